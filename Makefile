@@ -1,0 +1,41 @@
+# Flowgrid: every habit has a target here. `make help` lists them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test demo lint format bench clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: $(READY) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines
+	$(BIN)/python -m cli serve
+
+test: $(READY) ## Run every test
+	$(BIN)/python -m pytest
+
+demo: $(READY) ## Tell the whole main job in one screen
+	$(BIN)/python -m cli demo
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Measure, as ratios against a baseline of the same run
+	$(BIN)/python -m bench
+
+clean: ## Forget the virtual environment and the local data
+	rm -rf $(VENV) .data

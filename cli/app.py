@@ -1,0 +1,83 @@
+"""The operators' commands. What a command needs is imported when it runs, so that `--help` is quick."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.errors import CliError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Flowgrid.")
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Data folder [default: FLOWGRID_DATA_DIR].")]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="Settings file [default: local.settings.json, else the sample]."),
+]
+
+
+class RoleName(StrEnum):
+    ADMIN = "admin"
+    USER = "user"
+    VIEWER = "viewer"
+    PLATFORM = "platform"
+
+
+@app.callback()
+def flowgrid() -> None:
+    """Run and operate Flowgrid."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7071,
+    data: DataFolder = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Run the backend here: HTTP, timers and queues, embedded stores and a local token issuer. Needs no Azure."""
+    from cli.serve import run
+
+    with _errors_in_one_line():
+        run(host=host, port=port, data=data, settings_file=settings)
+
+
+@app.command()
+def token(
+    role: Annotated[RoleName, typer.Option(help="What the token may do.")],
+    tenant: Annotated[str | None, typer.Option(help="Tenant id; needed unless the role is platform.")] = None,
+    email: Annotated[str | None, typer.Option(help="E-mail claim.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject claim [default: made from role and tenant].")] = None,
+    hours: Annotated[float, typer.Option(min=0.001, max=24 * 365, help="How long it is valid.")] = 8.0,
+    data: DataFolder = None,
+    settings: SettingsFile = None,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Sign with a new key from now on.")] = False,
+) -> None:
+    """Print a token of the local issuer, nothing else."""
+    from cli.token import make
+
+    with _errors_in_one_line():
+        print(
+            make(
+                role=role.value,
+                tenant=tenant,
+                email=email,
+                subject=subject,
+                hours=hours,
+                data=data,
+                settings_file=settings,
+                rotate=rotate,
+            )
+        )
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except CliError as error:
+        print(f"flowgrid: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error

@@ -1,0 +1,113 @@
+"""`python -m cli serve`: the whole backend in one process on one port, for development.
+
+Everything that can be wrong is checked before the app is imported, so that it is told in one line.
+"""
+
+import asyncio
+import importlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.environment import (
+    ISSUER_FILE,
+    add_settings_file,
+    default_settings_file,
+    follow_issuer,
+    load_settings,
+    writable_folder,
+)
+from cli.errors import CliError
+from cli.server import Server, base_url, listen, stopping_on_sigterm
+from local.bindings import HostError
+from local.host import Host
+from local.issuer import FOLDER, Issuer
+from shared.settings import Settings, SettingsError
+
+OnReady = Callable[[str, Issuer], Awaitable[None]]
+APP_MODULE = "function_app"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What is served: the host around the app, the issuer, and what has to be closed."""
+
+    host: Host
+    issuer: Issuer
+    platform: Any
+
+
+def run(
+    *, host: str, port: int, data: Path | None, settings_file: Path | None, on_ready: OnReady | None = None
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; CliError when it cannot start."""
+    settings = prepare(data, settings_file)
+    with listen(host, port) as listening:
+        url = base_url(host, listening.getsockname()[1])
+        settings = follow_issuer(os.environ, settings, f"{url}/{FOLDER}")
+        folder = settings.flowgrid_data_dir
+        (folder / FOLDER).mkdir(exist_ok=True)
+        (folder / FOLDER / ISSUER_FILE).write_text(f"{url}/{FOLDER}\n", encoding="utf-8")
+        backend = load(settings)
+
+        async def ready() -> None:
+            print(f"Flowgrid is ready on {url} (data in {folder})", flush=True)
+            if welcome := on_ready or _welcome():
+                await welcome(url, backend.issuer)
+
+        web = backend.host.asgi(backend.issuer.routes())
+        with stopping_on_sigterm():
+            asyncio.run(Server(web, ready=ready, close=backend.platform.close).serve(sockets=[listening]))
+
+
+def prepare(data: Path | None, settings_file: Path | None) -> Settings:
+    """Set the environment of the app from options and file, and check it."""
+    # Queue triggers register only with a connection.
+    os.environ["ServiceBusConnection"] = "local"  # noqa: SIM112 - the bindings spell it so
+    if data is not None:
+        os.environ["FLOWGRID_DATA_DIR"] = str(data)
+    add_settings_file(os.environ, settings_file or default_settings_file(Path.cwd()))
+    settings = load_settings(os.environ)
+    writable_folder(settings.flowgrid_data_dir)
+    logging.basicConfig(level=settings.flowgrid_log_level)
+    for noisy in ("httpx", "uvicorn", "azure"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return settings
+
+
+def load(settings: Settings) -> Backend:
+    """Import the app (after its environment is set) and build the host around it."""
+    try:
+        module = importlib.import_module(APP_MODULE)
+    except SettingsError as error:
+        raise CliError(str(error)) from error
+    except ModuleNotFoundError as error:
+        if error.name != APP_MODULE:
+            raise
+        raise CliError(f"There is no {APP_MODULE}.py in {Path.cwd()}; run this in the project's folder.") from error
+    try:
+        root = Path(module.__file__ or ".").parent
+        host = Host(
+            module.app,
+            state=settings.flowgrid_data_dir / "host",
+            messaging=module.platform.adapters.messaging,
+            values={**os.environ, **settings.values()},
+            host_json=root / "host.json",
+        )
+    except HostError as error:
+        raise CliError(str(error)) from error
+    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.platform)
+
+
+def _welcome() -> OnReady | None:
+    """`cli.welcome.welcome`, where the demo tenants are made, if it is there."""
+    try:
+        welcome: OnReady = importlib.import_module("cli.welcome").welcome
+    except ModuleNotFoundError as error:
+        if error.name != "cli.welcome":
+            raise
+        return None
+    return welcome

@@ -1,0 +1,74 @@
+"""The composition root: settings -> adapters -> services -> blueprints. Nothing is opened here, nothing decided."""
+
+import os
+
+import azure.functions as func
+
+import functions.agents.http
+import functions.audit.http
+import functions.identity.http
+import functions.platform.bus
+import functions.platform.http
+import functions.platform.timer
+import functions.tenants.http
+import functions.usage.bus
+import functions.usage.http
+from functions.agents.service import AgentService
+from functions.audit.service import AuditService
+from functions.identity.service import IdentityService
+from functions.platform.consumers import Consumers
+from functions.platform.health import HealthService
+from functions.tenants.onboarding import Onboarding
+from functions.tenants.service import TenantService
+from functions.usage.metering import Metering
+from functions.usage.service import UsageService
+from shared.core import Core, core
+from shared.jobs import Jobs
+from shared.settings import Settings
+
+
+def compose(core: Core) -> func.FunctionApp:
+    """Every function of the app, over one core."""
+    settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
+    database, messaging, directory = adapters.database, adapters.messaging, core.directory
+    onboarding = Onboarding(
+        database, directory, core.names, services, shards=settings.flowgrid_shards, region=settings.flowgrid_region
+    )
+    tenants = TenantService(database, directory, services)
+    metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
+    jobs = Jobs(
+        {}, queue=settings.jobs_queue, directory=directory, database=database, messaging=messaging, services=services
+    )
+    consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
+    health = HealthService(
+        {"database": database.ping, "messaging": messaging.ping, "blobs": adapters.blobs.ping}, services.clock
+    )
+    sweeps = {
+        "outbox": core.sweep_outbox,
+        "onboarding": onboarding.sweep,
+        "tenants": tenants.sweep,
+        "jobs": jobs.sweep,
+        "dead_letters": consumers.collect_dead,
+    }
+    blueprints = [
+        functions.agents.http.blueprint(endpoint, AgentService()),
+        functions.audit.http.blueprint(endpoint, AuditService()),
+        functions.identity.http.blueprint(endpoint, IdentityService(core.members, core.names, directory)),
+        functions.tenants.http.blueprint(endpoint, tenants, onboarding),
+        functions.usage.http.blueprint(endpoint, UsageService()),
+        functions.platform.http.blueprint(endpoint, health, core.dead_letters),
+        functions.platform.timer.blueprint(sweeps),
+    ]
+    if settings.servicebusconnection:
+        blueprints += [functions.usage.bus.blueprint(metering), functions.platform.bus.blueprint(consumers)]
+    else:
+        blueprints += [functions.platform.timer.drain_blueprint(consumers, messaging)]
+    app = func.FunctionApp()
+    for blueprint in blueprints:
+        app.register_functions(blueprint)
+    return app
+
+
+platform = core(Settings.load(os.environ))
+
+app = compose(platform)

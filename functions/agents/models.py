@@ -1,0 +1,54 @@
+"""Agents: what is stored and shown, and what a client may set."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from shared.database.port import Kind
+from shared.http.pagination import PageQuery
+from shared.resources import Body, Id, Resource
+
+Pattern = Literal["Orchestrator", "Specialist", "Monitor", "Router", "Evaluator"]
+Status = Literal["draft", "active", "retired"]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+
+
+class AgentFields(Body):
+    """What a client may set of an agent: the body of POST and PUT, and what a merge patch applies to."""
+
+    name: Name = Field(examples=["Claims intake"])
+    description: str = Field("", max_length=5000)
+    pattern: Pattern
+    provider: str = Field("offline", min_length=1, max_length=50, description="AI provider that runs the agent.")
+    model: str = Field("", max_length=200, description="The provider's model; empty: its default.")
+    instructions: str = Field("", max_length=50_000)
+    tools: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field([], max_length=100)
+    config: dict[str, Any] = Field({}, description="Free settings of the agent.")
+    element_id: Id | None = Field(None, description="The element of the landscape that the agent works on.")
+    status: Status = "draft"
+
+
+class Agent(Resource):
+    """An AI agent of the tenant."""
+
+    KIND: ClassVar[Kind] = Kind.AGENT
+
+    name: str
+    description: str
+    pattern: Pattern
+    provider: str
+    model: str
+    instructions: str
+    tools: list[str]
+    config: dict[str, Any]
+    element_id: Id | None
+    status: Status
+
+
+class AgentQuery(PageQuery):
+    """The filters of the agent list, all of them equality."""
+
+    name: str | None = Field(None, max_length=255)
+    pattern: Pattern | None = None
+    status: Status | None = None
+    element_id: str | None = Field(None, max_length=100)

@@ -1,0 +1,29 @@
+"""HTTP routes of the audit trail."""
+
+import azure.functions as func
+
+from functions.audit.models import AuditEntry, AuditQuery
+from functions.audit.service import AuditService
+from shared.auth.roles import Role
+from shared.http.endpoint import Endpoint
+from shared.http.pagination import Page
+from shared.http.routes import Call
+from shared.resources import Listing
+
+
+def blueprint(endpoint: Endpoint, audit: AuditService) -> func.Blueprint:
+    routes = func.Blueprint()
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/audit",
+        role=Role.ADMIN,
+        query=AuditQuery,
+        answer=Page[AuditEntry],
+        summary="List the audit trail, newest first",
+    )
+    async def list_audit(call: Call[None, AuditQuery]) -> Listing[AuditEntry]:
+        return await audit.list(call.tenant, call.query, call.page)
+
+    return routes

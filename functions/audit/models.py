@@ -1,0 +1,43 @@
+"""The audit trail as it is shown: append only, written in the batch of the change it tells of."""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.database.port import Kind
+from shared.http.pagination import PageQuery
+from shared.http.times import Time
+from shared.resources import Id, Timestamp
+
+
+class AuditEntry(BaseModel):
+    """Who did what to which resource, when, from where, and what it was before and after."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    KIND: ClassVar[Kind] = Kind.AUDIT
+
+    id: Id
+    tenant_id: Id
+    created_at: Timestamp
+    user_id: str
+    action: str = Field(examples=["agent.created"])
+    resource_type: str
+    resource_id: str
+    revision: int
+    old_value: dict[str, Any] | None
+    new_value: dict[str, Any] | None
+    ip_address: str
+    user_agent: str
+    request_id: str
+
+
+class AuditQuery(PageQuery):
+    """Filters: all equality but `from` (inclusive) and `to` (exclusive), which are RFC 3339 times."""
+
+    user_id: str | None = Field(None, max_length=200)
+    action: str | None = Field(None, max_length=100)
+    resource_type: str | None = Field(None, max_length=100)
+    resource_id: str | None = Field(None, max_length=200)
+    since: Time | None = Field(None, alias="from")
+    until: Time | None = Field(None, alias="to")

@@ -1,0 +1,20 @@
+"""Reading the audit trail, newest first."""
+
+from functions.audit.models import AuditEntry, AuditQuery
+from shared.database.port import NEWEST_FIRST, Kind, Where
+from shared.http.routes import PageRequest
+from shared.resources import Listing
+from shared.session import TenantSession
+
+EQUALITY = ("user_id", "action", "resource_type", "resource_id")
+
+
+class AuditService:
+    async def list(self, tenant: TenantSession, query: AuditQuery, page: PageRequest) -> Listing[AuditEntry]:
+        where = [Where(name, "=", getattr(query, name)) for name in EQUALITY if getattr(query, name) is not None]
+        if query.since is not None:
+            where.append(Where("created_at", ">=", query.since))
+        if query.until is not None:
+            where.append(Where("created_at", "<", query.until))
+        found = await tenant.store.query(Kind.AUDIT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
+        return Listing([AuditEntry.model_validate(stored.body) for stored in found.items], found.next)

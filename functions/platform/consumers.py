@@ -1,0 +1,50 @@
+"""What the queues' messages are given to; and the draining of the embedded queue where no trigger does it."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from shared.jobs import Jobs
+from shared.messaging.deadletters import DeadLetters
+from shared.messaging.port import Message
+from shared.messaging.sqlite import SqliteMessaging
+
+Consumer = Callable[[Sequence[Message]], Awaitable[None]]
+BATCH = 100
+DRAIN_SECONDS = 20.0
+
+
+class Consumers:
+    """`run_job` for the jobs queue; `by_queue` names the consumer of every queue."""
+
+    def __init__(self, jobs: Jobs, jobs_queue: str, dead_letters: DeadLetters, others: Mapping[str, Consumer]) -> None:
+        self._jobs = jobs
+        self._jobs_queue = jobs_queue
+        self._dead_letters = dead_letters
+        self.by_queue: Mapping[str, Consumer] = {**others, jobs_queue: self.run_jobs}
+
+    async def run_job(self, message: Message) -> None:
+        job_id = message.body.get("job_id")
+        if not isinstance(job_id, str) or not message.tenant_id:
+            await self._dead_letters.add(self._jobs_queue, message, "names no job of a tenant")
+            return
+        await self._jobs.run(message.tenant_id, job_id)
+
+    async def run_jobs(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            await self.run_job(message)
+
+    async def collect_dead(self) -> int:
+        """Move what the queues themselves have given up on to the dead letters; returns how many."""
+        return sum([await self._dead_letters.collect(queue) for queue in self.by_queue])
+
+    async def drain(self, messaging: SqliteMessaging) -> int:
+        """Handle what waits in the embedded queue, for at most some seconds; returns how many messages."""
+        handled, until = 0, time.monotonic() + DRAIN_SECONDS
+        for queue, consume in self.by_queue.items():
+            most = 1 if queue == self._jobs_queue else BATCH
+            while time.monotonic() < until and await messaging.waiting(queue):
+                lease = await messaging.receive(queue, most=most)
+                await consume([message for message, _ in lease.messages])
+                await messaging.complete(lease)
+                handled += len(lease.messages)
+        return handled

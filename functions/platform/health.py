@@ -1,0 +1,53 @@
+"""Health: asks every service that Flowgrid cannot work without, at the same time, each within a bound."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+from pydantic import BaseModel
+
+from shared.clock import Clock, rfc3339
+from shared.errors import FlowgridError
+from shared.resources import Timestamp
+from shared.version import VERSION
+
+CHECK_SECONDS = 2.0
+
+
+class Check(BaseModel):
+    status: Literal["ok", "error"]
+    message: str | None = None
+
+
+class Health(BaseModel):
+    status: Literal["healthy", "degraded"]
+    checks: dict[str, Check]
+    version: str
+    timestamp: Timestamp
+
+
+class HealthService:
+    def __init__(self, pings: Mapping[str, Callable[[], Awaitable[None]]], clock: Clock) -> None:
+        self._pings = pings
+        self._clock = clock
+
+    async def check(self) -> Health:
+        checks = await asyncio.gather(*(_check(ping) for ping in self._pings.values()))
+        healthy = all(check.status == "ok" for check in checks)
+        return Health(
+            status="healthy" if healthy else "degraded",
+            checks=dict(zip(self._pings, checks, strict=True)),
+            version=VERSION,
+            timestamp=rfc3339(self._clock.now()),
+        )
+
+
+async def _check(ping: Callable[[], Awaitable[None]]) -> Check:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await ping()
+    except TimeoutError:
+        return Check(status="error", message=f"no answer within {CHECK_SECONDS:g} s")
+    except FlowgridError as error:
+        return Check(status="error", message=error.message)
+    return Check(status="ok")

@@ -1,0 +1,43 @@
+"""The platform's timers: the sweep that repairs what crashes leave, and the drain of the embedded queue."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import azure.functions as func
+
+from functions.platform.consumers import Consumers
+from shared.errors import FlowgridError
+from shared.messaging.sqlite import SqliteMessaging
+
+logger = logging.getLogger("flowgrid.sweep")
+Sweep = Callable[[], Awaitable[int]]
+
+
+def blueprint(sweeps: Mapping[str, Sweep]) -> func.Blueprint:
+    timers = func.Blueprint()
+
+    @timers.function_name("sweep")
+    @timers.timer_trigger(arg_name="timer", schedule="%SWEEP_SCHEDULE%")
+    async def sweep(timer: func.TimerRequest) -> None:
+        for name, work in sweeps.items():
+            try:
+                found = await work()
+            except FlowgridError as error:
+                logger.warning("sweep failed, it comes again", extra={"sweep": name, "reason": error.message})
+                continue
+            if found:
+                logger.info("swept", extra={"sweep": name, "found": found})
+
+    return timers
+
+
+def drain_blueprint(consumers: Consumers, messaging: SqliteMessaging) -> func.Blueprint:
+    """For a host without Service Bus (`func start` alone): a timer takes what the triggers would."""
+    timers = func.Blueprint()
+
+    @timers.function_name("drain_queues")
+    @timers.timer_trigger(arg_name="timer", schedule="*/1 * * * * *")
+    async def drain_queues(timer: func.TimerRequest) -> None:
+        await consumers.drain(messaging)
+
+    return timers

@@ -1,0 +1,90 @@
+"""Tenants, as Flowgrid's staff see and change them."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+
+from functions.identity.models import Email, PersonName
+from shared.database.port import Kind
+from shared.http.pagination import PageQuery
+from shared.plans import TRIAL_DAYS, Tier
+from shared.resources import Body, Resource, Timestamp
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme"])]
+TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+Status = Literal["provisioning", "trial", "active", "suspended", "deleting"]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class Limits(Body):
+    """A tenant's own numbers in place of its plan's."""
+
+    ai_tokens_per_month: int | None = Field(None, ge=0, le=2**53)
+    requests_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    agents_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    design_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    backup_retention_days: int | None = Field(None, ge=1, le=3650)
+
+    @model_serializer(mode="wrap")
+    def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, int]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
+
+
+class TenantSettings(Body):
+    limits: Limits = Limits()
+
+
+class PlacementView(Body):
+    mode: Literal["shared", "dedicated"]
+    database: str
+    generation: int
+
+
+class Tenant(Resource):
+    """A customer."""
+
+    KIND: ClassVar[Kind] = Kind.TENANT
+
+    name: str
+    slug: str
+    tier: Tier
+    status: Status
+    trial_ends_at: Timestamp | None
+    max_agents: int
+    max_users: int
+    region: str
+    admin_email: str
+    placement: PlacementView
+    settings: TenantSettings
+
+
+class NewTenant(Body):
+    """What onboarding needs to know; the rest follows from the tier's plan."""
+
+    name: TenantName
+    slug: Slug
+    tier: Tier = Tier.STANDARD
+    admin_email: Email
+    admin_name: PersonName = ""
+    trial_days: int = Field(TRIAL_DAYS, ge=0, le=365, description="0: active at once.")
+    max_agents: Count | None = Field(None, description="Null: the plan's.")
+    max_users: Count | None = Field(None, description="Null: the plan's.")
+    dedicated: bool | None = Field(None, description="A database of its own; null: as the tier has it.")
+    settings: TenantSettings = TenantSettings()
+
+
+class TenantFields(Body):
+    """What may be changed of a tenant; its slug is for ever."""
+
+    name: TenantName
+    tier: Tier
+    max_agents: Count
+    max_users: Count
+    trial_ends_at: Timestamp | None = None
+    settings: TenantSettings = TenantSettings()
+
+
+class TenantQuery(PageQuery):
+    status: Status | None = None
+    tier: Tier | None = None
+    slug: str | None = Field(None, max_length=63)

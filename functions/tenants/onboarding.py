@@ -1,0 +1,170 @@
+"""Onboarding: from a name to a tenant that works, in five calls, finished or undone whatever happens in between.
+
+registry entry (provisioning) -> slug -> admin's e-mail -> the tenant's own first batch -> entry (trial or active)
+
+Each step may be repeated, so the sweep finishes what a crash has left: the registry entry knows all that is needed.
+When a name turns out to be taken, the entry becomes `deleting` first and what was reserved is given back.
+"""
+
+import logging
+from datetime import timedelta
+
+from functions.identity.models import User
+from functions.tenants.models import NewTenant, PlacementView, Tenant
+from shared.clock import parse_rfc3339, rfc3339
+from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
+from shared.database.names import Names
+from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
+from shared.errors import Conflict
+from shared.ids import derived_id
+from shared.plans import PLANS, Tier
+from shared.session import Services, TenantSession
+from shared.tenancy import Directory, shard
+
+logger = logging.getLogger("flowgrid.onboarding")
+SWEEP_AFTER = timedelta(seconds=30)
+COUNTERS = {"agents": 0, "users": 1}
+
+
+class Onboarding:
+    def __init__(
+        self, database: Database, directory: Directory, names: Names, services: Services, *, shards: int, region: str
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._names = names
+        self._services = services
+        self._shards = shards
+        self._region = region
+
+    async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
+        """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
+        tenant = self._new(staff, new, id or staff.new_id(Kind.TENANT))
+        try:
+            await self._database.platform.put(
+                Create(Kind.TENANT, tenant.id, {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}),
+                tenant.id,
+            )
+        except Rejected:
+            logger.info("onboarding goes on", extra={"tenant_id": tenant.id})
+        return await self.finish(tenant.id, staff)
+
+    async def finish(self, tenant_id: str, session: TenantSession | None = None) -> Tenant:
+        """Do what is left to do for an entry in `provisioning`; an entry beyond that is answered as it is."""
+        held = await self._entry(tenant_id)
+        tenant = Tenant.model_validate(held.body)
+        if held.body.get("undo"):
+            await self._undo(tenant, held)
+        if tenant.status != "provisioning":
+            return tenant
+        try:
+            await self._names.reserve("slug", tenant.slug, holder=tenant.id)
+            await self._names.reserve("email", tenant.admin_email, holder=_admin_holder(tenant))
+        except Conflict:
+            await self._undo(tenant, held)
+            raise
+        await self._database.provision(Placement.from_document(held.body["placement"]))
+        await self._seed(tenant, held, session)
+        return await self._activate(tenant, held)
+
+    async def sweep(self) -> int:
+        """Finish or undo every onboarding that stopped half-way; returns how many there were."""
+        before = rfc3339(self._services.clock.now() - SWEEP_AFTER)
+        left = await self._database.platform.query(
+            Kind.TENANT, [Where("status", "in", ["provisioning", "deleting"]), Where("created_at", "<", before)]
+        )
+        halves = [entry for entry in left.items if entry.body["status"] == "provisioning" or entry.body.get("undo")]
+        for entry in halves:
+            try:
+                await self.finish(entry.body["id"])
+            except Conflict as conflict:
+                logger.warning("onboarding undone", extra={"tenant_id": entry.body["id"], "reason": conflict.message})
+        return len(halves)
+
+    def _new(self, staff: TenantSession, new: NewTenant, id: str) -> Tenant:
+        now = self._services.clock.now()
+        plan = PLANS[new.tier]
+        dedicated = new.tier is Tier.ENTERPRISE if new.dedicated is None else new.dedicated
+        own = Placement("dedicated", f"tenant-{id}")
+        placement = own if dedicated else shard(int(derived_id("shard", id)[:8], 16) % self._shards + 1)
+        return Tenant(
+            id=id,
+            tenant_id=id,
+            revision=1,
+            created_at=rfc3339(now),
+            updated_at=rfc3339(now),
+            created_by=staff.user_id,
+            updated_by=staff.user_id,
+            name=new.name,
+            slug=new.slug,
+            tier=new.tier,
+            status="provisioning",
+            trial_ends_at=rfc3339(now + timedelta(days=new.trial_days)) if new.trial_days else None,
+            max_agents=plan.max_agents if new.max_agents is None else new.max_agents,
+            max_users=plan.max_users if new.max_users is None else new.max_users,
+            region=self._region,
+            admin_email=new.admin_email,
+            placement=PlacementView.model_validate(placement.as_document()),
+            settings=new.settings,
+        )
+
+    async def _seed(self, tenant: Tenant, held: Stored, staff: TenantSession | None) -> None:
+        """The tenant's first batch: counters, first admin, and the audit of both. Its second time changes nothing."""
+        entry = self._directory.remember(held)
+        caller, request = (staff.caller, staff.request) if staff else (SYSTEM, SYSTEM_REQUEST)
+        session = TenantSession(entry, self._directory.open(entry), caller, request, self._services)
+        change = session.change()
+        for name, value in COUNTERS.items():
+            change.also(Create(Kind.COUNTER, name, {"created_at": change.at, "value": value}))
+        change.audit("created", Kind.TENANT, tenant.id, 1, None, tenant.model_dump(mode="json"))
+        change.create(
+            User,
+            {
+                "email": tenant.admin_email,
+                "name": held.body["admin_name"],
+                "role": "admin",
+                "status": "invited",
+            },
+            id=user_id(tenant.id, tenant.admin_email),
+        )
+        try:
+            await change.commit(None)
+        except Conflict:
+            logger.info("the tenant was seeded before", extra={"tenant_id": tenant.id})
+
+    async def _activate(self, tenant: Tenant, held: Stored) -> Tenant:
+        now = max(self._services.clock.now(), parse_rfc3339(tenant.updated_at) + timedelta(microseconds=1))
+        changes = {
+            "status": "trial" if tenant.trial_ends_at else "active",
+            "revision": tenant.revision + 1,
+            "updated_at": rfc3339(now),
+        }
+        try:
+            await self._database.platform.put(
+                Replace(Kind.TENANT, tenant.id, {**held.body, **changes}, held.etag), tenant.id
+            )
+        except Rejected:
+            return await self.finish(tenant.id)
+        self._directory.forget(tenant.id)
+        return tenant.model_copy(update=changes)
+
+    async def _undo(self, tenant: Tenant, held: Stored) -> None:
+        platform = self._database.platform
+        if not held.body.get("undo"):
+            await platform.put(
+                Replace(Kind.TENANT, tenant.id, {**held.body, "status": "deleting", "undo": True}, held.etag), tenant.id
+            )
+        await self._names.release("slug", tenant.slug, holder=tenant.id)
+        await self._names.release("email", tenant.admin_email, holder=_admin_holder(tenant))
+        await platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
+        self._directory.forget(tenant.id)
+
+    async def _entry(self, tenant_id: str) -> Stored:
+        held = await self._database.platform.get(Kind.TENANT, tenant_id, tenant_id)
+        if held is None:
+            raise Conflict("This onboarding has been undone; begin again.")
+        return held
+
+
+def _admin_holder(tenant: Tenant) -> str:
+    return f"{tenant.id}/{user_id(tenant.id, tenant.admin_email)}"

@@ -1,0 +1,188 @@
+"""Metering: each event is stored once and added to its hour, day and month in the same batch.
+
+The event's id is its item's id, so a repeated delivery is refused by the store and never counted twice. What cannot
+be counted is moved to the dead letters with its reason; the others of its delivery are stored all the same.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions.usage.periods import PERIODS, start_of
+from shared.clock import Clock, parse_rfc3339, rfc3339
+from shared.database.limits import MAX_OPERATIONS
+from shared.database.port import Create, Increment, Kind, Operation, Rejected, TenantStore, Where
+from shared.errors import Conflict
+from shared.events import Metric
+from shared.ids import is_uuid
+from shared.messaging.deadletters import DeadLetters
+from shared.messaging.port import Message
+from shared.tenancy import Directory
+
+logger = logging.getLogger("flowgrid.usage")
+LATE = timedelta(days=35)
+AHEAD = timedelta(minutes=5)
+EVENT_KEPT_SECONDS = 100 * 86400
+KEPT_SECONDS = {"hour": 100 * 86400, "day": 800 * 86400, "month": None}
+TRIES = 20
+DIMENSION = {
+    Metric.API_CALLS: ("operation",),
+    Metric.AGENTS_CREATED: ("pattern",),
+    Metric.AI_TOKENS: ("provider", "model"),
+    Metric.EXECUTIONS: ("status",),
+    Metric.STORAGE_BYTES: ("kind",),
+}
+
+
+class Uncountable(Exception):
+    """Why a message is no usage event of ours."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A checked usage event."""
+
+    id: str
+    at: datetime
+    metric: Metric
+    value: int
+    data: dict[str, Any]
+
+    @property
+    def dimension(self) -> str | None:
+        parts = [str(self.data[name]) for name in DIMENSION[self.metric] if name in self.data]
+        return "/".join(parts).replace(".", "_") or None
+
+    def rollup_ids(self) -> list[str]:
+        return [f"{self.metric}:{period}:{rfc3339(start_of(period, self.at))}" for period in PERIODS]
+
+
+class Metering:
+    def __init__(self, directory: Directory, dead_letters: DeadLetters, clock: Clock, queue: str) -> None:
+        self._directory = directory
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._queue = queue
+
+    async def store(self, messages: Sequence[Message]) -> None:
+        """Store a delivery of events; raises only when the store does not answer (then all of it may come again)."""
+        by_tenant: dict[str, dict[str, Event]] = defaultdict(dict)
+        for message in messages:
+            try:
+                event = read(message, self._clock.now())
+                if await self._directory.entry(message.tenant_id) is None:
+                    raise Uncountable(f"there is no tenant {message.tenant_id or '(none named)'}")
+            except Uncountable as reason:
+                await self._dead_letters.add(self._queue, message, str(reason))
+                continue
+            by_tenant[message.tenant_id][event.id] = event
+        for tenant_id, events in by_tenant.items():
+            store = await self._directory.store(tenant_id)
+            if store is not None:
+                await _store(store, list(events.values()))
+
+
+def read(message: Message, now: datetime) -> Event:
+    """The event in a message; `Uncountable` says what is wrong with it."""
+    body = message.body
+    if "unreadable" in body:
+        raise Uncountable("the body is not a JSON object")
+    try:
+        event = Event(
+            id=body["id"],
+            at=parse_rfc3339(body["time"]),
+            metric=Metric(body["type"]),
+            value=body["data"]["value"],
+            data={name: value for name, value in body["data"].items() if name != "value"},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Uncountable(f"not a usage event: {type(error).__name__} {error}") from error
+    if body.get("specversion") != "1.0":
+        raise Uncountable("not a CloudEvent of version 1.0")
+    if not (isinstance(event.id, str) and is_uuid(event.id)):
+        raise Uncountable("its id is not a UUID")
+    if type(event.value) is not int or not 0 <= event.value < 2**53:
+        raise Uncountable("its value is not a whole number from 0 to 2^53")
+    if event.at > now + AHEAD:
+        raise Uncountable(f"its time {body['time']} is in the future")
+    if event.at < now - LATE:
+        raise Uncountable(f"its time {body['time']} is more than {LATE.days} days ago")
+    return event
+
+
+async def _store(store: TenantStore, events: list[Event]) -> None:
+    """Batches of as many events as fit beside the rollups that they move."""
+    batch: list[Event] = []
+    rollups: set[str] = set()
+    for event in sorted(events, key=lambda event: event.at):
+        wider = rollups | set(event.rollup_ids())
+        if len(batch) + 1 + len(wider) > MAX_OPERATIONS:
+            await _commit(store, batch)
+            batch, wider = [], set(event.rollup_ids())
+        batch.append(event)
+        rollups = wider
+    await _commit(store, batch)
+
+
+async def _commit(store: TenantStore, events: list[Event]) -> None:
+    new_rollups: set[str] = set()
+    for _ in range(TRIES):
+        if not events:
+            return
+        operations = _operations(events, new_rollups)
+        try:
+            await store.commit(operations)
+            return
+        except Rejected:
+            known = await _known(store, Kind.USAGE_EVENT, [event.id for event in events])
+            events = [event for event in events if event.id not in known]
+            ids = sorted({id for event in events for id in event.rollup_ids()})
+            new_rollups = set(ids) - await _known(store, Kind.ROLLUP, ids)
+    raise Conflict("Others keep moving the same rollups; this delivery comes again.")
+
+
+async def _known(store: TenantStore, kind: Kind, ids: list[str]) -> set[str]:
+    page = await store.query(kind, [Where("id", "in", ids)]) if ids else None
+    return {stored.body["id"] for stored in page.items} if page else set()
+
+
+def _operations(events: list[Event], new_rollups: set[str]) -> list[Operation]:
+    operations: list[Operation] = [
+        Create(
+            Kind.USAGE_EVENT,
+            event.id,
+            {"created_at": rfc3339(event.at), "metric": event.metric.value, "value": event.value, "data": event.data},
+            ttl=EVENT_KEPT_SECONDS,
+        )
+        for event in events
+    ]
+    amounts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for event in events:
+        for id in event.rollup_ids():
+            amounts[id]["value"] += event.value
+            amounts[id]["count"] += 1
+            if event.dimension is not None:
+                amounts[id][f"dimensions.{event.dimension}"] += event.value
+    for id, added in amounts.items():
+        operations.append(_new_rollup(id, added) if id in new_rollups else Increment(Kind.ROLLUP, id, dict(added)))
+    return operations
+
+
+def _new_rollup(id: str, amounts: dict[str, int]) -> Create:
+    metric, period, start = id.split(":", 2)
+    dimensions = {
+        name.removeprefix("dimensions."): amount for name, amount in amounts.items() if name.startswith("dimensions.")
+    }
+    body = {
+        "created_at": start,
+        "metric": metric,
+        "period": period,
+        "start": start,
+        "value": amounts["value"],
+        "count": amounts["count"],
+        "dimensions": dimensions,
+    }
+    return Create(Kind.ROLLUP, id, body, ttl=KEPT_SECONDS[period])

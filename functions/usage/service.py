@@ -1,0 +1,75 @@
+"""Reading usage and quotas."""
+
+from functions.usage.models import Bucket, Quota, Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.periods import LONGEST, LOOK_BACK, start_of
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import NEWEST_FIRST, Kind, Where
+from shared.errors import Invalid
+from shared.events import Metric
+from shared.http.routes import PageRequest
+from shared.resources import Listing
+from shared.session import TenantSession
+
+
+class UsageService:
+    async def usage(self, tenant: TenantSession, query: UsageQuery) -> Usage:
+        """One metric's rollups over a range; `Invalid` for a range that is empty or too long for its period."""
+        now = tenant.services.clock.now()
+        end = parse_rfc3339(query.until) if query.until else now
+        start = start_of(query.period, parse_rfc3339(query.since) if query.since else end - LOOK_BACK[query.period])
+        if start > end:
+            raise Invalid.of("from", "is after `to`", query.since)
+        if end - start > LONGEST[query.period]:
+            most = LONGEST[query.period].days
+            raise Invalid.of("from", f"at most {most} days by {query.period}; take a longer period", query.since)
+        where = [
+            Where("metric", "=", query.metric.value),
+            Where("period", "=", query.period),
+            Where("created_at", ">=", rfc3339(start)),
+            Where("created_at", "<", rfc3339(end)),
+        ]
+        items: list[Bucket] = []
+        after: tuple[str, str] | None = None
+        while True:
+            page = await tenant.store.query(Kind.ROLLUP, where, after=after)
+            items += [Bucket.model_validate(stored.body) for stored in page.items]
+            after = page.next
+            if after is None:
+                break
+        return Usage.model_validate(
+            {
+                "metric": query.metric,
+                "period": query.period,
+                "from": rfc3339(start),
+                "to": rfc3339(end),
+                "total": sum(bucket.value for bucket in items),
+                "items": items,
+            }
+        )
+
+    async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
+        where = [Where("metric", "=", query.metric.value)] if query.metric else []
+        found = await tenant.store.query(
+            Kind.USAGE_EVENT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after
+        )
+        return Listing([UsageEvent.model_validate(stored.body) for stored in found.items], found.next)
+
+    async def quotas(self, tenant: TenantSession) -> Quotas:
+        month = rfc3339(start_of("month", tenant.services.clock.now()))
+        agents = await tenant.store.get(Kind.COUNTER, "agents")
+        users = await tenant.store.get(Kind.COUNTER, "users")
+        tokens = await tenant.store.get(Kind.ROLLUP, f"{Metric.AI_TOKENS}:month:{month}")
+        current = [0 if stored is None else int(stored.body["value"]) for stored in (agents, users, tokens)]
+        plan = tenant.plan
+        limits = {
+            "agents": plan.max_agents,
+            "users": plan.max_users,
+            "ai_tokens_per_month": plan.ai_tokens_per_month,
+        }
+        return Quotas(
+            tier=tenant.entry.tier,
+            items=[
+                Quota(resource=name, limit=limit, current=used, remaining=max(0, limit - used))
+                for (name, limit), used in zip(limits.items(), current, strict=True)
+            ],
+        )

@@ -1,0 +1,167 @@
+"""HTTP triggers: Starlette requests in as `azure.functions.HttpRequest`, `HttpResponse` out.
+
+Follows the real host (azure-functions-host, GrpcMessageConversionExtensions): header names in lower case; repeated
+query parameters and headers joined with a comma; a query parameter without a value left out.
+Follows the real worker (`HttpResponseConverter`): of a repeated answer header other than Set-Cookie the last one wins.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, quote
+from uuid import uuid4
+
+import azure.functions as func
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from local.bindings import Function
+from local.routes import Found, RouteTable, template
+
+logger = logging.getLogger("flowgrid.local.http")
+MAX_BODY_BYTES = 33 * 1024 * 1024
+MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
+
+
+class HttpTriggers:
+    """An ASGI app: finds the function of a request, calls it, answers."""
+
+    def __init__(self, functions: Iterable[Function], route_prefix: str) -> None:
+        self._routes = RouteTable(
+            template(
+                f"{route_prefix}/{function.trigger.get('route') or function.name}",
+                function.trigger.get("methods"),
+                function,
+                function=function.name,
+            )
+            for function in functions
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def answer(self, request: Request) -> Response:
+        path = raw_path(request)
+        found = self._routes.find(request.method, path)
+        if not isinstance(found, Found):
+            return _nothing(request, path, found)
+        try:
+            body = await _body(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody hears it
+        if body is None:
+            return problem(request, 413, "too_large", f"A body may have at most {MAX_BODY_BYTES // 1024**2 - 1} MB.")
+        incoming = to_azure(request, body, found.params)
+        try:
+            return to_starlette(await found.target.call(incoming, headers=incoming.headers))
+        except Exception:
+            logger.exception("function %s failed", found.target.name)
+            return problem(request, 500, "internal", "Something went wrong on our side.")
+
+
+def to_azure(request: Request, body: bytes, route_params: Mapping[str, str]) -> func.HttpRequest:
+    """The request as a function sees it; X-Forwarded-For ends with the socket's peer, as behind Azure's front end."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    if request.client is not None:
+        host = f"[{request.client.host}]" if ":" in request.client.host else request.client.host
+        earlier = headers.get("x-forwarded-for")
+        peer = f"{host}:{request.client.port}"
+        headers["x-forwarded-for"] = f"{earlier}, {peer}" if earlier else peer
+    query = request.scope["query_string"].decode("latin-1")
+    server = headers.get("host") or "{}:{}".format(*(request.scope.get("server") or ("localhost", 80)))
+    return func.HttpRequest(
+        method=request.method,
+        url=f"{request.scope['scheme']}://{server}{raw_path(request)}{'?' if query else ''}{query}",
+        headers=headers,
+        params=query_parameters(query),
+        route_params=dict(route_params),
+        body=body,
+    )
+
+
+def query_parameters(query: str) -> dict[str, str]:
+    """As the real host passes them: names are one in any case, values joined with a comma, empty ones left out."""
+    names: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        values.setdefault(names.setdefault(name.casefold(), name), []).append(value)
+    return {name: text for name, items in values.items() if (text := ",".join(items))}
+
+
+def to_starlette(answer: Any) -> Response:
+    """An `HttpResponse`, text, or None (204), as the real worker and host turn them into bytes."""
+    if answer is None:
+        return Response(status_code=204)
+    if isinstance(answer, str):
+        return Response(answer, media_type="text/plain")
+    if not isinstance(answer, func.HttpResponse):
+        raise TypeError(f"an HTTP function returned {type(answer).__name__}, not an HttpResponse")
+    response = Response(answer.get_body(), status_code=answer.status_code)
+    headers = answer.headers
+    for name, value in headers.items():
+        if name.lower() != "set-cookie":
+            response.headers[name] = value
+    for cookie in headers.getlist("set-cookie"):
+        response.headers.append("set-cookie", cookie)
+    if "content-type" not in headers and answer.status_code not in (204, 304):
+        charset = f"; charset={answer.charset}" if answer.mimetype.startswith("text/") else ""
+        response.headers["content-type"] = f"{answer.mimetype}{charset}"
+    return response
+
+
+def problem(
+    request: Request, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    """RFC 9457, with the members that `shared/http/problems.py` gives the app's own errors."""
+    request_id = request.headers.get("x-request-id") or str(uuid4())
+    body = {
+        "type": f"https://flowgrid.dev/problems/{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": raw_path(request),
+        "request_id": request_id,
+        "code": code,
+        "error": detail,
+    }
+    return Response(
+        json.dumps(body),
+        status_code=status,
+        media_type="application/problem+json",
+        headers={"x-request-id": request_id, **(headers or {})},
+    )
+
+
+def raw_path(request: Request) -> str:
+    """The path as it came, still quoted."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+    return raw.decode("latin-1").partition("?")[0]
+
+
+def _nothing(request: Request, path: str, allowed: frozenset[str]) -> Response:
+    if not allowed:
+        return problem(request, 404, "not_found", f"There is nothing at {path}.")
+    methods = ", ".join(sorted(allowed))
+    detail = f"{request.method} is not possible here; use {' or '.join(sorted(allowed))}."
+    return problem(request, 405, "method_not_allowed", detail, headers={"Allow": methods})
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body, or None when it is too large; that is still read to its end, so that the client hears the answer."""
+    chunks: list[bytes] = []
+    total = 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total <= MAX_BODY_BYTES:
+            chunks.append(chunk)
+        elif total > MAX_DISCARDED_BYTES:
+            return None
+        else:
+            chunks.clear()
+    return b"".join(chunks) if total <= MAX_BODY_BYTES else None

@@ -1,0 +1,122 @@
+"""Azure Functions route templates: `v1/agents/{id:guid}`, `{name?}`, `{*rest}`, matched as ASP.NET routing does.
+
+Literals match in any case, a trailing slash is ignored, literal beats constrained beats free beats catch-all.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from urllib.parse import unquote
+
+from local.bindings import HostError
+
+T = TypeVar("T")
+_GUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_CONSTRAINTS: Mapping[str, str] = {
+    "guid": _GUID,
+    "int": r"-?\d{1,10}",
+    "long": r"-?\d{1,19}",
+    "bool": r"(?i:true|false)",
+    "alpha": r"[a-zA-Z]+",
+    "required": r".+",
+}
+_PARAMETER = re.compile(r"\{(?P<catch>\*{0,2})(?P<name>\w+)(?::(?P<constraint>[^}?=]+))?(?P<optional>\?)?\}")
+_LITERAL, _CONSTRAINED, _FREE, _CATCH_ALL = range(4)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    rank: int
+    pattern: re.Pattern[str]
+    name: str | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Template(Generic[T]):
+    """One route of one function; `methods` None takes every method."""
+
+    segments: tuple[_Segment, ...]
+    methods: frozenset[str] | None
+    target: T
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        return tuple(segment.rank for segment in self.segments)
+
+    def match(self, path: list[str]) -> dict[str, str] | None:
+        """The route parameters, or None where the path is another one."""
+        values: dict[str, str] = {}
+        rest = list(path)
+        for segment in self.segments:
+            if segment.rank == _CATCH_ALL:
+                text, rest = "/".join(rest), []
+            elif rest:
+                text = rest.pop(0)
+            elif segment.optional:
+                continue
+            else:
+                return None
+            if not segment.pattern.fullmatch(text):
+                return None
+            if segment.name is not None and (text or segment.rank != _CATCH_ALL):
+                values[segment.name] = text
+        return None if rest else values
+
+
+@dataclass(frozen=True)
+class Found(Generic[T]):
+    target: T
+    params: Mapping[str, str]
+
+
+class RouteTable(Generic[T]):
+    """All routes, most specific first."""
+
+    def __init__(self, templates: Iterable[Template[T]]) -> None:
+        self._templates = sorted(templates, key=lambda template: template.order)
+
+    def find(self, method: str, path: str) -> Found[T] | frozenset[str]:
+        """The function to call, or the methods the path does have (none: no such path). `path` is still quoted."""
+        segments = split(path)
+        allowed: set[str] = set()
+        for template in self._templates:
+            params = template.match(segments)
+            if params is None:
+                continue
+            if template.methods is None or method in template.methods:
+                return Found(template.target, params)
+            allowed |= template.methods
+        return frozenset(allowed)
+
+
+def template(text: str, methods: Iterable[str] | None, target: T, *, function: str) -> Template[T]:
+    """Read a template; HostError for a constraint that is not known here."""
+    segments = tuple(_segment(part, function) for part in text.strip("/").split("/") if part)
+    allowed = frozenset(method.upper() for method in methods or ())
+    return Template(segments, allowed or None, target)
+
+
+def split(path: str) -> list[str]:
+    """Segments, unquoted one by one; a quoted slash stays quoted, as Kestrel leaves it."""
+    decode: Callable[[str], str] = lambda part: "%2F".join(unquote(piece) for piece in re.split("%2[fF]", part))  # noqa: E731
+    trimmed = path.removeprefix("/").removesuffix("/")
+    return [decode(part) for part in trimmed.split("/")] if trimmed else []
+
+
+def _segment(text: str, function: str) -> _Segment:
+    parameter = _PARAMETER.fullmatch(text)
+    if parameter is None:
+        if "{" in text or "}" in text:
+            raise HostError(f"Function {function}: the local host does not know the route segment {text!r}.")
+        return _Segment(_LITERAL, re.compile(re.escape(text), re.IGNORECASE))
+    constraint = parameter["constraint"]
+    if parameter["catch"]:
+        return _Segment(_CATCH_ALL, re.compile(".*", re.DOTALL), parameter["name"])
+    if constraint is None:
+        return _Segment(_FREE, re.compile(".+", re.DOTALL), parameter["name"], bool(parameter["optional"]))
+    if constraint not in _CONSTRAINTS:
+        raise HostError(f"Function {function}: the local host does not know the route constraint {constraint!r}.")
+    pattern = re.compile(_CONSTRAINTS[constraint])
+    return _Segment(_CONSTRAINED, pattern, parameter["name"], bool(parameter["optional"]))

@@ -1,0 +1,60 @@
+"""The adapters that the settings ask for, opened on first use and closed together."""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.blobs.files import FileBlobs
+from shared.blobs.port import Blobs
+from shared.clock import Clock
+from shared.database.port import Database
+from shared.database.sqlite import SqliteDatabase
+from shared.messaging.sqlite import SqliteMessaging
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Adapters:
+    database: Database
+    messaging: SqliteMessaging
+    blobs: Blobs
+
+    async def close(self) -> None:
+        for adapter in (self.messaging, self.database, self.blobs):
+            await adapter.close()
+
+
+def build(settings: Settings, clock: Clock) -> Adapters:
+    """No file and no socket is opened here."""
+    folder = settings.flowgrid_data_dir
+    return Adapters(
+        database=SqliteDatabase(folder / "database", clock),
+        messaging=SqliteMessaging(folder / "queues", clock),
+        blobs=FileBlobs(folder / "blobs"),
+    )
+
+
+class CursorKey:
+    """The key that signs cursors: the setting's, or one made once in the data folder, read when first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._given = settings.flowgrid_cursor_key
+        self._path = settings.flowgrid_data_dir / "cursor.key"
+        self._key: bytes | None = None
+
+    def __call__(self) -> bytes:
+        if self._key is None:
+            self._key = self._given.encode() if self._given else _kept(self._path)
+        return self._key
+
+
+def _kept(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return path.read_bytes()

@@ -1,0 +1,42 @@
+"""Who asks, and in which request: carried explicitly, and bound to the log through one context variable."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from shared.auth.roles import Role
+from shared.ids import derived_id
+
+
+@dataclass(frozen=True)
+class RequestInfo:
+    """The request as the audit records it."""
+
+    request_id: str
+    ip_address: str
+    user_agent: str
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A verified token's holder. `tenant_id` is the token's claim, None for platform staff without one."""
+
+    subject: str
+    email: str | None
+    name: str | None
+    tenant_id: str | None
+    role: Role | None
+
+    def user_id(self, tenant_id: str) -> str:
+        """The id that the audit knows this caller by: that of the tenant's user of this e-mail, or the subject."""
+        return user_id(tenant_id, self.email) if self.email else self.subject
+
+
+SYSTEM = Caller(subject="system", email=None, name="Flowgrid", tenant_id=None, role=Role.PLATFORM)
+SYSTEM_REQUEST = RequestInfo(request_id="", ip_address="", user_agent="flowgrid")
+
+log_fields: ContextVar[dict[str, str]] = ContextVar("log_fields")
+
+
+def user_id(tenant_id: str, email: str) -> str:
+    """A user's id follows from tenant and e-mail, so that a token leads to its user with one point read."""
+    return derived_id("user", tenant_id, email.casefold())

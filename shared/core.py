@@ -1,0 +1,82 @@
+"""The infrastructure that every service stands on, put together once from the settings."""
+
+from dataclasses import dataclass
+
+from shared.adapters import Adapters, CursorKey, build
+from shared.auth.members import Members
+from shared.auth.tokens import TokenVerifier
+from shared.clock import Clock, SystemClock
+from shared.database.names import Names
+from shared.http.endpoint import Endpoint
+from shared.http.idempotency import Idempotency
+from shared.http.pagination import Cursors
+from shared.ids import Ids, Uuid7Ids
+from shared.ledger import Ledger
+from shared.messaging.deadletters import DeadLetters
+from shared.messaging.outbox import Outbox, sweep_outbox
+from shared.metering import Meter
+from shared.ratelimit import RateLimiter
+from shared.session import Services
+from shared.settings import Settings
+from shared.telemetry import log
+from shared.tenancy import Directory
+
+
+@dataclass(frozen=True)
+class Core:
+    """What services take from: each field is one thing, used under its own name."""
+
+    settings: Settings
+    adapters: Adapters
+    services: Services
+    directory: Directory
+    members: Members
+    names: Names
+    ledger: Ledger
+    dead_letters: DeadLetters
+    endpoint: Endpoint
+
+    async def sweep_outbox(self) -> int:
+        return await sweep_outbox(self.adapters.database, self.directory, self.adapters.messaging, self.services.clock)
+
+    async def close(self) -> None:
+        """Finish what runs behind the answers, then give back files and sockets."""
+        await self.services.outbox.flush()
+        await self.adapters.close()
+
+
+def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Core:
+    """Nothing is opened: adapters connect on first use, in the worker's loop."""
+    log.configure(settings.flowgrid_log_level)
+    clock = clock or SystemClock()
+    adapters = build(settings, clock)
+    services = Services(clock, ids or Uuid7Ids(), Outbox(adapters.messaging), settings.usage_queue)
+    directory = Directory(adapters.database, clock)
+    members = Members(clock)
+    endpoint = Endpoint(
+        verifier=TokenVerifier(
+            settings.flowgrid_issuers,
+            tenant_claim=settings.flowgrid_tenant_claim,
+            roles_claim=settings.flowgrid_roles_claim,
+            clock=clock,
+        ),
+        directory=directory,
+        members=members,
+        limiter=RateLimiter(clock),
+        cursors=Cursors(CursorKey(settings)),
+        idempotency=Idempotency(clock),
+        meter=Meter(services),
+        services=services,
+        global_limit=settings.flowgrid_global_limit,
+    )
+    return Core(
+        settings=settings,
+        adapters=adapters,
+        services=services,
+        directory=directory,
+        members=members,
+        names=Names(adapters.database, clock),
+        ledger=Ledger(adapters.database, clock),
+        dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
+        endpoint=endpoint,
+    )

@@ -1,0 +1,59 @@
+"""Cosmos DB's limits, checked before anything is sent, by every adapter, so that all of them fail alike.
+
+Source: https://learn.microsoft.com/azure/cosmos-db/concepts-limits (per-item and per-request limits).
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from shared.database.port import Delete, Document, Increment, Kind, Operation
+from shared.errors import Invalid, TooLarge
+
+MAX_OPERATIONS = 100
+MAX_BYTES = 2 * 1024 * 1024
+MAX_ID_BYTES = 1023
+MAX_NESTING = 128
+MAX_INTEGER = 2**53
+
+
+def encode(body: Document) -> str:
+    """The document as JSON text; Invalid for what the store cannot keep exactly (depth, integers, NaN)."""
+    _check_value(body, "", 1)
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def check_id(kind: Kind, id: str) -> str:
+    """The id as stored, `<kind>:<id>`; Invalid when Cosmos would refuse it."""
+    stored = f"{kind}:{id}"
+    if not id or len(stored.encode()) > MAX_ID_BYTES or any(character in "/\\?#" for character in id):
+        raise Invalid.of("id", f"an id is 1 to {MAX_ID_BYTES} bytes without / \\ ? #", id)
+    return stored
+
+
+def encode_batch(operations: Sequence[Operation]) -> list[str | None]:
+    """The JSON text of every operation's body (None where it has none), after checking the batch as a whole."""
+    if not 1 <= len(operations) <= MAX_OPERATIONS:
+        raise TooLarge(f"A batch holds 1 to {MAX_OPERATIONS} operations, not {len(operations)}.")
+    if len({operation.kind.container for operation in operations}) > 1:
+        raise ValueError("a batch stays within one container")
+    encoded = [None if isinstance(op, Delete | Increment) else encode(op.body) for op in operations]
+    size = sum(len(text.encode()) for text in encoded if text)
+    if size > MAX_BYTES:
+        raise TooLarge(f"This change is {size} bytes of JSON; at most {MAX_BYTES} can be stored at once.")
+    return encoded
+
+
+def _check_value(value: Any, path: str, depth: int) -> None:
+    if depth > MAX_NESTING:
+        raise Invalid.of(path, f"is nested deeper than {MAX_NESTING} levels")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_value(inner, f"{path}.{name}" if path else name, depth + 1)
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            _check_value(inner, f"{path}.{position}", depth + 1)
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise Invalid.of(path, "is an integer beyond 2^53; send it as a string", str(value))
+    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        raise Invalid.of(path, "is not a finite number", str(value))

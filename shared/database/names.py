@@ -1,0 +1,56 @@
+"""Names that are unique over all tenants (slugs, e-mail addresses): reserved in the registry before they are used."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from shared.clock import Clock, parse_rfc3339, rfc3339
+from shared.database.port import Create, Database, Delete, Kind, Rejected, Replace, Stored
+from shared.errors import Conflict
+from shared.ids import derived_id
+from shared.tenancy import PLATFORM_TENANT_ID
+
+ORPHAN_AFTER = timedelta(minutes=1)
+
+
+class Names:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._platform = database.platform
+        self._clock = clock
+
+    async def reserve(
+        self, sort: str, name: str, *, holder: str, in_use: Callable[[str], Awaitable[bool]] | None = None
+    ) -> None:
+        """Take a name for `holder`; again for the same holder is no error, `Conflict` when it is somebody else's.
+
+        A reservation whose holder never came to be (a crash in between) is taken over, once `in_use` says so.
+        """
+        id = derived_id(sort, name)
+        body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder}
+        try:
+            await self._platform.put(Create(Kind.RESERVATION, id, body), PLATFORM_TENANT_ID)
+            return
+        except Rejected:
+            held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
+        if held is not None and held.body["holder"] == holder:
+            return
+        if held is not None and in_use is not None and self._old(held) and not await in_use(held.body["holder"]):
+            try:
+                await self._platform.put(Replace(Kind.RESERVATION, id, body, held.etag), PLATFORM_TENANT_ID)
+                return
+            except Rejected:
+                pass  # somebody else was faster: then it is theirs
+        raise Conflict(f"The {sort} {name} is taken.", field=sort)
+
+    async def release(self, sort: str, name: str, *, holder: str) -> None:
+        """Give a name back; nothing happens when it is not this holder's."""
+        id = derived_id(sort, name)
+        held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
+        if held is None or held.body["holder"] != holder:
+            return
+        try:
+            await self._platform.put(Delete(Kind.RESERVATION, id, held.etag), PLATFORM_TENANT_ID)
+        except Rejected:
+            return
+
+    def _old(self, held: Stored) -> bool:
+        return self._clock.now() - parse_rfc3339(held.body["created_at"]) > ORPHAN_AFTER

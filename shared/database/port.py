@@ -1,0 +1,247 @@
+"""The database port: documents of one tenant, in one partition, changed by atomic batches.
+
+It is shaped by Cosmos DB (https://learn.microsoft.com/azure/cosmos-db/concepts-limits): a batch is at most 100
+operations and 2 MB in one logical partition of one container; reads are point reads or one-partition queries.
+A `TenantStore` is bound to its tenant when it is made and none of its methods takes a tenant id.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Document = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """What an item is; it also decides the container that the item lives in."""
+
+    USER = "user"
+    AGENT = "agent"
+    ELEMENT = "element"
+    RELATIONSHIP = "relationship"
+    AUDIT = "audit"
+    COUNTER = "counter"
+    OUTBOX = "outbox"
+    IDEMPOTENCY = "idempotency"
+    JOB = "job"
+    BACKUP = "backup"
+    USAGE_EVENT = "usage_event"
+    ROLLUP = "rollup"
+    TENANT = "tenant"
+    RESERVATION = "reservation"
+    DEAD_LETTER = "dead_letter"
+
+    @property
+    def container(self) -> Literal["items", "usage", "tenants", "reservations"]:
+        match self:
+            case Kind.USAGE_EVENT | Kind.ROLLUP:
+                return "usage"
+            case Kind.TENANT | Kind.DEAD_LETTER:
+                return "tenants"
+            case Kind.RESERVATION:
+                return "reservations"
+            case _:
+                return "items"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A document as read, with the store's own ETag for compare-and-swap."""
+
+    body: Document
+    etag: str
+
+
+@dataclass(frozen=True)
+class Create:
+    """A new item; rejected as `exists` when its id is taken. `ttl` in seconds, None: for ever."""
+
+    kind: Kind
+    id: str
+    body: Document
+    ttl: int | None = None
+
+
+@dataclass(frozen=True)
+class Replace:
+    """The whole new body of an existing item; `missing` without one, `stale` when `etag` is not the current one."""
+
+    kind: Kind
+    id: str
+    body: Document
+    etag: str | None = None
+    ttl: int | None = None
+
+
+@dataclass(frozen=True)
+class Upsert:
+    """Create or replace, whatever is there."""
+
+    kind: Kind
+    id: str
+    body: Document
+    ttl: int | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Remove an existing item; `missing` without one, `stale` when `etag` is not the current one."""
+
+    kind: Kind
+    id: str
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Increment:
+    """Add whole numbers to fields (a dotted path; absent counts as 0) of an existing item, without reading it.
+
+    `at_most` bounds what a field may be after the addition; the batch is rejected as `condition` beyond it.
+    """
+
+    kind: Kind
+    id: str
+    amounts: Mapping[str, int]
+    at_most: Mapping[str, int] = field(default_factory=dict)
+
+
+Operation = Create | Replace | Upsert | Delete | Increment
+
+
+class Rejected(Exception):
+    """A batch changed nothing, because of its operation number `index` (from 0)."""
+
+    def __init__(self, reason: Literal["exists", "missing", "stale", "condition"], index: int) -> None:
+        super().__init__(f"operation {index}: {reason}")
+        self.reason = reason
+        self.index = index
+
+
+@dataclass(frozen=True)
+class Where:
+    """A filter on one named field; `in` takes a list of at most 200 values."""
+
+    field: str
+    op: Literal["=", "<", "<=", ">", ">=", "in"]
+    value: Any
+
+
+@dataclass(frozen=True)
+class Order:
+    """Sort by `field`, then id, in one direction."""
+
+    field: Literal["created_at", "updated_at", "id"] = "created_at"
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """Documents and, when there are more, the key to continue after (sort value, id)."""
+
+    items: list[Stored]
+    next: tuple[str, str] | None
+
+
+OLDEST_FIRST = Order()
+NEWEST_FIRST = Order(descending=True)
+
+
+class TenantStore(ABC):
+    """One tenant's documents. Errors beside those named: `Throttled`, `Unavailable`, `Unknown` (shared.errors)."""
+
+    tenant_id: str
+
+    @abstractmethod
+    async def get(self, kind: Kind, id: str) -> Stored | None:
+        """One point read; None when there is no such item of this tenant."""
+
+    @abstractmethod
+    async def query(
+        self,
+        kind: Kind,
+        where: Sequence[Where] = (),
+        *,
+        order: Order = OLDEST_FIRST,
+        limit: int = 200,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        """One page of one kind, from one partition, in keyset order."""
+
+    @abstractmethod
+    def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
+        """Every item of `kinds`, in pages ordered by kind and id; with `since`, those created at or after it."""
+
+    @abstractmethod
+    async def commit(self, operations: Sequence[Operation]) -> None:
+        """All or nothing, one round trip. Raises `Rejected`, or `TooLarge`/`Invalid` before anything is sent."""
+
+
+class PlatformStore(ABC):
+    """The registry of tenants and names, and the only reads that cross tenants (sweeps, administration)."""
+
+    @abstractmethod
+    async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
+        """One point read in the registry."""
+
+    @abstractmethod
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
+        """One registry item changed; raises `Rejected`."""
+
+    @abstractmethod
+    async def query(
+        self,
+        kind: Kind,
+        where: Sequence[Where] = (),
+        *,
+        order: Order = OLDEST_FIRST,
+        limit: int = 200,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        """One page of the registry's items of one kind, over all tenants."""
+
+    @abstractmethod
+    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
+        """Items of one kind over all tenants and all databases, oldest first (outbox and stalled jobs)."""
+
+
+class Database(ABC):
+    """All databases of the platform: one registry, the shared shards, the dedicated ones."""
+
+    @property
+    @abstractmethod
+    def platform(self) -> PlatformStore:
+        """The registry."""
+
+    @abstractmethod
+    def tenant(self, tenant_id: str, placement: "Placement") -> TenantStore:
+        """The store of one tenant, bound to it for good."""
+
+    @abstractmethod
+    async def provision(self, placement: "Placement") -> None:
+        """Make sure that the placement's database is there; idempotent."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Raise `Unavailable` when the registry does not answer."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back files and sockets."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a tenant's data lives: a shared shard, or a database of its own; `generation` grows with every move."""
+
+    mode: Literal["shared", "dedicated"]
+    database: str
+    generation: int = 1
+
+    def as_document(self) -> Document:
+        return {"mode": self.mode, "database": self.database, "generation": self.generation}
+
+    @classmethod
+    def from_document(cls, body: Mapping[str, Any]) -> "Placement":
+        return cls(body["mode"], body["database"], body["generation"])

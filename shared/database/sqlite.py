@@ -1,0 +1,289 @@
+"""The embedded database: one SQLite file for the registry, one per shard, one per dedicated tenant."""
+
+import json
+import re
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from shared.clock import Clock
+from shared.database.limits import check_id, encode, encode_batch
+from shared.database.port import (
+    OLDEST_FIRST,
+    Create,
+    Database,
+    Delete,
+    Document,
+    Increment,
+    Kind,
+    Operation,
+    Order,
+    Page,
+    Placement,
+    PlatformStore,
+    Rejected,
+    Replace,
+    Stored,
+    TenantStore,
+    Upsert,
+    Where,
+)
+from shared.errors import Unavailable
+from shared.sqlite import SqliteFiles
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS items (
+  tenant_id TEXT NOT NULL, container TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL,
+  created_at TEXT NOT NULL, expires_at REAL, etag TEXT NOT NULL, doc TEXT NOT NULL,
+  PRIMARY KEY (tenant_id, container, id));
+CREATE INDEX IF NOT EXISTS items_by_time ON items (tenant_id, kind, created_at, id);
+CREATE INDEX IF NOT EXISTS items_by_source ON items (tenant_id, kind, json_extract(doc, '$.source_id'));
+CREATE INDEX IF NOT EXISTS items_by_target ON items (tenant_id, kind, json_extract(doc, '$.target_id'));
+CREATE INDEX IF NOT EXISTS items_of_kind ON items (kind, created_at);
+CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
+"""
+REGISTRY = "registry"
+PAGE_SIZE = 200
+PURGE_EVERY_COMMITS = 200
+_FIELD = re.compile(r"[a-z][a-z_.]*\Z")
+
+
+class SqliteDatabase(Database):
+    """Files `<folder>/<database>.db`; the same schema in each."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._files = SqliteFiles(folder, SCHEMA)
+        self._clock = clock
+        self._platform = _Registry(self._files, clock)
+        self._partitions: dict[tuple[str, str], _Partition] = {}
+
+    @property
+    def platform(self) -> PlatformStore:
+        return self._platform
+
+    def tenant(self, tenant_id: str, placement: Placement) -> TenantStore:
+        key = (placement.database, tenant_id)
+        if key not in self._partitions:
+            self._partitions[key] = _Partition(self._files, placement.database, tenant_id, self._clock)
+        return self._partitions[key]
+
+    async def provision(self, placement: Placement) -> None:
+        await self._files.write(placement.database, lambda connection: None)
+
+    async def ping(self) -> None:
+        try:
+            await self._files.read(REGISTRY, lambda connection: connection.execute("SELECT 1").fetchone())
+        except sqlite3.Error as error:
+            raise Unavailable(f"The database does not answer: {error}") from error
+
+    async def close(self) -> None:
+        await self._files.close()
+
+
+class _Partition(TenantStore):
+    def __init__(self, files: SqliteFiles, file: str, tenant_id: str, clock: Clock) -> None:
+        self.tenant_id = tenant_id
+        self._files = files
+        self._file = file
+        self._clock = clock
+        self._commits = count(1)
+
+    async def get(self, kind: Kind, id: str) -> Stored | None:
+        now = self._clock.now().timestamp()
+        return await self._files.read(self._file, lambda db: _get(db, self.tenant_id, kind, id, now))
+
+    async def query(
+        self,
+        kind: Kind,
+        where: Sequence[Where] = (),
+        *,
+        order: Order = OLDEST_FIRST,
+        limit: int = 200,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        now = self._clock.now().timestamp()
+        return await self._files.read(
+            self._file, lambda db: _query(db, self.tenant_id, kind, where, order, limit, after, now)
+        )
+
+    async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
+        where = [Where("created_at", ">=", since)] if since else []
+        for kind in kinds:
+            after: tuple[str, str] | None = None
+            while True:
+                page = await self.query(kind, where, order=Order("id"), limit=PAGE_SIZE, after=after)
+                if page.items:
+                    yield page.items
+                after = page.next
+                if after is None:
+                    break
+
+    async def commit(self, operations: Sequence[Operation]) -> None:
+        encoded = encode_batch(operations)
+        now = self._clock.now().timestamp()
+        purge = next(self._commits) % PURGE_EVERY_COMMITS == 0
+
+        def work(db: sqlite3.Connection) -> None:
+            for index, operation in enumerate(operations):
+                _apply(db, self.tenant_id, operation, encoded[index], index, now)
+            if purge:
+                db.execute("DELETE FROM items WHERE expires_at <= ?", (now,))
+
+        await self._files.write(self._file, work)
+
+
+class _Registry(PlatformStore):
+    def __init__(self, files: SqliteFiles, clock: Clock) -> None:
+        self._files = files
+        self._clock = clock
+
+    async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
+        now = self._clock.now().timestamp()
+        return await self._files.read(REGISTRY, lambda db: _get(db, tenant_id, kind, id, now))
+
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
+        encoded = encode_batch([operation])
+        now = self._clock.now().timestamp()
+        await self._files.write(REGISTRY, lambda db: _apply(db, tenant_id, operation, encoded[0], 0, now))
+
+    async def query(
+        self,
+        kind: Kind,
+        where: Sequence[Where] = (),
+        *,
+        order: Order = OLDEST_FIRST,
+        limit: int = 200,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        now = self._clock.now().timestamp()
+        return await self._files.read(REGISTRY, lambda db: _query(db, None, kind, where, order, limit, after, now))
+
+    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
+        now = self._clock.now().timestamp()
+        found: list[Stored] = []
+        for name in self._files.names():
+            page = await self._files.read(
+                name, lambda db: _query(db, None, kind, where, OLDEST_FIRST, limit, None, now)
+            )
+            found += page.items
+        return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
+
+
+def _get(db: sqlite3.Connection, tenant_id: str, kind: Kind, id: str, now: float) -> Stored | None:
+    row = db.execute(
+        "SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND id = ?"
+        " AND (expires_at IS NULL OR expires_at > ?)",
+        (tenant_id, kind.container, f"{kind}:{id}", now),
+    ).fetchone()
+    return _stored(kind, *row) if row else None
+
+
+def _query(
+    db: sqlite3.Connection,
+    tenant_id: str | None,
+    kind: Kind,
+    where: Sequence[Where],
+    order: Order,
+    limit: int,
+    after: tuple[str, str] | None,
+    now: float,
+) -> Page:
+    sort = order.field if order.field in ("created_at", "id") else f"json_extract(doc, '$.{order.field}')"
+    direction, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
+    clauses = ["kind = ?", "(expires_at IS NULL OR expires_at > ?)"]
+    values: list[Any] = [kind.value, now]
+    if tenant_id is not None:
+        clauses.insert(0, "tenant_id = ?")
+        values.insert(0, tenant_id)
+    for condition in where:
+        clause, parameters = _condition(kind, condition)
+        clauses.append(clause)
+        values += parameters
+    if after is not None:
+        clauses.append(f"({sort}, id) {beyond} (?, ?)")
+        values += [f"{kind}:{after[0]}" if order.field == "id" else after[0], f"{kind}:{after[1]}"]
+    rows = db.execute(
+        f"SELECT doc, etag FROM items WHERE {' AND '.join(clauses)}"  # noqa: S608 - names checked, values bound
+        f" ORDER BY {sort} {direction}, id {direction} LIMIT ?",
+        (*values, limit + 1),
+    ).fetchall()
+    items = [_stored(kind, *row) for row in rows[:limit]]
+    more = len(rows) > limit
+    return Page(items, (items[-1].body[order.field], items[-1].body["id"]) if more else None)
+
+
+def _condition(kind: Kind, condition: Where) -> tuple[str, list[Any]]:
+    if not _FIELD.match(condition.field):
+        raise ValueError(f"{condition.field!r} is not a field name")
+    if condition.field in ("id", "created_at", "tenant_id"):
+        column = condition.field
+    else:
+        column = f"json_extract(doc, '$.{condition.field}')"
+    values = condition.value if condition.op == "in" else [condition.value]
+    if condition.field == "id":
+        values = [f"{kind}:{value}" for value in values]
+    if condition.op == "in":
+        return f"{column} IN ({', '.join('?' * len(values))})", list(values)
+    return f"{column} {condition.op} ?", list(values)
+
+
+def _apply(
+    db: sqlite3.Connection, tenant_id: str, operation: Operation, encoded: str | None, index: int, now: float
+) -> None:
+    stored_id = check_id(operation.kind, operation.id)
+    key = (tenant_id, operation.kind.container, stored_id)
+    row = db.execute(
+        "SELECT etag, doc FROM items WHERE tenant_id = ? AND container = ? AND id = ?"
+        " AND (expires_at IS NULL OR expires_at > ?)",
+        (*key, now),
+    ).fetchone()
+    if isinstance(operation, Create) and row:
+        raise Rejected("exists", index)
+    if isinstance(operation, Replace | Delete | Increment) and not row:
+        raise Rejected("missing", index)
+    if isinstance(operation, Replace | Delete) and operation.etag is not None and operation.etag != row[0]:
+        raise Rejected("stale", index)
+    match operation:
+        case Delete():
+            db.execute("DELETE FROM items WHERE tenant_id = ? AND container = ? AND id = ?", key)
+        case Increment():
+            text = _incremented(json.loads(row[1]), operation, index)
+            db.execute(
+                "UPDATE items SET doc = ?, etag = ? WHERE tenant_id = ? AND container = ? AND id = ?",
+                (text, secrets.token_hex(8), *key),
+            )
+        case Create() | Replace() | Upsert():
+            body = {**operation.body, "id": stored_id, "kind": operation.kind.value, "tenant_id": tenant_id}
+            db.execute(
+                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *key,
+                    operation.kind.value,
+                    body.get("created_at", ""),
+                    None if operation.ttl is None else now + operation.ttl,
+                    secrets.token_hex(8),
+                    json.dumps(body, ensure_ascii=False, separators=(",", ":")),
+                ),
+            )
+
+
+def _incremented(body: Document, operation: Increment, index: int) -> str:
+    for path, amount in operation.amounts.items():
+        *parents, name = path.split(".")
+        target = body
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        value = target.get(name, 0) + amount
+        if path in operation.at_most and value > operation.at_most[path]:
+            raise Rejected("condition", index)
+        target[name] = value
+    return encode(body)
+
+
+def _stored(kind: Kind, doc: str, etag: str) -> Stored:
+    body = json.loads(doc)
+    body["id"] = body["id"][len(kind.value) + 1 :]
+    return Stored(body, etag)

@@ -1,0 +1,133 @@
+"""Everything that can go wrong, as one small tree with stable codes and no HTTP in it.
+
+FlowgridError
+├── Invalid               the caller's input is wrong; `errors` lists every field
+├── Unauthenticated       no token, or one that does not verify
+├── Forbidden             the caller may not do this
+│   └── TenantSuspended
+├── NotFound              no such thing in this tenant
+├── Conflict              the state of things forbids it; `details` says which
+├── Stale                 the ETag named is not the current one
+├── PreconditionRequired  an ETag was needed and none came
+├── TooLarge              above a limit that `message` names
+├── UnsupportedMedia      a body of a type this route does not take
+├── Unprocessable         well formed, but contradicts an earlier request
+├── LimitReached
+│   ├── QuotaReached      `limit` and `current` of a counted resource
+│   └── RateLimited       `retry_after` in seconds
+└── Unavailable           try again after `retry_after` seconds; nothing was lost
+    ├── Throttled         the store asked to slow down
+    └── Unknown           sent, no answer: retry with the same ids and find out
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with one field of the caller's input (`field` is a dotted path, `value` what was sent)."""
+
+    field: str
+    message: str
+    value: Any = None
+
+
+class FlowgridError(Exception):
+    """The root; `code` never changes once released, `members` are shown to the caller."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, **members: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.members: Mapping[str, Any] = members
+
+
+class Invalid(FlowgridError):
+    code = "invalid_request"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        first = f"{errors[0].field}: {errors[0].message}"
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(first + more, errors=[asdict(error) for error in errors])
+
+    @classmethod
+    def of(cls, field: str, message: str, value: Any = None) -> "Invalid":
+        return cls([FieldError(field, message, value)])
+
+
+class Unauthenticated(FlowgridError):
+    code = "unauthenticated"
+
+
+class Forbidden(FlowgridError):
+    code = "forbidden"
+
+
+class TenantSuspended(Forbidden):
+    code = "tenant_suspended"
+
+
+class NotFound(FlowgridError):
+    code = "not_found"
+
+
+class Conflict(FlowgridError):
+    code = "conflict"
+
+
+class Stale(FlowgridError):
+    code = "precondition_failed"
+
+
+class PreconditionRequired(FlowgridError):
+    code = "precondition_required"
+
+
+class TooLarge(FlowgridError):
+    code = "too_large"
+
+
+class UnsupportedMedia(FlowgridError):
+    code = "unsupported_media_type"
+
+
+class Unprocessable(FlowgridError):
+    code = "unprocessable"
+
+
+class LimitReached(FlowgridError):
+    code = "limit_reached"
+
+
+class QuotaReached(LimitReached):
+    code = "quota_exceeded"
+
+    def __init__(self, resource: str, *, limit: int, current: int) -> None:
+        super().__init__(f"{resource} quota exceeded", limit=limit, current=current, upgradeUrl="/billing/upgrade")
+
+
+class RateLimited(LimitReached):
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(FlowgridError):
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Throttled(Unavailable):
+    code = "throttled"
+
+
+class Unknown(Unavailable):
+    code = "unknown_outcome"

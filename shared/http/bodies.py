@@ -1,0 +1,125 @@
+"""Reading request bodies: JSON of a declared model, a JSON merge patch of it, or bytes of a declared media type."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from azure.functions import HttpRequest
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import FieldError, Invalid, TooLarge, UnsupportedMedia
+
+B = TypeVar("B", bound=BaseModel)
+MAX_JSON_BYTES = 1024 * 1024
+SHOWN_VALUE_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Json(Generic[B]):
+    """An `application/json` body of one model."""
+
+    model: type[B]
+    media_types: tuple[str, ...] = ("application/json",)
+    max_bytes: int = MAX_JSON_BYTES
+
+    def read(self, request: HttpRequest) -> B:
+        return validated(self.model, _bytes(request, self.media_types, self.max_bytes))
+
+
+@dataclass(frozen=True)
+class MergePatch(Generic[B]):
+    """A JSON merge patch (RFC 7396) as sent; `onto` makes the whole new body of it."""
+
+    model: type[B]
+    document: dict[str, Any]
+
+    def onto(self, resource: BaseModel) -> B:
+        """What a client may set of `resource`, patched and validated as if it had been sent whole."""
+        settable = resource.model_dump(mode="json", include=set(self.model.model_fields))
+        return validated(self.model, json.dumps(_merged(settable, self.document)).encode())
+
+
+@dataclass(frozen=True)
+class Merge(Generic[B]):
+    """A merge patch body of one model."""
+
+    model: type[B]
+    media_types: tuple[str, ...] = ("application/merge-patch+json", "application/json")
+    max_bytes: int = MAX_JSON_BYTES
+
+    def read(self, request: HttpRequest) -> MergePatch[B]:
+        raw = _bytes(request, self.media_types, self.max_bytes)
+        try:
+            document = json.loads(raw, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise Invalid.of("body", f"is not JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise Invalid.of("body", "should be a JSON object", document)
+        unknown = sorted(set(document) - set(self.model.model_fields))
+        if unknown:
+            raise Invalid([FieldError(name, "is not a field that can be set", document[name]) for name in unknown])
+        return MergePatch(self.model, document)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A body that the service reads itself."""
+
+    media_types: tuple[str, ...]
+    max_bytes: int
+
+    def read(self, request: HttpRequest) -> bytes:
+        return _bytes(request, self.media_types, self.max_bytes)
+
+
+def validated(model: type[B], raw: bytes) -> B:
+    """The model from JSON text, or `Invalid` with every field that is wrong."""
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise Invalid(field_errors(error)) from error
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    return [
+        FieldError(".".join(str(part) for part in one["loc"]) or "body", one["msg"], _shown(one["input"]))
+        for one in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _shown(value: Any) -> Any:
+    """What was sent, as far as it is short: an error must not echo a megabyte."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    if len(text) <= SHOWN_VALUE_CHARACTERS:
+        return value if isinstance(value, str | int | float | bool | None) else json.loads(text)
+    return text[:SHOWN_VALUE_CHARACTERS] + "…"
+
+
+def _bytes(request: HttpRequest, media_types: Sequence[str], max_bytes: int) -> bytes:
+    raw = request.get_body()
+    if len(raw) > max_bytes:
+        raise TooLarge(f"The body is {len(raw)} bytes; this route takes at most {max_bytes}.")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in media_types:
+        raise UnsupportedMedia(f"Send the body as {' or '.join(media_types)}, not {media_type or 'untyped'}.")
+    return raw
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """RFC 7396 §2."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

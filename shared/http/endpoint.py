@@ -1,0 +1,207 @@
+"""The one endpoint pipeline: every HTTP function is declared through it and passes the same steps in the same order.
+
+request id -> global limit -> authenticate -> tenant -> tenant and route limit -> role -> parse -> idempotency
+-> handler -> answer, meter, log, headers
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import azure.functions as func
+from pydantic import BaseModel, ValidationError
+
+from shared.auth.members import Members
+from shared.auth.roles import Role
+from shared.auth.tokens import TokenVerifier
+from shared.context import Caller, RequestInfo, log_fields
+from shared.errors import Forbidden, Invalid, PreconditionRequired, TenantSuspended
+from shared.http.answers import Answered, finish, respond
+from shared.http.bodies import Json, Merge, Raw, field_errors
+from shared.http.idempotency import Idempotency
+from shared.http.pagination import Cursors, PageQuery, Query
+from shared.http.problems import problem
+from shared.http.routes import Call, Handler, OpenCall, PageRequest, Route
+from shared.ids import is_uuid
+from shared.metering import Meter
+from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
+from shared.ratelimit import Allowance, RateLimiter
+from shared.session import Services, TenantSession
+from shared.tenancy import PLATFORM_TENANT_ID, Directory
+
+H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+MAX_USER_AGENT = 512
+
+
+@dataclass
+class Endpoint:
+    """Declares routes on blueprints (`endpoint(routes, "GET", …)`) and runs the calls to them."""
+
+    verifier: TokenVerifier
+    directory: Directory
+    members: Members
+    limiter: RateLimiter
+    cursors: Cursors
+    idempotency: Idempotency
+    meter: Meter
+    services: Services
+    global_limit: int
+    routes: list[Route] = field(default_factory=list)
+
+    def __call__(
+        self,
+        blueprint: func.Blueprint,
+        method: str,
+        path: str,
+        *,
+        role: Role | None,
+        summary: str,
+        answer: Any,
+        status: int = 200,
+        body: type[BaseModel] | Merge[Any] | Raw | None = None,
+        query: type[Query] = Query,
+        limit: Limit | None = None,
+        errors: tuple[int, ...] = (),
+        example: Mapping[str, Any] | None = None,
+    ) -> Callable[[H], H]:
+        """Register the decorated handler. `errors`: the statuses that this route adds to those of the pipeline."""
+        reader = Json(body) if isinstance(body, type) else body
+
+        def register(handler: H) -> H:
+            name = getattr(handler, "__name__", path)
+            route = Route(
+                name, method, path, role, summary, answer, status, reader, query, limit, errors, example or {}
+            )
+            self.routes.append(route)
+
+            async def run(req: func.HttpRequest) -> func.HttpResponse:
+                return await self._run(route, handler, req)
+
+            blueprint.function_name(name)(
+                blueprint.route(route=path, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(run)
+            )
+            return handler
+
+        return register
+
+    async def _run(self, route: Route, handler: Handler, req: func.HttpRequest) -> func.HttpResponse:
+        started = self.services.clock.now()
+        request = self._request_info(req)
+        log_fields.set({"request_id": request.request_id, "operation": route.name})
+        answered = Answered(request, started)
+        try:
+            response = await self._answer(route, handler, req, answered)
+        except Exception as error:
+            instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
+            response = problem(error, request_id=request.request_id, instance=f"/{instance}")
+        if answered.session is not None:
+            await self.meter.api_call(answered.session, route, started, response.status_code)
+        return finish(response, answered, self.services.clock.now())
+
+    async def _answer(
+        self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered
+    ) -> func.HttpResponse:
+        address = answered.request.ip_address
+        allowance = await self.limiter.take(
+            "global", address, self.global_limit, GLOBAL_WINDOW_MINUTES, "Too many requests from this address"
+        )
+        answered.allowances.append(allowance)
+        if route.role is None:
+            return respond(route, req, await handler(OpenCall(req)), None)
+        caller = await self.verifier.verify(req.headers.get("authorization"))
+        session = await self._session(route, caller, req, answered.request)
+        log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
+        answered.allowances += await self._take(route, session)
+        answered.session = session
+        await self._check_role(route, session)
+        call = self._read(route, req, session)
+        answer, replayed = await self.idempotency.run(route, req, call, handler)
+        answered.replayed = replayed
+        return respond(route, req, answer, self._next_cursor(route, call, answer))
+
+    async def _session(
+        self, route: Route, caller: Caller, req: func.HttpRequest, request: RequestInfo
+    ) -> TenantSession:
+        tenant_id = _tenant_id(route, caller, req)
+        entry = await self.directory.entry(tenant_id)
+        if entry is None:
+            raise Forbidden("The token's tenant does not exist (any more).")
+        if caller.role is not Role.PLATFORM:
+            if entry.status == "suspended":
+                raise TenantSuspended("This tenant is suspended; its data is kept. Write to support to resume it.")
+            if entry.status not in ("active", "trial"):
+                raise Forbidden(f"This tenant is {entry.status}; try again when that is done.")
+        return TenantSession(entry, self.directory.open(entry), caller, request, self.services)
+
+    async def _take(self, route: Route, session: TenantSession) -> list[Allowance]:
+        plan = session.plan
+        allowances = [
+            await self.limiter.take(
+                "tenant", session.id, plan.requests_per_minute, 1, "Too many requests of this tenant in a minute"
+            )
+        ]
+        if route.limit is not None:
+            most = plan.route_limit(route.limit)
+            message = f"Too many calls of {route.limit} in a minute"
+            allowances.append(await self.limiter.take(route.limit, session.id, most, 1, message))
+        return allowances
+
+    async def _check_role(self, route: Route, session: TenantSession) -> None:
+        role = await self.members.role(session.store, session.caller)
+        if route.role is None or not role.includes(route.role):
+            raise Forbidden(f"This needs the role {route.role}; the caller has {role}.")
+
+    def _read(self, route: Route, req: func.HttpRequest, session: TenantSession) -> Call[Any, Any]:
+        try:
+            query = route.query.model_validate(dict(req.params))
+        except ValidationError as error:
+            raise Invalid(field_errors(error)) from error
+        if_match = req.headers.get("if-match")
+        if route.method == "PUT" and if_match is None:
+            raise PreconditionRequired("A PUT replaces a version that you name: send the ETag of it in If-Match.")
+        page = PageRequest(0, None)
+        if isinstance(query, PageQuery):
+            after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.filters())
+            page = PageRequest(query.limit, after)
+        body = route.body.read(req) if route.body else None
+        return Call(session, body, query, req.route_params, if_match, page)
+
+    def _next_cursor(self, route: Route, call: Call[Any, Any], answer: Any) -> str | None:
+        if not route.paged:
+            return None
+        return self.cursors.sign(answer.next, f"{call.tenant.id}:{route.name}", call.query.filters())
+
+    def _request_info(self, req: func.HttpRequest) -> RequestInfo:
+        asked = req.headers.get("x-request-id", "")
+        return RequestInfo(
+            request_id=asked if _REQUEST_ID.match(asked) else self.services.ids.new(),
+            ip_address=_address(req.headers.get("x-forwarded-for", "")),
+            user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
+        )
+
+
+def _tenant_id(route: Route, caller: Caller, req: func.HttpRequest) -> str:
+    """The token's tenant; only platform staff may name another one, and only in `x-tenant-id`."""
+    if route.platform:
+        if caller.role is not Role.PLATFORM:
+            raise Forbidden(f"This needs the role {Role.PLATFORM}.")
+        return PLATFORM_TENANT_ID
+    named = req.headers.get("x-tenant-id") if caller.role is Role.PLATFORM else None
+    if named is not None and not is_uuid(named):
+        raise Invalid.of("x-tenant-id", "is not a tenant id", named)
+    tenant_id = named or caller.tenant_id
+    if tenant_id is None:
+        raise Forbidden("The token names no tenant; platform staff name one in x-tenant-id.")
+    if tenant_id == PLATFORM_TENANT_ID and caller.role is not Role.PLATFORM:
+        raise Forbidden(f"This needs the role {Role.PLATFORM}.")
+    return tenant_id
+
+
+def _address(forwarded: str) -> str:
+    """The last entry of X-Forwarded-For, the one that Azure's front end adds, without its port."""
+    last = forwarded.rpartition(",")[2].strip()
+    if last.startswith("["):
+        return last[1:].partition("]")[0]
+    return last.partition(":")[0] if last.count(":") == 1 else last

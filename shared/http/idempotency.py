@@ -1,0 +1,78 @@
+"""`Idempotency-Key` on every POST: 24 hours long the same key gives the same answer, and the work is done once.
+
+The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded.
+"""
+
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import azure.functions as func
+
+from shared.clock import Clock, rfc3339
+from shared.database.port import Kind, Rejected, Stored
+from shared.errors import Conflict, Invalid, Unprocessable
+from shared.http.answers import Replay
+from shared.http.routes import Call, Handler, Route
+from shared.ids import derived_id
+from shared.session import AnsweredMeanwhile, IdempotencySlot, TenantSession
+
+MAX_KEY = 255
+
+
+class Idempotency:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._running: set[tuple[str, str]] = set()
+
+    async def run(
+        self, route: Route, req: func.HttpRequest, call: Call[Any, Any], handler: Handler
+    ) -> tuple[Any, bool]:
+        """The handler's answer, or the recorded one (then True)."""
+        key = req.headers.get("idempotency-key")
+        if route.method != "POST" or key is None:
+            return await handler(call), False
+        slot = _slot(key, route, req, call.tenant)
+        recorded = await call.tenant.store.get(Kind.IDEMPOTENCY, slot.id)
+        if recorded is not None:
+            return _replay(recorded, slot), True
+        running = (call.tenant.id, slot.id)
+        if running in self._running:
+            raise Conflict("A request with this Idempotency-Key is being worked on; ask again in a moment.")
+        self._running.add(running)
+        try:
+            return await self._first(slot, call, handler)
+        finally:
+            self._running.discard(running)
+
+    async def _first(self, slot: IdempotencySlot, call: Call[Any, Any], handler: Handler) -> tuple[Any, bool]:
+        session = replace(call.tenant, idempotency=slot)
+        try:
+            answer = await handler(replace(call, tenant=session))
+        except AnsweredMeanwhile:
+            return await self._winner(slot, session), True
+        if not slot.stored:
+            try:
+                await session.store.commit([slot.record(answer, rfc3339(self._clock.now()))])
+            except Rejected:
+                return await self._winner(slot, session), True
+        return answer, False
+
+    async def _winner(self, slot: IdempotencySlot, session: TenantSession) -> Replay:
+        recorded = await session.store.get(Kind.IDEMPOTENCY, slot.id)
+        if recorded is None:
+            raise Conflict("A request with this Idempotency-Key has just expired; send it again.")
+        return _replay(recorded, slot)
+
+
+def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) -> IdempotencySlot:
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        raise Invalid.of("Idempotency-Key", f"should be 1 to {MAX_KEY} printable characters", key[:MAX_KEY])
+    digest = sha256(f"{route.name}\n{req.url}\n".encode() + req.get_body()).hexdigest()
+    return IdempotencySlot(derived_id("idempotency", tenant.user_id, key), digest)
+
+
+def _replay(recorded: Stored, slot: IdempotencySlot) -> Replay:
+    if recorded.body["fingerprint"] != slot.fingerprint:
+        raise Unprocessable("This Idempotency-Key was used for another request; use a new key for a new request.")
+    return Replay(recorded.body["body"], recorded.body["etag"])

@@ -1,0 +1,87 @@
+"""Errors as RFC 9457 problems: one table from error class to status, walked along the class's MRO."""
+
+import json
+import logging
+from typing import Any
+
+from azure.functions import HttpResponse
+
+from shared.errors import (
+    Conflict,
+    FlowgridError,
+    Forbidden,
+    Invalid,
+    LimitReached,
+    NotFound,
+    PreconditionRequired,
+    RateLimited,
+    Stale,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+    UnsupportedMedia,
+)
+
+logger = logging.getLogger("flowgrid.http")
+
+PROBLEM_JSON = "application/problem+json"
+STATUS: dict[type[FlowgridError], int] = {
+    Invalid: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Stale: 412,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Unprocessable: 422,
+    PreconditionRequired: 428,
+    LimitReached: 429,
+    Unavailable: 503,
+    FlowgridError: 500,
+}
+TITLES = {
+    400: "Invalid request",
+    401: "Authentication needed",
+    403: "Not allowed",
+    404: "Not found",
+    409: "Conflict",
+    412: "Version has changed",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Contradicts an earlier request",
+    428: "Version needed",
+    429: "Too many",
+    500: "Internal error",
+    503: "Temporarily unavailable",
+}
+
+
+def status_of(error: FlowgridError) -> int:
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse:
+    """The answer for any exception; one that is not ours becomes an opaque 500, its trace goes to the log only."""
+    if not isinstance(error, FlowgridError):
+        logger.error("unexpected error", exc_info=error)
+        error = FlowgridError("Something went wrong on our side; quote the request_id when you ask about it.")
+    status = status_of(error)
+    body: dict[str, Any] = {
+        "type": f"https://flowgrid.dev/problems/{error.code}",
+        "title": TITLES[status],
+        "status": status,
+        "detail": error.message,
+        "instance": instance,
+        "request_id": request_id,
+        "code": error.code,
+        "error": error.message,
+        **error.members,
+    }
+    response = HttpResponse(json.dumps(body, ensure_ascii=False), status_code=status, mimetype=PROBLEM_JSON)
+    if isinstance(error, RateLimited | Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="flowgrid"'
+    return response

@@ -1,0 +1,80 @@
+"""What a route declares about itself: read by the pipeline, by OpenAPI, and by the tests that prove isolation."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from azure.functions import HttpRequest
+from typing_extensions import TypeVar
+
+from shared.auth.roles import Role
+from shared.http.bodies import Json, Merge, Raw
+from shared.http.pagination import PageQuery, Query
+from shared.plans import Limit
+from shared.session import TenantSession
+
+B = TypeVar("B", default=None)
+Q = TypeVar("Q", default=Query)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation of the API. `role` None: open to everybody; `platform`: of Flowgrid's staff, about all tenants."""
+
+    name: str
+    method: str
+    path: str
+    role: Role | None
+    summary: str
+    answer: Any
+    status: int
+    body: Json[Any] | Merge[Any] | Raw | None
+    query: type[Query]
+    limit: Limit | None
+    errors: tuple[int, ...]
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def platform(self) -> bool:
+        return self.role is Role.PLATFORM
+
+    @property
+    def paged(self) -> bool:
+        return issubclass(self.query, PageQuery)
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    limit: int
+    after: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Call(Generic[B, Q]):
+    """One authenticated call, checked and read: all that a handler gets."""
+
+    tenant: TenantSession
+    body: B
+    query: Q
+    params: Mapping[str, str]
+    if_match: str | None
+    page: PageRequest
+
+
+@dataclass(frozen=True)
+class OpenCall:
+    """A call of an open route: nobody is known."""
+
+    request: HttpRequest
+
+
+@dataclass(frozen=True)
+class Content:
+    """An answer as bytes; `status` None: the route's own."""
+
+    body: bytes
+    media_type: str
+    status: int | None = None
+
+
+Handler = Callable[[Any], Awaitable[Any]]

@@ -1,0 +1,194 @@
+"""Long jobs: durable, in slices, under a lease; whatever vanishes half-way is taken up again by the sweep.
+
+A job is an item of its tenant. A message on the jobs queue runs one slice of it: claim the lease, work, store the
+checkpoint, send the continuation. Handlers are idempotent from their last checkpoint on.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from shared.clock import rfc3339
+from shared.context import Caller, RequestInfo
+from shared.database.port import Create, Database, Kind, Rejected, Replace, Where
+from shared.errors import FlowgridError, Unavailable
+from shared.messaging.port import Message, Messaging
+from shared.resources import Held, Resource, load
+from shared.session import Change, Services, TenantSession
+from shared.tenancy import Directory
+
+logger = logging.getLogger("flowgrid.jobs")
+
+LEASE = timedelta(minutes=5)
+START_WITHIN = timedelta(minutes=1)
+MAX_ATTEMPTS = 10
+MAX_BACKOFF_SECONDS = 300
+
+
+class Job(Resource):
+    """A long job as `GET jobs/{id}` shows it; `attempts` counts the tries of the current slice."""
+
+    KIND: ClassVar[Kind] = Kind.JOB
+
+    type: str
+    status: Literal["queued", "running", "succeeded", "failed"]
+    input: dict[str, Any]
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    checkpoint: dict[str, Any] = Field(default_factory=dict)
+    slices: int = 0
+    attempts: int = 0
+    lease_until: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job has succeeded, with this result."""
+
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Continue:
+    """A slice is done; the next begins at this checkpoint."""
+
+    checkpoint: Mapping[str, Any]
+
+
+Slice = Callable[[TenantSession, Job], Awaitable[Done | Continue]]
+
+
+def enqueue(
+    change: Change, session: TenantSession, queue: str, type: str, input: Mapping[str, Any], *, id: str | None = None
+) -> Job:
+    """A new job, committed and sent with the change. The same `id` again is `Conflict` at commit."""
+    now = session.services.clock.now()
+    job = Job(
+        id=id or session.new_id(Kind.JOB),
+        tenant_id=session.id,
+        revision=1,
+        created_at=change.at,
+        updated_at=change.at,
+        created_by=session.user_id,
+        updated_by=session.user_id,
+        type=type,
+        status="queued",
+        input=dict(input),
+        lease_until=rfc3339(now + START_WITHIN),
+    )
+    change.also(Create(Kind.JOB, job.id, job.model_dump(mode="json")))
+    change.send(queue, Message(f"{job.id}:0", session.id, {"job_id": job.id}))
+    return job
+
+
+class Jobs:
+    """Runs slices. `handlers`: what to call for each type of job."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Slice],
+        *,
+        queue: str,
+        directory: Directory,
+        database: Database,
+        messaging: Messaging,
+        services: Services,
+    ) -> None:
+        self._handlers = handlers
+        self._queue = queue
+        self._directory = directory
+        self._database = database
+        self._messaging = messaging
+        self._services = services
+
+    async def run(self, tenant_id: str, job_id: str) -> None:
+        """Run one slice, unless the job is finished, gone, or in somebody else's hands."""
+        entry = await self._directory.entry(tenant_id)
+        if entry is None:
+            logger.warning("job of an unknown tenant", extra={"tenant_id": tenant_id, "job_id": job_id})
+            return
+        store = self._directory.open(entry)
+        stored = await store.get(Kind.JOB, job_id)
+        if stored is None:
+            return
+        held = Held.of(Job, stored)
+        caller = Caller(held.value.created_by, None, None, tenant_id, None)
+        session = TenantSession(entry, store, caller, RequestInfo(job_id, "", "flowgrid-jobs"), self._services)
+        claimed = await self._claim(session, held)
+        if claimed is not None:
+            await self._work(session, claimed)
+
+    async def sweep(self) -> int:
+        """Send again the message of every job whose lease has run out; returns how many."""
+        now = rfc3339(self._services.clock.now())
+        stalled = await self._database.platform.sweep(
+            Kind.JOB, [Where("status", "in", ["queued", "running"]), Where("lease_until", "<", now)]
+        )
+        for stored in stalled:
+            job = Job.model_validate(stored.body)
+            await self._send(job, f"{job.id}:{job.slices}:{job.lease_until}")
+        return len(stalled)
+
+    async def _claim(self, session: TenantSession, held: Held[Job]) -> Job | None:
+        job, now = held.value, self._services.clock.now()
+        if job.status in ("succeeded", "failed"):
+            return None
+        if job.status == "running" and job.lease_until > rfc3339(now):
+            return None
+        changes = {"status": "running", "lease_until": rfc3339(now + LEASE), "attempts": job.attempts + 1}
+        try:
+            return await self._save(session, held, **changes)
+        except Rejected:
+            return None
+
+    async def _work(self, session: TenantSession, job: Job) -> None:
+        try:
+            if job.attempts > MAX_ATTEMPTS:
+                raise FlowgridError(f"gave up after {MAX_ATTEMPTS} attempts at the same slice")
+            outcome = await self._handlers[job.type](session, job)
+        except Unavailable as error:
+            await self._again(session, job, str(error))
+            return
+        except Exception as error:
+            expected = isinstance(error, FlowgridError)
+            logger.log(
+                logging.WARNING if expected else logging.ERROR,
+                "job failed",
+                exc_info=None if expected else error,
+                extra={"tenant_id": session.id, "job_id": job.id, "job_type": job.type, "reason": str(error)},
+            )
+            message = str(error) if expected else "Something went wrong on our side; quote the job id."
+            await self._finish(session, job, status="failed", error=message)
+            return
+        if isinstance(outcome, Done):
+            await self._finish(session, job, status="succeeded", result=dict(outcome.result), error=None)
+        else:
+            now = rfc3339(self._services.clock.now() + START_WITHIN)
+            changes = {"status": "queued", "checkpoint": dict(outcome.checkpoint), "slices": job.slices + 1}
+            saved = await self._finish(session, job, **changes, attempts=0, lease_until=now, error=None)
+            await self._send(saved, f"{job.id}:{saved.slices}")
+
+    async def _again(self, session: TenantSession, job: Job, reason: str) -> None:
+        delay = timedelta(seconds=min(2**job.attempts, MAX_BACKOFF_SECONDS))
+        until = rfc3339(self._services.clock.now() + delay + START_WITHIN)
+        saved = await self._finish(session, job, status="queued", lease_until=until, error=reason)
+        await self._send(saved, f"{job.id}:{job.slices}:{job.attempts}", delay=delay)
+
+    async def _finish(self, session: TenantSession, job: Job, **changes: Any) -> Job:
+        held = await load(session, Job, job.id)
+        return await self._save(session, held, **changes)
+
+    async def _save(self, session: TenantSession, held: Held[Job], **changes: Any) -> Job:
+        job = held.value
+        now = max(rfc3339(self._services.clock.now()), job.updated_at)
+        saved = job.model_copy(update={**changes, "revision": job.revision + 1, "updated_at": now})
+        await session.store.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
+        return saved
+
+    async def _send(self, job: Job, message_id: str, *, delay: timedelta | None = None) -> None:
+        message = Message(message_id, job.tenant_id, {"job_id": job.id})
+        await self._messaging.send(self._queue, [message], delay=delay)

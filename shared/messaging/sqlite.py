@@ -1,0 +1,156 @@
+"""The embedded queue: durable, with leases, delivery counts and dead letters, as Service Bus has them."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from shared.clock import Clock
+from shared.errors import TooLarge, Unavailable
+from shared.messaging.port import MAX_MESSAGE_BYTES, Message, Messaging
+from shared.sqlite import SqliteFiles
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS messages (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, id TEXT NOT NULL, tenant_id TEXT NOT NULL,
+  body TEXT NOT NULL, enqueued_at REAL NOT NULL, due_at REAL NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0,
+  lease TEXT, dead_reason TEXT);
+CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, dead_reason, due_at);
+CREATE TABLE IF NOT EXISTS seen (queue TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (queue, id));
+CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
+"""
+FILE = "queues"
+DUPLICATE_WINDOW_SECONDS = 600
+MAX_DELIVERIES = 10
+LEASE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Messages locked for one receiver until the lease runs out; each says how often it has been delivered."""
+
+    token: str
+    messages: list[tuple[Message, int]]
+
+
+class SqliteMessaging(Messaging):
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._files = SqliteFiles(folder, SCHEMA)
+        self._clock = clock
+
+    async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
+        now = self._clock.now().timestamp()
+        due = now + (delay.total_seconds() if delay else 0.0)
+        rows = [(queue, message.id, message.tenant_id, _encode(message), now, due) for message in messages]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATE_WINDOW_SECONDS,))
+            for row in rows:
+                fresh = db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (queue, row[1], now)).rowcount
+                if fresh:
+                    db.execute(
+                        "INSERT INTO messages (queue, id, tenant_id, body, enqueued_at, due_at)"
+                        " VALUES (?, ?, ?, ?, ?, ?)",
+                        row,
+                    )
+
+        await self._files.write(FILE, work)
+
+    async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = LEASE_SECONDS) -> Lease:
+        """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead."""
+        now = self._clock.now().timestamp()
+        token = uuid4().hex
+
+        def work(db: sqlite3.Connection) -> Lease:
+            db.execute(
+                "UPDATE messages SET dead_reason = 'MaxDeliveryCountExceeded', lease = NULL"
+                " WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? AND deliveries >= ?",
+                (queue, now, MAX_DELIVERIES),
+            )
+            rows = db.execute(
+                "UPDATE messages SET lease = ?, deliveries = deliveries + 1, due_at = ? WHERE sequence IN"
+                " (SELECT sequence FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ?"
+                " ORDER BY sequence LIMIT ?) RETURNING sequence, id, tenant_id, body, deliveries",
+                (token, now + lease_seconds, queue, now, most),
+            ).fetchall()
+            return Lease(token, [(Message(r[1], r[2], json.loads(r[3])), r[4]) for r in sorted(rows)])
+
+        return await self._files.write(FILE, work)
+
+    async def waiting(self, queue: str) -> bool:
+        """Whether a message is due: a read, cheaper than an empty `receive`."""
+        now = self._clock.now().timestamp()
+        return await self._files.read(
+            FILE,
+            lambda db: (
+                db.execute(
+                    "SELECT 1 FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? LIMIT 1",
+                    (queue, now),
+                ).fetchone()
+                is not None
+            ),
+        )
+
+    async def complete(self, lease: Lease) -> None:
+        """The messages are done with; those whose lease ran out meanwhile stay for their new receiver."""
+        await self._files.write(
+            FILE, lambda db: db.execute("DELETE FROM messages WHERE lease = ?", (lease.token,)) and None
+        )
+
+    async def renew(self, lease: Lease, seconds: float) -> None:
+        """Keep the messages locked for `seconds` from now; those that another receiver has meanwhile are left alone."""
+        due = self._clock.now().timestamp() + seconds
+        await self._files.write(
+            FILE, lambda db: db.execute("UPDATE messages SET due_at = ? WHERE lease = ?", (due, lease.token)) and None
+        )
+
+    async def abandon(self, lease: Lease) -> None:
+        """Give the messages back at once."""
+        now = self._clock.now().timestamp()
+        await self._files.write(
+            FILE,
+            lambda db: (
+                db.execute("UPDATE messages SET lease = NULL, due_at = ? WHERE lease = ?", (now, lease.token)) and None
+            ),
+        )
+
+    async def dead(self, queue: str, *, most: int = 100) -> list[tuple[Message, str]]:
+        return await self._files.read(
+            FILE,
+            lambda db: [
+                (Message(row[0], row[1], json.loads(row[2])), row[3])
+                for row in db.execute(
+                    "SELECT id, tenant_id, body, dead_reason FROM messages"
+                    " WHERE queue = ? AND dead_reason IS NOT NULL ORDER BY sequence LIMIT ?",
+                    (queue, most),
+                )
+            ],
+        )
+
+    async def drop_dead(self, queue: str, id: str) -> None:
+        await self._files.write(
+            FILE,
+            lambda db: (
+                db.execute("DELETE FROM messages WHERE queue = ? AND id = ? AND dead_reason IS NOT NULL", (queue, id))
+                and None
+            ),
+        )
+
+    async def ping(self) -> None:
+        try:
+            await self._files.read(FILE, lambda db: db.execute("SELECT 1").fetchone())
+        except sqlite3.Error as error:
+            raise Unavailable(f"The queue does not answer: {error}") from error
+
+    async def close(self) -> None:
+        await self._files.close()
+
+
+def _encode(message: Message) -> str:
+    text = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > MAX_MESSAGE_BYTES:
+        raise TooLarge(f"Message {message.id} is larger than {MAX_MESSAGE_BYTES} bytes.")
+    return text

@@ -1,0 +1,43 @@
+"""Metering at the source: every authenticated call that passed its rate limits becomes one durable usage event."""
+
+import logging
+from datetime import datetime
+
+from shared.auth.roles import Role
+from shared.errors import FlowgridError
+from shared.events import Metric, usage_event
+from shared.http.routes import Route
+from shared.messaging.outbox import outbox_item
+from shared.session import Services, TenantSession
+
+logger = logging.getLogger("flowgrid.metering")
+
+
+class Meter:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def api_call(self, session: TenantSession, route: Route, started: datetime, status_code: int) -> None:
+        """Count the call before it is answered; the work of Flowgrid's own staff is not the tenant's usage."""
+        if session.caller.role is Role.PLATFORM:
+            return
+        now = self._services.clock.now()
+        event = usage_event(
+            Metric.API_CALLS,
+            id=self._services.ids.new(),
+            tenant_id=session.id,
+            at=now,
+            value=1,
+            endpoint=f"/api/{route.path}",
+            method=route.method,
+            operation=route.name,
+            duration_ms=round((now - started).total_seconds() * 1000),
+            status_code=status_code,
+        )
+        try:
+            await self._services.outbox.send(self._services.usage_queue, [event])
+        except FlowgridError:
+            try:
+                await session.store.commit([outbox_item(self._services.usage_queue, event, now)])
+            except FlowgridError:
+                logger.exception("a usage event could not be kept", extra={"event": event.body})

@@ -1,0 +1,48 @@
+"""What each tier may do: quotas, rate limits, retention. One table; a tenant's settings may override single values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Tier(StrEnum):
+    STANDARD = "standard"
+    PROFESSIONAL = "professional"
+    ENTERPRISE = "enterprise"
+
+
+class Limit(StrEnum):
+    """A named rate limit of some routes, on top of the tenant's own."""
+
+    AGENTS = "agents"
+    DESIGN = "design"
+
+
+@dataclass(frozen=True)
+class Plan:
+    max_agents: int
+    max_users: int
+    ai_tokens_per_month: int
+    requests_per_minute: int
+    agents_per_minute: int
+    design_per_minute: int
+    backup_retention_days: int
+
+    def route_limit(self, limit: Limit) -> int:
+        """Calls per minute that one tenant may make to the routes of `limit`."""
+        return {Limit.AGENTS: self.agents_per_minute, Limit.DESIGN: self.design_per_minute}[limit]
+
+    def with_overrides(self, overrides: Mapping[str, int]) -> "Plan":
+        """This plan with single values replaced; unknown names are refused by the tenant model before they get here."""
+        return replace(self, **overrides)
+
+
+TRIAL_DAYS = 14
+GLOBAL_REQUESTS = 1000
+GLOBAL_WINDOW_MINUTES = 15
+
+PLANS: Mapping[Tier, Plan] = {
+    Tier.STANDARD: Plan(50, 5, 1_000_000, 10, 10, 5, 30),
+    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 10, 10, 5, 30),
+    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 100, 10, 5, 90),
+}

@@ -1,0 +1,103 @@
+"""Resources: what the API shows and the store keeps, with one envelope of identity, revision and authorship."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.clock import parse_rfc3339
+from shared.database.port import NEWEST_FIRST, Kind, Order, Stored, TenantStore, Where
+from shared.errors import NotFound, Stale
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T08:15:00.000000Z"])]
+Id = Annotated[str, Field(json_schema_extra={"format": "uuid"}, examples=["019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"])]
+
+MAX_RESOURCE_BYTES = 256 * 1024
+
+
+class Body(BaseModel):
+    """A request body: exactly what a client may set, JSON types taken as they are, unknown fields refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Resource(BaseModel):
+    """The envelope that every resource has; times are RFC 3339 UTC with microseconds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    KIND: ClassVar[Kind]
+
+    id: Id
+    tenant_id: Id
+    revision: int = Field(ge=1, description="1, 2, …: grows by one with every change.")
+    created_at: Timestamp
+    updated_at: Timestamp
+    created_by: str = Field(description="The user's id, or the token's subject.")
+    updated_by: str
+
+    @property
+    def etag(self) -> str:
+        """Strong and known before the write: the revision and its instant (see docs/decisions/0002)."""
+        return f'"{self.revision}-{int(parse_rfc3339(self.updated_at).timestamp() * 1_000_000):x}"'
+
+    def check(self, if_match: str | None) -> None:
+        """Raise `Stale` when an If-Match header names other versions than this one (RFC 9110 §13.1.1)."""
+        if if_match is None or if_match.strip() == "*":
+            return
+        if self.etag not in [tag.strip() for tag in if_match.split(",")]:
+            raise Stale("This is not the current version any more; read it again, apply your change, send its ETag.")
+
+
+R = TypeVar("R", bound=Resource)
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Held(Generic[R]):
+    """A resource as read, with the store's ETag that a change of it must still meet."""
+
+    value: R
+    etag: str
+
+    @classmethod
+    def of(cls, model: type[R], stored: Stored) -> "Held[R]":
+        return cls(model.model_validate(stored.body), stored.etag)
+
+
+@dataclass(frozen=True)
+class Listing(Generic[M]):
+    """One page of models and the key after which the next begins."""
+
+    items: list[M]
+    next: tuple[str, str] | None
+
+
+class HasStore(Protocol):
+    @property
+    def store(self) -> TenantStore: ...
+
+
+async def load(tenant: HasStore, model: type[R], id: str) -> Held[R]:
+    """One point read; `NotFound` in the same words for what never was, is gone, or is another tenant's."""
+    stored = await tenant.store.get(model.KIND, id)
+    if stored is None:
+        raise NotFound(f"There is no such {model.KIND}.")
+    return Held.of(model, stored)
+
+
+async def find(
+    tenant: HasStore,
+    model: type[R],
+    where: Sequence[Where] | Mapping[str, Any] = (),
+    *,
+    order: Order = NEWEST_FIRST,
+    limit: int,
+    after: tuple[str, str] | None,
+) -> Listing[R]:
+    """One page of one query; a mapping means equality, its None values are left out."""
+    if isinstance(where, Mapping):
+        where = [Where(name, "=", value) for name, value in where.items() if value is not None]
+    page = await tenant.store.query(model.KIND, where, order=order, limit=limit, after=after)
+    return Listing([model.model_validate(stored.body) for stored in page.items], page.next)

@@ -1,0 +1,101 @@
+"""The settings: one typed, frozen object made from the environment, checked at start.
+
+Every setting is listed here, in `local.settings.sample.json` and in `docs/settings.md`; a test keeps the three equal.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+_PLACEHOLDERS = ("<", "changeme", "your-", "todo")
+
+
+class SettingsError(Exception):
+    """One line per wrong setting: its name, what is wrong, what it should be."""
+
+
+class Issuer(BaseModel):
+    """An OpenID Connect provider whose tokens are accepted (keys come from its discovery document, or `jwks_uri`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str = Field(min_length=1)
+    audience: str = Field(min_length=1)
+    jwks_uri: str | None = None
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError('it should be JSON, such as [{"issuer": "https://…/v2.0", "audience": "flowgrid"}]') from error
+
+
+class Settings(BaseModel):
+    """Attribute = setting name in lower case; the description is what `docs/settings.md` must say."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    flowgrid_data_dir: Path = Field(Path(".data"), description="Folder of the embedded database, queue and blobs.")
+    flowgrid_database: Literal["sqlite"] = Field("sqlite", description="Database adapter.")
+    flowgrid_messaging: Literal["sqlite"] = Field("sqlite", description="Messaging adapter.")
+    flowgrid_blobs: Literal["files"] = Field("files", description="Blob adapter.")
+    flowgrid_shards: int = Field(
+        1, ge=1, le=100, description="Number of shared databases that new tenants spread over."
+    )
+    flowgrid_region: str = Field("local", min_length=1, description="Region that new tenants are placed in.")
+    flowgrid_issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_from_json), Field(min_length=1)] = Field(
+        (Issuer(issuer="http://127.0.0.1:7071/oidc", audience="flowgrid"),),
+        description="JSON list of accepted token issuers: issuer, audience, optional jwks_uri.",
+    )
+    flowgrid_tenant_claim: str = Field(
+        "extension_TenantId", min_length=1, description="Token claim with the tenant id."
+    )
+    flowgrid_roles_claim: str = Field("roles", min_length=1, description="Token claim with the list of roles.")
+    flowgrid_global_limit: int = Field(1000, ge=1, description="Calls per address in 15 minutes, before any token.")
+    flowgrid_cursor_key: str = Field(
+        "", description="Secret that signs page cursors, 32 characters or more; empty: one is made in the data folder."
+    )
+    flowgrid_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level logged.")
+    usage_queue: str = Field("usage-events", min_length=1, description="Queue of usage events.")
+    jobs_queue: str = Field("jobs", min_length=1, description="Queue of long jobs.")
+    backup_schedule: str = Field("0 0 2 * * *", description="NCRONTAB of the daily backup.")
+    retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
+    sweep_schedule: str = Field("*/30 * * * * *", description="NCRONTAB of the outbox, onboarding and job sweeps.")
+    servicebusconnection: str = Field(
+        "", description="Connection of the queue triggers; empty: a timer drains the embedded queue."
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read and check; SettingsError names every setting that is wrong, with what it should be."""
+        known = {name.lower(): value for name, value in environ.items() if name.lower() in cls.model_fields}
+        wrong = [
+            f"{name.upper()}: still a placeholder ({value!r}); {cls.model_fields[name].description}"
+            for name, value in known.items()
+            if value.lower().startswith(_PLACEHOLDERS)
+        ]
+        if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
+            wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
+        try:
+            settings = cls.model_validate(known)
+        except ValidationError as error:
+            wrong += [_explain(cls, problem) for problem in error.errors(include_url=False)]
+        if wrong:
+            raise SettingsError("\n".join(wrong))
+        return settings
+
+    def values(self) -> dict[str, str]:
+        """Name -> text, for `%NAME%` expressions in bindings."""
+        return {name.upper(): str(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _explain(cls: type[Settings], problem: Any) -> str:
+    name = str(problem["loc"][0])
+    where = ".".join(str(part) for part in problem["loc"][1:])
+    return f"{name.upper()}{f' ({where})' if where else ''}: {problem['msg']}; {cls.model_fields[name].description}"

@@ -1,0 +1,105 @@
+"""Tenants as the infrastructure knows them: which there are, what they may do, and where their data lives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.clock import Clock
+from shared.database.port import Database, Kind, Placement, Stored, TenantStore
+from shared.plans import PLANS, Plan, Tier
+
+PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
+ENTRY_LIVES_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class TenantEntry:
+    """A tenant's line in the registry."""
+
+    id: str
+    name: str
+    slug: str
+    tier: Tier
+    status: str
+    max_agents: int
+    max_users: int
+    placement: Placement
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Plan:
+        """The tier's plan with this tenant's own numbers in it."""
+        return PLANS[self.tier].with_overrides(
+            {**self.limits, "max_agents": self.max_agents, "max_users": self.max_users}
+        )
+
+    @classmethod
+    def from_document(cls, body: Mapping[str, Any]) -> "TenantEntry":
+        return cls(
+            id=body["id"],
+            name=body["name"],
+            slug=body["slug"],
+            tier=Tier(body["tier"]),
+            status=body["status"],
+            max_agents=body["max_agents"],
+            max_users=body["max_users"],
+            placement=Placement.from_document(body["placement"]),
+            limits=body["settings"]["limits"],
+        )
+
+
+class Directory:
+    """The registry, read through a cache of seconds."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._entries: dict[str, tuple[float, TenantEntry]] = {}
+        self._platform = TenantEntry(
+            id=PLATFORM_TENANT_ID,
+            name="Flowgrid",
+            slug="platform",
+            tier=Tier.ENTERPRISE,
+            status="active",
+            max_agents=0,
+            max_users=0,
+            placement=shard(1),
+            limits={"requests_per_minute": 600},
+        )
+
+    async def entry(self, tenant_id: str) -> TenantEntry | None:
+        """The tenant's entry, at most five seconds old; None when there is no such tenant."""
+        if tenant_id == PLATFORM_TENANT_ID:
+            return self._platform
+        now = self._clock.now().timestamp()
+        cached = self._entries.get(tenant_id)
+        if cached and now - cached[0] < ENTRY_LIVES_SECONDS:
+            return cached[1]
+        stored = await self._database.platform.get(Kind.TENANT, tenant_id, tenant_id)
+        if stored is None:
+            return None
+        return self.remember(stored)
+
+    async def store(self, tenant_id: str) -> TenantStore | None:
+        """The tenant's store, or None when there is no such tenant."""
+        entry = await self.entry(tenant_id)
+        return self._database.tenant(tenant_id, entry.placement) if entry else None
+
+    def open(self, entry: TenantEntry) -> TenantStore:
+        """The store of a tenant whose entry is at hand."""
+        return self._database.tenant(entry.id, entry.placement)
+
+    def remember(self, stored: Stored) -> TenantEntry:
+        """Take in an entry just read or written."""
+        entry = TenantEntry.from_document(stored.body)
+        self._entries[entry.id] = (self._clock.now().timestamp(), entry)
+        return entry
+
+    def forget(self, tenant_id: str) -> None:
+        """Read the tenant's entry anew next time."""
+        self._entries.pop(tenant_id, None)
+
+
+def shard(number: int) -> Placement:
+    """The shared database of this number."""
+    return Placement("shared", f"shard-{number}")

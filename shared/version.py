@@ -1,0 +1,3 @@
+"""The version of Flowgrid, as the API tells it."""
+
+VERSION = "0.1.0"
