@@ -38,10 +38,10 @@ class TokenVerifier:
         import jwt  # heavy (cryptography), so not at start
 
         try:
-            header = jwt.get_unverified_header(token)
-            issuer_name = jwt.decode(token, options={"verify_signature": False}).get("iss")
+            unverified = jwt.decode_complete(token, options={"verify_signature": False})
         except jwt.PyJWTError as error:
             raise Unauthenticated("The token is not a JSON Web Token.") from error
+        header, issuer_name = unverified["header"], unverified["payload"].get("iss")
         if header.get("alg") != "RS256":
             raise Unauthenticated("The token must be signed with RS256.")
         if not isinstance(issuer_name, str) or issuer_name not in self._issuers:
