@@ -53,7 +53,7 @@ def compose(core: Core) -> func.FunctionApp:
     blueprints = [
         functions.agents.http.blueprint(endpoint, AgentService()),
         functions.audit.http.blueprint(endpoint, AuditService()),
-        functions.identity.http.blueprint(endpoint, IdentityService(core.members, core.names, directory)),
+        functions.identity.http.blueprint(endpoint, IdentityService(core.members, core.names)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),

@@ -75,7 +75,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         services=services,
         directory=directory,
         members=members,
-        names=Names(adapters.database, clock),
+        names=Names(adapters.database, directory, clock),
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,

@@ -68,7 +68,7 @@ def enqueue(
     """A new job, committed and sent with the change. The same `id` again is `Conflict` at commit."""
     now = session.services.clock.now()
     job = Job(
-        id=id or session.new_id(Kind.JOB),
+        id=id or session.services.ids.new(),
         tenant_id=session.id,
         revision=1,
         created_at=change.at,

@@ -84,11 +84,11 @@ class TenantSession:
     def user_id(self) -> str:
         return self.caller.user_id(self.id)
 
-    def new_id(self, kind: str) -> str:
-        """A fresh id; the same one again when the same idempotency key comes again."""
+    def repeatable_id(self, kind: str) -> str:
+        """For work in several steps: the same id again when the same request comes again under its idempotency key."""
         if self.idempotency is None:
             return self.services.ids.new()
-        return derived_id(kind, self.id, self.idempotency.id)
+        return derived_id(kind, self.id, self.idempotency.id, self.idempotency.fingerprint)
 
     def change(self, *held: Held[Any]) -> "Change":
         """Begin a change; `held` are the resources that it replaces or deletes."""
@@ -161,7 +161,7 @@ class Change:
         resource = model.model_validate(
             {
                 **fields,
-                "id": id or session.new_id(model.KIND),
+                "id": id or session.services.ids.new(),
                 "tenant_id": session.id,
                 "revision": 1,
                 "created_at": self.at,

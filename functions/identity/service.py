@@ -15,17 +15,15 @@ from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Held, Listing, find, load
 from shared.session import TenantSession
-from shared.tenancy import Directory
 
 COUNTER = "users"
 LOGIN_EVERY = timedelta(hours=1)
 
 
 class IdentityService:
-    def __init__(self, members: Members, names: Names, directory: Directory) -> None:
+    def __init__(self, members: Members, names: Names) -> None:
         self._members = members
         self._names = names
-        self._directory = directory
 
     async def me(self, tenant: TenantSession) -> Me:
         """The caller; the first call of a user turns `invited` into `active`."""
@@ -42,7 +40,7 @@ class IdentityService:
 
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
         id = user_id(tenant.id, new.email)
-        await self._names.reserve("email", new.email, holder=f"{tenant.id}/{id}", in_use=self._in_use)
+        await self._names.reserve("email", new.email, holder=f"{tenant.id}/{id}")
         change = tenant.change()
         user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id)
         change.count(COUNTER, +1, limit=tenant.plan.max_users)
@@ -97,8 +95,3 @@ class IdentityService:
         )
         if [stored.body["id"] for stored in admins.items] == [id]:
             raise Conflict("This is the tenant's last admin; make somebody else an admin first.")
-
-    async def _in_use(self, holder: str) -> bool:
-        tenant_id, _, id = holder.partition("/")
-        store = await self._directory.store(tenant_id)
-        return store is not None and await store.get(Kind.USER, id) is not None

@@ -39,7 +39,7 @@ class Onboarding:
 
     async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
         """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
-        tenant = self._new(staff, new, id or staff.new_id(Kind.TENANT))
+        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT))
         try:
             await self._database.platform.put(
                 Create(Kind.TENANT, tenant.id, {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}),
