@@ -6,6 +6,7 @@ import azure.functions as func
 
 import functions.agents.http
 import functions.audit.http
+import functions.catalog.http
 import functions.identity.http
 import functions.platform.bus
 import functions.platform.http
@@ -15,6 +16,8 @@ import functions.usage.bus
 import functions.usage.http
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
+from functions.catalog.importing import CatalogImport
+from functions.catalog.service import CatalogService
 from functions.identity.service import IdentityService
 from functions.platform.consumers import Consumers
 from functions.platform.health import HealthService
@@ -53,6 +56,7 @@ def compose(core: Core) -> func.FunctionApp:
     blueprints = [
         functions.agents.http.blueprint(endpoint, AgentService()),
         functions.audit.http.blueprint(endpoint, AuditService()),
+        functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, core.names)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),

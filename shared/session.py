@@ -4,7 +4,8 @@ One write = one batch: the resources, their audit entries (whole old and new val
 journal), the counters with their quotas, the outbox events, the idempotency record. All or nothing.
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -101,11 +102,11 @@ class TenantSession:
         new_fields: Callable[[R], Mapping[str, Any]],
         *,
         if_match: str | None,
-        touches: Mapping[str, Kind] | None = None,
+        also: Callable[["Change", R, R], Awaitable[None]] | None = None,
     ) -> R:
-        """Read, check If-Match, change, commit; a race is run again, and If-Match checked again with it.
+        """Read, check If-Match, change, commit; a race is run again, and everything checked again with it.
 
-        `touches`: the fields that refer to other items, checked where they change (see `Change.touch`).
+        `also` gets the change, the old and the new resource: it checks, and adds to the same change.
         """
         for _ in range(TRIES_AT_A_RACE):
             held = await load(self, model, id)
@@ -114,10 +115,8 @@ class TenantSession:
             updated = change.update(held, new_fields(held.value))
             if updated is held.value:
                 return updated
-            for name, kind in (touches or {}).items():
-                target = getattr(updated, name)
-                if target is not None and target != getattr(held.value, name):
-                    change.touch(kind, target, name)
+            if also is not None:
+                await also(change, held.value, updated)
             try:
                 return await change.commit(updated)
             except Stale:
@@ -152,6 +151,7 @@ class Change:
         self.at = rfc3339(self._instant)
         self._operations: list[Operation] = []
         self._failures: list[Failure] = []
+        self._touched: set[tuple[Kind, str]] = set()
         self._counters: list[tuple[str, int, int | None]] = []
         self._messages: list[tuple[str, Message]] = []
 
@@ -180,7 +180,7 @@ class Change:
         """The resource with these fields changed; the very same object when they change nothing."""
         old = held.value
         new = type(old).model_validate({**old.model_dump(), **fields})
-        if new == old:
+        if _canonical(new) == _canonical(old):
             return old
         new = new.model_copy(
             update={"revision": old.revision + 1, "updated_at": self.at, "updated_by": self._session.user_id}
@@ -228,6 +228,9 @@ class Change:
 
         Raises `Invalid`, naming the `field` of the request, when it is not. (The store's ETag moves, the revision not.)
         """
+        if (kind, id) in self._touched:
+            return
+        self._touched.add((kind, id))
         gone = Invalid.of(field, f"is no {kind} of this tenant", id)
         self._add(Increment(kind, id, {"touched": 1}), lambda _: gone)
 
@@ -255,14 +258,15 @@ class Change:
     async def commit(self, answer: A) -> A:
         """Write all of it in one batch, send the events, and return `answer`."""
         session = self._session
+        if session.idempotency is not None and not session.idempotency.stored:
+            # first, so that a request that lost the race hears of the answer, not of what it met
+            self._operations.insert(0, session.idempotency.record(answer, self.at))
+            self._failures.insert(0, lambda _: AnsweredMeanwhile("answered meanwhile"))
         counted: dict[int, tuple[str, int, int | None]] = {}
         for name, by, limit in self._counters:
             counted[len(self._operations)] = (name, by, limit)
             at_most = {} if limit is None else {"value": limit}
             self._add(Increment(Kind.COUNTER, name, {"value": by}, at_most), _unexpected)
-        if session.idempotency is not None and not session.idempotency.stored:
-            record = session.idempotency.record(answer, self.at)
-            self._add(record, lambda _: AnsweredMeanwhile("answered meanwhile"))
         try:
             await session.store.commit(self._operations)
         except Rejected as rejected:
@@ -291,6 +295,11 @@ def _document(resource: Resource) -> dict[str, Any]:
     if size > MAX_RESOURCE_BYTES:
         raise TooLarge(f"This {resource.KIND} is {size} bytes of JSON; at most {MAX_RESOURCE_BYTES} can be kept.")
     return body
+
+
+def _canonical(resource: Resource) -> str:
+    """JSON text, because Python holds 1, 1.0 and True for equal and a client does not."""
+    return json.dumps(resource.model_dump(mode="json"), sort_keys=True)
 
 
 def _unexpected(rejected: Rejected) -> FlowgridError:
