@@ -6,6 +6,8 @@ import azure.functions as func
 
 import functions.agents.http
 import functions.audit.http
+import functions.backups.http
+import functions.backups.timer
 import functions.catalog.http
 import functions.identity.http
 import functions.platform.bus
@@ -16,6 +18,11 @@ import functions.usage.bus
 import functions.usage.http
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
+from functions.backups.export import Export
+from functions.backups.fleet import DailyBackups, Fleet
+from functions.backups.restore import Restoring
+from functions.backups.retention import Retention
+from functions.backups.service import BackupService
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import CatalogService
 from functions.identity.service import IdentityService
@@ -39,8 +46,17 @@ def compose(core: Core) -> func.FunctionApp:
     )
     tenants = TenantService(database, directory, services)
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
+    export = Export(adapters.blobs)
+    restoring = Restoring(adapters.blobs, export, directory, core.names, onboarding.onboard_like)
+    backups = BackupService(adapters.blobs, jobs_queue=settings.jobs_queue)
+    fleet = Fleet(database, directory, services)
     jobs = Jobs(
-        {}, queue=settings.jobs_queue, directory=directory, database=database, messaging=messaging, services=services
+        {"backup": export.run_backup, "restore": restoring.run_restore},
+        queue=settings.jobs_queue,
+        directory=directory,
+        database=database,
+        messaging=messaging,
+        services=services,
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     health = HealthService(
@@ -56,6 +72,10 @@ def compose(core: Core) -> func.FunctionApp:
     blueprints = [
         functions.agents.http.blueprint(endpoint, AgentService()),
         functions.audit.http.blueprint(endpoint, AuditService()),
+        functions.backups.http.blueprint(endpoint, backups),
+        functions.backups.timer.blueprint(
+            DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock
+        ),
         functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, core.names)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),

@@ -197,6 +197,25 @@ class Change:
         self._add(Delete(old.KIND, old.id, held.etag), lambda _: changed)
         self.audit("deleted", old.KIND, old.id, old.revision + 1, _document(old), None)
 
+    def restore(self, model: type[R], body: Mapping[str, Any], held: Held[R] | None) -> R:
+        """A resource as it once was: verbatim where there is none now, as the next revision of what there is.
+
+        `Conflict` or `Stale` at commit when that has changed meanwhile.
+        """
+        back = model.model_validate({**body, "tenant_id": self._session.id})
+        if held is None:
+            document, old = _document(back), None
+            taken = Conflict(f"There is such a {model.KIND} already.", id=back.id)
+            self._add(Create(model.KIND, back.id, document), lambda _: taken)
+        else:
+            revision, user = held.value.revision + 1, self._session.user_id
+            back = back.model_copy(update={"revision": revision, "updated_at": self.at, "updated_by": user})
+            document, old = _document(back), _document(held.value)
+            changed = Stale("It was changed by somebody else meanwhile; read it again.")
+            self._add(Replace(model.KIND, back.id, document, held.etag), lambda _: changed)
+        self.audit("restored", model.KIND, back.id, back.revision, old, document)
+        return back
+
     def audit(
         self,
         action: str,
