@@ -33,35 +33,23 @@ from functions.tenants.service import TenantService
 from functions.usage.metering import Metering
 from functions.usage.service import UsageService
 from shared.core import Core, core
-from shared.jobs import Jobs
 from shared.settings import Settings
 
 
 def compose(core: Core) -> func.FunctionApp:
     """Every function of the app, over one core."""
     settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
-    database, messaging, directory = adapters.database, adapters.messaging, core.directory
-    onboarding = Onboarding(
-        database, directory, core.names, services, shards=settings.flowgrid_shards, region=settings.flowgrid_region
-    )
+    database, directory, names = adapters.database, core.directory, core.names
+    onboarding = Onboarding(database, directory, names, services, settings.flowgrid_shards, settings.flowgrid_region)
     tenants = TenantService(database, directory, services)
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
-    restoring = Restoring(adapters.blobs, export, directory, core.names, onboarding.onboard_like)
+    restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like)
     backups = BackupService(adapters.blobs, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
-    jobs = Jobs(
-        {"backup": export.run_backup, "restore": restoring.run_restore},
-        queue=settings.jobs_queue,
-        directory=directory,
-        database=database,
-        messaging=messaging,
-        services=services,
-    )
+    jobs = core.jobs({"backup": export.run_backup, "restore": restoring.run_restore})
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
-    health = HealthService(
-        {"database": database.ping, "messaging": messaging.ping, "blobs": adapters.blobs.ping}, services.clock
-    )
+    health = HealthService(adapters.pings(), services.clock)
     sweeps = {
         "outbox": core.sweep_outbox,
         "onboarding": onboarding.sweep,
@@ -77,7 +65,7 @@ def compose(core: Core) -> func.FunctionApp:
             DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock
         ),
         functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
-        functions.identity.http.blueprint(endpoint, IdentityService(core.members, core.names)),
+        functions.identity.http.blueprint(endpoint, IdentityService(core.members, names)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),
@@ -86,7 +74,7 @@ def compose(core: Core) -> func.FunctionApp:
     if settings.servicebusconnection:
         blueprints += [functions.usage.bus.blueprint(metering), functions.platform.bus.blueprint(consumers)]
     else:
-        blueprints += [functions.platform.timer.drain_blueprint(consumers, messaging)]
+        blueprints += [functions.platform.timer.drain_blueprint(consumers, adapters.messaging)]
     app = func.FunctionApp()
     for blueprint in blueprints:
         app.register_functions(blueprint)
@@ -94,5 +82,4 @@ def compose(core: Core) -> func.FunctionApp:
 
 
 platform = core(Settings.load(os.environ))
-
 app = compose(platform)

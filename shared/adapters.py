@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ class Adapters:
     database: Database
     messaging: SqliteMessaging
     blobs: Blobs
+
+    def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """For the health check: each raises `Unavailable` when its service does not answer."""
+        return {"database": self.database.ping, "messaging": self.messaging.ping, "blobs": self.blobs.ping}
 
     async def close(self) -> None:
         for adapter in (self.messaging, self.database, self.blobs):

@@ -28,7 +28,7 @@ COUNTERS = {"agents": 0, "users": 1}
 
 class Onboarding:
     def __init__(
-        self, database: Database, directory: Directory, names: Names, services: Services, *, shards: int, region: str
+        self, database: Database, directory: Directory, names: Names, services: Services, shards: int, region: str
     ) -> None:
         self._database = database
         self._directory = directory
