@@ -4,7 +4,9 @@ One write = one batch: the resources, their audit entries (whole old and new val
 journal), the counters with their quotas, the outbox events, the idempotency record. All or nothing.
 """
 
+import asyncio
 import json
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +33,7 @@ Failure = Callable[[Rejected], FlowgridError]
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 TRIES_AT_A_RACE = 5
+LONGEST_STEP_ASIDE_SECONDS = 0.02  # after the first lost race; it doubles with each further one
 
 
 class AnsweredMeanwhile(FlowgridError):
@@ -108,7 +111,7 @@ class TenantSession:
 
         `also` gets the change, the old and the new resource: it checks, and adds to the same change.
         """
-        for _ in range(TRIES_AT_A_RACE):
+        for lost in range(TRIES_AT_A_RACE):
             held = await load(self, model, id)
             held.value.check(if_match)
             change = self.change(held)
@@ -120,24 +123,29 @@ class TenantSession:
             try:
                 return await change.commit(updated)
             except Stale:
-                continue
+                await _step_aside(lost)
         raise Conflict("Others keep changing this at the same time; try again.")
 
     async def remove(
-        self, model: type[R], id: str, *, if_match: str | None, also: Callable[["Change", R], None] | None = None
+        self,
+        model: type[R],
+        id: str,
+        *,
+        if_match: str | None,
+        also: Callable[["Change", R], Awaitable[None]] | None = None,
     ) -> None:
-        """Read, check If-Match, delete, commit; a race is run again. `also` adds to the same change."""
-        for _ in range(TRIES_AT_A_RACE):
+        """Read, check If-Match, delete, commit; a race is run again, and everything checked again with it."""
+        for lost in range(TRIES_AT_A_RACE):
             held = await load(self, model, id)
             held.value.check(if_match)
             change = self.change(held)
             change.delete(held)
             if also is not None:
-                also(change, held.value)
+                await also(change, held.value)
             try:
                 return await change.commit(None)
             except Stale:
-                continue
+                await _step_aside(lost)
         raise Conflict("Others keep changing this at the same time; try again.")
 
 
@@ -242,16 +250,20 @@ class Change:
         }
         self._add(Create(Kind.AUDIT, session.services.ids.new(), body), _unexpected)
 
-    def touch(self, kind: Kind, id: str, field: str) -> None:
+    def touch(self, kind: Kind, id: str, field: str, *, revision: int | None = None) -> None:
         """What this change refers to must be there, and a deletion of it that has already looked must look again.
 
-        Raises `Invalid`, naming the `field` of the request, when it is not. (The store's ETag moves, the revision not.)
+        Raises `Invalid`, naming the `field` of the request, when it is not; `Stale` when it is beyond the `revision`
+        that was looked at. (The store's ETag moves, the revision not.)
         """
         if (kind, id) in self._touched:
             return
         self._touched.add((kind, id))
         gone = Invalid.of(field, f"is no {kind} of this tenant", id)
-        self._add(Increment(kind, id, {"touched": 1}), lambda _: gone)
+        moved = Stale("What this refers to was changed meanwhile; look again.")
+        bound = {} if revision is None else {"revision": revision}
+        operation = Increment(kind, id, {"touched": 1, **dict.fromkeys(bound, 0)}, bound)
+        self._add(operation, lambda rejected: moved if rejected.reason == "condition" else gone)
 
     def count(self, counter: str, by: int, *, limit: int | None = None) -> None:
         """Move a counter; with `limit`, `QuotaReached` at commit when it would go beyond."""
@@ -289,7 +301,7 @@ class Change:
         try:
             await session.store.commit(self._operations)
         except Rejected as rejected:
-            if rejected.reason == "condition":
+            if rejected.index in counted and rejected.reason == "condition":
                 raise await self._quota(counted[rejected.index]) from rejected
             raise self._failures[rejected.index](rejected) from rejected
         if session.idempotency is not None:
@@ -323,3 +335,8 @@ def _canonical(resource: Resource) -> str:
 
 def _unexpected(rejected: Rejected) -> FlowgridError:
     return Conflict(f"The change met another one; try again ({rejected}).")
+
+
+async def _step_aside(lost: int) -> None:
+    """Wait a little, each a different while, so that those who have met do not meet again."""
+    await asyncio.sleep(random.uniform(0, LONGEST_STEP_ASIDE_SECONDS * 2**lost))  # noqa: S311 - no secret

@@ -4,13 +4,14 @@ Every setting is listed here, in `local.settings.sample.json` and in `docs/setti
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-_PLACEHOLDERS = ("<", "changeme", "your-", "todo")
+_PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
 
 
 class SettingsError(Exception):
@@ -75,17 +76,18 @@ class Settings(BaseModel):
     def load(cls, environ: Mapping[str, str]) -> "Settings":
         """Read and check; SettingsError names every setting that is wrong, with what it should be."""
         known = {name.lower(): value for name, value in environ.items() if name.lower() in cls.model_fields}
+        placeholders = {name: value for name, value in known.items() if _PLACEHOLDER.search(value)}
         wrong = [
             f"{name.upper()}: still a placeholder ({value!r}); {cls.model_fields[name].description}"
-            for name, value in known.items()
-            if value.lower().startswith(_PLACEHOLDERS)
+            for name, value in placeholders.items()
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
         try:
             settings = cls.model_validate(known)
         except ValidationError as error:
-            wrong += [_explain(cls, problem) for problem in error.errors(include_url=False)]
+            problems = error.errors(include_url=False)
+            wrong += [_explain(cls, problem) for problem in problems if problem["loc"][0] not in placeholders]
         if wrong:
             raise SettingsError("\n".join(wrong))
         return settings

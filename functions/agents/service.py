@@ -40,7 +40,11 @@ class AgentService:
         )
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
-        await tenant.remove(Agent, id, if_match=if_match, also=lambda change, _: change.count(COUNTER, -1))
+        await tenant.remove(Agent, id, if_match=if_match, also=_count_down)
+
+
+async def _count_down(change: Change, _: Agent) -> None:
+    change.count(COUNTER, -1)
 
 
 async def _touch_new_element(change: Change, old: Agent | None, new: Agent) -> None:

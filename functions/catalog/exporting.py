@@ -26,7 +26,7 @@ async def export_model(tenant: TenantSession) -> bytes:
 
 
 def _write(tenant: TenantSession, elements: list[Element], relationships: list[Relationship]) -> bytes:
-    names = {one.id: one.source_identifier or f"id-{one.id}" for one in [*elements, *relationships]}
+    names = _identifiers([*elements, *relationships])
     header = ModelHeader(f"id-{tenant.id}", tenant.entry.name)
     return b"".join(
         write_model(
@@ -40,9 +40,21 @@ def _write(tenant: TenantSession, elements: list[Element], relationships: list[R
                     **_values(one, (*SHARED, *OF_RELATIONSHIPS)),
                 )
                 for one in relationships
+                if one.source_id in names and one.target_id in names  # others come while this is written
             ),
         )
     )
+
+
+def _identifiers(items: Iterable[Element | Relationship]) -> dict[str, str]:
+    """By id, no two alike: one that another item has already (from another file) gives way to the item's own id."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for one in items:
+        name = one.source_identifier or f"id-{one.id}"
+        names[one.id] = f"id-{one.id}" if name in taken else name
+        taken.add(names[one.id])
+    return names
 
 
 def _values(one: Element | Relationship, names: Iterable[str]) -> dict[str, Any]:

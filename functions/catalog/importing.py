@@ -6,16 +6,17 @@ differs.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from functions.catalog.archimate import Concept, allowed_types, layer_of
 from functions.catalog.exchange import ExchangeError, Found, FoundElement, FoundRelationship, ModelHeader, Skipped
-from functions.catalog.graph import by_ids
+from functions.catalog.graph import MOST_NESTED, by_ids
 from functions.catalog.models import Element, ImportCounts, ImportReport, Relationship, SkippedItem
 from functions.catalog.service import keep_relationships_allowed
+from functions.catalog.values import settled_element, settled_relationship
 from shared.blobs.port import Blobs
 from shared.database.port import Kind, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge
@@ -28,6 +29,7 @@ ELEMENTS_AT_ONCE = 40
 RELATIONSHIPS_AT_ONCE = 24  # each touches both its ends: four operations of the hundred in a batch
 LISTED = 200
 CHUNK_BYTES = 1024 * 1024
+NESTED = f"it ends at a relationship that was not taken, that ends at it in turn, or deeper than {MOST_NESTED}"
 _OWN_ID = re.compile(r"id-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\Z")
 
 
@@ -61,7 +63,9 @@ class CatalogImport:
         """`Invalid` for a file that is no exchange file; what single things are wrong is in the report."""
         found = await asyncio.to_thread(_read, body)
         digest = sha256(body).hexdigest()
-        await self._blobs.space(AREA, tenant.id).write(f"{digest}.xml", _chunks(body))
+        kept = self._blobs.space(AREA, tenant.id)
+        if await kept.info(f"{digest}.xml") is None:
+            await kept.write(f"{digest}.xml", _chunks(body))
         tenant = replace(tenant, idempotency=None)  # the key's answer is the report, not the first batch
         progress = Progress()
         for one in found:
@@ -110,8 +114,9 @@ async def _import_relationships(
     ids = await _ids(tenant, Kind.RELATIONSHIP, [one.identifier for one in found])
     counts = ImportCounts()
     waiting = found
-    while waiting:
-        ready = [one for one in waiting if one.source in progress.ids and one.target in progress.ids]
+    for _ in range(MOST_NESTED):
+        ready = [one for one in waiting if _ends_known(one, progress)]
+        waiting = [one for one in waiting if not _ends_known(one, progress)]
         if not ready:
             break
         wanted = [_wanted(one, ids[one.identifier], progress) for one in ready if _allowed(one, progress)]
@@ -122,11 +127,16 @@ async def _import_relationships(
             if one.identifier not in skipped:
                 progress.ids[one.identifier] = ids[one.identifier]
                 progress.concepts[one.identifier] = "Relationship"
-        waiting = [one for one in waiting if one not in ready]
+    there = progress.ids.keys() | {one.identifier for one in waiting}
     for one in waiting:
-        missing = one.source if one.source not in progress.ids else one.target
-        progress.skip(one.identifier, "relationship", f"its end {missing} is not in the file, or was skipped")
+        missing = [end for end in (one.source, one.target) if end not in there]
+        reason = f"its end {missing[0]} is not in the file, or was skipped" if missing else NESTED
+        progress.skip(one.identifier, "relationship", reason)
     return counts
+
+
+def _ends_known(one: FoundRelationship, progress: Progress) -> bool:
+    return one.source in progress.ids and one.target in progress.ids
 
 
 def _allowed(one: FoundRelationship, progress: Progress) -> bool:
@@ -154,7 +164,8 @@ async def _apply(
     counts: ImportCounts,
     progress: Progress,
 ) -> None:
-    """One query, at most one batch; half at a time when it is too large, again when somebody else was faster."""
+    """One query, at most one batch; again when somebody else was faster, in parts when it cannot be as a whole."""
+    refusal = "others kept changing it, or deleted its ends; import again"
     for _ in range(TRIES_AT_A_RACE):
         try:
             tally = await _commit(tenant, model, wanted)
@@ -169,18 +180,19 @@ async def _apply(
         except (Stale, Invalid):
             continue
         except Conflict as conflict:
-            if len(wanted) == 1:
-                progress.skip(wanted[0].identifier, model.KIND, conflict.message)
-                return
-            for one in wanted:
-                await _apply(tenant, model, [one], counts, progress)
-            return
+            refusal = conflict.message
+            if len(wanted) > 1:
+                break
+            continue
         counts.created += tally.created
         counts.updated += tally.updated
         counts.unchanged += tally.unchanged
         return
+    if len(wanted) == 1:
+        progress.skip(wanted[0].identifier, model.KIND, refusal)
+        return
     for one in wanted:
-        progress.skip(one.identifier, model.KIND, "others kept changing it, or deleted its ends; import again")
+        await _apply(tenant, model, [one], counts, progress)
 
 
 async def _commit(
@@ -201,6 +213,8 @@ async def _commit(
         else:
             tally.updated += 1
             if isinstance(new, Element):
+                if new.type != held.value.type and len(wanted) > 1:
+                    raise Conflict("New types are taken one by one, so that each is checked against those before it.")
                 await keep_relationships_allowed(tenant, change, held.value, new)
         for kind, id in one.ends:
             change.touch(kind, id, "ends")
@@ -225,10 +239,26 @@ def _read(body: bytes) -> list[Found]:
     from functions.catalog.exchange_read import read_model
 
     try:
-        return list(read_model(body))
+        return list(_settled(read_model(body)))
     except ExchangeError as error:
         line = f" (line {error.line})" if error.line else ""
         raise Invalid.of("body", f"{error.message}{line}") from error
+
+
+def _settled(found: Iterable[Found]) -> Iterator[Found]:
+    """Everything as it will be kept; two identifiers may become one by that."""
+    seen: set[str] = set()
+    for one in found:
+        if isinstance(one, FoundElement | FoundRelationship):
+            one = settled_element(one) if isinstance(one, FoundElement) else settled_relationship(one)
+            if one.identifier in seen:
+                one = Skipped(one.identifier, _kind(one), "as an XML name, its identifier is that of another item")
+            seen.add(one.identifier)
+        yield one
+
+
+def _kind(one: FoundElement | FoundRelationship) -> Literal["element", "relationship"]:
+    return "element" if isinstance(one, FoundElement) else "relationship"
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -1,19 +1,30 @@
 """Elements and relationships: what is stored and shown, and what a client may set."""
 
-from typing import Annotated, Any, ClassVar
+import re
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from functions.catalog.archimate import ElementType, Layer, RelationshipType, layer_of
+from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
 from shared.database.port import Kind
 from shared.http.pagination import PageQuery, Query
 from shared.resources import Body, Id, Resource
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-Text = Annotated[str, Field(max_length=20_000)]
+_UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _writable(text: str) -> str:
+    if wrong := _UNWRITABLE.search(text):
+        raise ValueError(f"has the character U+{ord(wrong[0]):04X}, which no exchange file can hold")
+    return text
+
+
+Writable = AfterValidator(_writable)
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000), Writable]
+Text = Annotated[str, Field(max_length=20_000), Writable]
 Properties = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=255)], Annotated[str, Field(max_length=20_000)]],
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=255), Writable], Text],
     Field(max_length=200, examples=[{"Owner": "Operations"}]),
 ]
 Translations = dict[str, dict[str, str]]
@@ -40,7 +51,7 @@ class Element(Imported):
 
 
 class ElementFields(Body):
-    name: Name = Field(examples=["Incident management"])
+    name: Name = Field("", description="Only a Junction may have none.", examples=["Incident management"])
     type: ElementType
     description: Text = ""
     properties: Properties = Field({})
@@ -70,11 +81,13 @@ class RelationshipFields(Body):
     type: RelationshipType
     source_id: Id
     target_id: Id
-    name: Annotated[str, Field(max_length=1000)] = ""
+    name: Name = ""
     description: Text = ""
     properties: Properties = Field({})
     access_type: AccessType | None = Field(None, description="Of an Access only.")
-    influence: Annotated[str, Field(max_length=255)] | None = Field(None, description="Of an Influence only: +, -, ….")
+    influence: Annotated[str, Field(max_length=255), Writable] | None = Field(
+        None, description="Of an Influence only: +, -, …."
+    )
     is_directed: bool | None = Field(None, description="Of an Association only.")
 
 
@@ -90,6 +103,7 @@ class DeleteQuery(Query):
 
 class NeighbourQuery(Query):
     depth: int = Field(1, ge=1, le=5, description="Relationships between the element and the farthest neighbour.")
+    direction: Literal["in", "out", "both"] = "both"
     type: RelationshipType | None = None
 
 
@@ -133,8 +147,3 @@ class ImportReport(BaseModel):
     skipped_items: list[SkippedItem] = Field(description="The first 200.")
     views: int = Field(description="Views in the file; they are kept with it and not modelled.")
     file_sha256: str
-
-
-def element_values(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an element with the layer that its type has."""
-    return {**fields, "layer": layer_of(fields["type"])}

@@ -1,11 +1,21 @@
 """The catalog service: the rules of a valid ArchiMate model, and nothing about HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from functions.catalog.archimate import is_allowed
-from functions.catalog.graph import around, by_ids, check_allowed, concept_of, depending_on, find_end, meeting
+from functions.catalog.graph import (
+    ENDS,
+    around,
+    by_ids,
+    check_allowed,
+    check_nesting,
+    concept_of,
+    depending_on,
+    find_end,
+    meeting,
+)
 from functions.catalog.models import (
     Element,
     ElementFields,
@@ -13,24 +23,26 @@ from functions.catalog.models import (
     NeighbourQuery,
     Relationship,
     RelationshipFields,
-    element_values,
 )
+from functions.catalog.values import element_values, relationship_values
 from shared.database.port import Document, Kind, Where
-from shared.errors import Conflict, FieldError, Invalid, NotFound, Stale
+from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Held, Listing, find, load
 from shared.session import TRIES_AT_A_RACE, Change, TenantSession
 
 BATCH = 40
+BATCH_BYTES = 1024 * 1024
 LISTED = 100
+MOST_TOUCHED = 90  # of the hundred operations of a batch
 ONLY = {"access_type": "Access", "influence": "Influence", "is_directed": "Association"}
 
 
 class CatalogService:
     async def create_element(self, tenant: TenantSession, new: ElementFields) -> Element:
         change = tenant.change()
-        return await change.commit(change.create(Element, element_values(new.model_dump())))
+        return await change.commit(change.create(Element, element_values(new)))
 
     async def list_elements(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
@@ -43,9 +55,12 @@ class CatalogService:
     async def replace_element(
         self, tenant: TenantSession, id: str, new: ElementFields, if_match: str | None
     ) -> Element:
-        values = element_values(new.model_dump())
         return await tenant.modify(
-            Element, id, lambda _: values, if_match=if_match, also=partial(keep_relationships_allowed, tenant)
+            Element,
+            id,
+            partial(element_values, new),
+            if_match=if_match,
+            also=partial(keep_relationships_allowed, tenant),
         )
 
     async def patch_element(
@@ -54,7 +69,7 @@ class CatalogService:
         return await tenant.modify(
             Element,
             id,
-            lambda element: element_values(patch.onto(element).model_dump()),
+            lambda element: element_values(patch.onto(element), element),
             if_match=if_match,
             also=partial(keep_relationships_allowed, tenant),
         )
@@ -64,13 +79,18 @@ class CatalogService:
         await self._delete(tenant, Element, id, if_match, cascade=cascade)
 
     async def neighbours(self, tenant: TenantSession, id: str, query: NeighbourQuery) -> Neighbourhood:
-        return await around(tenant, await self.get_element(tenant, id), depth=query.depth, type=query.type)
+        return await around(tenant, await self.get_element(tenant, id), query)
 
     async def create_relationship(self, tenant: TenantSession, new: RelationshipFields) -> Relationship:
-        change = tenant.change()
-        relationship = change.create(Relationship, new.model_dump())
-        await _check_relationship(tenant, change, relationship)
-        return await change.commit(relationship)
+        for _ in range(TRIES_AT_A_RACE):
+            change = tenant.change()
+            relationship = change.create(Relationship, relationship_values(new))
+            await _check_relationship(tenant, change, relationship)
+            try:
+                return await change.commit(relationship)
+            except Stale:
+                continue
+        raise Conflict("Others keep changing its ends at the same time; try again.")
 
     async def list_relationships(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
@@ -86,7 +106,7 @@ class CatalogService:
         return await tenant.modify(
             Relationship,
             id,
-            lambda _: new.model_dump(),
+            partial(relationship_values, new),
             if_match=if_match,
             also=partial(_check_changed_relationship, tenant),
         )
@@ -97,7 +117,7 @@ class CatalogService:
         return await tenant.modify(
             Relationship,
             id,
-            lambda relationship: patch.onto(relationship).model_dump(),
+            lambda relationship: relationship_values(patch.onto(relationship), relationship),
             if_match=if_match,
             also=partial(_check_changed_relationship, tenant),
         )
@@ -115,7 +135,7 @@ class CatalogService:
         *,
         cascade: bool,
     ) -> None:
-        """The item last, in one batch with what depends on it if that fits; a race is run again."""
+        """What depends on the item first, the item last, in as few batches as hold them; a race is run again."""
         for _ in range(TRIES_AT_A_RACE):
             held: Held[Any] = await load(tenant, model, id)
             held.value.check(if_match)
@@ -124,18 +144,30 @@ class CatalogService:
             if depending and not cascade:
                 raise Conflict(
                     f"{len(depending)} relationships would lose an end; delete them first, or with ?cascade=true.",
-                    relationships=[_shown(one) for one in depending[:LISTED]],
+                    relationships=[_shown(one.value) for one in depending[:LISTED]],
                     total=len(depending),
                 )
             try:
-                while len(depending) > BATCH:
-                    await _delete_all(tenant, [await load(tenant, Relationship, one.id) for one in depending[:BATCH]])
-                    depending = depending[BATCH:]
-                last = [await load(tenant, Relationship, one.id) for one in depending]
-                return await _delete_all(tenant, [*last, held])
-            except (Stale, NotFound):
+                for batch in _batches([*depending, held]):
+                    await _delete_all(tenant, batch)
+                return
+            except Stale:
                 continue
         raise Conflict("Others keep changing this at the same time; try again.")
+
+
+def _batches(items: Sequence[Held[Any]]) -> Iterator[list[Held[Any]]]:
+    """In order, as many together as one batch holds with their audit entries."""
+    batch: list[Held[Any]] = []
+    room = BATCH_BYTES
+    for one in items:
+        size = len(one.value.model_dump_json().encode())
+        if batch and (len(batch) == BATCH or size > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(one)
+        room -= size
+    yield batch
 
 
 async def _delete_all(tenant: TenantSession, held: list[Held[Any]]) -> None:
@@ -170,28 +202,30 @@ async def _check_relationship(tenant: TenantSession, change: Change, new: Relati
     if misplaced:
         raise Invalid(misplaced)
     ends: list[Document] = []
-    for field in ("source_id", "target_id"):
+    for field in ENDS:
         end = await find_end(tenant, field, getattr(new, field))
-        if end["id"] == new.id:
-            raise Invalid.of(field, "is the relationship itself", new.id)
+        await check_nesting(tenant, field, end, new.id)
         ends.append(end)
     check_allowed(new.type, concept_of(ends[0]), concept_of(ends[1]))
     for field, end in {"source_id": ends[0], "target_id": ends[1]}.items():
-        change.touch(Kind(end["kind"]), end["id"], field)
+        change.touch(Kind(end["kind"]), end["id"], field, revision=end["revision"])
 
 
 async def keep_relationships_allowed(tenant: TenantSession, change: Change, old: Element, new: Element) -> None:
     """A new type must suit the relationships that are there."""
     if new.type == old.type:
         return
-    met = await meeting(tenant, [new.id])
-    ends = {body[end] for body in met.values() for end in ("source_id", "target_id")} - {new.id}
-    concepts = {id: concept_of(body) for id, body in (await by_ids(tenant, Kind.ELEMENT, ends)).items()}
+    met = [stored.body for stored in (await meeting(tenant, [new.id])).values()]
+    ends = {body[end] for body in met for end in ENDS} - {new.id}
+    others = await by_ids(tenant, Kind.ELEMENT, ends)
+    for id in sorted(others)[:MOST_TOUCHED]:  # should one of them change its type as well, one of the two looks again
+        change.touch(Kind.ELEMENT, id, "type", revision=others[id]["revision"])
+    concepts = {id: concept_of(body) for id, body in others.items()}
     concepts |= {id: "Relationship" for id in ends - set(concepts)}
     concepts[new.id] = new.type
     wrong = [
         Relationship.model_validate(body)
-        for body in met.values()
+        for body in met
         if not is_allowed(body["type"], concepts[body["source_id"]], concepts[body["target_id"]])
     ]
     if wrong:

@@ -14,6 +14,7 @@ from shared.errors import Conflict, NotFound, Unavailable
 READ_BYTES = 1024 * 1024
 _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\Z")
 _TEMPORARY = ".part-"
+NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class FileBlobs(Blobs):
@@ -57,22 +58,21 @@ class _Folder(BlobSpace):
     async def read(self, name: str) -> AsyncIterator[bytes]:
         try:
             file = await asyncio.to_thread((self._folder / _checked(name)).open, "rb")
-        except FileNotFoundError as error:
+        except NO_FILE as error:
             raise NotFound(f"There is no blob {name}.") from error
         with file:
             while chunk := await asyncio.to_thread(file.read, READ_BYTES):
                 yield chunk
 
     async def info(self, name: str) -> BlobInfo | None:
-        try:
-            return await asyncio.to_thread(_info, self._folder, self._folder / _checked(name))
-        except FileNotFoundError:
-            return None
+        return await asyncio.to_thread(_found, self._folder, self._folder / _checked(name))
 
     async def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
         for path in await asyncio.to_thread(_files, self._folder):
             if path.relative_to(self._folder).as_posix().startswith(prefix):
-                yield _info(self._folder, path)
+                blob = await asyncio.to_thread(_found, self._folder, path)
+                if blob is not None:  # not deleted meanwhile
+                    yield blob
 
     async def delete(self, name: str) -> None:
         await asyncio.to_thread((self._folder / _checked(name)).unlink, missing_ok=True)
@@ -102,7 +102,15 @@ def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
+    return sorted(files, key=Path.as_posix)
+
+
+def _found(folder: Path, path: Path) -> BlobInfo | None:
+    try:
+        return _info(folder, path) if path.is_file() else None
+    except NO_FILE:
+        return None
 
 
 def _info(folder: Path, path: Path) -> BlobInfo:
