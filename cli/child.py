@@ -18,10 +18,15 @@ _READY = re.compile(r"ready on (http://\S+)")
 
 
 class Child:
-    """`python -m cli serve` over a data folder; `base_url` and `issuer` are known once it is ready."""
+    """`python -m cli serve` over a data folder; `base_url` and `issuer` are known once it is ready.
 
-    def __init__(self, data: Path, **environment: str) -> None:
+    Another `module` is run as `python -m <module> <folder>` and says the same when it is ready.
+    """
+
+    def __init__(self, data: Path, *, module: str = "cli", **environment: str) -> None:
         self._data = data
+        self._arguments = [module, "serve", "--port", "0", "--data"] if module == "cli" else [module]
+        self._log = data / f"{module}.log"
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self.base_url = ""
@@ -29,10 +34,10 @@ class Child:
 
     def start(self) -> None:
         """Serve; returns when calls are taken. RuntimeError, with what it printed, when it does not come up."""
-        log = self._data / "serve.log"
+        log = self._log
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "cli", "serve", "--port", "0", "--data", str(self._data)],
+                [sys.executable, "-m", *self._arguments, str(self._data)],
                 cwd=ROOT,
                 env={**os.environ, "FLOWGRID_LOG_LEVEL": "WARNING", **self._environment},
                 stdout=output,
