@@ -6,7 +6,7 @@ order, applied to nothing, make the state at the manifest's `as_of`.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,6 +20,8 @@ FORMAT = 1
 AREA = "backups"
 MANIFEST = "manifest.json"
 PART_TEXT_BYTES = 8 * 1024 * 1024
+PIECE_BYTES = 16 * 1024  # decompressed at a time: a small piece may become a hundred times as much text
+LINES_AT_ONCE = 100
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 COMPRESSION_LEVEL = 3
 KINDS = frozenset(kind.value for kind in (*RESOURCE_KINDS, *HISTORY_KINDS))
@@ -103,8 +105,9 @@ class Archive:
         reader = _PartReader(part)
         try:
             async for chunk in self._space.read(f"{self._folder}/{part.name}"):
-                if lines := reader.take(chunk):
-                    yield lines
+                for start in range(0, len(chunk), PIECE_BYTES):
+                    for lines in reader.take(chunk[start : start + PIECE_BYTES]):
+                        yield lines
         except NotFound:
             raise Damaged(f"{part.name}: is missing") from None
         reader.finish()
@@ -179,14 +182,15 @@ class _PartReader:
         self._lines: dict[str, int] = {}
         self._left = b""
 
-    def take(self, chunk: bytes) -> list[Line]:
+    def take(self, chunk: bytes) -> Iterator[list[Line]]:
         self._hash.update(chunk)
         try:
             text = self._left + self._decompressor.decompress(chunk)
         except self._broken:
             raise Damaged(f"{self._part.name}: cannot be decompressed") from None
         *whole, self._left = text.split(b"\n")
-        return [self._line(one) for one in whole]
+        for start in range(0, len(whole), LINES_AT_ONCE):
+            yield [self._line(one) for one in whole[start : start + LINES_AT_ONCE]]
 
     def finish(self) -> None:
         if self._hash.hexdigest() != self._part.sha256:

@@ -25,8 +25,8 @@ class BackupService:
         self._jobs_queue = jobs_queue
 
     async def create(self, tenant: TenantSession, new: NewBackup) -> Backup:
-        ids = {"id": tenant.services.ids.new(), "job_id": tenant.services.ids.new()}
-        return await self.begin(tenant, "manual", note=new.note, **ids)
+        ids = tenant.services.ids
+        return await self.begin(tenant, "manual", id=ids.new(), job_id=ids.new(), note=new.note)
 
     async def begin(self, tenant: TenantSession, type: BackupType, *, id: str, job_id: str, note: str = "") -> Backup:
         """A backup and the job that makes it. `Conflict` when there is one of this id already."""
@@ -52,7 +52,8 @@ class BackupService:
         for _ in range(TRIES_AT_A_RACE):
             held = await load(tenant, Backup, id)
             change = tenant.change(held)
-            change.update(held, fields, action="verified")
+            if change.update(held, fields, action="verified") is held.value:
+                return verification
             try:
                 return await change.commit(verification)
             except Stale:
@@ -66,7 +67,7 @@ class BackupService:
         await _check_alone(tenant)
         change = tenant.change()
         asked = {**new.model_dump(mode="json", exclude={"confirm"}), "backup_id": held.value.id, "as_of": _as_of(new)}
-        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked, id=tenant.services.ids.new())
+        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked)
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
         change.also(Replace(Kind.BACKUP, held.value.id, held.value.model_dump(mode="json"), held.etag))
