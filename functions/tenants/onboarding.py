@@ -15,7 +15,7 @@ from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.names import Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
-from shared.errors import Conflict
+from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
 from shared.plans import PLANS, Tier
 from shared.session import Services, TenantSession
@@ -23,6 +23,7 @@ from shared.tenancy import Directory, TenantEntry, shard
 
 logger = logging.getLogger("flowgrid.onboarding")
 SWEEP_AFTER = timedelta(seconds=30)
+UNDONE = "This onboarding has been undone; begin again."
 COUNTERS = {"agents": 0, "users": 1}
 
 
@@ -72,6 +73,7 @@ class Onboarding:
         tenant = Tenant.model_validate(held.body)
         if held.body.get("undo"):
             await self._undo(tenant, held)
+            raise Conflict(UNDONE)
         if tenant.status != "provisioning":
             return tenant
         try:
@@ -94,8 +96,9 @@ class Onboarding:
         for entry in halves:
             try:
                 await self.finish(entry.body["id"])
-            except Conflict as conflict:
-                logger.warning("onboarding undone", extra={"tenant_id": entry.body["id"], "reason": conflict.message})
+            except FlowgridError as error:
+                extra = {"tenant_id": entry.body["id"], "reason": error.message}
+                logger.warning("onboarding undone, or to be finished by the next sweep", extra=extra)
         return len(halves)
 
     def _new(self, staff: TenantSession, new: NewTenant, id: str) -> Tenant:
@@ -179,7 +182,7 @@ class Onboarding:
     async def _entry(self, tenant_id: str) -> Stored:
         held = await self._database.platform.get(Kind.TENANT, tenant_id, tenant_id)
         if held is None:
-            raise Conflict("This onboarding has been undone; begin again.")
+            raise Conflict(UNDONE)
         return held
 
 
