@@ -91,7 +91,6 @@ async def test_an_unknown_route_answers_a_problem(flowgrid: Flowgrid, method: st
     _check_problem(answer)
 
 
-@pytest.mark.xfail(reason="local/http.py answers unknown routes without shared.http.answers.SECURITY_HEADERS")
 async def test_an_unknown_route_answers_with_the_security_headers(flowgrid: Flowgrid) -> None:
     answer = await flowgrid.anonymous.get("/api/v1/nothing")
     assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
