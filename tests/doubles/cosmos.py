@@ -73,6 +73,13 @@ class CosmosDouble:
         self.unindexed.clear()
         self._faults.clear()
 
+    def reset(self, now: Callable[[], float]) -> None:
+        """As new, with another clock."""
+        self.forget()
+        self.page_cap = 1000
+        self.store.now = now
+        self.store.databases.clear()
+
     def unkeyed(self) -> list[Call]:
         """The calls that did not name their partition."""
         return [call for call in self.calls if not call.keyed]
