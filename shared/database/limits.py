@@ -48,7 +48,12 @@ def encode_batch(operations: Sequence[Operation]) -> list[str | None]:
 
 def weight(operation: Operation) -> int:
     """How many operations of a batch it takes: an increment of more than ten fields takes several patches."""
-    return max(1, -(-len(operation.amounts) // MAX_PATCHES)) if isinstance(operation, Increment) else 1
+    return patches(len(operation.amounts)) if isinstance(operation, Increment) else 1
+
+
+def patches(fields: int) -> int:
+    """How many patches it takes to move so many fields of an item."""
+    return max(1, -(-fields // MAX_PATCHES))
 
 
 def _check_value(value: Any, path: str, depth: int) -> None:

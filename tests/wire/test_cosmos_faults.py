@@ -292,6 +292,29 @@ async def test_conditions_survive_a_second_sending(store: TenantStore, cosmos: C
         await store.commit([Replace(Kind.AGENT, "held", {}, '"another"')])
 
 
+@pytest.mark.parametrize("applied", [True, False])
+async def test_an_answer_that_does_not_come_is_not_waited_for(
+    cosmos: CosmosDouble, clock: FakeClock, store: TenantStore, applied: bool
+) -> None:
+    database = cosmos_database(cosmos.endpoint, clock, deadline=0.5)
+    impatient = database.tenant(TENANT, SHARD)
+    await held(impatient)
+    cosmos.fail(Fault("Batch", applied=applied, hangs=2))
+    started = time.monotonic()
+    if applied:
+        await create(impatient)
+        assert created(state(cosmos))
+    else:
+        with pytest.raises(Unknown):
+            await create(impatient)
+        assert set(state(cosmos)) == {"agent:held", "counter:agents"}
+    cosmos.fail(Fault("Read", hangs=2))
+    with pytest.raises(Unavailable):
+        await held(impatient)
+    assert time.monotonic() - started < 1.8
+    await database.close()
+
+
 async def test_a_database_that_is_not_there_is_unavailable(database: CosmosDatabase, cosmos: CosmosDouble) -> None:
     nowhere = database.tenant(TENANT, Placement("dedicated", "nowhere"))
     for call in (
