@@ -36,6 +36,8 @@ class IdentityTrouble(Trouble):
 class NoContainer(Unavailable):
     """The database or the container is not there (404/1003): not made yet, or gone."""
 
+    code = "not_provisioned"
+
 
 def trouble_of(error: Exception) -> Trouble | NoContainer | None:
     """What an error of the SDK means; None when it is an answer (or a bug), not trouble."""
