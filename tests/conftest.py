@@ -1,6 +1,29 @@
-"""For all tests: the developer's own settings stay outside (the app reads its environment when it is imported)."""
+"""What tests share: the developer's own settings stay outside, a clock that they own, and the double of Cosmos DB."""
 
 import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.doubles.clock import FakeClock
+from tests.doubles.cosmos import CosmosDouble
 
 for name in [name for name in os.environ if name.upper().startswith("FLOWGRID_")]:
-    del os.environ[name]
+    del os.environ[name]  # the app reads its environment when it is imported
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def cosmos_server() -> Iterator[CosmosDouble]:
+    with CosmosDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def cosmos(cosmos_server: CosmosDouble, clock: FakeClock) -> CosmosDouble:
+    cosmos_server.reset(lambda: clock.now().timestamp())
+    return cosmos_server
