@@ -71,10 +71,10 @@ def compose(core: Core) -> func.FunctionApp:
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),
         functions.platform.timer.blueprint(sweeps),
     ]
-    if settings.servicebusconnection:
+    if settings.queue_triggers:
         blueprints += [functions.usage.bus.blueprint(metering), functions.platform.bus.blueprint(consumers)]
-    else:
-        blueprints += [functions.platform.timer.drain_blueprint(consumers, adapters.messaging)]
+    elif adapters.source is not None:
+        blueprints += [functions.platform.timer.drain_blueprint(consumers, adapters.source)]
     app = func.FunctionApp()
     for blueprint in blueprints:
         app.register_functions(blueprint)

@@ -25,6 +25,7 @@ from cli.server import Server, base_url, listen, stopping_on_sigterm
 from local.bindings import HostError
 from local.host import Host
 from local.issuer import FOLDER, Issuer
+from shared.messaging.receiving import Source
 from shared.settings import Settings, SettingsError
 
 OnReady = Callable[[str, Issuer], Awaitable[None]]
@@ -93,13 +94,23 @@ def load(settings: Settings) -> Backend:
         host = Host(
             module.app,
             state=settings.flowgrid_data_dir / "host",
-            messaging=module.platform.adapters.messaging,
+            messaging=_source(module.platform),
             values={**os.environ, **settings.values()},
             host_json=root / "host.json",
         )
     except HostError as error:
         raise CliError(str(error)) from error
     return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.platform)
+
+
+def _source(platform: Any) -> Source:
+    """Where the queue triggers' messages come from: the embedded queue, or an emulator's Service Bus."""
+    embedded: Source | None = platform.adapters.source
+    if embedded is not None:
+        return embedded
+    from local.servicebus import ServiceBusSource
+
+    return ServiceBusSource(platform.settings.flowgrid_servicebus_emulator)
 
 
 def _welcome() -> OnReady | None:

@@ -21,7 +21,7 @@ from local.http import HttpTriggers
 from local.queues import QueueTrigger
 from local.timers import Monitor, Timer
 from shared.clock import Clock, SystemClock
-from shared.messaging.sqlite import SqliteMessaging
+from shared.messaging.receiving import Source
 
 logger = logging.getLogger("flowgrid.local.host")
 STOP_SECONDS = 20.0
@@ -35,7 +35,7 @@ class Host:
         app: func.FunctionApp,
         *,
         state: Path,
-        messaging: SqliteMessaging,
+        messaging: Source,
         values: Mapping[str, str],
         host_json: Path | None = None,
         clock: Clock | None = None,

@@ -13,7 +13,7 @@ from typing import Any
 
 from local.bindings import Function
 from local.messages import service_bus_batch, service_bus_message
-from shared.messaging.sqlite import Lease, SqliteMessaging
+from shared.messaging.receiving import Lease, Source
 
 logger = logging.getLogger("flowgrid.local.queues")
 MAX_BATCH = 100
@@ -28,7 +28,7 @@ BROKEN_QUEUE_PAUSE_SECONDS = 1.0
 class QueueTrigger:
     """One queue function; `take` and `handle` are the steps that `loop` repeats."""
 
-    def __init__(self, function: Function, messaging: SqliteMessaging) -> None:
+    def __init__(self, function: Function, messaging: Source) -> None:
         self.function = function
         self.queue = str(function.trigger["queueName"])
         self.many = function.trigger.get("cardinality") == "many"
@@ -52,7 +52,7 @@ class QueueTrigger:
         except Exception:
             pause = pause_after(max(deliveries for _, deliveries in lease.messages))
             logger.exception("function %s failed; its messages come again in %.1f s", self.function.name, pause)
-            await self._messaging.renew(lease, pause)
+            await self._messaging.retry(lease, pause)
         else:
             await self._messaging.complete(lease)
 

@@ -11,7 +11,8 @@ from shared.blobs.files import FileBlobs
 from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database
-from shared.messaging.sqlite import SqliteMessaging
+from shared.messaging.port import Messaging
+from shared.messaging.receiving import Source
 from shared.settings import Settings
 from shared.tenancy import shard
 
@@ -19,7 +20,8 @@ from shared.tenancy import shard
 @dataclass(frozen=True)
 class Adapters:
     database: Database
-    messaging: SqliteMessaging
+    messaging: Messaging
+    source: Source | None  # the embedded queue, to be drained here; None with Service Bus
     blobs: Blobs
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -34,9 +36,11 @@ class Adapters:
 def build(settings: Settings, clock: Clock) -> Adapters:
     """No file and no socket is opened here."""
     folder = settings.flowgrid_data_dir
+    messaging, source = _messaging(settings, clock)
     return Adapters(
         database=_database(settings, clock),
-        messaging=SqliteMessaging(folder / "queues", clock),
+        messaging=messaging,
+        source=source,
         blobs=FileBlobs(folder / "blobs"),
     )
 
@@ -55,6 +59,23 @@ def _database(settings: Settings, clock: Clock) -> Database:
         clock=clock,
         emulator_key=settings.flowgrid_cosmos_emulator_key or None,
     )
+
+
+def _messaging(settings: Settings, clock: Clock) -> tuple[Messaging, Source | None]:
+    if settings.flowgrid_messaging == "sqlite":
+        from shared.messaging.sqlite import SqliteMessaging
+
+        embedded = SqliteMessaging(settings.flowgrid_data_dir / "queues", clock)
+        return embedded, embedded
+    from shared.messaging.servicebus import ServiceBusMessaging
+
+    azure = ServiceBusMessaging(
+        namespace=settings.flowgrid_servicebus_namespace,
+        emulator_connection=settings.flowgrid_servicebus_emulator,
+        health_queue=settings.usage_queue,
+        clock=clock,
+    )
+    return azure, None
 
 
 class CursorKey:

@@ -54,7 +54,15 @@ class Settings(BaseModel):
     flowgrid_cosmos_emulator_key: str = Field(
         "", description="Key of a Cosmos DB emulator on this machine; empty: the app's own identity is used."
     )
-    flowgrid_messaging: Literal["sqlite"] = Field("sqlite", description="Messaging adapter.")
+    flowgrid_messaging: Literal["sqlite", "servicebus"] = Field(
+        "sqlite", description="Messaging adapter: sqlite or servicebus."
+    )
+    flowgrid_servicebus_namespace: str = Field(
+        "", description="Service Bus namespace, <name>.servicebus.windows.net; needed with servicebus."
+    )
+    flowgrid_servicebus_emulator: str = Field(
+        "", description="Connection string of a Service Bus emulator on this machine, in place of a namespace."
+    )
     flowgrid_blobs: Literal["files"] = Field("files", description="Blob adapter.")
     flowgrid_shards: int = Field(
         1, ge=1, le=100, description="Number of shared databases that new tenants spread over."
@@ -79,7 +87,10 @@ class Settings(BaseModel):
     retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
     sweep_schedule: str = Field("*/30 * * * * *", description="NCRONTAB of the outbox, onboarding and job sweeps.")
     servicebusconnection: str = Field(
-        "", description="Connection of the queue triggers; empty: a timer drains the embedded queue."
+        "", description="Connection string of the queue triggers, of an emulator; empty: see the next one."
+    )
+    servicebusconnection__fullyqualifiednamespace: str = Field(
+        "", description="Namespace of the queue triggers; both empty: a timer drains the embedded queue."
     )
 
     @classmethod
@@ -93,7 +104,8 @@ class Settings(BaseModel):
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
-        wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in _cosmos(known)]
+        related = [*_cosmos(known), *_service_bus(known)]
+        wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in related]
         try:
             settings = cls.model_validate(known)
         except ValidationError as error:
@@ -102,6 +114,11 @@ class Settings(BaseModel):
         if wrong:
             raise SettingsError("\n".join(wrong))
         return settings
+
+    @property
+    def queue_triggers(self) -> bool:
+        """Whether queue functions are registered (else a timer drains the embedded queue)."""
+        return bool(self.servicebusconnection or self.servicebusconnection__fullyqualifiednamespace)
 
     def values(self) -> dict[str, str]:
         """Name -> text, for `%NAME%` expressions in bindings."""
@@ -123,6 +140,18 @@ def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:
     if not (endpoint.startswith("https://") or (here and key and endpoint.startswith("http://"))):
         wrong.append(("FLOWGRID_COSMOS_ENDPOINT", f"{endpoint!r} is not an https address"))
     return wrong
+
+
+def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the Service Bus settings need of each other: an identity's namespace, or an emulator on this machine."""
+    namespace, emulator = known.get("flowgrid_servicebus_namespace", ""), known.get("flowgrid_servicebus_emulator", "")
+    if known.get("flowgrid_messaging") != "servicebus":
+        return []
+    if emulator and not re.search(r"Endpoint=sb://(localhost|127\.0\.0\.1)[:/;]", emulator):
+        return [("FLOWGRID_SERVICEBUS_EMULATOR", "not a connection to this machine")]
+    if not namespace and not emulator:
+        return [("FLOWGRID_SERVICEBUS_NAMESPACE", "missing")]
+    return []
 
 
 def _explain(cls: type[Settings], problem: Any) -> str:

@@ -125,7 +125,7 @@ def _as_of(new: NewRestore) -> str | None:
 
 def _complete(backup: Backup) -> Backup:
     if backup.status != "complete":
-        raise Conflict(f"This backup is {backup.status}; only a complete one can be used.", status=backup.status)
+        raise Conflict(f"This backup is {backup.status}; only a complete one can be used.", backup_status=backup.status)
     return backup
 
 

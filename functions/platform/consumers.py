@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from shared.jobs import Jobs
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import Message
-from shared.messaging.sqlite import SqliteMessaging
+from shared.messaging.receiving import Source
 
 Consumer = Callable[[Sequence[Message]], Awaitable[None]]
 BATCH = 100
@@ -37,7 +37,7 @@ class Consumers:
         """Move what the queues themselves have given up on to the dead letters; returns how many."""
         return sum([await self._dead_letters.collect(queue) for queue in self.by_queue])
 
-    async def drain(self, messaging: SqliteMessaging) -> int:
+    async def drain(self, messaging: Source) -> int:
         """Handle what waits in the embedded queue, for at most some seconds; returns how many messages."""
         handled, until = 0, time.monotonic() + DRAIN_SECONDS
         for queue, consume in self.by_queue.items():

@@ -7,7 +7,7 @@ import azure.functions as func
 
 from functions.platform.consumers import Consumers
 from shared.errors import FlowgridError
-from shared.messaging.sqlite import SqliteMessaging
+from shared.messaging.receiving import Source
 
 logger = logging.getLogger("flowgrid.sweep")
 Sweep = Callable[[], Awaitable[int]]
@@ -31,7 +31,7 @@ def blueprint(sweeps: Mapping[str, Sweep]) -> func.Blueprint:
     return timers
 
 
-def drain_blueprint(consumers: Consumers, messaging: SqliteMessaging) -> func.Blueprint:
+def drain_blueprint(consumers: Consumers, messaging: Source) -> func.Blueprint:
     """For a host without Service Bus (`func start` alone): a timer takes what the triggers would."""
     timers = func.Blueprint()
 

@@ -9,6 +9,7 @@ from shared.ids import derived_id
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
 ORPHAN_AFTER = timedelta(minutes=1)
+TRIES_AT_A_RACE = 5
 
 
 class Names:
@@ -25,19 +26,21 @@ class Names:
         """
         id = derived_id(sort, name)
         body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder}
-        try:
-            await self._platform.put(Create(Kind.RESERVATION, id, body), PLATFORM_TENANT_ID)
-            return
-        except Rejected:
+        for _ in range(TRIES_AT_A_RACE):
             held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
-        if held is not None and held.body["holder"] == holder:
-            return
-        if held is not None and self._old(held) and not await self._in_use(held.body["holder"]):
+            if held is not None and not self._old(held):
+                if held.body["holder"] == holder:
+                    return
+                break
+            if held is not None and held.body["holder"] != holder and await self._in_use(held.body["holder"]):
+                break
+            # one's own old reservation is renewed, or it would be an orphan to others before it is used
+            mine = Replace(Kind.RESERVATION, id, body, held.etag) if held else Create(Kind.RESERVATION, id, body)
             try:
-                await self._platform.put(Replace(Kind.RESERVATION, id, body, held.etag), PLATFORM_TENANT_ID)
+                await self._platform.put(mine, PLATFORM_TENANT_ID)
                 return
             except Rejected:
-                pass  # somebody else was faster: then it is theirs
+                continue  # somebody else was faster: look again
         raise Conflict(f"The {sort} {name} is taken.", field=sort)
 
     async def release(self, sort: str, name: str, *, holder: str) -> None:

@@ -17,14 +17,16 @@ class Received(Protocol):
     def get_body(self) -> bytes: ...
 
 
-def message_of(received: Received) -> Message:
-    """Never raises: a body that is no JSON object is kept as text under `unreadable`, for the dead letters."""
-    raw = received.get_body()
+def body_of(raw: bytes) -> dict[str, Any]:
+    """Never raises: what is no JSON object is kept as text under `unreadable`, for the dead letters."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         body = None
-    if not isinstance(body, dict):
-        body = {"unreadable": raw.decode(errors="replace")}
+    return body if isinstance(body, dict) else {"unreadable": raw.decode(errors="replace")}
+
+
+def message_of(received: Received) -> Message:
+    """Never raises, whatever the body is."""
     tenant_id = (received.application_properties or {}).get("tenant_id", "")
-    return Message(received.message_id or "", str(tenant_id), body)
+    return Message(received.message_id or "", str(tenant_id), body_of(received.get_body()))

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +10,7 @@ from uuid import uuid4
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
 
 SCHEMA = """
@@ -26,14 +26,6 @@ FILE = "queues"
 DUPLICATE_WINDOW_SECONDS = 600
 MAX_DELIVERIES = 10
 LEASE_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Lease:
-    """Messages locked for one receiver until the lease runs out; each says how often it has been delivered."""
-
-    token: str
-    messages: list[tuple[Message, int]]
 
 
 class SqliteMessaging(Messaging):
@@ -106,6 +98,10 @@ class SqliteMessaging(Messaging):
         await self._files.write(
             FILE, lambda db: db.execute("UPDATE messages SET due_at = ? WHERE lease = ?", (due, lease.token)) and None
         )
+
+    async def retry(self, lease: Lease, pause: float) -> None:
+        """Give the messages back, for another delivery after a pause in seconds."""
+        await self.renew(lease, pause)
 
     async def abandon(self, lease: Lease) -> None:
         """Give the messages back at once."""

@@ -41,7 +41,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403",
     [
         ("viewer", ["--phases", "examples,fuzzing"]),
         ("user", ["--phases", ALL]),
-        ("admin", ["--phases", ALL]),
+        ("admin", ["--phases", f"{ALL},stateful"]),
         ("staff", ["--phases", ALL, "--include-path", "/api/v1/platform/tenants"]),
         ("staff", ["--phases", ALL, "--include-path-regex", "/platform/tenants/"]),
         ("staff", ["--phases", ALL, "--exclude-path-regex", "/platform/tenants"]),

@@ -71,7 +71,7 @@ async def test_a_message_replayed_at_once_is_no_duplicate_of_its_first_delivery(
 async def test_a_message_that_fails_again_after_a_replay_is_a_letter_again(world: World) -> None:
     await world.core.dead_letters.add("q", message(), "no good")
     await world.core.dead_letters.replay((await letters(world))[0].id)
-    (again, _), *_ = (await world.core.adapters.messaging.receive("q")).messages
+    (again, _), *_ = (await world.queue.receive("q")).messages
     await world.core.dead_letters.add("q", again, "still no good")
     assert [letter.reason for letter in await letters(world)] == ["still no good"]
 
@@ -82,7 +82,7 @@ async def test_a_letter_that_is_not_there_is_not_found(world: World) -> None:
 
 
 async def test_what_the_queue_has_given_up_on_is_collected(world: World) -> None:
-    queue = world.core.adapters.messaging
+    queue = world.queue
     await queue.send("q", [message()])
     for _ in range(MAX_DELIVERIES + 1):
         await queue.abandon(await queue.receive("q"))
@@ -95,7 +95,7 @@ async def test_what_the_queue_has_given_up_on_is_collected(world: World) -> None
 
 
 async def test_the_sweep_timer_collects_from_every_queue(world: World) -> None:
-    queue = world.core.adapters.messaging
+    queue = world.queue
     for name in ("jobs", "usage-events"):
         await queue.send(name, [message()])
         for _ in range(MAX_DELIVERIES + 1):

@@ -224,6 +224,26 @@ async def test_just_before_a_day_is_over_the_key_is_known(world: World, ada: Cal
     assert (await create(world, ada)).raw == first.raw
 
 
+async def test_a_race_lost_to_a_record_that_expires_at_that_moment_is_a_conflict_to_try_again(
+    world: World, twin: World, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = watch(world, monkeypatch)
+    await agents(world, ada)
+    store = stores[ada.tenant_id or ""]
+
+    async def meanwhile(operations: Sequence[Operation]) -> None:
+        store.before = None
+        await create(twin, ada)
+        try:
+            await store.inner.commit(operations)
+        finally:
+            world.clock.advance(hours=25)
+
+    store.before = meanwhile
+    answer = await create(world, ada)
+    assert (answer.status, "just expired" in answer.json["detail"]) == (409, True)
+
+
 async def test_a_request_that_failed_leaves_no_record(world: World, ada: Caller) -> None:
     failed = await create(world, ada, pattern="Nonsense")
     assert (failed.status, (await create(world, ada)).status) == (400, 201)

@@ -82,6 +82,26 @@ async def test_a_run_that_failed_is_repeated_after_its_lease(world: World, work:
     assert (await world.core.ledger.run_once("backups", "2026-11-24", work), work.runs) == (True, 2)
 
 
+async def test_of_two_instances_that_take_over_a_failed_run_at_once_one_does(
+    world: World, twin: World, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.error = RuntimeError("the disk is full")
+    with pytest.raises(RuntimeError):
+        await world.core.ledger.run_once("backups", "2026-11-24", work)
+    work.error = None
+    world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    platform = world.core.adapters.database.platform
+    get, faster = platform.get, list[bool]()
+
+    async def meanwhile(*what: Any) -> Any:
+        found = await get(*what)
+        faster.append(await twin.core.ledger.run_once("backups", "2026-11-24", work))
+        return found
+
+    monkeypatch.setattr(platform, "get", meanwhile)
+    assert (await world.core.ledger.run_once("backups", "2026-11-24", work), faster, work.runs) == (False, [True], 2)
+
+
 async def test_a_slot_stays_done_for_a_month(world: World, work: Work) -> None:
     await world.core.ledger.run_once("backups", "2026-11-24", work)
     world.clock.advance(days=31)

@@ -252,6 +252,21 @@ async def test_a_usage_event_that_cannot_be_sent_waits_in_the_outbox(
     assert (answer.status, len(left.items)) == (200, 1)
 
 
+async def test_a_usage_event_that_can_be_kept_nowhere_is_logged_whole_and_the_call_is_answered(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    await world.call("list_agents", admin(tenant))
+    store = (await world.session(tenant)).store
+    monkeypatch.setattr(world.core.adapters.messaging, "send", away)
+    monkeypatch.setattr(store, "commit", away)
+    answer = await world.call("list_agents", admin(tenant))
+    (lost,) = [vars(record)["event"] for record in log.records if record.name == "flowgrid.metering"]
+    assert (answer.status, lost["type"]) == (200, "api_calls")
+
+
 # Addresses
 
 

@@ -431,6 +431,85 @@ async def test_what_is_checked_beside_an_update_may_refuse_it(tenant: TenantSess
         await tenant.modify(Thing, thing.id, lambda _: {"name": "two"}, if_match=None, also=refuse)
 
 
+async def test_what_is_touched_beyond_the_revision_that_was_looked_at_is_stale(tenant: TenantSession) -> None:
+    await tenant.store.commit([Create(Kind.ELEMENT, "e-1", {"created_at": "", "revision": 2})])
+    change = tenant.change()
+    change.touch(Kind.ELEMENT, "e-1", "element_id", revision=1)
+    with pytest.raises(Stale):
+        await change.commit(None)
+
+
+async def test_touching_at_a_revision_leaves_the_revision(tenant: TenantSession) -> None:
+    await tenant.store.commit([Create(Kind.ELEMENT, "e-1", {"created_at": "", "revision": 2})])
+    change = tenant.change()
+    change.touch(Kind.ELEMENT, "e-1", "element_id", revision=2)
+    await change.commit(None)
+    found = await tenant.store.get(Kind.ELEMENT, "e-1")
+    assert found is not None and found.body["revision"] == 2
+
+
+async def test_what_is_touched_twice_is_touched_once(tenant: TenantSession, store: WatchedStore) -> None:
+    await tenant.store.commit([Create(Kind.ELEMENT, "e-1", {"created_at": ""})])
+    store.batches.clear()
+    change = tenant.change()
+    for field in ("source_id", "target_id"):
+        change.touch(Kind.ELEMENT, "e-1", field)
+    await change.commit(None)
+    assert [len(batch) for batch in store.batches] == [1]
+
+
+# Restoring
+
+
+async def test_what_is_gone_is_restored_as_it_was(tenant: TenantSession) -> None:
+    thing = await made(tenant, name="one")
+    await tenant.remove(Thing, thing.id, if_match=None)
+    change = tenant.change()
+    change.restore(Thing, thing.model_dump(), None)
+    await change.commit(None)
+    assert (await load(tenant, Thing, thing.id)).value == thing
+
+
+async def test_what_is_there_is_restored_as_its_next_revision(tenant: TenantSession) -> None:
+    thing = await made(tenant, name="one")
+    await edited(tenant, thing.id, name="two")
+    held = await load(tenant, Thing, thing.id)
+    change = tenant.change(held)
+    change.restore(Thing, thing.model_dump(), held)
+    await change.commit(None)
+    after = (await load(tenant, Thing, thing.id)).value
+    assert (after.name, after.revision, after.updated_at > held.value.updated_at) == ("one", 3, True)
+
+
+async def test_a_restoring_is_audited_as_one(world: World, tenant: TenantSession) -> None:
+    thing = await made(tenant, name="one")
+    held = await load(tenant, Thing, thing.id)
+    world.clock.advance(seconds=1)
+    change = tenant.change(held)
+    change.restore(Thing, {**thing.model_dump(), "name": "was"}, held)
+    await change.commit(None)
+    entry = (await all_of(tenant, Kind.AUDIT))[-1]
+    assert (entry["action"], entry["old_value"]["name"], entry["new_value"]["name"]) == ("agent.restored", "one", "was")
+
+
+async def test_what_is_made_anew_while_it_is_restored_is_a_conflict(tenant: TenantSession) -> None:
+    thing = await made(tenant, name="one")
+    change = tenant.change()
+    change.restore(Thing, thing.model_dump(), None)
+    with pytest.raises(Conflict):
+        await change.commit(None)
+
+
+async def test_what_is_changed_while_it_is_restored_is_stale(tenant: TenantSession) -> None:
+    thing = await made(tenant, name="one")
+    held = await load(tenant, Thing, thing.id)
+    await edited(tenant, thing.id, name="two")
+    change = tenant.change(held)
+    change.restore(Thing, thing.model_dump(), held)
+    with pytest.raises(Stale):
+        await change.commit(None)
+
+
 # When the outside fails
 
 

@@ -27,6 +27,7 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Unauthenticated
+from shared.messaging.sqlite import SqliteMessaging
 from shared.session import IdempotencySlot, TenantSession
 from shared.settings import Settings
 from shared.tenancy import Directory, TenantEntry
@@ -159,9 +160,16 @@ class World:
         who = caller or admin(tenant_id)
         return session(self.core, entry, self.core.directory.open(entry), who, **changes)
 
+    @property
+    def queue(self) -> SqliteMessaging:
+        """The embedded queue, with what only it can do."""
+        messaging = self.core.adapters.messaging
+        assert isinstance(messaging, SqliteMessaging)
+        return messaging
+
     async def queued(self, queue: str) -> list[dict[str, Any]]:
         """Take every message that is due out of a queue."""
-        messaging, bodies = self.core.adapters.messaging, []
+        messaging, bodies = self.queue, []
         while (lease := await messaging.receive(queue, most=100)).messages:
             bodies += [message.body for message, _ in lease.messages]
             await messaging.complete(lease)

@@ -1,0 +1,206 @@
+"""Messaging on Azure Service Bus queues, through azure-servicebus (aio), loaded when the first message is sent.
+
+A send that has no answer is sent again by the SDK under the same message ids, and the queue's duplicate detection drops
+the second one. Senders are not coroutine-safe (SDK README), so calls that meet at one queue share one send.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from shared.clock import Clock
+from shared.errors import TooLarge, Unavailable
+from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.received import body_of
+
+if TYPE_CHECKING:
+    from azure.servicebus import ServiceBusMessage
+    from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
+
+logger = logging.getLogger("flowgrid.servicebus")
+CALL_SECONDS = 10.0
+RETRIES: dict[str, Any] = {
+    "retry_total": 3,
+    "retry_backoff_factor": 0.1,
+    "retry_backoff_max": 2,
+    "retry_mode": "exponential",
+}
+RECEIVE_SECONDS = 1.0
+DEAD_AT_ONCE = 100
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class ServiceBusMessaging(Messaging):
+    """`namespace` (`<name>.servicebus.windows.net`) with the app's own identity, or an emulator's connection."""
+
+    def __init__(self, *, namespace: str, emulator_connection: str, health_queue: str, clock: Clock) -> None:
+        if emulator_connection and not is_emulator(emulator_connection):
+            raise ValueError("a connection string is for an emulator on this machine only")
+        self._namespace = namespace
+        self._emulator_connection = emulator_connection
+        self._health_queue = health_queue
+        self._clock = clock
+        self._client: ServiceBusClient | None = None
+        self._credential: Any = None
+        self._lanes: dict[str, _Lane] = {}
+
+    async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
+        due = self._clock.now() + delay if delay else None
+        outgoing = [_outgoing(message, due) for message in messages]
+        if not outgoing:
+            return
+        async with _mapped(f"queue {queue}"):
+            if queue not in self._lanes:
+                self._lanes[queue] = _Lane(self._open().get_queue_sender(queue))
+            await self._lanes[queue].send(outgoing)
+
+    async def dead(self, queue: str, *, most: int = DEAD_AT_ONCE) -> list[tuple[Message, str]]:
+        from azure.servicebus import ServiceBusSubQueue
+
+        async with (
+            _mapped(f"dead letters of {queue}"),
+            self._open().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as receiver,
+        ):
+            found = await receiver.peek_messages(max_message_count=most)
+        return [(incoming(one), _reason(one)) for one in found]
+
+    async def drop_dead(self, queue: str, id: str) -> None:
+        from azure.servicebus import ServiceBusSubQueue
+
+        async with (
+            _mapped(f"dead letters of {queue}"),
+            self._open().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as receiver,
+        ):
+            found = await receiver.receive_messages(max_message_count=DEAD_AT_ONCE, max_wait_time=RECEIVE_SECONDS)
+            for one in found:
+                await (receiver.complete_message(one) if one.message_id == id else receiver.abandon_message(one))
+
+    async def ping(self) -> None:
+        async with _mapped("the namespace"), self._open().get_queue_receiver(self._health_queue) as receiver:
+            await receiver.peek_messages(max_message_count=1)
+
+    async def close(self) -> None:
+        for lane in self._lanes.values():
+            await lane.close()
+        self._lanes.clear()
+        if self._client is not None:
+            await self._client.close()
+        if self._credential is not None:
+            await self._credential.close()
+        self._client = self._credential = None
+
+    def _open(self) -> "ServiceBusClient":
+        if self._client is None:
+            from azure.servicebus.aio import ServiceBusClient
+
+            if self._emulator_connection:
+                self._client = ServiceBusClient.from_connection_string(self._emulator_connection, **RETRIES)
+            else:
+                from azure.identity.aio import DefaultAzureCredential
+
+                self._credential = DefaultAzureCredential()
+                self._client = ServiceBusClient(self._namespace, self._credential, **RETRIES)
+        return self._client
+
+
+class _Lane:
+    """One queue's sender. Who comes while a send is under way waits, and goes together with the others."""
+
+    def __init__(self, sender: "ServiceBusSender") -> None:
+        self._sender = sender
+        self._lock = asyncio.Lock()
+        self._waiting: list[tuple[list[ServiceBusMessage], asyncio.Future[None]]] = []
+
+    async def send(self, messages: list["ServiceBusMessage"]) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((messages, done))
+        async with self._lock:
+            if not done.done():
+                await self._send_all()
+        await done
+
+    async def _send_all(self) -> None:
+        taken, self._waiting = self._waiting, []
+        try:
+            await self._send([message for messages, _ in taken for message in messages])
+        except BaseException as error:
+            for _, done in taken:
+                if not done.done():
+                    cut_short = Unavailable("The send took too long.")
+                    done.set_exception(error if isinstance(error, Exception) else cut_short)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for _, done in taken:
+            if not done.done():
+                done.set_result(None)
+
+    async def _send(self, messages: list["ServiceBusMessage"]) -> None:
+        """As many to a batch as the queue takes; a full one is sent and the next begun."""
+        from azure.servicebus.exceptions import MessageSizeExceededError
+
+        batch = await self._sender.create_message_batch()
+        for message in messages:
+            try:
+                batch.add_message(message)
+            except (MessageSizeExceededError, ValueError):
+                if not len(batch):
+                    raise
+                await self._sender.send_messages(batch)
+                batch = await self._sender.create_message_batch()
+                batch.add_message(message)
+        await self._sender.send_messages(batch)
+
+    async def close(self) -> None:
+        await self._sender.close()
+
+
+def is_emulator(connection: str) -> bool:
+    """Whether a connection string leads to an emulator on this machine."""
+    parts = dict(part.partition("=")[::2] for part in connection.split(";"))
+    return urlsplit(parts.get("Endpoint", "")).hostname in LOCAL
+
+
+@asynccontextmanager
+async def _mapped(what: str) -> AsyncIterator[None]:
+    """Within a bounded time, and with our errors for the SDK's."""
+    from azure.core.exceptions import AzureError
+    from azure.servicebus.exceptions import MessageSizeExceededError
+
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            yield
+    except MessageSizeExceededError as error:
+        raise TooLarge("A message is larger than the queue takes.") from error
+    except (AzureError, OSError, TimeoutError) as error:
+        raise Unavailable(f"Service Bus does not answer for {what}: {type(error).__name__}", retry_after=5) from error
+
+
+def _outgoing(message: Message, due: datetime | None) -> "ServiceBusMessage":
+    from azure.servicebus import ServiceBusMessage
+
+    return ServiceBusMessage(
+        encode(message),
+        message_id=message.id,
+        content_type="application/json",
+        application_properties={"tenant_id": message.tenant_id},
+        scheduled_enqueue_time_utc=due,
+    )
+
+
+def incoming(received: Any) -> Message:
+    """A message as the SDK received it."""
+    properties = {_text(name): _text(value) for name, value in (received.application_properties or {}).items()}
+    return Message(received.message_id or "", str(properties.get("tenant_id", "")), body_of(b"".join(received.body)))
+
+
+def _reason(received: Any) -> str:
+    return ": ".join(part for part in (received.dead_letter_reason, received.dead_letter_error_description) if part)
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

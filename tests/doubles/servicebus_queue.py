@@ -1,0 +1,130 @@
+"""One queue of the Service Bus double: peek-lock, delivery counts, duplicates, schedules, dead letters."""
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from itertools import count
+
+from proton import Message, symbol, timestamp
+
+LOCK_SECONDS = 30.0
+MAX_DELIVERIES = 10
+DUPLICATE_SECONDS = 600.0
+SCHEDULED = symbol("x-opt-scheduled-enqueue-time")
+
+
+@dataclass
+class Entry:
+    """A message in a queue; `due` and `locked_until` in seconds since 1970."""
+
+    message: Message
+    sequence: int
+    due: float
+    enqueued: float = field(default_factory=time.time)
+    deliveries: int = 0
+    locked_until: float = 0.0
+
+    def encoded(self) -> bytes:
+        """As a receiver gets it: with the broker's annotations, and how often it was delivered before."""
+        message = self.message
+        message.annotations = {
+            **(message.annotations or {}),
+            symbol("x-opt-sequence-number"): self.sequence,
+            symbol("x-opt-enqueued-time"): timestamp(int(self.enqueued * 1000)),
+            symbol("x-opt-locked-until"): timestamp(int(self.locked_until * 1000)),
+        }
+        message.delivery_count = self.deliveries
+        return bytes(message.encode())
+
+
+class Queue:
+    def __init__(self, name: str, lock_seconds: float) -> None:
+        self.name = name
+        self.lock_seconds = lock_seconds
+        self.waiting: list[Entry] = []
+        self.locked: dict[uuid.UUID, Entry] = {}
+        self.dead: list[tuple[Entry, str, str]] = []
+        self._sequence = count(1)
+        self._seen: dict[str, float] = {}
+
+    def put(self, raw: bytes) -> None:
+        """Take a message, unless one of its id was taken in the last ten minutes."""
+        message = Message()
+        message.decode(raw)
+        message.inferred = True  # a data section stays a data section
+        now = time.time()
+        id = str(message.id)
+        if now - self._seen.get(id, float("-inf")) < DUPLICATE_SECONDS:
+            return
+        self._seen[id] = now
+        due = (message.annotations or {}).get(SCHEDULED)
+        self.waiting.append(Entry(message, next(self._sequence), now if due is None else int(due) / 1000))
+
+    def take(self) -> tuple[uuid.UUID, Entry] | None:
+        """Lock the oldest message that is due, for a receiver."""
+        now = time.time()
+        due = [entry for entry in self.waiting if entry.due <= now]
+        if not due:
+            return None
+        entry = min(due, key=lambda entry: entry.sequence)
+        self.waiting.remove(entry)
+        token = uuid.uuid4()
+        entry.locked_until = now + self.lock_seconds
+        self.locked[token] = entry
+        return token, entry
+
+    def settle(self, token: uuid.UUID) -> Entry | None:
+        """The locked message, unlocked; None when the lock is lost."""
+        return self.locked.pop(token, None)
+
+    def give_back(self, entry: Entry) -> None:
+        """A failed delivery: once more, or to the dead letters."""
+        entry.deliveries += 1
+        if entry.deliveries >= MAX_DELIVERIES:
+            self.bury(entry, "MaxDeliveryCountExceeded", "")
+        else:
+            self.waiting.append(entry)
+
+    def bury(self, entry: Entry, reason: str, description: str) -> None:
+        self.dead.append((entry, reason, description))
+
+    def renew(self, token: uuid.UUID) -> float | None:
+        """Lock anew; until when, or None when the lock is lost."""
+        entry = self.locked.get(token)
+        if entry is None:
+            return None
+        entry.locked_until = time.time() + self.lock_seconds
+        return entry.locked_until
+
+    def expire(self, *, all: bool = False) -> None:
+        """Give back what has outlived its lock; with `all`, every locked message."""
+        now = time.time()
+        for token, entry in list(self.locked.items()):
+            if all or entry.locked_until <= now:
+                del self.locked[token]
+                self.give_back(entry)
+
+    def peek(self, since: int, most: int) -> list[Entry]:
+        entries = [*self.waiting, *self.locked.values()]
+        return sorted((one for one in entries if one.sequence >= since), key=lambda one: one.sequence)[:most]
+
+
+class DeadLetters(Queue):
+    """A queue's dead-letter subqueue, filled from what its queue has buried."""
+
+    def __init__(self, of: Queue) -> None:
+        super().__init__(f"{of.name}/$DeadLetterQueue", of.lock_seconds)
+        self._of = of
+
+    def fill(self) -> None:
+        for entry, reason, description in self._of.dead:
+            entry.message.properties = {
+                **(entry.message.properties or {}),
+                "DeadLetterReason": reason,
+                "DeadLetterErrorDescription": description,
+            }
+            self.waiting.append(Entry(entry.message, next(self._sequence), 0.0, deliveries=0))
+        self._of.dead.clear()
+
+    def give_back(self, entry: Entry) -> None:
+        self.waiting.append(entry)  # a dead letter does not die again

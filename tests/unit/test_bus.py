@@ -1,0 +1,63 @@
+"""The Service Bus triggers: real messages of the SDK in, stored usage and finished jobs out."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from local.messages import service_bus_batch, service_bus_message
+from shared.events import Metric, usage_event
+from shared.jobs import Job, enqueue
+from shared.messaging.port import Message
+from shared.resources import load
+from tests.unit.world import START, World, admin
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A process that has a Service Bus connection, so its queues come by triggers."""
+    own = World.over(tmp_path / "data", servicebusconnection="Endpoint=sb://localhost")
+    yield own
+    await own.close()
+
+
+@pytest.fixture
+async def tenant(world: World) -> str:
+    return str((await world.onboard(tier="enterprise"))["id"])
+
+
+def executed(world: World, tenant: str, value: int = 1) -> Message:
+    return usage_event(Metric.EXECUTIONS, id=world.core.services.ids.new(), tenant_id=tenant, at=START, value=value)
+
+
+async def total(world: World, tenant: str) -> int:
+    world.clock.advance(seconds=1)
+    answer = await world.call("get_usage", admin(tenant), query={"metric": "executions"})
+    return int(answer.json["total"])
+
+
+async def test_a_batch_of_usage_events_is_counted(world: World, tenant: str) -> None:
+    batch = service_bus_batch([(executed(world, tenant, value), 1) for value in (2, 3)])
+    await world.functions["store_usage"](batch)
+    assert await total(world, tenant) == 5
+
+
+async def test_a_batch_that_is_delivered_again_is_counted_once(world: World, tenant: str) -> None:
+    event = executed(world, tenant)
+    for deliveries in (1, 2):
+        await world.functions["store_usage"](service_bus_batch([(event, deliveries)]))
+    assert await total(world, tenant) == 1
+
+
+async def test_a_message_that_is_no_usage_event_is_a_dead_letter(world: World, tenant: str) -> None:
+    await world.functions["store_usage"](service_bus_batch([(Message("m-1", tenant, {"n": 1}), 1)]))
+    (letter,) = (await world.core.dead_letters.list(10, None)).items
+    assert (letter.queue, letter.message_id, letter.tenant) == ("usage-events", "m-1", tenant)
+
+
+async def test_a_message_of_the_jobs_queue_runs_its_job(world: World, tenant: str) -> None:
+    session = await world.session(tenant)
+    change = session.change()
+    job = await change.commit(enqueue(change, session, "jobs", "no such type", {}))
+    await world.functions["run_job"](service_bus_message(Message("m-1", tenant, {"job_id": job.id}), 1))
+    assert (await load(session, Job, job.id)).value.status == "failed"

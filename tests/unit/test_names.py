@@ -1,0 +1,125 @@
+"""Names that are unique over all tenants: taken once, given back, and taken over from whoever never came to be."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from shared.context import user_id
+from shared.database.names import Names
+from shared.database.port import Create, Kind, TenantStore
+from shared.errors import Conflict
+from tests.unit.world import OTHER_ID, TENANT_ID, World, register
+
+ADA = "ada@acme.example"
+
+
+@pytest.fixture
+async def names(world: World) -> Names:
+    await register(world.core)
+    await register(world.core, OTHER_ID)
+    return world.core.names
+
+
+def holder(tenant_id: str) -> str:
+    return f"{tenant_id}/{user_id(tenant_id, ADA)}"
+
+
+async def taken(names: Names, by: str, sort: str = "email", name: str = ADA) -> bool:
+    """Whether the name was somebody else's when `by` wanted it."""
+    try:
+        await names.reserve(sort, name, holder=by)
+    except Conflict:
+        return True
+    return False
+
+
+async def exists(world: World, tenant_id: str) -> None:
+    """The user whose name was reserved comes to be."""
+    store: TenantStore | None = await world.core.directory.store(tenant_id)
+    assert store is not None
+    await store.commit([Create(Kind.USER, user_id(tenant_id, ADA), {"created_at": ""})])
+
+
+async def test_a_name_is_taken_once(names: Names) -> None:
+    assert [await taken(names, holder(id)) for id in (TENANT_ID, OTHER_ID)] == [False, True]
+
+
+async def test_a_name_is_taken_again_by_its_own_holder(names: Names) -> None:
+    assert [await taken(names, holder(TENANT_ID)) for _ in range(2)] == [False, False]
+
+
+async def test_the_same_name_of_another_sort_is_another_name(names: Names) -> None:
+    await taken(names, holder(TENANT_ID))
+    assert not await taken(names, OTHER_ID, sort="slug")
+
+
+async def test_of_many_who_want_a_name_at_once_one_gets_it(world: World, twin: World, names: Names) -> None:
+    wanted = [taken(process.core.names, f"{TENANT_ID}/{n}") for n, process in enumerate((world, twin) * 4)]
+    assert (await asyncio.gather(*wanted)).count(False) == 1
+
+
+async def test_many_calls_of_one_holder_at_once_all_get_it(world: World, twin: World, names: Names) -> None:
+    for _ in range(2):
+        wanted = [taken(process.core.names, holder(TENANT_ID)) for process in (world, twin) * 3]
+        assert not any(await asyncio.gather(*wanted))
+        world.clock.advance(minutes=2)  # the second time it is an old reservation that they all renew
+
+
+async def test_a_name_given_back_is_free(names: Names) -> None:
+    await taken(names, holder(TENANT_ID))
+    await names.release("email", ADA, holder=holder(TENANT_ID))
+    assert not await taken(names, holder(OTHER_ID))
+
+
+async def test_a_name_is_given_back_by_its_holder_only(names: Names) -> None:
+    await taken(names, holder(TENANT_ID))
+    await names.release("email", ADA, holder=holder(OTHER_ID))
+    assert await taken(names, holder(OTHER_ID))
+
+
+async def test_giving_back_what_nobody_has_is_no_error(names: Names) -> None:
+    await names.release("email", ADA, holder=holder(TENANT_ID))
+
+
+async def test_an_orphan_is_taken_over_after_a_minute(world: World, names: Names) -> None:
+    await taken(names, holder(TENANT_ID))
+    world.clock.advance(seconds=60)
+    before = await taken(names, holder(OTHER_ID))
+    world.clock.advance(seconds=1)
+    assert (before, await taken(names, holder(OTHER_ID))) == (True, False)
+
+
+async def test_a_name_in_use_is_never_taken_over(world: World, names: Names) -> None:
+    await taken(names, holder(TENANT_ID))
+    await exists(world, TENANT_ID)
+    world.clock.advance(days=365)
+    assert await taken(names, holder(OTHER_ID))
+
+
+async def test_a_holder_that_comes_back_to_its_old_reservation_is_no_orphan(world: World, names: Names) -> None:
+    """Else two tenants could both be on their way to a user of this address."""
+    await taken(names, holder(TENANT_ID))
+    world.clock.advance(minutes=2)
+    assert [await taken(names, holder(id)) for id in (TENANT_ID, OTHER_ID)] == [False, True]
+
+
+@pytest.mark.parametrize(("status", "is_taken"), [("provisioning", True), ("active", False)])
+async def test_the_names_of_a_tenant_that_is_being_made_are_in_use(
+    world: World, names: Names, status: str, is_taken: bool
+) -> None:
+    third = "0190c2a8-7e10-7abc-8def-000000000003"
+    await register(world.core, third, status=status)
+    await taken(names, holder(third))
+    world.clock.advance(minutes=2)
+    assert await taken(names, holder(OTHER_ID)) is is_taken
+
+
+async def test_a_slug_is_in_use_as_long_as_its_tenant_is_there(world: World, names: Names) -> None:
+    for by in (TENANT_ID, "0190c2a8-7e10-7abc-8def-00000000dead"):
+        await taken(names, by, "slug", by)
+    world.clock.advance(minutes=2)
+    wanted: list[Any] = [
+        await taken(names, OTHER_ID, "slug", name) for name in (TENANT_ID, "0190c2a8-7e10-7abc-8def-00000000dead")
+    ]
+    assert wanted == [True, False]
