@@ -5,6 +5,7 @@ Links are `amqps://host/queue`, management links end in `$management` and answer
 
 import queue as queues
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -52,6 +53,14 @@ class ServiceBusDouble:
         """Every lock is lost now."""
         self._broker.call(self._broker.expire_locks)
 
+    def forward(self, seconds: float) -> None:
+        """Move the broker's clock: what is due by then is, locks run out, duplicates are forgotten."""
+        self._broker.call(lambda: self._broker.forward(seconds))
+
+    def drop_connections(self) -> int:
+        """Cut every connection, as a broker does with idle ones or when it moves; how many there were."""
+        return self._broker.call(self._broker.drop_connections)
+
     def waiting(self, name: str) -> int:
         """How many messages a queue holds, locked ones included."""
         queue = self._broker.queue
@@ -86,7 +95,9 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         self.faults: list[bool] = []
         self.port = 0
         self.listening = threading.Event()
+        self.ahead = 0.0
         self._lock_seconds = lock_seconds
+        self._connections: set[Any] = set()
         self._work: queues.SimpleQueue[Callable[[], None]] = queues.SimpleQueue()
         self._receivers: list[tuple[Link, Queue]] = []
         self._answers: dict[tuple[Any, str], Link] = {}
@@ -113,6 +124,18 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         self._acceptor.close()
         self._container.stop()
 
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def forward(self, seconds: float) -> None:
+        self.ahead += seconds
+
+    def drop_connections(self) -> int:
+        for connection in self._connections:
+            connection.transport.close_tail()
+            connection.transport.close_head()
+        return len(self._connections)
+
     def expire_locks(self) -> None:
         for queue in self.queues.values():
             queue.expire(all=True)
@@ -123,7 +146,8 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         if name not in self.queues:
             parent, _, subqueue = name.partition("/$deadletterqueue")
             is_dead = len(parent) < len(name) and not subqueue
-            self.queues[name] = DeadLetters(self.queue(parent)) if is_dead else Queue(name, self._lock_seconds)
+            plain = Queue(name, self._lock_seconds, self.now)
+            self.queues[name] = DeadLetters(self.queue(parent)) if is_dead else plain
         queue = self.queues[name]
         if isinstance(queue, DeadLetters):
             queue.fill()
@@ -168,7 +192,11 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         self._forget(lambda link: link == event.link)
         event.link.close()
 
+    def on_connection_opening(self, event: ProtonEvent) -> None:
+        self._connections.add(event.connection)
+
     def on_disconnected(self, event: ProtonEvent) -> None:
+        self._connections.discard(event.connection)
         self._forget(lambda link: link.connection == event.connection)
 
     def on_link_flow(self, event: ProtonEvent) -> None:
@@ -286,6 +314,13 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
             found = queue.peek(request.body["from-sequence-number"], request.body["message-count"])
             messages = [{"message": entry.encoded()} for entry in found]
             return (200 if found else 204), {"messages": messages}
+        if operation == "com.microsoft:schedule-message":
+            numbers = [queue.put(bytes(one["message"])) or 0 for one in request.body["messages"]]
+            return 200, {"sequence-numbers": Array(UNDESCRIBED, Data.LONG, *numbers)}
+        if operation == "com.microsoft:cancel-scheduled-message":
+            numbers = request.body["sequence-numbers"]
+            gone = [queue.cancel(int(number)) for number in getattr(numbers, "elements", numbers)]
+            return (200 if all(gone) else 404), None
         return 501, None
 
     def _forget(self, gone: Callable[[Link], bool]) -> None:

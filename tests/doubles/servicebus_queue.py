@@ -1,8 +1,8 @@
 """One queue of the Service Bus double: peek-lock, delivery counts, duplicates, schedules, dead letters."""
 
-import time
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 
 from proton import Message, symbol, timestamp
@@ -20,7 +20,7 @@ class Entry:
     message: Message
     sequence: int
     due: float
-    enqueued: float = field(default_factory=time.time)
+    enqueued: float
     deliveries: int = 0
     locked_until: float = 0.0
 
@@ -38,31 +38,41 @@ class Entry:
 
 
 class Queue:
-    def __init__(self, name: str, lock_seconds: float) -> None:
+    def __init__(self, name: str, lock_seconds: float, now: Callable[[], float]) -> None:
         self.name = name
         self.lock_seconds = lock_seconds
+        self.now = now
         self.waiting: list[Entry] = []
         self.locked: dict[uuid.UUID, Entry] = {}
         self.dead: list[tuple[Entry, str, str]] = []
         self._sequence = count(1)
         self._seen: dict[str, float] = {}
 
-    def put(self, raw: bytes) -> None:
-        """Take a message, unless one of its id was taken in the last ten minutes."""
+    def put(self, raw: bytes) -> int | None:
+        """Take a message, unless one of its id was taken in the last ten minutes; its sequence number."""
         message = Message()
         message.decode(raw)
         message.inferred = True  # a data section stays a data section
-        now = time.time()
-        id = str(message.id)
-        if now - self._seen.get(id, float("-inf")) < DUPLICATE_SECONDS:
-            return
-        self._seen[id] = now
+        now = self.now()
+        if message.id is not None:
+            if now - self._seen.get(str(message.id), float("-inf")) < DUPLICATE_SECONDS:
+                return None
+            self._seen[str(message.id)] = now
         due = (message.annotations or {}).get(SCHEDULED)
-        self.waiting.append(Entry(message, next(self._sequence), now if due is None else int(due) / 1000))
+        entry = Entry(message, next(self._sequence), now if due is None else int(due) / 1000, now)
+        self.waiting.append(entry)
+        return entry.sequence
+
+    def cancel(self, sequence: int) -> bool:
+        """Forget a message that is not due yet; whether there was one."""
+        found = [one for one in self.waiting if one.sequence == sequence and one.due > self.now()]
+        for entry in found:
+            self.waiting.remove(entry)
+        return bool(found)
 
     def take(self) -> tuple[uuid.UUID, Entry] | None:
         """Lock the oldest message that is due, for a receiver."""
-        now = time.time()
+        now = self.now()
         due = [entry for entry in self.waiting if entry.due <= now]
         if not due:
             return None
@@ -93,12 +103,12 @@ class Queue:
         entry = self.locked.get(token)
         if entry is None:
             return None
-        entry.locked_until = time.time() + self.lock_seconds
+        entry.locked_until = self.now() + self.lock_seconds
         return entry.locked_until
 
     def expire(self, *, all: bool = False) -> None:
         """Give back what has outlived its lock; with `all`, every locked message."""
-        now = time.time()
+        now = self.now()
         for token, entry in list(self.locked.items()):
             if all or entry.locked_until <= now:
                 del self.locked[token]
@@ -113,7 +123,7 @@ class DeadLetters(Queue):
     """A queue's dead-letter subqueue, filled from what its queue has buried."""
 
     def __init__(self, of: Queue) -> None:
-        super().__init__(f"{of.name}/$DeadLetterQueue", of.lock_seconds)
+        super().__init__(f"{of.name}/$DeadLetterQueue", of.lock_seconds, of.now)
         self._of = of
 
     def fill(self) -> None:
@@ -123,7 +133,7 @@ class DeadLetters(Queue):
                 "DeadLetterReason": reason,
                 "DeadLetterErrorDescription": description,
             }
-            self.waiting.append(Entry(entry.message, next(self._sequence), 0.0, deliveries=0))
+            self.waiting.append(Entry(entry.message, next(self._sequence), 0.0, entry.enqueued))
         self._of.dead.clear()
 
     def give_back(self, entry: Entry) -> None:
