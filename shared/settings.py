@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from shared.messaging.connection import is_emulator
+
 _PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
 
 
@@ -147,7 +149,7 @@ def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
     namespace, emulator = known.get("flowgrid_servicebus_namespace", ""), known.get("flowgrid_servicebus_emulator", "")
     if known.get("flowgrid_messaging") != "servicebus":
         return []
-    if emulator and not re.search(r"Endpoint=sb://(localhost|127\.0\.0\.1)[:/;]", emulator):
+    if emulator and not is_emulator(emulator):
         return [("FLOWGRID_SERVICEBUS_EMULATOR", "not a connection to this machine")]
     if not namespace and not emulator:
         return [("FLOWGRID_SERVICEBUS_NAMESPACE", "missing")]

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from shared.clock import Clock
 from shared.errors import TooLarge, Unavailable
+from shared.messaging.connection import is_emulator
 from shared.messaging.port import Message, Messaging, encode
 from shared.messaging.received import body_of
 
@@ -31,7 +31,6 @@ RETRIES: dict[str, Any] = {
 }
 RECEIVE_SECONDS = 1.0
 DEAD_AT_ONCE = 100
-LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 class ServiceBusMessaging(Messaging):
@@ -157,12 +156,6 @@ class _Lane:
 
     async def close(self) -> None:
         await self._sender.close()
-
-
-def is_emulator(connection: str) -> bool:
-    """Whether a connection string leads to an emulator on this machine."""
-    parts = dict(part.partition("=")[::2] for part in connection.split(";"))
-    return urlsplit(parts.get("Endpoint", "")).hostname in LOCAL
 
 
 @asynccontextmanager

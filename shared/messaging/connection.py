@@ -1,0 +1,15 @@
+"""Connection strings: they hold a key, so they are for an emulator on this machine only."""
+
+from urllib.parse import urlsplit
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def is_emulator(connection: str) -> bool:
+    """Whether a connection string has one endpoint, and that one is on this machine."""
+    parts = [part.partition("=") for part in connection.split(";")]
+    endpoints = [value for name, _, value in parts if name.strip().lower() == "endpoint"]
+    try:
+        return len(endpoints) == 1 and urlsplit(endpoints[0].strip()).hostname in LOCAL
+    except ValueError:  # half of an IPv6 address
+        return False
