@@ -68,7 +68,7 @@ class DeadLetters:
         if stored is None:
             raise NotFound("There is no such dead letter.")
         letter = DeadLetter.model_validate(stored.body)
-        again = Message(f"{letter.message_id}:replay:{stored.etag}", letter.tenant, letter.body)
+        again = Message(derived_id("replay", letter.message_id, stored.etag), letter.tenant, letter.body)
         await self._messaging.send(letter.queue, [again])
         try:
             await self._platform.put(Delete(Kind.DEAD_LETTER, id), PLATFORM_TENANT_ID)

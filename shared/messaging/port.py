@@ -13,12 +13,12 @@ from typing import Any
 
 from shared.errors import TooLarge
 
-MAX_MESSAGE_BYTES = 256 * 1024
+MAX_MESSAGE_BYTES = 252 * 1024  # Service Bus takes 256 KB with headers, ids and properties
 
 
 @dataclass(frozen=True)
 class Message:
-    """`id` is the duplicate-detection key; `body` is a JSON object of at most 256 KB."""
+    """`id` is the duplicate-detection key; `body` is a JSON object of at most 252 KB."""
 
     id: str
     tenant_id: str

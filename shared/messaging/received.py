@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from shared.ids import derived_id
 from shared.messaging.port import Message
 
 
@@ -26,7 +27,13 @@ def body_of(raw: bytes) -> dict[str, Any]:
     return body if isinstance(body, dict) else {"unreadable": raw.decode(errors="replace")}
 
 
+def message_from(id: str | None, tenant_id: Any, raw: bytes) -> Message:
+    """Never raises, whatever the body is. Who sends without an id gets one made of the body, the same every time."""
+    known = id or derived_id("message", raw.decode(errors="replace"))
+    return Message(known, str(tenant_id or ""), body_of(raw))
+
+
 def message_of(received: Received) -> Message:
     """Never raises, whatever the body is."""
-    tenant_id = (received.application_properties or {}).get("tenant_id", "")
-    return Message(received.message_id or "", str(tenant_id), body_of(received.get_body()))
+    properties = received.application_properties or {}
+    return message_from(received.message_id, properties.get("tenant_id"), received.get_body())

@@ -6,8 +6,8 @@ the second one. Senders are not coroutine-safe (SDK README), so calls that meet 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ from shared.clock import Clock
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.connection import is_emulator
 from shared.messaging.port import Message, Messaging, encode
-from shared.messaging.received import body_of
+from shared.messaging.received import message_from
 
 if TYPE_CHECKING:
-    from azure.servicebus import ServiceBusMessage
-    from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
+    from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+    from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 logger = logging.getLogger("flowgrid.servicebus")
 CALL_SECONDS = 10.0
@@ -31,6 +31,7 @@ RETRIES: dict[str, Any] = {
 }
 RECEIVE_SECONDS = 1.0
 DEAD_AT_ONCE = 100
+OLDEST = 1  # without a sequence number, a peek goes on behind the last one
 
 
 class ServiceBusMessaging(Messaging):
@@ -46,6 +47,7 @@ class ServiceBusMessaging(Messaging):
         self._client: ServiceBusClient | None = None
         self._credential: Any = None
         self._lanes: dict[str, _Lane] = {}
+        self._readers: dict[tuple[str, str | None], _Reader] = {}
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
         due = self._clock.now() + delay if delay else None
@@ -58,39 +60,48 @@ class ServiceBusMessaging(Messaging):
             await self._lanes[queue].send(outgoing)
 
     async def dead(self, queue: str, *, most: int = DEAD_AT_ONCE) -> list[tuple[Message, str]]:
-        from azure.servicebus import ServiceBusSubQueue
-
-        async with (
-            _mapped(f"dead letters of {queue}"),
-            self._open().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as receiver,
-        ):
-            found = await receiver.peek_messages(max_message_count=most)
+        async with _mapped(f"dead letters of {queue}"), self._dead_letters(queue).using() as receiver:
+            found = await receiver.peek_messages(max_message_count=most, sequence_number=OLDEST)
         return [(incoming(one), _reason(one)) for one in found]
 
     async def drop_dead(self, queue: str, id: str) -> None:
-        from azure.servicebus import ServiceBusSubQueue
+        from azure.servicebus.exceptions import MessageLockLostError
 
-        async with (
-            _mapped(f"dead letters of {queue}"),
-            self._open().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as receiver,
-        ):
-            found = await receiver.receive_messages(max_message_count=DEAD_AT_ONCE, max_wait_time=RECEIVE_SECONDS)
-            for one in found:
-                await (receiver.complete_message(one) if one.message_id == id else receiver.abandon_message(one))
+        reader = self._dead_letters(queue)
+        async with _mapped(f"dead letters of {queue}"), reader.using() as receiver:
+            while one := await reader.locked(receiver, id):
+                try:
+                    await receiver.complete_message(one)
+                    return
+                except MessageLockLostError:
+                    continue
 
     async def ping(self) -> None:
-        async with _mapped("the namespace"), self._open().get_queue_receiver(self._health_queue) as receiver:
-            await receiver.peek_messages(max_message_count=1)
+        async with _mapped("the namespace"), self._reader(self._health_queue).using() as receiver:
+            await receiver.peek_messages(max_message_count=1, sequence_number=OLDEST)
 
     async def close(self) -> None:
         for lane in self._lanes.values():
             await lane.close()
+        for reader in self._readers.values():
+            await reader.close()
         self._lanes.clear()
+        self._readers.clear()
         if self._client is not None:
             await self._client.close()
         if self._credential is not None:
             await self._credential.close()
         self._client = self._credential = None
+
+    def _dead_letters(self, queue: str) -> "_Reader":
+        from azure.servicebus import ServiceBusSubQueue
+
+        return self._reader(queue, ServiceBusSubQueue.DEAD_LETTER)
+
+    def _reader(self, queue: str, part: str | None = None) -> "_Reader":
+        if (queue, part) not in self._readers:
+            self._readers[queue, part] = _Reader(lambda: self._open().get_queue_receiver(queue, sub_queue=part))
+        return self._readers[queue, part]
 
     def _open(self) -> "ServiceBusClient":
         if self._client is None:
@@ -158,6 +169,45 @@ class _Lane:
         await self._sender.close()
 
 
+class _Reader:
+    """A receiver that is kept, as opening one takes several round trips; for one call at a time.
+
+    One that failed is closed and not used again. Messages locked on the way to another one are kept for their turn.
+    """
+
+    def __init__(self, receiver: "Callable[[], ServiceBusReceiver]") -> None:
+        self._new = receiver
+        self._receiver: ServiceBusReceiver | None = None
+        self._turn = asyncio.Lock()
+        self._locked: dict[str, ServiceBusReceivedMessage] = {}
+
+    @asynccontextmanager
+    async def using(self) -> "AsyncIterator[ServiceBusReceiver]":
+        async with self._turn:
+            try:
+                self._receiver = self._receiver or self._new()
+                yield self._receiver
+            except BaseException:
+                await self.close()
+                raise
+
+    async def locked(self, receiver: "ServiceBusReceiver", id: str) -> "ServiceBusReceivedMessage | None":
+        """The message of this id, locked; None when no more come."""
+        while id not in self._locked:
+            found = await receiver.receive_messages(max_message_count=DEAD_AT_ONCE, max_wait_time=RECEIVE_SECONDS)
+            if not found:
+                return None
+            self._locked |= {incoming(one).id: one for one in found}
+        return self._locked.pop(id)
+
+    async def close(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        self._locked.clear()
+        if receiver is not None:
+            with suppress(Exception):
+                await receiver.close()
+
+
 @asynccontextmanager
 async def _mapped(what: str) -> AsyncIterator[None]:
     """Within a bounded time, and with our errors for the SDK's."""
@@ -188,7 +238,7 @@ def _outgoing(message: Message, due: datetime | None) -> "ServiceBusMessage":
 def incoming(received: Any) -> Message:
     """A message as the SDK received it."""
     properties = {_text(name): _text(value) for name, value in (received.application_properties or {}).items()}
-    return Message(received.message_id or "", str(properties.get("tenant_id", "")), body_of(b"".join(received.body)))
+    return message_from(received.message_id, properties.get("tenant_id"), b"".join(received.body))
 
 
 def _reason(received: Any) -> str:

@@ -29,9 +29,13 @@ LOCK_LOST = "com.microsoft:message-lock-lost"
 class ServiceBusDouble:
     """A running broker; its methods may be called from any thread."""
 
-    def __init__(self, lock_seconds: float = LOCK_SECONDS) -> None:
-        self._broker = _Broker(lock_seconds)
+    def __init__(self, lock_seconds: float = LOCK_SECONDS, port: int = 0) -> None:
+        self._broker = _Broker(lock_seconds, port)
         self._thread = threading.Thread(target=Container(self._broker).run, name="service-bus-double", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return self._broker.port
 
     @property
     def connection(self) -> str:
@@ -77,8 +81,9 @@ class ServiceBusDouble:
 
 
 @contextmanager
-def service_bus(lock_seconds: float = LOCK_SECONDS) -> Iterator[ServiceBusDouble]:
-    double = ServiceBusDouble(lock_seconds)
+def service_bus(lock_seconds: float = LOCK_SECONDS, port: int = 0) -> Iterator[ServiceBusDouble]:
+    """An empty broker; on a free port, or on one that another has left."""
+    double = ServiceBusDouble(lock_seconds, port)
     double.start()
     try:
         yield double
@@ -89,11 +94,11 @@ def service_bus(lock_seconds: float = LOCK_SECONDS) -> Iterator[ServiceBusDouble
 class _Broker(MessagingHandler):  # type: ignore[misc]
     """Everything here runs in Proton's thread; `call` and `later` bring work into it."""
 
-    def __init__(self, lock_seconds: float) -> None:
+    def __init__(self, lock_seconds: float, port: int) -> None:
         super().__init__(prefetch=0, auto_accept=False, auto_settle=False)
         self.queues: dict[str, Queue] = {}
         self.faults: list[bool] = []
-        self.port = 0
+        self.port = port
         self.listening = threading.Event()
         self.ahead = 0.0
         self._lock_seconds = lock_seconds
@@ -159,7 +164,8 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         import socket
 
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", self.port))
             self.port = probe.getsockname()[1]
         self._container = event.container
         self._acceptor = event.container.listen(f"127.0.0.1:{self.port}")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from shared.errors import NotFound
+from shared.ids import is_uuid
 from shared.messaging.deadletters import DeadLetter
 from shared.messaging.port import Message
-from shared.messaging.received import message_of
+from shared.messaging.received import message_from, message_of
 from shared.messaging.sqlite import MAX_DELIVERIES
 from tests.unit.world import STAFF, TENANT_ID, World, admin
 
@@ -74,6 +75,25 @@ async def test_a_message_that_fails_again_after_a_replay_is_a_letter_again(world
     (again, _), *_ = (await world.queue.receive("q")).messages
     await world.core.dead_letters.add("q", again, "still no good")
     assert [letter.reason for letter in await letters(world)] == ["still no good"]
+
+
+async def test_a_message_that_is_replayed_again_and_again_keeps_an_id_that_service_bus_takes(world: World) -> None:
+    current = Message("m" * 128, TENANT_ID, {"number": 1})
+    seen = set()
+    for _ in range(4):
+        await world.core.dead_letters.add("q", current, "no good")
+        await world.core.dead_letters.replay((await letters(world))[0].id)
+        lease = await world.queue.receive("q")
+        await world.queue.complete(lease)
+        current = lease.messages[0][0]
+        seen.add(current.id)
+    assert (len(seen), max(map(len, seen)) <= 128) == (4, True)
+
+
+async def test_messages_without_an_id_are_told_apart_by_their_bodies(world: World) -> None:
+    for text in ("one", "two", "one"):
+        await world.core.dead_letters.add("q", message_from(None, TENANT_ID, text.encode()), "no good")
+    assert sorted(str(letter.body["unreadable"]) for letter in await letters(world)) == ["one", "two"]
 
 
 async def test_a_letter_that_is_not_there_is_not_found(world: World) -> None:
@@ -147,5 +167,6 @@ def test_a_body_that_is_no_json_object_is_kept_as_text(raw: bytes) -> None:
     assert message_of(Received(raw)).body == {"unreadable": raw.decode(errors="replace")}
 
 
-def test_a_message_without_id_and_tenant_is_still_one() -> None:
-    assert message_of(Received(b"{}", None, None)) == Message("", "", {})
+def test_a_message_without_id_and_tenant_is_still_one_and_the_same_at_each_delivery() -> None:
+    first, again = (message_of(Received(b"{}", None, None)) for _ in range(2))
+    assert (first, first.tenant_id, first.body, is_uuid(first.id)) == (again, "", {}, True)

@@ -3,7 +3,7 @@
 The real SDK on both ends, the double between; the handler is the one that the usage queue's function calls.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from shared.messaging.port import Message
 from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import ServiceBusMessaging
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
-from tests.doubles.servicebus import ServiceBusDouble, service_bus
+from tests.doubles.servicebus import ServiceBusDouble
 
 # The SDK leaves the closing of a cut-off connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -80,12 +80,6 @@ class Metered:
         await self.source.close()
         await self.messaging.close()
         await self.database.close()
-
-
-@pytest.fixture
-def double() -> Iterator[ServiceBusDouble]:
-    with service_bus() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """The local host's receiving from a Service Bus whose connections break: it goes on by itself."""
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from azure.servicebus.exceptions import ServiceBusError
@@ -12,20 +11,13 @@ from shared.clock import SystemClock
 from shared.messaging.port import Message
 from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import ServiceBusMessaging
-from tests.doubles.servicebus import ServiceBusDouble, service_bus
+from tests.doubles.servicebus import ServiceBusDouble
 
 QUEUE = "jobs"
 TRIES = 100
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"  # the SDK forgets to close the socket of a broken connection
 )
-
-
-@pytest.fixture
-def double() -> Iterator[ServiceBusDouble]:
-    with service_bus() as running:
-        yield running
-    gc.collect()  # its forgotten sockets warn here, not in some later test
 
 
 @pytest.fixture

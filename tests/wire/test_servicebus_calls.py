@@ -1,0 +1,171 @@
+"""The Service Bus adapter call by call, against the double: what it keeps open, what it sends, what it refuses."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from proton import Message as AmqpMessage
+
+from local.servicebus import ServiceBusSource
+from shared.clock import SystemClock
+from shared.database.sqlite import SqliteDatabase
+from shared.errors import TooLarge, Unavailable
+from shared.messaging.deadletters import DeadLetters
+from shared.messaging.port import MAX_MESSAGE_BYTES, Message
+from shared.messaging.servicebus import ServiceBusMessaging
+from tests.doubles.servicebus import ServiceBusDouble, service_bus
+
+QUEUE = "jobs"
+MAX_DELIVERIES = 10
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"  # the SDK forgets to close the socket of a broken connection
+)
+
+
+@pytest.fixture
+async def messaging(double: ServiceBusDouble) -> AsyncIterator[ServiceBusMessaging]:
+    messaging = ServiceBusMessaging(
+        namespace="", emulator_connection=double.connection, health_queue=QUEUE, clock=SystemClock()
+    )
+    yield messaging
+    await messaging.close()
+
+
+@pytest.fixture
+async def source(double: ServiceBusDouble) -> AsyncIterator[ServiceBusSource]:
+    source = ServiceBusSource(double.connection)
+    yield source
+    await source.close()
+
+
+def message(id: str, **body: object) -> Message:
+    return Message(id, "tenant-1", body)
+
+
+async def killed(double: ServiceBusDouble, source: ServiceBusSource, count: int) -> None:
+    """Let the queue give up on its `count` messages."""
+    for _ in range(MAX_DELIVERIES):
+        taken = 0
+        while taken < count:
+            taken += len((await source.receive(QUEUE, most=count)).messages)
+        double.expire_locks()
+
+
+async def test_nothing_is_connected_before_the_first_call(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging
+) -> None:
+    assert double.drop_connections() == 0
+    await messaging.send(QUEUE, [message("m-1")])
+    assert double.drop_connections() == 1
+
+
+async def test_sends_pings_and_dead_letters_use_the_same_links_again(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging
+) -> None:
+    for number in range(5):
+        await messaging.send(QUEUE, [message(f"m-{number}")])
+        await messaging.ping()
+        await messaging.dead(QUEUE)
+    assert double.drop_connections() == 3
+
+
+async def test_a_ping_over_a_link_that_is_open_is_quick_enough_for_the_health_check(
+    messaging: ServiceBusMessaging,
+) -> None:
+    await messaging.ping()
+    start = time.perf_counter()
+    await messaging.ping()
+    assert time.perf_counter() - start < 0.5
+
+
+async def test_a_ping_after_its_connection_was_cut_finds_the_broker_again(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging
+) -> None:
+    await messaging.ping()
+    double.drop_connections()
+    await messaging.ping()
+
+
+@pytest.mark.parametrize("size", [MAX_MESSAGE_BYTES - 64, MAX_MESSAGE_BYTES])
+async def test_what_the_port_allows_the_broker_takes(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging, size: int
+) -> None:
+    largest = Message("m" * 128, "0190c2a8-7e10-7abc-8def-000000000001", {"x": "y" * (size - len('{"x":""}'))})
+    await messaging.send(QUEUE, [message("small"), largest], delay=timedelta(minutes=1))
+    assert double.waiting(QUEUE) == 2
+
+
+async def test_a_message_that_is_too_large_is_its_own_senders_problem_only(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging
+) -> None:
+    sends = [messaging.send(QUEUE, [message(f"m-{number}")]) for number in range(4)]
+    too_large = messaging.send(QUEUE, [message("large", x="y" * MAX_MESSAGE_BYTES)])
+    *others, refused = await asyncio.gather(*sends, too_large, return_exceptions=True)
+    assert (others, type(refused), double.waiting(QUEUE)) == ([None] * 4, TooLarge, 4)
+
+
+async def test_a_duplicate_is_one_for_ten_minutes(double: ServiceBusDouble, messaging: ServiceBusMessaging) -> None:
+    counts = []
+    for seconds in (0, 590, 20):
+        double.forward(seconds)
+        await messaging.send(QUEUE, [message("m-1")])
+        counts.append(double.waiting(QUEUE))
+    assert counts == [1, 1, 2]
+
+
+async def test_a_hundred_dead_letters_are_collected_in_seconds(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging, source: ServiceBusSource, tmp_path: Path
+) -> None:
+    await messaging.send(QUEUE, [message(f"m-{number}") for number in range(100)])
+    await killed(double, source, 100)
+    database = SqliteDatabase(tmp_path, SystemClock())
+    start = time.perf_counter()
+    assert await DeadLetters(database, messaging, SystemClock()).collect(QUEUE) == 100
+    assert time.perf_counter() - start < 10
+    assert await messaging.dead(QUEUE) == []
+    await database.close()
+
+
+async def test_dead_letters_without_an_id_are_told_apart_and_dropped(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging, source: ServiceBusSource
+) -> None:
+    for number in range(2):
+        double.put_raw(QUEUE, AmqpMessage(body=b'{"n": %d}' % number, inferred=True))
+    await killed(double, source, 2)
+    dead = [one for one, _ in await messaging.dead(QUEUE)]
+    assert sorted(one.body["n"] for one in dead) == [0, 1]
+    for one in dead:
+        await messaging.drop_dead(QUEUE, one.id)
+    assert await messaging.dead(QUEUE) == []
+
+
+async def test_a_dead_letter_is_dropped_after_its_lock_was_lost(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging, source: ServiceBusSource
+) -> None:
+    await messaging.send(QUEUE, [message("m-1"), message("m-2")])
+    await killed(double, source, 2)
+    await messaging.drop_dead(QUEUE, "m-1")
+    double.expire_locks()
+    await messaging.drop_dead(QUEUE, "m-2")
+    assert await messaging.dead(QUEUE) == []
+
+
+async def test_dropping_a_dead_letter_that_is_not_there_is_no_error(messaging: ServiceBusMessaging) -> None:
+    await messaging.drop_dead(QUEUE, "none")
+
+
+async def test_a_broker_that_comes_to_be_after_a_failed_call_is_found() -> None:
+    with service_bus() as double:
+        connection = double.connection
+    messaging = ServiceBusMessaging(
+        namespace="", emulator_connection=connection, health_queue=QUEUE, clock=SystemClock()
+    )
+    with pytest.raises(Unavailable):
+        await messaging.send(QUEUE, [message("m-1")])
+    with service_bus(port=double.port) as again:
+        await messaging.send(QUEUE, [message("m-1")])
+        assert again.waiting(QUEUE) == 1
+        await messaging.close()
