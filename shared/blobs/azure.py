@@ -58,9 +58,8 @@ class AzureBlobs(Blobs):
         if self._emulator and area not in self._made:
             from azure.core.exceptions import ResourceExistsError
 
-            with _explained(area):
-                with suppress(ResourceExistsError):
-                    await client.create_container()
+            with _explained(area), suppress(ResourceExistsError):
+                await client.create_container()
             self._made.add(area)
         return client
 
