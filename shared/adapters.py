@@ -9,9 +9,9 @@ from shared.blobs.files import FileBlobs
 from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database
-from shared.database.sqlite import SqliteDatabase
 from shared.messaging.sqlite import SqliteMessaging
 from shared.settings import Settings
+from shared.tenancy import shard
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,25 @@ def build(settings: Settings, clock: Clock) -> Adapters:
     """No file and no socket is opened here."""
     folder = settings.flowgrid_data_dir
     return Adapters(
-        database=SqliteDatabase(folder / "database", clock),
+        database=_database(settings, clock),
         messaging=SqliteMessaging(folder / "queues", clock),
         blobs=FileBlobs(folder / "blobs"),
+    )
+
+
+def _database(settings: Settings, clock: Clock) -> Database:
+    if settings.flowgrid_database == "sqlite":
+        from shared.database.sqlite import SqliteDatabase
+
+        return SqliteDatabase(settings.flowgrid_data_dir / "database", clock)
+    from shared.database.cosmos import CosmosDatabase
+
+    return CosmosDatabase(
+        endpoint=settings.flowgrid_cosmos_endpoint,
+        registry=settings.flowgrid_cosmos_registry,
+        shards=[shard(number).database for number in range(1, settings.flowgrid_shards + 1)],
+        clock=clock,
+        emulator_key=settings.flowgrid_cosmos_emulator_key or None,
     )
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -42,7 +43,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     flowgrid_data_dir: Path = Field(Path(".data"), description="Folder of the embedded database, queue and blobs.")
-    flowgrid_database: Literal["sqlite"] = Field("sqlite", description="Database adapter.")
+    flowgrid_database: Literal["sqlite", "cosmos"] = Field("sqlite", description="Database adapter: sqlite or cosmos.")
+    flowgrid_cosmos_endpoint: str = Field(
+        "", description="Cosmos DB account, https://<account>.documents.azure.com:443/; needed with cosmos."
+    )
+    flowgrid_cosmos_registry: str = Field(
+        "registry", min_length=1, description="Cosmos DB database of the tenant registry."
+    )
+    flowgrid_cosmos_emulator_key: str = Field(
+        "", description="Key of a Cosmos DB emulator on this machine; empty: the app's own identity is used."
+    )
     flowgrid_messaging: Literal["sqlite"] = Field("sqlite", description="Messaging adapter.")
     flowgrid_blobs: Literal["files"] = Field("files", description="Blob adapter.")
     flowgrid_shards: int = Field(
@@ -82,6 +92,7 @@ class Settings(BaseModel):
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
+        wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in _cosmos(known)]
         try:
             settings = cls.model_validate(known)
         except ValidationError as error:
@@ -93,6 +104,23 @@ class Settings(BaseModel):
     def values(self) -> dict[str, str]:
         """Name -> text, for `%NAME%` expressions in bindings."""
         return {name.upper(): str(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the Cosmos DB settings need of each other."""
+    endpoint = known.get("flowgrid_cosmos_endpoint", "")
+    key = known.get("flowgrid_cosmos_emulator_key", "")
+    if known.get("flowgrid_database") != "cosmos":
+        return []
+    if not endpoint:
+        return [("FLOWGRID_COSMOS_ENDPOINT", "missing")]
+    here = urlsplit(endpoint).hostname in ("localhost", "127.0.0.1", "::1")
+    wrong = []
+    if key and not here:
+        wrong.append(("FLOWGRID_COSMOS_EMULATOR_KEY", "only for an endpoint on localhost"))
+    if not (endpoint.startswith("https://") or (here and key and endpoint.startswith("http://"))):
+        wrong.append(("FLOWGRID_COSMOS_ENDPOINT", f"{endpoint!r} is not an https address"))
+    return wrong
 
 
 def _explain(cls: type[Settings], problem: Any) -> str:

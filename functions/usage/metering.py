@@ -13,7 +13,7 @@ from typing import Any
 
 from functions.usage.periods import PERIODS, start_of
 from shared.clock import Clock, parse_rfc3339, rfc3339
-from shared.database.limits import MAX_OPERATIONS
+from shared.database.limits import MAX_OPERATIONS, patches
 from shared.database.port import Create, Increment, Kind, Operation, Rejected, TenantStore, Where
 from shared.errors import Conflict
 from shared.events import Metric
@@ -55,6 +55,10 @@ class Event:
     def dimension(self) -> str | None:
         parts = [str(self.data[name]) for name in DIMENSION[self.metric] if name in self.data]
         return "/".join(parts).replace(".", "_") or None
+
+    def fields(self) -> set[str]:
+        """What it moves in each of its rollups."""
+        return {"value", "count"} | ({self.dimension} if self.dimension else set())
 
     def rollup_ids(self) -> list[str]:
         return [f"{self.metric}:{period}:{rfc3339(start_of(period, self.at))}" for period in PERIODS]
@@ -116,14 +120,14 @@ def read(message: Message, now: datetime) -> Event:
 async def _store(store: TenantStore, events: list[Event]) -> None:
     """Batches of as many events as fit beside the rollups that they move."""
     batch: list[Event] = []
-    rollups: set[str] = set()
+    moved: dict[str, set[str]] = {}  # the fields of each rollup
     for event in sorted(events, key=lambda event: event.at):
-        wider = rollups | set(event.rollup_ids())
-        if len(batch) + 1 + len(wider) > MAX_OPERATIONS:
+        wider = moved | {id: moved.get(id, set()) | event.fields() for id in event.rollup_ids()}
+        if len(batch) + 1 + sum(patches(len(fields)) for fields in wider.values()) > MAX_OPERATIONS:
             await _commit(store, batch)
-            batch, wider = [], set(event.rollup_ids())
+            batch, wider = [], {id: event.fields() for id in event.rollup_ids()}
         batch.append(event)
-        rollups = wider
+        moved = wider
     await _commit(store, batch)
 
 

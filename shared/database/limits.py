@@ -11,6 +11,7 @@ from shared.database.port import Delete, Document, Increment, Kind, Operation
 from shared.errors import Invalid, TooLarge
 
 MAX_OPERATIONS = 100
+MAX_PATCHES = 10
 MAX_BYTES = 2 * 1024 * 1024
 MAX_ID_BYTES = 1023
 MAX_NESTING = 128
@@ -33,8 +34,9 @@ def check_id(kind: Kind, id: str) -> str:
 
 def encode_batch(operations: Sequence[Operation]) -> list[str | None]:
     """The JSON text of every operation's body (None where it has none), after checking the batch as a whole."""
-    if not 1 <= len(operations) <= MAX_OPERATIONS:
-        raise TooLarge(f"A batch holds 1 to {MAX_OPERATIONS} operations, not {len(operations)}.")
+    count = sum(weight(operation) for operation in operations)
+    if not 1 <= count <= MAX_OPERATIONS:
+        raise TooLarge(f"A batch holds 1 to {MAX_OPERATIONS} operations, not {count}.")
     if len({operation.kind.container for operation in operations}) > 1:
         raise ValueError("a batch stays within one container")
     encoded = [None if isinstance(op, Delete | Increment) else encode(op.body) for op in operations]
@@ -42,6 +44,16 @@ def encode_batch(operations: Sequence[Operation]) -> list[str | None]:
     if size > MAX_BYTES:
         raise TooLarge(f"This change is {size} bytes of JSON; at most {MAX_BYTES} can be stored at once.")
     return encoded
+
+
+def weight(operation: Operation) -> int:
+    """How many operations of a batch it takes: an increment of more than ten fields takes several patches."""
+    return patches(len(operation.amounts)) if isinstance(operation, Increment) else 1
+
+
+def patches(fields: int) -> int:
+    """How many patches it takes to move so many fields of an item."""
+    return max(1, -(-fields // MAX_PATCHES))
 
 
 def _check_value(value: Any, path: str, depth: int) -> None:

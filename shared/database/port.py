@@ -98,6 +98,7 @@ class Delete:
 class Increment:
     """Add whole numbers to fields (a dotted path; absent counts as 0) of an existing item, without reading it.
 
+    The objects on the path must be there. More than ten fields count as several operations of the batch.
     `at_most` bounds what a field may be after the addition; the batch is rejected as `condition` beyond it.
     """
 

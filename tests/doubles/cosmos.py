@@ -9,12 +9,14 @@ The REST interface is described at https://learn.microsoft.com/rest/api/cosmos-d
 (batches, query plans, partition key ranges) is in the source of azure-cosmos 4.17.1.
 """
 
+import asyncio
 import json
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,20 +35,29 @@ FULL_RANGE = {"id": "0", "minInclusive": "", "maxExclusive": "FF", "ridPrefix": 
 class CosmosDouble:
     """The server, its store, and the record of what was asked of it."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, now: Callable[[], float] = time.time, *, certificate: Path | None = None) -> None:
         self.store = Store(now)
         self.calls: list[Call] = []
         self.metadata: list[str] = []
         self.unindexed: list[str] = []
         self.page_cap = 1000
         self._faults: list[Fault] = []
+        self._hangs = 0.0
         self._documents = Documents(self.store, self.unindexed, lambda: self.page_cap)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.bind(("127.0.0.1", 0))
-        self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        self.authorizations: set[str] = set()
+        self.endpoint = f"{'https' if certificate else 'http'}://127.0.0.1:{self._socket.getsockname()[1]}/"
         config = uvicorn.Config(
-            self, lifespan="off", ws="none", log_level=logging.CRITICAL, access_log=False, loop="asyncio", http="h11"
+            self,
+            lifespan="off",
+            ws="none",
+            log_level=logging.CRITICAL,
+            access_log=False,
+            loop="asyncio",
+            http="h11",
+            ssl_certfile=certificate,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
@@ -71,7 +82,15 @@ class CosmosDouble:
         self.calls.clear()
         self.metadata.clear()
         self.unindexed.clear()
+        self.authorizations.clear()
         self._faults.clear()
+
+    def reset(self, now: Callable[[], float]) -> None:
+        """As new, with another clock."""
+        self.forget()
+        self.page_cap = 1000
+        self.store.now = now
+        self.store.databases.clear()
 
     def unkeyed(self) -> list[Call]:
         """The calls that did not name their partition."""
@@ -84,8 +103,12 @@ class CosmosDouble:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         body = await request.body()
+        self.authorizations.add(unquote(request.headers.get("authorization", "")))
         parts = [unquote(part) for part in scope["raw_path"].decode().split("?")[0].strip("/").split("/") if part]
         reply = self._answer(request, parts, json.loads(body) if body else None, len(body))
+        if self._hangs:
+            hangs, self._hangs = self._hangs, 0.0
+            await asyncio.sleep(hangs)
         if reply is None:
             receive.__self__.transport.abort()  # type: ignore[attr-defined]  # uvicorn's RequestResponseCycle
             return
@@ -113,6 +136,7 @@ class CosmosDouble:
                 reply = _refusal(refused.status, refused.sub_status, str(refused))
         if fault is not None:
             reply = _faulty(fault, operation, body)
+            self._hangs = fault.hangs
         self._note(operation, request, parts, body, reply)
         return None if fault is not None and fault.status is None else reply
 

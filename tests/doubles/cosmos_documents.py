@@ -115,7 +115,9 @@ class Documents:
 def _indexed(policy: Document, path: Path) -> bool:
     """The most precise of the included and excluded paths decides."""
     text = "/" + "/".join(path)
-    best, included = -1, path in ALWAYS_INDEXED
+    if path in ALWAYS_INDEXED:
+        return True
+    best, included = -1, False
     for name, answer in (("includedPaths", True), ("excludedPaths", False)):
         for pattern in (one["path"] for one in policy.get(name, [])):
             stem = pattern[:-2] if pattern.endswith(("/*", "/?")) else pattern

@@ -30,6 +30,7 @@ class Fault:
     """The next `times` calls of `operation` (`*`: any on documents) go wrong, after `skip` that go well.
 
     `status` None: the connection is dropped. `applied`: the call is carried out all the same and only its answer lost.
+    `hangs`: it takes so many seconds until then.
     `inside`: a batch is answered 207 with the status in it: one of its operations was throttled.
     """
 
@@ -39,6 +40,7 @@ class Fault:
     retry_after_ms: int | None = None
     applied: bool = False
     inside: bool = False
+    hangs: float = 0.0
     times: int = 1
     skip: int = 0
 

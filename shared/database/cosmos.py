@@ -1,0 +1,225 @@
+"""The database on Azure Cosmos DB: one account, a registry database, shared shards, databases of dedicated tenants.
+
+The SDK is loaded when the first call is made. Every call names its logical partition (the tenant; a reservation's id),
+and every query names the tenant once more in its text. Only the registry's lists and the sweeps cross partitions.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from shared.clock import Clock
+from shared.database.cosmos_batch import Batch, stored
+from shared.database.cosmos_calls import Calls, OnCharge
+from shared.database.cosmos_client import Account, CredentialFactory, default_credential, preparation
+from shared.database.cosmos_containers import TENANT_CONTAINERS
+from shared.database.cosmos_query import select
+from shared.database.cosmos_retry import NoContainer
+from shared.database.limits import check_id, encode_batch
+from shared.database.port import (
+    OLDEST_FIRST,
+    Create,
+    Database,
+    Delete,
+    Kind,
+    Operation,
+    Order,
+    Page,
+    Placement,
+    PlatformStore,
+    Replace,
+    Stored,
+    TenantStore,
+    Where,
+)
+from shared.tenancy import PLATFORM_TENANT_ID
+
+logger = logging.getLogger("flowgrid.cosmos")
+DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there
+PING_SECONDS = 3.0
+PAGE_SIZE = 200
+SWEEPS_AT_ONCE = 8
+
+
+class CosmosDatabase(Database):
+    """`emulator_key` only for emulators on this machine: then missing databases are made on the way."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        registry: str,
+        shards: Sequence[str],
+        clock: Clock,
+        credential: CredentialFactory = default_credential,
+        emulator_key: str | None = None,
+        on_charge: OnCharge | None = None,
+        deadline: float = DEADLINE_SECONDS,
+    ) -> None:
+        self._emulator = emulator_key is not None
+        self._account = Account(
+            endpoint,
+            credential=credential,
+            emulator_key=emulator_key,
+            prepare=preparation(registry, tuple(shards)) if self._emulator else None,
+        )
+        self._calls = Calls(self._account, deadline=deadline, on_charge=on_charge)
+        self._quick = Calls(self._account, deadline=min(deadline, PING_SECONDS), on_charge=on_charge)
+        self._registry = registry
+        self._clock = clock
+        self._platform = _Registry(self._calls, registry, tuple(shards))
+        self._partitions: dict[tuple[str, str], _Partition] = {}
+
+    @property
+    def platform(self) -> PlatformStore:
+        return self._platform
+
+    def tenant(self, tenant_id: str, placement: Placement) -> TenantStore:
+        key = (placement.database, tenant_id)
+        if key not in self._partitions:
+            self._partitions[key] = _Partition(self._calls, placement.database, tenant_id)
+        return self._partitions[key]
+
+    async def provision(self, placement: Placement) -> None:
+        """Shards are always there. A dedicated database is made by the ARM plane: `Unavailable` until it is."""
+        if placement.mode == "shared":
+            return
+        if self._emulator:
+            client = await self._account.client(DEADLINE_SECONDS)
+            await client.create(placement.database, TENANT_CONTAINERS)
+        for name in TENANT_CONTAINERS:
+            await self._calls.read((placement.database, name), PLATFORM_TENANT_ID, "probe:none", PLATFORM_TENANT_ID)
+
+    async def ping(self) -> None:
+        await self._quick.read((self._registry, "tenants"), PLATFORM_TENANT_ID, "probe:none", PLATFORM_TENANT_ID)
+
+    async def close(self) -> None:
+        await self._account.close()
+
+
+class _Partition(TenantStore):
+    def __init__(self, calls: Calls, database: str, tenant_id: str) -> None:
+        self.tenant_id = tenant_id
+        self._calls = calls
+        self._database = database
+
+    async def get(self, kind: Kind, id: str) -> Stored | None:
+        found = await self._calls.read(
+            (self._database, kind.container), self.tenant_id, check_id(kind, id), self.tenant_id
+        )
+        return None if found is None else stored(kind, found)
+
+    async def query(
+        self,
+        kind: Kind,
+        where: Sequence[Where] = (),
+        *,
+        order: Order = OLDEST_FIRST,
+        limit: int = 200,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        place = (self._database, kind.container)
+        return await _page(self._calls, place, self.tenant_id, kind, where, order, limit, after)
+
+    async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
+        where = [Where("created_at", ">=", since)] if since else []
+        for kind in kinds:
+            after: tuple[str, str] | None = None
+            while True:
+                page = await self.query(kind, where, order=Order("id"), limit=PAGE_SIZE, after=after)
+                if page.items:
+                    yield page.items
+                after = page.next
+                if after is None:
+                    break
+
+    async def commit(self, operations: Sequence[Operation]) -> None:
+        encode_batch(operations)
+        batch = Batch(operations, self.tenant_id)
+        await self._calls.commit((self._database, batch.container), self.tenant_id, batch, self.tenant_id)
+
+
+class _Registry(PlatformStore):
+    def __init__(self, calls: Calls, registry: str, shards: tuple[str, ...]) -> None:
+        self._calls = calls
+        self._registry = registry
+        self._shards = shards
+
+    async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
+        stored_id = check_id(kind, id)
+        key = _key(kind, tenant_id, stored_id)
+        found = await self._calls.read((self._registry, kind.container), key, stored_id, tenant_id)
+        return None if found is None or found["tenant_id"] != tenant_id else stored(kind, found)
+
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
+        encode_batch([operation])
+        batch = Batch([operation], tenant_id)
+        key = _key(operation.kind, tenant_id, batch.ids[0])
+        await self._calls.commit((self._registry, batch.container), key, batch, tenant_id)
+
+    async def query(
+        self,
+        kind: Kind,
+        where: Sequence[Where] = (),
+        *,
+        order: Order = OLDEST_FIRST,
+        limit: int = 200,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        return await _page(self._calls, (self._registry, kind.container), None, kind, where, order, limit, after)
+
+    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
+        if kind.container not in TENANT_CONTAINERS:
+            return (await self.query(kind, where, limit=limit)).items
+        databases = [*self._shards, *await self._dedicated()]
+        gate = asyncio.Semaphore(SWEEPS_AT_ONCE)
+
+        async def one(database: str) -> list[Stored]:
+            async with gate:
+                try:
+                    place = (database, kind.container)
+                    page = await _page(self._calls, place, None, kind, where, OLDEST_FIRST, limit, None)
+                    return page.items
+                except NoContainer:
+                    logger.warning("a database is not there (yet)", extra={"database": database})
+                    return []
+
+        found = [item for items in await asyncio.gather(*map(one, databases)) for item in items]
+        return sorted(found, key=lambda item: str(item.body["created_at"]))[:limit]
+
+    async def _dedicated(self) -> list[str]:
+        """The databases of tenants that have one of their own."""
+        databases: set[str] = set()
+        after: tuple[str, str] | None = None
+        while True:
+            page = await self.query(Kind.TENANT, [Where("placement.mode", "=", "dedicated")], after=after)
+            databases |= {item.body["placement"]["database"] for item in page.items}
+            after = page.next
+            if after is None:
+                return sorted(databases)
+
+
+async def _page(
+    calls: Calls,
+    place: tuple[str, str],
+    tenant_id: str | None,
+    kind: Kind,
+    where: Sequence[Where],
+    order: Order,
+    limit: int,
+    after: tuple[str, str] | None,
+) -> Page:
+    if any(condition.op == "in" and not condition.value for condition in where):
+        return Page([], None)
+    query = select(tenant_id, kind, where, order, limit + 1, after)
+    found: list[Any] = await calls.query(
+        place, query, tenant_id, tenant_id or PLATFORM_TENANT_ID, "query" if tenant_id else "sweep"
+    )
+    items = [stored(kind, document) for document in found[:limit]]
+    last = items[-1].body if len(found) > limit and items else None
+    return Page(items, None if last is None else (last[order.field], last["id"]))
+
+
+def _key(kind: Kind, tenant_id: str, stored_id: str) -> str:
+    return stored_id if kind is Kind.RESERVATION else tenant_id

@@ -1,0 +1,185 @@
+"""One call to Cosmos DB: bounded in time, tried again where that is safe, resolved by reading back where it is not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from shared.database.cosmos_batch import MARK, Batch
+from shared.database.cosmos_client import ATTEMPT_SECONDS, Account, Client
+from shared.database.cosmos_query import Query, those
+from shared.database.cosmos_retry import IdentityTrouble, NoContainer, Patience, Trouble, trouble_of
+from shared.database.port import Document, Rejected
+from shared.errors import TooLarge, Unavailable, Unknown
+
+if TYPE_CHECKING:
+    from shared.database.cosmos_client import ContainerProxy
+
+T = TypeVar("T")
+OnCharge = Callable[[str, str, float], None]
+RESOLVE_SECONDS = 3.0
+
+
+class Calls:
+    """Point reads, queries and batches. `on_charge(tenant_id, operation, request units)` sees the cost of each."""
+
+    def __init__(self, account: Account, *, deadline: float, on_charge: OnCharge | None) -> None:
+        self._account = account
+        self._deadline = deadline
+        self._on_charge = on_charge
+
+    async def read(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
+        """One point read; None when there is no such document."""
+
+        async def read(client: Client, container: "ContainerProxy") -> Document | None:
+            try:
+                return dict(await container.read_item(id, key, response_hook=self._hook(payer, "get")))
+            except Exception as error:
+                if getattr(error, "status_code", None) == 404 and not getattr(error, "sub_status", None):
+                    self._charge(payer, "get", getattr(error, "headers", {}))
+                    return None
+                raise
+
+        return await self._tried(read, place, Patience(self._deadline), payer, "get")
+
+    async def query(
+        self, place: tuple[str, str], query: Query, key: str | None, payer: str, operation: str = "query"
+    ) -> list[Document]:
+        """All results of a query (which bounds them itself); `key` None: over all partitions."""
+
+        async def fetch(client: Client, container: "ContainerProxy") -> list[Document]:
+            keyed: dict[str, Any] = {} if key is None else {"partition_key": key}
+            found = container.query_items(
+                query.text,
+                parameters=query.parameters,
+                max_item_count=1000,
+                response_hook=self._hook(payer, operation),
+                **keyed,
+            )
+            return [dict(document) async for document in found]
+
+        return await self._tried(fetch, place, Patience(self._deadline), payer, operation)
+
+    async def commit(self, place: tuple[str, str], key: str, batch: Batch, payer: str) -> None:
+        """The batch, once; `Rejected` when it cannot be, `Unknown` when nobody can say whether it was."""
+        patience = Patience(self._deadline)
+        doubt = False
+        while True:
+            try:
+                return await self._attempt(self._sender(batch, key, payer), place, patience, payer, "commit")
+            except Rejected:
+                if not doubt or not await self._happened(batch, place, key, payer):
+                    raise
+                return
+            except Trouble as trouble:
+                doubt = doubt or trouble.lost
+                if doubt and not batch.guarded:
+                    if await self._happened(batch, place, key, payer):
+                        return
+                    if not batch.repeatable:
+                        raise Unknown("The database did not say whether this was done.") from trouble
+                try:
+                    await patience.wait(trouble)
+                except Unavailable:
+                    if not doubt:
+                        raise
+                    if await self._happened(batch, place, key, payer):
+                        return
+                    raise Unknown("The database did not say whether this was done.") from trouble
+
+    def _sender(self, batch: Batch, key: str, payer: str) -> Callable[[Client, "ContainerProxy"], Awaitable[None]]:
+        async def send(client: Client, container: "ContainerProxy") -> None:
+            try:
+                results = await container.execute_item_batch(
+                    batch.wire(), key, response_hook=self._hook(payer, "commit")
+                )
+            except Exception as error:
+                position = getattr(error, "error_index", None)
+                if position is not None:
+                    client.remember(container, error.headers)  # type: ignore[attr-defined]
+                    rejection = batch.rejection(error.status_code, position)  # type: ignore[attr-defined]
+                    if rejection is not None:
+                        self._charge(payer, "commit", error.headers)  # type: ignore[attr-defined]
+                        raise rejection from error
+                raise
+            client.remember(container, results.get_response_headers())
+
+        return send
+
+    async def _happened(self, batch: Batch, place: tuple[str, str], key: str, payer: str) -> bool:
+        """Whether the store shows this batch's mark; `Unknown` when it does not answer, or no longer can tell."""
+        try:
+            witness = batch.witness()
+            if witness is not None:
+                found = await self._look(place, key, witness, payer)
+                if found is not None and found.get(MARK) != batch.mark and batch.superseded(found):
+                    raise Unknown("Others have changed the same meanwhile; read it again.")
+                return found is not None and found.get(MARK) == batch.mark
+            return batch.only_deletes and not await self._present(batch, place, key, payer)
+        except NoContainer:
+            return False
+        except Unknown:
+            raise
+        except Unavailable as error:
+            raise Unknown("The database did not say whether this was done.") from error
+
+    async def _look(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
+        return await self._resolving().read(place, key, id, payer)
+
+    async def _present(self, batch: Batch, place: tuple[str, str], key: str, payer: str) -> bool:
+        return bool(await self._resolving().query(place, those(payer, batch.ids), key, payer))
+
+    def _resolving(self) -> "Calls":
+        return Calls(self._account, deadline=RESOLVE_SECONDS, on_charge=self._on_charge)
+
+    async def _tried(
+        self,
+        work: Callable[[Client, "ContainerProxy"], Awaitable[T]],
+        place: tuple[str, str],
+        patience: Patience,
+        payer: str,
+        operation: str,
+    ) -> T:
+        while True:
+            try:
+                return await self._attempt(work, place, patience, payer, operation)
+            except Trouble as trouble:
+                await patience.wait(trouble)
+
+    async def _attempt(
+        self,
+        work: Callable[[Client, "ContainerProxy"], Awaitable[T]],
+        place: tuple[str, str],
+        patience: Patience,
+        payer: str,
+        operation: str,
+    ) -> T:
+        """One attempt; `Trouble` when it failed for a reason that may pass."""
+        client: Client | None = None
+        try:
+            client = await self._account.client(patience.left)
+            async with asyncio.timeout(max(0.001, min(ATTEMPT_SECONDS, patience.left))):
+                return await work(client, client.container(*place))
+        except (Rejected, Unavailable):
+            raise
+        except TimeoutError as error:
+            raise Trouble("no answer in time", lost=client is not None) from error
+        except Exception as error:
+            trouble = trouble_of(error)
+            if trouble is None:
+                if getattr(error, "status_code", None) == 413:
+                    raise TooLarge("This change is larger than the database takes at once.") from error
+                raise
+            self._charge(payer, operation, getattr(error, "headers", None) or {})
+            if isinstance(trouble, IdentityTrouble) and client is not None:
+                await self._account.renew(client)
+            elif client is None and isinstance(trouble, Trouble):
+                trouble.lost = False  # the client itself could not be opened: nothing was sent
+            raise trouble from error
+
+    def _hook(self, payer: str, operation: str) -> Callable[..., None]:
+        return lambda headers, *_: self._charge(payer, operation, headers)
+
+    def _charge(self, payer: str, operation: str, headers: Mapping[str, Any]) -> None:
+        charge = float(headers.get("x-ms-request-charge", 0) or 0)
+        if self._on_charge is not None and charge:
+            self._on_charge(payer, operation, charge)

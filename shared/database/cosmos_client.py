@@ -1,0 +1,169 @@
+"""The SDK's client: one per process and account, opened on first use in the worker's loop, renewed if its token sticks.
+
+What azure-cosmos 4.17.1 does by itself and must not: it retries 429 nine times (`retry_total=0` leaves that in place,
+hence the policy object), resends writes whose connection broke (`retry_connect`, `retry_read`), and waits 65 seconds
+for an answer. It also forgets the session token of a batch, so that a read after it might not see what it wrote:
+`remember` gives it back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+
+if TYPE_CHECKING:
+    from azure.cosmos.aio import ContainerProxy as ContainerProxy
+    from azure.cosmos.aio import CosmosClient
+
+CONNECT_SECONDS = 3
+ATTEMPT_SECONDS = 5.0
+RENEW_AFTER_SECONDS = 30.0
+PREPARE_SECONDS = 60.0
+
+CredentialFactory = Callable[[], Any]
+
+
+def default_credential() -> Any:
+    """The identity that the app runs under."""
+    from azure.identity.aio import DefaultAzureCredential
+
+    return DefaultAzureCredential()
+
+
+class Client:
+    """An open client with its containers."""
+
+    def __init__(self, sdk: "CosmosClient", credential: Any) -> None:
+        self.sdk = sdk
+        self.opened = asyncio.get_running_loop().time()
+        self._credential = credential
+        self._containers: dict[tuple[str, str], ContainerProxy] = {}
+
+    def container(self, database: str, name: str) -> "ContainerProxy":
+        """Always the same object for the same container: it holds the lock of its own metadata."""
+        key = (database, name)
+        if key not in self._containers:
+            self._containers[key] = self.sdk.get_database_client(database).get_container_client(name)
+        return self._containers[key]
+
+    def remember(self, container: "ContainerProxy", headers: Mapping[str, Any]) -> None:
+        """Take in the session token of a batch's answer."""
+        connection = self.sdk.client_connection
+        known = connection._container_properties_cache.get(container.container_link)
+        if connection.session is None or not known or "x-ms-session-token" not in headers:
+            return
+        path = container.container_link.strip("/")
+        link = {"_self": f"{known['_self']}docs/batch/", "id": "batch"}
+        session: Any = connection.session
+        session.update_session(connection, link, {**headers, "x-ms-alt-content-path": path})
+
+    async def create(self, database: str, names: tuple[str, ...]) -> None:
+        """Make a database with its containers (emulators only: in Azure, Bicep and the ARM plane do)."""
+        from azure.cosmos import PartitionKey
+
+        made = await self.sdk.create_database_if_not_exists(database)
+        for wanted in (definition(name) for name in names):
+            await made.create_container_if_not_exists(
+                wanted["id"],
+                PartitionKey(wanted["partitionKey"]["paths"][0]),
+                indexing_policy=wanted["indexingPolicy"],
+                default_ttl=wanted["defaultTtl"],
+            )
+
+    async def close(self) -> None:
+        await self.sdk.close()
+        if self._credential is not None:
+            await self._credential.close()
+
+
+class Account:
+    """Opens and replaces the client; `emulator_key` says that this is an emulator, whose databases are made here."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        credential: CredentialFactory = default_credential,
+        emulator_key: str | None = None,
+        prepare: Callable[[Client], Awaitable[None]] | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._credential = credential
+        self._key = emulator_key
+        self._prepare = prepare
+        self._client: Client | None = None
+        self._retired: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+
+    async def client(self, seconds: float) -> Client:
+        """The open client of this loop; it has so many seconds to open (an emulator's databases take longer)."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # another loop's sockets are of no use here, and cannot be closed from here
+            self._loop, self._client, self._retired, self._opening = loop, None, None, asyncio.Lock()
+        async with self._opening:
+            if self._client is None:
+                async with asyncio.timeout(max(0.001, PREPARE_SECONDS if self._prepare else seconds)):
+                    self._client = await self._open()
+            return self._client
+
+    async def renew(self, failed: Client) -> None:
+        """Let the next call open a new client, unless somebody did already or this one is itself a fresh one.
+
+        Calls that are under way finish on the old one; it is closed when its successor is replaced.
+        """
+        young = asyncio.get_running_loop().time() - failed.opened < RENEW_AFTER_SECONDS
+        if self._client is not failed or (young and self._retired is not None):
+            return
+        self._client, previous, self._retired = None, self._retired, failed
+        if previous is not None:
+            await previous.close()
+
+    async def close(self) -> None:
+        clients, self._client, self._retired = (self._client, self._retired), None, None
+        for client in clients:
+            if client is not None:
+                await client.close()
+
+    async def _open(self) -> Client:
+        from azure.cosmos.aio import CosmosClient
+        from azure.cosmos.documents import ConnectionPolicy
+
+        policy = ConnectionPolicy()
+        policy.RetryOptions._max_retry_attempt_count = 0
+        credential: Any = None if self._key else self._credential()
+        sdk = CosmosClient(
+            self._endpoint,
+            self._key if self._key else credential,
+            connection_policy=policy,
+            connection_timeout=CONNECT_SECONDS,
+            read_timeout=ATTEMPT_SECONDS,
+            retry_total=0,
+            retry_connect=0,
+            retry_read=0,
+            retry_status=0,
+            retry_write=False,
+            enable_endpoint_discovery=self._key is None,
+            enable_compact_utf8_item_writes=True,
+        )
+        client = Client(sdk, credential)
+        try:
+            await sdk.__aenter__()
+            if self._prepare is not None:
+                await self._prepare(client)
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+
+def preparation(registry: str, shards: tuple[str, ...]) -> Callable[[Client], Awaitable[None]]:
+    """What an emulator needs before anything else: the registry and the shared databases."""
+
+    async def prepare(client: Client) -> None:
+        await client.create(registry, REGISTRY_CONTAINERS)
+        for shard in shards:
+            await client.create(shard, TENANT_CONTAINERS)
+
+    return prepare

@@ -1,0 +1,81 @@
+"""Queries of the port as Cosmos SQL: names in brackets (many are keywords there), values always as parameters."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.database.port import Kind, Order, Where
+
+_FIELD = re.compile(r"[a-z][a-z_.]*\Z")
+
+
+@dataclass
+class Query:
+    """The text with its parameters, as they are collected."""
+
+    text: str = ""
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+
+    def bind(self, value: Any) -> str:
+        """A parameter with this value; its name."""
+        name = f"@p{len(self.parameters)}"
+        self.parameters.append({"name": name, "value": value})
+        return name
+
+
+def select(
+    tenant_id: str | None,
+    kind: Kind,
+    where: Sequence[Where],
+    order: Order,
+    top: int,
+    after: tuple[str, str] | None,
+) -> Query:
+    """One page of one kind; of one tenant, named in the text beside the partition key, or (None) of all."""
+    query = Query()
+    clauses = [] if tenant_id is None else [f"{path('tenant_id')} = {query.bind(tenant_id)}"]
+    clauses.append(f"{path('kind')} = {query.bind(kind.value)}")
+    clauses += [_condition(query, kind, condition) for condition in where]
+    sort = [order.field] if order.field == "id" else [order.field, "id"]
+    if after is not None:
+        clauses.append(_beyond(query, kind, order, after))
+    direction = "DESC" if order.descending else "ASC"
+    ordering = ", ".join(f"{path(name)} {direction}" for name in sort)
+    query.text = f"SELECT TOP {top} * FROM c WHERE {' AND '.join(clauses)} ORDER BY {ordering}"  # noqa: S608 - bound
+    return query
+
+
+def those(tenant_id: str, stored_ids: Sequence[str]) -> Query:
+    """Which of these ids there are."""
+    query = Query()
+    ids = ", ".join(query.bind(id) for id in stored_ids)
+    query.text = f"SELECT c.id FROM c WHERE {path('tenant_id')} = {query.bind(tenant_id)} AND {path('id')} IN ({ids})"  # noqa: S608
+    return query
+
+
+def path(dotted: str) -> str:
+    """`a.b` as `c["a"]["b"]`."""
+    return "c" + "".join(f"[{json.dumps(name)}]" for name in dotted.split("."))
+
+
+def _condition(query: Query, kind: Kind, condition: Where) -> str:
+    if not _FIELD.match(condition.field):
+        raise ValueError(f"{condition.field!r} is not a field name")
+    values = list(condition.value) if condition.op == "in" else [condition.value]
+    if condition.field == "id":
+        values = [f"{kind}:{value}" for value in values]
+    if condition.op == "in":
+        return f"{path(condition.field)} IN ({', '.join(query.bind(value) for value in values)})"
+    return f"{path(condition.field)} {condition.op} {query.bind(values[0])}"
+
+
+def _beyond(query: Query, kind: Kind, order: Order, after: tuple[str, str]) -> str:
+    operator = "<" if order.descending else ">"
+    id = query.bind(f"{kind}:{after[1]}")
+    if order.field == "id":
+        return f"{path('id')} {operator} {id}"
+    value = query.bind(after[0])
+    sort = path(order.field)
+    return f"({sort} {operator} {value} OR ({sort} = {value} AND {path('id')} {operator} {id}))"

@@ -1,0 +1,430 @@
+"""What every adapter of the database port must do: tenants' stores. An adapter's tests are this suite and a fixture."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from shared.clock import rfc3339
+from shared.database.limits import MAX_OPERATIONS
+from shared.database.port import (
+    NEWEST_FIRST,
+    Create,
+    Database,
+    Delete,
+    Increment,
+    Kind,
+    Operation,
+    Order,
+    Placement,
+    Rejected,
+    Replace,
+    Stored,
+    TenantStore,
+    Upsert,
+    Where,
+)
+from shared.errors import Invalid, TooLarge
+from tests.doubles.clock import FakeClock
+
+TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
+OTHER = "0190c2a8-7e10-7abc-8def-000000000002"
+SHARD = Placement("shared", "shard-1")
+
+
+def at(second: int) -> str:
+    return f"2026-11-24T12:00:{second:02}.000000Z"
+
+
+def agent(id: str, second: int = 0, **fields: Any) -> Create:
+    return Create(Kind.AGENT, id, {"created_at": at(second), "updated_at": at(second), **fields})
+
+
+async def present(store: TenantStore, kind: Kind, id: str) -> Stored:
+    found = await store.get(kind, id)
+    assert found is not None
+    return found
+
+
+async def rejection(store: TenantStore, operations: Sequence[Operation]) -> tuple[str, int]:
+    with pytest.raises(Rejected) as caught:
+        await store.commit(operations)
+    return caught.value.reason, caught.value.index
+
+
+async def names(store: TenantStore, *where: Where, **options: Any) -> list[str]:
+    return [item.body["id"] for item in (await store.query(Kind.AGENT, where, **options)).items]
+
+
+class WriteContract:
+    """Commits: what they change, when they are rejected, and that they are all or nothing."""
+
+    @pytest.fixture
+    def store(self, database: Database) -> TenantStore:
+        return database.tenant(TENANT, SHARD)
+
+    async def test_a_created_item_reads_back_as_it_was_with_id_kind_and_tenant(self, store: TenantStore) -> None:
+        body = {
+            "created_at": at(0),
+            "name": 'Ünïcödé "quoted" \\ 🙂 漢字',
+            "nested": {"list": [1, 2.5, None, True, {"deep": []}], "empty": {}, "a/b~c": 1},
+            "largest": 2**53 - 1,
+            "negative": -7,
+        }
+        await store.commit([Create(Kind.AGENT, "one", dict(body))])
+        found = await present(store, Kind.AGENT, "one")
+        assert found.body == {**body, "id": "one", "kind": "agent", "tenant_id": TENANT}
+        assert found.etag
+
+    async def test_what_is_not_there_reads_as_none(self, store: TenantStore) -> None:
+        await store.commit([agent("one")])
+        assert await store.get(Kind.AGENT, "two") is None
+        assert await store.get(Kind.ELEMENT, "one") is None
+
+    async def test_a_taken_id_is_rejected_and_keeps_what_it_held(self, store: TenantStore) -> None:
+        await store.commit([agent("one", name="first")])
+        assert await rejection(store, [agent("one", name="second")]) == ("exists", 0)
+        assert (await present(store, Kind.AGENT, "one")).body["name"] == "first"
+
+    async def test_the_same_id_may_be_taken_by_another_kind(self, store: TenantStore) -> None:
+        await store.commit([agent("one"), Create(Kind.ELEMENT, "one", {"created_at": at(0)})])
+        assert await store.get(Kind.AGENT, "one")
+        assert await store.get(Kind.ELEMENT, "one")
+
+    async def test_a_rejected_batch_changes_nothing_and_names_the_operation(self, store: TenantStore) -> None:
+        await store.commit([agent("taken"), Create(Kind.COUNTER, "agents", {"created_at": at(0), "value": 1})])
+        batch: list[Operation] = [
+            agent("new"),
+            Increment(Kind.COUNTER, "agents", {"value": 1}),
+            Delete(Kind.AGENT, "taken"),
+            agent("new"),
+        ]
+        assert await rejection(store, batch) == ("exists", 3)
+        assert await names(store) == ["taken"]
+        assert (await present(store, Kind.COUNTER, "agents")).body["value"] == 1
+
+    async def test_a_batch_sees_its_own_earlier_operations(self, store: TenantStore) -> None:
+        await store.commit(
+            [
+                Create(Kind.COUNTER, "agents", {"created_at": at(0), "value": 1}),
+                Increment(Kind.COUNTER, "agents", {"value": 2}),
+            ]
+        )
+        assert (await present(store, Kind.COUNTER, "agents")).body["value"] == 3
+
+    async def test_a_replacement_is_the_whole_new_body_with_a_new_etag(self, store: TenantStore) -> None:
+        await store.commit([agent("one", name="old", extra=1)])
+        old = await present(store, Kind.AGENT, "one")
+        await store.commit([Replace(Kind.AGENT, "one", {"created_at": at(0), "name": "new"}, old.etag)])
+        new = await present(store, Kind.AGENT, "one")
+        assert new.body["name"] == "new"
+        assert "extra" not in new.body
+        assert new.etag != old.etag
+
+    async def test_a_replacement_of_another_version_is_stale(self, store: TenantStore) -> None:
+        await store.commit([agent("one")])
+        old = await present(store, Kind.AGENT, "one")
+        await store.commit([Replace(Kind.AGENT, "one", {"created_at": at(0), "name": "theirs"}, old.etag)])
+        mine = Replace(Kind.AGENT, "one", {"created_at": at(0), "name": "mine"}, old.etag)
+        assert await rejection(store, [agent("two"), mine]) == ("stale", 1)
+        assert (await present(store, Kind.AGENT, "one")).body["name"] == "theirs"
+
+    async def test_a_replacement_without_etag_takes_any_version(self, store: TenantStore) -> None:
+        await store.commit([agent("one")])
+        await store.commit([Replace(Kind.AGENT, "one", {"created_at": at(0), "name": "mine"})])
+        assert (await present(store, Kind.AGENT, "one")).body["name"] == "mine"
+
+    async def test_a_replacement_of_nothing_is_missing(self, store: TenantStore) -> None:
+        assert await rejection(store, [Replace(Kind.AGENT, "one", {"created_at": at(0)})]) == ("missing", 0)
+
+    async def test_a_deletion_removes_the_version_it_names(self, store: TenantStore) -> None:
+        await store.commit([agent("one"), agent("two")])
+        old = await present(store, Kind.AGENT, "one")
+        await store.commit([Delete(Kind.AGENT, "one", old.etag), Delete(Kind.AGENT, "two")])
+        assert await names(store) == []
+
+    async def test_a_deletion_of_another_version_is_stale(self, store: TenantStore) -> None:
+        await store.commit([agent("one")])
+        old = await present(store, Kind.AGENT, "one")
+        await store.commit([Increment(Kind.AGENT, "one", {"touched": 1})])
+        assert await rejection(store, [Delete(Kind.AGENT, "one", old.etag)]) == ("stale", 0)
+
+    async def test_a_deletion_of_nothing_is_missing(self, store: TenantStore) -> None:
+        assert await rejection(store, [agent("one"), Delete(Kind.AGENT, "two")]) == ("missing", 1)
+        assert await names(store) == []
+
+    async def test_an_upsert_creates_or_replaces(self, store: TenantStore) -> None:
+        await store.commit([Upsert(Kind.AGENT, "one", {"created_at": at(0), "name": "first"})])
+        await store.commit([Upsert(Kind.AGENT, "one", {"created_at": at(0), "name": "second"})])
+        assert (await present(store, Kind.AGENT, "one")).body["name"] == "second"
+
+    async def test_increments_add_to_fields_and_to_what_is_not_there(self, store: TenantStore) -> None:
+        body = {"created_at": at(0), "value": 5, "dimensions": {"a/b": 1, "x~y": 2}}
+        await store.commit([Create(Kind.ROLLUP, "hour", body)])
+        amounts = {"value": 2, "count": 1, "dimensions.a/b": 4, "dimensions.x~y": 1, "dimensions.new one": -3}
+        await store.commit([Increment(Kind.ROLLUP, "hour", amounts)])
+        found = (await present(store, Kind.ROLLUP, "hour")).body
+        assert (found["value"], found["count"]) == (7, 1)
+        assert found["dimensions"] == {"a/b": 5, "x~y": 3, "new one": -3}
+
+    async def test_an_increment_moves_the_etag(self, store: TenantStore) -> None:
+        await store.commit([agent("one")])
+        old = await present(store, Kind.AGENT, "one")
+        await store.commit([Increment(Kind.AGENT, "one", {"touched": 1})])
+        assert (await present(store, Kind.AGENT, "one")).etag != old.etag
+
+    async def test_an_increment_of_nothing_is_missing(self, store: TenantStore) -> None:
+        assert await rejection(store, [Increment(Kind.COUNTER, "agents", {"value": 1})]) == ("missing", 0)
+
+    async def test_an_increment_takes_more_than_ten_fields(self, store: TenantStore) -> None:
+        await store.commit([Create(Kind.ROLLUP, "hour", {"created_at": at(0), "dimensions": {}})])
+        await store.commit([Increment(Kind.ROLLUP, "hour", {f"dimensions.d{n}": n for n in range(25)})])
+        found = (await present(store, Kind.ROLLUP, "hour")).body
+        assert found["dimensions"] == {f"d{n}": n for n in range(25)}
+
+    async def test_a_bounded_increment_reaches_its_limit_and_not_beyond(self, store: TenantStore) -> None:
+        await store.commit([Create(Kind.COUNTER, "agents", {"created_at": at(0), "value": 1})])
+        one = Increment(Kind.COUNTER, "agents", {"value": 1}, {"value": 2})
+        await store.commit([one])
+        assert await rejection(store, [agent("x"), one]) == ("condition", 1)
+        assert (await present(store, Kind.COUNTER, "agents")).body["value"] == 2
+        assert await store.get(Kind.AGENT, "x") is None
+
+    async def test_a_bounded_increment_counts_what_is_not_there_as_nothing(self, store: TenantStore) -> None:
+        await store.commit([Create(Kind.COUNTER, "agents", {"created_at": at(0)})])
+        assert await rejection(store, [Increment(Kind.COUNTER, "agents", {"value": 3}, {"value": 2})]) == (
+            "condition",
+            0,
+        )
+        await store.commit([Increment(Kind.COUNTER, "agents", {"value": 2}, {"value": 2})])
+        assert (await present(store, Kind.COUNTER, "agents")).body["value"] == 2
+
+    async def test_every_bound_of_an_increment_holds(self, store: TenantStore) -> None:
+        await store.commit([Create(Kind.COUNTER, "both", {"created_at": at(0), "a": 1, "b": 1})])
+        both = Increment(Kind.COUNTER, "both", {"a": 1, "b": 1}, {"a": 9, "b": 1})
+        assert await rejection(store, [both]) == ("condition", 0)
+        assert (await present(store, Kind.COUNTER, "both")).body["a"] == 1
+
+    async def test_a_bound_is_exact_under_concurrency(self, store: TenantStore) -> None:
+        await store.commit([Create(Kind.COUNTER, "agents", {"created_at": at(0), "value": 0})])
+
+        async def one(number: int) -> bool:
+            try:
+                await store.commit([agent(f"a{number}"), Increment(Kind.COUNTER, "agents", {"value": 1}, {"value": 7})])
+            except Rejected as rejected:
+                assert (rejected.reason, rejected.index) == ("condition", 1)
+                return False
+            return True
+
+        assert sum(await asyncio.gather(*(one(number) for number in range(20)))) == 7
+        assert len(await names(store)) == 7
+        assert (await present(store, Kind.COUNTER, "agents")).body["value"] == 7
+
+    async def test_one_of_many_replacements_of_a_version_wins(self, store: TenantStore) -> None:
+        await store.commit([agent("one", value=0)])
+        old = await present(store, Kind.AGENT, "one")
+
+        async def replace(number: int) -> bool:
+            try:
+                await store.commit([Replace(Kind.AGENT, "one", {"created_at": at(0), "value": number}, old.etag)])
+            except Rejected as rejected:
+                assert rejected.reason == "stale"
+                return False
+            return True
+
+        won = await asyncio.gather(*(replace(number) for number in range(1, 9)))
+        assert won.count(True) == 1
+        assert (await present(store, Kind.AGENT, "one")).body["value"] == won.index(True) + 1
+
+
+class LimitContract:
+    """What is refused before anything is sent."""
+
+    @pytest.fixture
+    def store(self, database: Database) -> TenantStore:
+        return database.tenant(TENANT, SHARD)
+
+    async def test_a_full_batch_is_taken_and_a_larger_one_is_not(self, store: TenantStore) -> None:
+        await store.commit([agent(f"a{number:03}") for number in range(MAX_OPERATIONS)])
+        with pytest.raises(TooLarge):
+            await store.commit([agent(f"b{number:03}") for number in range(MAX_OPERATIONS + 1)])
+        with pytest.raises(TooLarge):
+            await store.commit([])
+        assert len(await names(store)) == MAX_OPERATIONS
+
+    async def test_an_increment_of_many_fields_counts_for_its_patches(self, store: TenantStore) -> None:
+        wide = Increment(Kind.COUNTER, "wide", {f"f{number}": 1 for number in range(11)})
+        with pytest.raises(TooLarge):
+            await store.commit([*(agent(f"a{number:03}") for number in range(MAX_OPERATIONS - 1)), wide])
+
+    async def test_more_than_two_megabytes_are_too_large(self, store: TenantStore) -> None:
+        await store.commit([agent("large", text="ü" * 900_000)])
+        with pytest.raises(TooLarge):
+            await store.commit([agent("larger", text="ü" * 1_050_000)])
+        assert await names(store) == ["large"]
+
+    async def test_what_json_cannot_keep_exactly_is_invalid(self, store: TenantStore) -> None:
+        deep: Any = "bottom"
+        for _ in range(130):
+            deep = [deep]
+        for value in (float("nan"), float("inf"), 2**53 + 1, deep):
+            with pytest.raises(Invalid):
+                await store.commit([agent("one", value=value)])
+
+    @pytest.mark.parametrize("id", ["", "a/b", "a\\b", "a?b", "a#b", "x" * 1024])
+    async def test_an_id_that_the_store_cannot_keep_is_invalid(self, store: TenantStore, id: str) -> None:
+        with pytest.raises(Invalid):
+            await store.commit([agent(id)])
+
+    async def test_a_batch_stays_within_one_container(self, store: TenantStore) -> None:
+        with pytest.raises(ValueError, match="one container"):
+            await store.commit([agent("one"), Create(Kind.USAGE_EVENT, "one", {"created_at": at(0)})])
+
+
+class LifetimeContract:
+    """Items with a time to live."""
+
+    @pytest.fixture
+    def store(self, database: Database) -> TenantStore:
+        return database.tenant(TENANT, SHARD)
+
+    async def test_an_item_is_gone_after_its_time(self, store: TenantStore, clock: FakeClock) -> None:
+        await store.commit([Create(Kind.AGENT, "short", {"created_at": at(0)}, ttl=10), agent("long")])
+        clock.forward(seconds=9)
+        assert "ttl" not in (await present(store, Kind.AGENT, "short")).body
+        clock.forward(seconds=2)
+        assert await store.get(Kind.AGENT, "short") is None
+        assert await names(store) == ["long"]
+
+    async def test_an_expired_item_is_missing_for_changes_and_its_id_is_free(
+        self, store: TenantStore, clock: FakeClock
+    ) -> None:
+        await store.commit([Create(Kind.AGENT, "one", {"created_at": at(0)}, ttl=10)])
+        clock.forward(seconds=11)
+        assert await rejection(store, [Increment(Kind.AGENT, "one", {"touched": 1})]) == ("missing", 0)
+        await store.commit([agent("one", name="again")])
+        clock.forward(days=400)
+        assert (await present(store, Kind.AGENT, "one")).body["name"] == "again"
+
+    async def test_a_replacement_sets_its_own_lifetime(self, store: TenantStore, clock: FakeClock) -> None:
+        await store.commit([Create(Kind.AGENT, "one", {"created_at": at(0)}, ttl=10), agent("two")])
+        await store.commit(
+            [
+                Replace(Kind.AGENT, "one", {"created_at": rfc3339(clock.now())}),
+                Upsert(Kind.AGENT, "two", {"created_at": at(0)}, ttl=10),
+            ]
+        )
+        clock.forward(days=1)
+        assert await names(store) == ["one"]
+
+
+class QueryContract:
+    """Pages of one kind, filtered, in keyset order; and the scan of everything."""
+
+    @pytest.fixture
+    def store(self, database: Database) -> TenantStore:
+        return database.tenant(TENANT, SHARD)
+
+    async def test_filters_are_equality_ranges_and_lists(self, store: TenantStore) -> None:
+        await store.commit(
+            [
+                agent("a", 1, name="x", value=1, placement={"mode": "shared"}),
+                agent("b", 2, name="y", value=2, placement={"mode": "dedicated"}),
+                agent("c", 3, name="x", value=3),
+                Create(Kind.ELEMENT, "d", {"created_at": at(4), "name": "x", "value": 4}),
+            ]
+        )
+        assert await names(store) == ["a", "b", "c"]
+        assert await names(store, Where("name", "=", "x")) == ["a", "c"]
+        assert await names(store, Where("name", "=", "x"), Where("value", ">", 1)) == ["c"]
+        assert await names(store, Where("value", ">=", 2), Where("value", "<", 3)) == ["b"]
+        assert await names(store, Where("value", "<=", 2)) == ["a", "b"]
+        assert await names(store, Where("name", "in", ["y", "z"])) == ["b"]
+        assert await names(store, Where("name", "in", [])) == []
+        assert await names(store, Where("id", "in", ["a", "c", "d"])) == ["a", "c"]
+        assert await names(store, Where("id", "=", "b")) == ["b"]
+        assert await names(store, Where("placement.mode", "=", "dedicated")) == ["b"]
+        assert await names(store, Where("created_at", ">=", at(2))) == ["b", "c"]
+        assert await names(store, Where("absent", "=", "x")) == []
+
+    async def test_values_are_bound_and_names_are_checked(self, store: TenantStore) -> None:
+        await store.commit([agent("a", name="\" OR true -- ' OR 1=1")])
+        assert await names(store, Where("name", "=", "\" OR true -- ' OR 1=1")) == ["a"]
+        assert await names(store, Where("name", "=", "' OR 1=1")) == []
+        with pytest.raises(ValueError, match="not a field name"):
+            await names(store, Where("name = 'x' OR 1", "=", 1))
+
+    async def test_order_is_by_time_then_id_in_one_direction(self, store: TenantStore) -> None:
+        await store.commit([agent("b", 1), agent("a", 1), agent("c", 0)])
+        await store.commit([Replace(Kind.AGENT, "c", {"created_at": at(0), "updated_at": at(9)})])
+        assert await names(store) == ["c", "a", "b"]
+        assert await names(store, order=NEWEST_FIRST) == ["b", "a", "c"]
+        assert await names(store, order=Order("updated_at")) == ["a", "b", "c"]
+        assert await names(store, order=Order("id")) == ["a", "b", "c"]
+        assert await names(store, order=Order("id", descending=True)) == ["c", "b", "a"]
+
+    @pytest.mark.parametrize("order", [Order(), NEWEST_FIRST, Order("updated_at"), Order("id"), Order("id", True)])
+    async def test_pages_follow_each_other_without_gap_or_overlap(self, store: TenantStore, order: Order) -> None:
+        await store.commit([agent(f"a{number}", number // 3) for number in range(10)])
+        seen: list[str] = []
+        after: tuple[str, str] | None = None
+        for expected in (4, 4, 2):
+            page = await store.query(Kind.AGENT, order=order, limit=4, after=after)
+            assert len(page.items) == expected
+            seen += [item.body["id"] for item in page.items]
+            after = page.next
+        assert after is None
+        assert seen == sorted(seen, reverse=order.descending)
+        assert len(set(seen)) == 10
+
+    async def test_a_page_that_is_just_full_is_the_last_one(self, store: TenantStore) -> None:
+        await store.commit([agent(f"a{number}") for number in range(3)])
+        assert (await store.query(Kind.AGENT, limit=3)).next is None
+        assert (await store.query(Kind.AGENT, limit=2)).next == (at(0), "a1")
+
+    async def test_what_is_written_behind_the_cursor_is_on_the_next_page(self, store: TenantStore) -> None:
+        await store.commit([agent("a", 1), agent("b", 2), agent("d", 4)])
+        page = await store.query(Kind.AGENT, limit=2)
+        await store.commit([agent("c", 3), Delete(Kind.AGENT, "b")])
+        assert await names(store, limit=2, after=page.next) == ["c", "d"]
+
+    async def test_two_hundred_values_may_be_asked_for(self, store: TenantStore) -> None:
+        await store.commit([agent("a7"), agent("b1")])
+        assert await names(store, Where("id", "in", [f"a{number}" for number in range(200)])) == ["a7"]
+
+    async def test_a_scan_is_everything_of_its_kinds_by_kind_and_id(self, store: TenantStore) -> None:
+        for start in range(0, 260, 65):
+            await store.commit([agent(f"a{number:03}", number % 60) for number in range(start, start + 65)])
+        await store.commit(
+            [Create(Kind.ELEMENT, "e", {"created_at": at(0)}), Create(Kind.JOB, "j", {"created_at": at(0)})]
+        )
+        pages = [page async for page in store.scan([Kind.ELEMENT, Kind.AGENT])]
+        assert all(0 < len(page) <= 200 for page in pages)
+        seen = [item.body["id"] for page in pages for item in page]
+        assert seen == ["e", *(f"a{number:03}" for number in range(260))]
+
+    async def test_a_scan_since_a_time_starts_there(self, store: TenantStore) -> None:
+        await store.commit([agent("old", 1), agent("new", 3), agent("same", 2)])
+        pages = [page async for page in store.scan([Kind.AGENT], since=at(2))]
+        assert [item.body["id"] for page in pages for item in page] == ["new", "same"]
+
+    async def test_tenants_of_a_database_do_not_see_each_other(self, database: Database, store: TenantStore) -> None:
+        other = database.tenant(OTHER, SHARD)
+        await store.commit([agent("one", name="mine"), agent("two")])
+        await other.commit([agent("one", name="theirs")])
+        assert await names(other) == ["one"]
+        assert (await present(other, Kind.AGENT, "one")).body["name"] == "theirs"
+        assert await other.get(Kind.AGENT, "two") is None
+        assert await rejection(other, [Delete(Kind.AGENT, "two")]) == ("missing", 0)
+        assert [len(page) async for page in other.scan([Kind.AGENT])] == [1]
+        assert (await present(store, Kind.AGENT, "one")).body["name"] == "mine"
+
+    async def test_a_tenant_of_its_own_database_is_apart(self, database: Database, store: TenantStore) -> None:
+        own = Placement("dedicated", f"tenant-{TENANT}", generation=2)
+        await database.provision(own)
+        moved = database.tenant(TENANT, own)
+        await store.commit([agent("one")])
+        assert await moved.get(Kind.AGENT, "one") is None
+        await moved.commit([agent("one", name="moved")])
+        assert "name" not in (await present(store, Kind.AGENT, "one")).body

@@ -1,0 +1,39 @@
+"""The contract of the database port on Cosmos DB, through the real SDK and our double of the gateway."""
+
+import pytest
+
+from shared.database.cosmos import CosmosDatabase
+from tests.contract.database import LifetimeContract, LimitContract, QueryContract, WriteContract
+from tests.contract.registry import RegistryContract, SweepContract
+
+# aiohttp means a body of more than 1 MB, which the SDK hands over in one piece
+pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+
+
+@pytest.fixture
+def database(cosmos_database_of_double: CosmosDatabase) -> CosmosDatabase:
+    return cosmos_database_of_double
+
+
+class TestWrites(WriteContract):
+    pass
+
+
+class TestLimits(LimitContract):
+    pass
+
+
+class TestLifetimes(LifetimeContract):
+    pass
+
+
+class TestQueries(QueryContract):
+    pass
+
+
+class TestRegistry(RegistryContract):
+    pass
+
+
+class TestSweeps(SweepContract):
+    pass

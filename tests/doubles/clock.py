@@ -1,0 +1,14 @@
+"""A clock that stands still until it is told otherwise."""
+
+from datetime import UTC, datetime, timedelta
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.instant = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.instant
+
+    def forward(self, **delta: float) -> None:
+        self.instant += timedelta(**delta)

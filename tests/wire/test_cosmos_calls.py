@@ -1,0 +1,160 @@
+"""What the services' calls cost at Cosmos DB: how many calls, on which partition, and how many request units."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import run
+from sys import executable
+
+import pytest
+
+from functions.agents.models import AgentFields
+from functions.agents.service import AgentService
+from shared.auth.roles import Role
+from shared.context import Caller, RequestInfo
+from shared.database.cosmos import CosmosDatabase
+from shared.database.port import Create, Kind, Placement, TenantStore, Where
+from shared.http.routes import PageRequest
+from shared.ids import Uuid7Ids
+from shared.messaging.outbox import Outbox
+from shared.messaging.sqlite import SqliteMessaging
+from shared.plans import Tier
+from shared.session import Services, TenantSession
+from shared.tenancy import TenantEntry
+from tests.doubles.clock import FakeClock
+from tests.doubles.cosmos import CosmosDouble
+from tests.doubles.cosmos_setup import cosmos_database
+
+TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
+SHARD = Placement("shared", "shard-1")
+AT = "2026-11-24T12:00:00.000000Z"
+
+
+@dataclass
+class World:
+    """A tenant at work on the double; `charges` is what the app was told about its own cost."""
+
+    cosmos: CosmosDouble
+    database: CosmosDatabase
+    session: TenantSession
+    charges: Counter[tuple[str, str]]
+
+    def calls(self) -> list[str]:
+        """The calls since the last look, all of which named this tenant's partition."""
+        assert [call for call in self.cosmos.calls if call.partition_key != TENANT] == []
+        names = [call.operation for call in self.cosmos.calls]
+        spent = sum(call.charge for call in self.cosmos.calls)
+        assert sum(self.charges.values()) == pytest.approx(spent)
+        assert {tenant for tenant, _ in self.charges} <= {TENANT}
+        self.forget()
+        return names
+
+    def forget(self) -> None:
+        assert self.cosmos.unindexed == []
+        self.cosmos.forget()
+        self.charges.clear()
+
+
+@pytest.fixture
+async def world(cosmos: CosmosDouble, clock: FakeClock, tmp_path: Path) -> AsyncIterator[World]:
+    charges: Counter[tuple[str, str]] = Counter()
+
+    def charge(tenant_id: str, operation: str, units: float) -> None:
+        charges[tenant_id, operation] += units  # type: ignore[assignment]  # a Counter of floats
+
+    database = cosmos_database(cosmos.endpoint, clock, on_charge=charge)
+    messaging = SqliteMessaging(tmp_path, clock)
+    services = Services(clock, Uuid7Ids(), Outbox(messaging), "usage-events")
+    entry = TenantEntry(TENANT, "Acme", "acme", Tier.PROFESSIONAL, "active", 5, 5, SHARD)
+    caller = Caller("someone", "some@acme.test", "Some One", TENANT, Role.ADMIN)
+    store = database.tenant(TENANT, SHARD)
+    await store.commit([Create(Kind.COUNTER, "agents", {"created_at": AT, "value": 0})])
+    session = TenantSession(entry, store, caller, RequestInfo("r", "127.0.0.1", "test"), services)
+    world = World(cosmos, database, session, charges)
+    world.forget()
+    yield world
+    await services.outbox.flush()
+    await messaging.close()
+    await database.close()
+
+
+def new(name: str = "Claims intake") -> AgentFields:
+    return AgentFields(name=name, pattern="Specialist")
+
+
+async def test_agents_cost_one_batch_to_write_and_one_read_to_read(world: World) -> None:
+    service, session = AgentService(), world.session
+    agent = await service.create(session, new())
+    assert world.calls() == ["Batch"]
+    assert (await service.get(session, agent.id)).name == "Claims intake"
+    assert world.calls() == ["Read"]
+    await service.replace(session, agent.id, new("Claims"), if_match=agent.etag)
+    assert world.calls() == ["Read", "Batch"]
+    listed = await service.list(session, {"name": "Claims", "status": "draft"}, PageRequest(50, None))
+    assert [one.id for one in listed.items] == [agent.id]
+    assert world.calls() == ["Query"]
+    await service.delete(session, agent.id, if_match=None)
+    assert world.calls() == ["Read", "Batch"]
+
+
+async def test_request_units_are_told_by_tenant_and_operation(world: World) -> None:
+    store = world.session.store
+    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    await store.get(Kind.AGENT, "one")
+    await store.get(Kind.AGENT, "none")
+    await store.query(Kind.AGENT)
+    assert dict(world.charges) == {(TENANT, "commit"): 7.0, (TENANT, "get"): 2.0, (TENANT, "query"): 2.9}
+
+
+async def test_a_read_after_a_batch_asks_for_what_the_batch_wrote(world: World) -> None:
+    """azure-cosmos 4.17.1 drops the session token of a batch; without it a lagging replica could answer."""
+    store = world.session.store
+    container = world.cosmos.store.container("shard-1", "items")
+    for number in range(3):
+        await store.commit([Create(Kind.AGENT, f"a{number}", {"created_at": AT})])
+        written = container.lsn
+        await store.get(Kind.AGENT, f"a{number}")
+        await store.query(Kind.AGENT)
+        assert [call.session_token for call in world.cosmos.calls[-2:]] == [f"0:-1#{written}"] * 2
+
+
+async def test_every_query_names_the_tenant_in_its_text_too(world: World) -> None:
+    store = world.session.store
+    await store.query(Kind.AGENT, [Where("name", "=", "x")])
+    pages = [page async for page in store.scan([Kind.AUDIT, Kind.ROLLUP], since=AT)]
+    assert pages == []
+    for call in world.cosmos.calls:
+        assert 'c["tenant_id"] = @p0 AND ' in (call.query or "")
+        assert call.parameters["@p0"] == TENANT
+
+
+async def test_only_lists_of_the_registry_and_sweeps_cross_partitions(world: World) -> None:
+    platform = world.database.platform
+    await platform.put(Create(Kind.TENANT, TENANT, {"created_at": AT}), TENANT)
+    await platform.get(Kind.TENANT, TENANT, TENANT)
+    await platform.put(Create(Kind.RESERVATION, "slug", {"created_at": AT}), TENANT)
+    assert world.cosmos.unkeyed() == []
+    await platform.query(Kind.TENANT)
+    await platform.sweep(Kind.OUTBOX, [Where("created_at", "<", AT)])
+    assert {(call.operation, call.container) for call in world.cosmos.unkeyed()} == {
+        ("Query", "tenants"),
+        ("QueryPlan", "tenants"),
+        ("Query", "items"),
+        ("QueryPlan", "items"),
+    }
+
+
+async def test_containers_are_made_with_the_policy_that_bicep_gives_them(world: World) -> None:
+    store: TenantStore = world.session.store
+    await store.get(Kind.AGENT, "none")
+    properties = world.cosmos.store.container("shard-1", "items").properties
+    assert properties["partitionKey"]["paths"] == ["/tenant_id"]
+    assert properties["defaultTtl"] == -1
+    assert {"path": "/*"} in properties["indexingPolicy"]["excludedPaths"]
+
+
+def test_the_sdk_is_not_loaded_before_it_is_needed() -> None:
+    loaded = "[name for name in sys.modules if name.startswith(('azure', 'aiohttp'))]"
+    code = f"import sys, shared.database.cosmos; assert not {loaded}"
+    run([executable, "-c", code], check=True)

@@ -1,0 +1,137 @@
+"""As in Azure: https, the app's identity instead of a key, endpoint discovery on, databases made by somebody else."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from azure.core.credentials import AccessToken
+
+from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos_client import default_credential
+from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+from shared.database.port import Create, Increment, Kind, Placement
+from shared.errors import Unavailable, Unknown
+from tests.doubles.certificate import make_certificate
+from tests.doubles.clock import FakeClock
+from tests.doubles.cosmos import CosmosDouble
+from tests.doubles.cosmos_record import Fault, faults
+
+TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
+SHARD = Placement("shared", "shard-1")
+AT = "2026-11-24T12:00:00.000000Z"
+
+
+class Identity:
+    """A credential whose tokens are numbered by the credentials that gave them."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        self.number = self.made
+        self.closed = False
+
+    async def get_token(self, *scopes: str, **options: object) -> AccessToken:
+        return AccessToken(f"token-{self.number}", int(time.time()) + 3600)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def __aenter__(self) -> "Identity":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CosmosDouble]:
+    with CosmosDouble(certificate=make_certificate(tmp_path_factory.mktemp("tls"))) as double:
+        yield double
+
+
+@pytest.fixture
+def azure(server: CosmosDouble, clock: FakeClock) -> CosmosDouble:
+    server.reset(lambda: clock.now().timestamp())
+    Identity.made = 0
+    make(server, "registry", REGISTRY_CONTAINERS)
+    make(server, "shard-1", TENANT_CONTAINERS)
+    return server
+
+
+@pytest.fixture
+async def database(azure: CosmosDouble, clock: FakeClock) -> AsyncIterator[CosmosDatabase]:
+    database = CosmosDatabase(
+        endpoint=azure.endpoint,
+        registry="registry",
+        shards=["shard-1"],
+        clock=clock,
+        credential=Identity,
+        deadline=3.0,
+    )
+    yield database
+    await database.close()
+
+
+def make(double: CosmosDouble, name: str, containers: tuple[str, ...]) -> None:
+    double.store.create_database(name)
+    for container in containers:
+        double.store.create_container(name, definition(container))
+
+
+async def test_calls_carry_the_token_of_one_identity(azure: CosmosDouble, database: CosmosDatabase) -> None:
+    store = database.tenant(TENANT, SHARD)
+    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    assert await store.get(Kind.AGENT, "one")
+    await database.ping()
+    assert azure.authorizations == {"type=aad&ver=1.0&sig=token-1"}
+    assert not any(call.startswith(("POST", "PUT")) for call in azure.metadata)
+
+
+async def test_a_stuck_token_is_replaced_by_a_new_identitys(azure: CosmosDouble, database: CosmosDatabase) -> None:
+    store = database.tenant(TENANT, SHARD)
+    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    azure.forget()
+    azure.fail(Fault("Read", status=403, sub_status=5300))
+    assert await store.get(Kind.AGENT, "one")
+    assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-1", "token-2"}
+    azure.forget()
+    assert await store.get(Kind.AGENT, "one")
+    assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-2"}
+
+
+@pytest.mark.parametrize("fault", faults())
+async def test_the_sdks_own_retries_double_nothing_either(
+    azure: CosmosDouble, database: CosmosDatabase, fault: str
+) -> None:
+    """With endpoint discovery on, the SDK itself sends a batch again after 503."""
+    store = database.tenant(TENANT, SHARD)
+    await store.commit([Create(Kind.COUNTER, "agents", {"created_at": AT, "value": 0})])
+    azure.fail(faults()[fault])
+    one = Increment(Kind.COUNTER, "agents", {"value": 1}, {"value": 1})
+    try:
+        await store.commit([one])
+    except Unknown:
+        assert fault in ("408", "dropped before the commit")
+    azure.fail(faults()[fault])
+    assert await store.get(Kind.COUNTER, "agents")
+    [counter] = azure.items("shard-1", "items")
+    assert counter["value"] == (0 if fault in ("408", "dropped before the commit") else 1)
+
+
+async def test_a_dedicated_database_is_unavailable_until_it_is_made(
+    azure: CosmosDouble, database: CosmosDatabase
+) -> None:
+    own = Placement("dedicated", "tenant-own")
+    with pytest.raises(Unavailable) as caught:
+        await database.provision(own)
+    assert caught.value.retry_after == 30
+    make(azure, "tenant-own", TENANT_CONTAINERS)
+    await database.provision(own)
+    await database.tenant(TENANT, own).commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+
+
+async def test_without_more_ado_it_is_the_apps_own_identity() -> None:
+    credential = default_credential()
+    assert type(credential).__name__ == "DefaultAzureCredential"
+    await credential.close()
