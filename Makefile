@@ -1,5 +1,5 @@
 # Flowgrid: every habit has a target here. `make help` lists them.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version) 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -6,6 +6,9 @@ import azure.functions as func
 
 import functions.agents.http
 import functions.audit.http
+import functions.backups.http
+import functions.backups.timer
+import functions.catalog.http
 import functions.identity.http
 import functions.platform.bus
 import functions.platform.http
@@ -15,6 +18,13 @@ import functions.usage.bus
 import functions.usage.http
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
+from functions.backups.export import Export
+from functions.backups.fleet import DailyBackups, Fleet
+from functions.backups.restore import Restoring
+from functions.backups.retention import Retention
+from functions.backups.service import BackupService
+from functions.catalog.importing import CatalogImport
+from functions.catalog.service import CatalogService
 from functions.identity.service import IdentityService
 from functions.platform.consumers import Consumers
 from functions.platform.health import HealthService
@@ -23,26 +33,23 @@ from functions.tenants.service import TenantService
 from functions.usage.metering import Metering
 from functions.usage.service import UsageService
 from shared.core import Core, core
-from shared.jobs import Jobs
 from shared.settings import Settings
 
 
 def compose(core: Core) -> func.FunctionApp:
     """Every function of the app, over one core."""
     settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
-    database, messaging, directory = adapters.database, adapters.messaging, core.directory
-    onboarding = Onboarding(
-        database, directory, core.names, services, shards=settings.flowgrid_shards, region=settings.flowgrid_region
-    )
+    database, directory, names = adapters.database, core.directory, core.names
+    onboarding = Onboarding(database, directory, names, services, settings.flowgrid_shards, settings.flowgrid_region)
     tenants = TenantService(database, directory, services)
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
-    jobs = Jobs(
-        {}, queue=settings.jobs_queue, directory=directory, database=database, messaging=messaging, services=services
-    )
+    export = Export(adapters.blobs)
+    restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like)
+    backups = BackupService(adapters.blobs, jobs_queue=settings.jobs_queue)
+    fleet = Fleet(database, directory, services)
+    jobs = core.jobs({"backup": export.run_backup, "restore": restoring.run_restore})
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
-    health = HealthService(
-        {"database": database.ping, "messaging": messaging.ping, "blobs": adapters.blobs.ping}, services.clock
-    )
+    health = HealthService(adapters.pings(), services.clock)
     sweeps = {
         "outbox": core.sweep_outbox,
         "onboarding": onboarding.sweep,
@@ -53,7 +60,12 @@ def compose(core: Core) -> func.FunctionApp:
     blueprints = [
         functions.agents.http.blueprint(endpoint, AgentService()),
         functions.audit.http.blueprint(endpoint, AuditService()),
-        functions.identity.http.blueprint(endpoint, IdentityService(core.members, core.names, directory)),
+        functions.backups.http.blueprint(endpoint, backups),
+        functions.backups.timer.blueprint(
+            DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock
+        ),
+        functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
+        functions.identity.http.blueprint(endpoint, IdentityService(core.members, names)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),
@@ -62,7 +74,7 @@ def compose(core: Core) -> func.FunctionApp:
     if settings.servicebusconnection:
         blueprints += [functions.usage.bus.blueprint(metering), functions.platform.bus.blueprint(consumers)]
     else:
-        blueprints += [functions.platform.timer.drain_blueprint(consumers, messaging)]
+        blueprints += [functions.platform.timer.drain_blueprint(consumers, adapters.messaging)]
     app = func.FunctionApp()
     for blueprint in blueprints:
         app.register_functions(blueprint)
@@ -70,5 +82,4 @@ def compose(core: Core) -> func.FunctionApp:
 
 
 platform = core(Settings.load(os.environ))
-
 app = compose(platform)

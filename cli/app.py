@@ -74,6 +74,14 @@ def token(
         )
 
 
+@app.command()
+def demo() -> None:
+    """Tell the whole main job on a fresh Flowgrid, in one table; exits 0 only when all of it was true."""
+    from cli.demo import run
+
+    raise typer.Exit(0 if run() else 1)
+
+
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     try:

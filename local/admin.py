@@ -40,8 +40,8 @@ class AdminApi:
         if function.name not in self._timers and function.name not in self._queues:
             return problem(request, 400, "invalid_request", f"Function {function.name} is called at its own route.")
         try:
-            run = self._prepared(function, json.loads(await request.body())["input"])
-        except (ValueError, TypeError, KeyError):
+            run = self._prepared(function, json.loads(await request.body()).get("input"))
+        except (ValueError, TypeError, AttributeError):
             return problem(request, 400, "invalid_request", 'The body should be JSON such as {"input": {"a": 1}}.')
         try:
             await run()

@@ -100,7 +100,15 @@ class Issuer:
             json.dump({"keys": keys}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._path)
+        try:
+            if old:
+                temporary.replace(self._path)
+            else:
+                os.link(temporary, self._path)
+        except FileExistsError:
+            return self._stored()  # another process made the first key
+        finally:
+            temporary.unlink(missing_ok=True)
         return keys
 
     async def _discovery(self, request: Request) -> Response:

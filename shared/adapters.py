@@ -2,10 +2,11 @@
 
 import os
 import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.blobs.files import FileBlobs
 from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database
@@ -20,6 +21,10 @@ class Adapters:
     messaging: SqliteMessaging
     blobs: Blobs
 
+    def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """For the health check: each raises `Unavailable` when its service does not answer."""
+        return {"database": self.database.ping, "messaging": self.messaging.ping, "blobs": self.blobs.ping}
+
     async def close(self) -> None:
         for adapter in (self.messaging, self.database, self.blobs):
             await adapter.close()
@@ -31,7 +36,7 @@ def build(settings: Settings, clock: Clock) -> Adapters:
     return Adapters(
         database=_database(settings, clock),
         messaging=SqliteMessaging(folder / "queues", clock),
-        blobs=FileBlobs(folder / "blobs"),
+        blobs=_blobs(settings),
     )
 
 
@@ -51,6 +56,16 @@ def _database(settings: Settings, clock: Clock) -> Database:
     )
 
 
+def _blobs(settings: Settings) -> Blobs:
+    if settings.flowgrid_blobs == "files":
+        from shared.blobs.files import FileBlobs
+
+        return FileBlobs(settings.flowgrid_data_dir / "blobs")
+    from shared.blobs.azure import AzureBlobs
+
+    return AzureBlobs(settings.flowgrid_blob_account_url, emulator=settings.flowgrid_blob_emulator_connection)
+
+
 class CursorKey:
     """The key that signs cursors: the setting's, or one made once in the data folder, read when first needed."""
 
@@ -66,11 +81,14 @@ class CursorKey:
 
 
 def _kept(path: Path) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
+    """The file's content; whoever comes first makes it, whole before it has its name."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+        temporary.unlink()
     return path.read_bytes()

@@ -17,7 +17,7 @@ class SystemClock:
 
 def rfc3339(instant: datetime) -> str:
     """`2026-11-24T08:15:00.000000Z`: always six decimals, so that text order is time order."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:
@@ -25,4 +25,7 @@ def parse_rfc3339(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError("a time needs an offset, such as 2026-11-24T08:15:00Z")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time lies in the years 1 to 9999 of UTC") from error

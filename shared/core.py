@@ -1,5 +1,6 @@
 """The infrastructure that every service stands on, put together once from the settings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.adapters import Adapters, CursorKey, build
@@ -11,6 +12,7 @@ from shared.http.endpoint import Endpoint
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors
 from shared.ids import Ids, Uuid7Ids
+from shared.jobs import Jobs, Slice
 from shared.ledger import Ledger
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.outbox import Outbox, sweep_outbox
@@ -38,6 +40,17 @@ class Core:
 
     async def sweep_outbox(self) -> int:
         return await sweep_outbox(self.adapters.database, self.directory, self.adapters.messaging, self.services.clock)
+
+    def jobs(self, handlers: Mapping[str, Slice]) -> Jobs:
+        """The runner of long jobs, given what each type of job does."""
+        return Jobs(
+            handlers,
+            queue=self.settings.jobs_queue,
+            directory=self.directory,
+            database=self.adapters.database,
+            messaging=self.adapters.messaging,
+            services=self.services,
+        )
 
     async def close(self) -> None:
         """Finish what runs behind the answers, then give back files and sockets."""
@@ -75,7 +88,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         services=services,
         directory=directory,
         members=members,
-        names=Names(adapters.database, clock),
+        names=Names(adapters.database, directory, clock),
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,

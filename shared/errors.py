@@ -14,7 +14,7 @@ FlowgridError
 ├── Unprocessable         well formed, but contradicts an earlier request
 ├── LimitReached
 │   ├── QuotaReached      `limit` and `current` of a counted resource
-│   └── RateLimited       `retry_after` in seconds
+│   └── RateLimited       `limit` calls are spent for `retry_after` seconds
 └── Unavailable           try again after `retry_after` seconds; nothing was lost
     ├── Throttled         the store asked to slow down
     └── Unknown           sent, no answer: retry with the same ids and find out
@@ -112,8 +112,9 @@ class QuotaReached(LimitReached):
 class RateLimited(LimitReached):
     code = "rate_limited"
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
+    def __init__(self, message: str, *, limit: int, retry_after: int) -> None:
         super().__init__(message)
+        self.limit = limit
         self.retry_after = retry_after
 
 

@@ -68,7 +68,7 @@ def enqueue(
     """A new job, committed and sent with the change. The same `id` again is `Conflict` at commit."""
     now = session.services.clock.now()
     job = Job(
-        id=id or session.new_id(Kind.JOB),
+        id=id or session.services.ids.new(),
         tenant_id=session.id,
         revision=1,
         created_at=change.at,
@@ -169,18 +169,26 @@ class Jobs:
         else:
             now = rfc3339(self._services.clock.now() + START_WITHIN)
             changes = {"status": "queued", "checkpoint": dict(outcome.checkpoint), "slices": job.slices + 1}
-            saved = await self._finish(session, job, **changes, attempts=0, lease_until=now, error=None)
-            await self._send(saved, f"{job.id}:{saved.slices}")
+            if await self._finish(session, job, **changes, attempts=0, lease_until=now, error=None):
+                await self._send(job, f"{job.id}:{job.slices + 1}")
 
     async def _again(self, session: TenantSession, job: Job, reason: str) -> None:
         delay = timedelta(seconds=min(2**job.attempts, MAX_BACKOFF_SECONDS))
         until = rfc3339(self._services.clock.now() + delay + START_WITHIN)
-        saved = await self._finish(session, job, status="queued", lease_until=until, error=reason)
-        await self._send(saved, f"{job.id}:{job.slices}:{job.attempts}", delay=delay)
+        if await self._finish(session, job, status="queued", lease_until=until, error=reason):
+            await self._send(job, f"{job.id}:{job.slices}:{job.attempts}", delay=delay)
 
-    async def _finish(self, session: TenantSession, job: Job, **changes: Any) -> Job:
+    async def _finish(self, session: TenantSession, job: Job, **changes: Any) -> bool:
+        """Store what a slice has come to; False when it outlived its lease and another runner has taken over."""
         held = await load(session, Job, job.id)
-        return await self._save(session, held, **changes)
+        try:
+            if held.value.revision == job.revision:
+                await self._save(session, held, **changes)
+                return True
+        except Rejected:
+            pass  # taken over just now
+        logger.warning("a slice outlived its lease", extra={"tenant_id": session.id, "job_id": job.id})
+        return False
 
     async def _save(self, session: TenantSession, held: Held[Job], **changes: Any) -> Job:
         job = held.value

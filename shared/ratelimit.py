@@ -36,7 +36,7 @@ class RateLimiter:
         allowed = await limiter.hit(item, scope, key)
         allowance = await self._allowance(limiter, item, scope, key)
         if not allowed:
-            raise RateLimited(message, retry_after=allowance.reset)
+            raise RateLimited(message, limit=limit, retry_after=allowance.reset)
         return allowance
 
     def _open(self) -> "FixedWindowRateLimiter":

@@ -25,7 +25,7 @@ class Body(BaseModel):
 class Resource(BaseModel):
     """The envelope that every resource has; times are RFC 3339 UTC with microseconds."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="constants")  # for `encode` to refuse
 
     KIND: ClassVar[Kind]
 

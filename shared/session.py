@@ -4,7 +4,10 @@ One write = one batch: the resources, their audit entries (whole old and new val
 journal), the counters with their quotas, the outbox events, the idempotency record. All or nothing.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -30,6 +33,7 @@ Failure = Callable[[Rejected], FlowgridError]
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 TRIES_AT_A_RACE = 5
+LONGEST_STEP_ASIDE_SECONDS = 0.02  # after the first lost race; it doubles with each further one
 
 
 class AnsweredMeanwhile(FlowgridError):
@@ -84,11 +88,11 @@ class TenantSession:
     def user_id(self) -> str:
         return self.caller.user_id(self.id)
 
-    def new_id(self, kind: str) -> str:
-        """A fresh id; the same one again when the same idempotency key comes again."""
+    def repeatable_id(self, kind: str) -> str:
+        """For work in several steps: the same id again when the same request comes again under its idempotency key."""
         if self.idempotency is None:
             return self.services.ids.new()
-        return derived_id(kind, self.id, self.idempotency.id)
+        return derived_id(kind, self.id, self.idempotency.id, self.idempotency.fingerprint)
 
     def change(self, *held: Held[Any]) -> "Change":
         """Begin a change; `held` are the resources that it replaces or deletes."""
@@ -101,44 +105,47 @@ class TenantSession:
         new_fields: Callable[[R], Mapping[str, Any]],
         *,
         if_match: str | None,
-        touches: Mapping[str, Kind] | None = None,
+        also: Callable[["Change", R, R], Awaitable[None]] | None = None,
     ) -> R:
-        """Read, check If-Match, change, commit; a race is run again, and If-Match checked again with it.
+        """Read, check If-Match, change, commit; a race is run again, and everything checked again with it.
 
-        `touches`: the fields that refer to other items, checked where they change (see `Change.touch`).
+        `also` gets the change, the old and the new resource: it checks, and adds to the same change.
         """
-        for _ in range(TRIES_AT_A_RACE):
+        for lost in range(TRIES_AT_A_RACE):
             held = await load(self, model, id)
             held.value.check(if_match)
             change = self.change(held)
             updated = change.update(held, new_fields(held.value))
             if updated is held.value:
                 return updated
-            for name, kind in (touches or {}).items():
-                target = getattr(updated, name)
-                if target is not None and target != getattr(held.value, name):
-                    change.touch(kind, target, name)
+            if also is not None:
+                await also(change, held.value, updated)
             try:
                 return await change.commit(updated)
             except Stale:
-                continue
+                await _step_aside(lost)
         raise Conflict("Others keep changing this at the same time; try again.")
 
     async def remove(
-        self, model: type[R], id: str, *, if_match: str | None, also: Callable[["Change", R], None] | None = None
+        self,
+        model: type[R],
+        id: str,
+        *,
+        if_match: str | None,
+        also: Callable[["Change", R], Awaitable[None]] | None = None,
     ) -> None:
-        """Read, check If-Match, delete, commit; a race is run again. `also` adds to the same change."""
-        for _ in range(TRIES_AT_A_RACE):
+        """Read, check If-Match, delete, commit; a race is run again, and everything checked again with it."""
+        for lost in range(TRIES_AT_A_RACE):
             held = await load(self, model, id)
             held.value.check(if_match)
             change = self.change(held)
             change.delete(held)
             if also is not None:
-                also(change, held.value)
+                await also(change, held.value)
             try:
                 return await change.commit(None)
             except Stale:
-                continue
+                await _step_aside(lost)
         raise Conflict("Others keep changing this at the same time; try again.")
 
 
@@ -152,6 +159,7 @@ class Change:
         self.at = rfc3339(self._instant)
         self._operations: list[Operation] = []
         self._failures: list[Failure] = []
+        self._touched: set[tuple[Kind, str]] = set()
         self._counters: list[tuple[str, int, int | None]] = []
         self._messages: list[tuple[str, Message]] = []
 
@@ -161,7 +169,7 @@ class Change:
         resource = model.model_validate(
             {
                 **fields,
-                "id": id or session.new_id(model.KIND),
+                "id": id or session.services.ids.new(),
                 "tenant_id": session.id,
                 "revision": 1,
                 "created_at": self.at,
@@ -180,7 +188,7 @@ class Change:
         """The resource with these fields changed; the very same object when they change nothing."""
         old = held.value
         new = type(old).model_validate({**old.model_dump(), **fields})
-        if new == old:
+        if _canonical(new) == _canonical(old):
             return old
         new = new.model_copy(
             update={"revision": old.revision + 1, "updated_at": self.at, "updated_by": self._session.user_id}
@@ -196,6 +204,25 @@ class Change:
         changed = Stale("It was changed by somebody else meanwhile; read it again.")
         self._add(Delete(old.KIND, old.id, held.etag), lambda _: changed)
         self.audit("deleted", old.KIND, old.id, old.revision + 1, _document(old), None)
+
+    def restore(self, model: type[R], body: Mapping[str, Any], held: Held[R] | None) -> R:
+        """A resource as it once was: verbatim where there is none now, as the next revision of what there is.
+
+        `Conflict` or `Stale` at commit when that has changed meanwhile.
+        """
+        back = model.model_validate({**body, "tenant_id": self._session.id})
+        if held is None:
+            document, old = _document(back), None
+            taken = Conflict(f"There is such a {model.KIND} already.", id=back.id)
+            self._add(Create(model.KIND, back.id, document), lambda _: taken)
+        else:
+            revision, user = held.value.revision + 1, self._session.user_id
+            back = back.model_copy(update={"revision": revision, "updated_at": self.at, "updated_by": user})
+            document, old = _document(back), _document(held.value)
+            changed = Stale("It was changed by somebody else meanwhile; read it again.")
+            self._add(Replace(model.KIND, back.id, document, held.etag), lambda _: changed)
+        self.audit("restored", model.KIND, back.id, back.revision, old, document)
+        return back
 
     def audit(
         self,
@@ -223,13 +250,20 @@ class Change:
         }
         self._add(Create(Kind.AUDIT, session.services.ids.new(), body), _unexpected)
 
-    def touch(self, kind: Kind, id: str, field: str) -> None:
+    def touch(self, kind: Kind, id: str, field: str, *, revision: int | None = None) -> None:
         """What this change refers to must be there, and a deletion of it that has already looked must look again.
 
-        Raises `Invalid`, naming the `field` of the request, when it is not. (The store's ETag moves, the revision not.)
+        Raises `Invalid`, naming the `field` of the request, when it is not; `Stale` when it is beyond the `revision`
+        that was looked at. (The store's ETag moves, the revision not.)
         """
+        if (kind, id) in self._touched:
+            return
+        self._touched.add((kind, id))
         gone = Invalid.of(field, f"is no {kind} of this tenant", id)
-        self._add(Increment(kind, id, {"touched": 1}), lambda _: gone)
+        moved = Stale("What this refers to was changed meanwhile; look again.")
+        bound = {} if revision is None else {"revision": revision}
+        operation = Increment(kind, id, {"touched": 1, **dict.fromkeys(bound, 0)}, bound)
+        self._add(operation, lambda rejected: moved if rejected.reason == "condition" else gone)
 
     def count(self, counter: str, by: int, *, limit: int | None = None) -> None:
         """Move a counter; with `limit`, `QuotaReached` at commit when it would go beyond."""
@@ -255,18 +289,19 @@ class Change:
     async def commit(self, answer: A) -> A:
         """Write all of it in one batch, send the events, and return `answer`."""
         session = self._session
+        if session.idempotency is not None and not session.idempotency.stored:
+            # first, so that a request that lost the race hears of the answer, not of what it met
+            self._operations.insert(0, session.idempotency.record(answer, self.at))
+            self._failures.insert(0, lambda _: AnsweredMeanwhile("answered meanwhile"))
         counted: dict[int, tuple[str, int, int | None]] = {}
         for name, by, limit in self._counters:
             counted[len(self._operations)] = (name, by, limit)
             at_most = {} if limit is None else {"value": limit}
             self._add(Increment(Kind.COUNTER, name, {"value": by}, at_most), _unexpected)
-        if session.idempotency is not None and not session.idempotency.stored:
-            record = session.idempotency.record(answer, self.at)
-            self._add(record, lambda _: AnsweredMeanwhile("answered meanwhile"))
         try:
             await session.store.commit(self._operations)
         except Rejected as rejected:
-            if rejected.reason == "condition":
+            if rejected.index in counted and rejected.reason == "condition":
                 raise await self._quota(counted[rejected.index]) from rejected
             raise self._failures[rejected.index](rejected) from rejected
         if session.idempotency is not None:
@@ -293,5 +328,15 @@ def _document(resource: Resource) -> dict[str, Any]:
     return body
 
 
+def _canonical(resource: Resource) -> str:
+    """JSON text, because Python holds 1, 1.0 and True for equal and a client does not."""
+    return json.dumps(resource.model_dump(mode="json"), sort_keys=True)
+
+
 def _unexpected(rejected: Rejected) -> FlowgridError:
     return Conflict(f"The change met another one; try again ({rejected}).")
+
+
+async def _step_aside(lost: int) -> None:
+    """Wait a little, each a different while, so that those who have met do not meet again."""
+    await asyncio.sleep(random.uniform(0, LONGEST_STEP_ASIDE_SECONDS * 2**lost))  # noqa: S311 - no secret

@@ -4,6 +4,7 @@ Every setting is listed here, in `local.settings.sample.json` and in `docs/setti
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-_PLACEHOLDERS = ("<", "changeme", "your-", "todo")
+_PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
+
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=\Z")
+_COSMOS_ACCOUNT = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.DocumentDB/databaseAccounts/[^/]+\Z", re.IGNORECASE
+)
 
 
 class SettingsError(Exception):
@@ -54,7 +60,26 @@ class Settings(BaseModel):
         "", description="Key of a Cosmos DB emulator on this machine; empty: the app's own identity is used."
     )
     flowgrid_messaging: Literal["sqlite"] = Field("sqlite", description="Messaging adapter.")
-    flowgrid_blobs: Literal["files"] = Field("files", description="Blob adapter.")
+    flowgrid_blobs: Literal["files", "azure"] = Field("files", description="Blob adapter: files or azure.")
+    flowgrid_blob_account_url: str = Field(
+        "", description="Storage account, https://<account>.blob.core.windows.net; needed with azure."
+    )
+    flowgrid_blob_emulator_connection: str = Field(
+        "",
+        description="Connection string of Azurite in place of an account; UseDevelopmentStorage=true is the usual one.",
+    )
+    flowgrid_secrets: Literal["file", "keyvault"] = Field("file", description="Secrets adapter: file or keyvault.")
+    flowgrid_secrets_key: str = Field(
+        "", description="Fernet key that encrypts the secrets file; empty: one is made in the data folder."
+    )
+    flowgrid_keyvault_url: str = Field(
+        "", description="Key Vault, https://<vault>.vault.azure.net; needed with keyvault."
+    )
+    flowgrid_cosmos_account_id: str = Field(
+        "",
+        description="Resource id of the Cosmos DB account, /subscriptions/…/databaseAccounts/<account>, in which the app "
+        "makes databases of dedicated tenants; empty: somebody else makes them.",
+    )
     flowgrid_shards: int = Field(
         1, ge=1, le=100, description="Number of shared databases that new tenants spread over."
     )
@@ -85,18 +110,20 @@ class Settings(BaseModel):
     def load(cls, environ: Mapping[str, str]) -> "Settings":
         """Read and check; SettingsError names every setting that is wrong, with what it should be."""
         known = {name.lower(): value for name, value in environ.items() if name.lower() in cls.model_fields}
+        placeholders = {name: value for name, value in known.items() if _PLACEHOLDER.search(value)}
         wrong = [
             f"{name.upper()}: still a placeholder ({value!r}); {cls.model_fields[name].description}"
-            for name, value in known.items()
-            if value.lower().startswith(_PLACEHOLDERS)
+            for name, value in placeholders.items()
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
         wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in _cosmos(known)]
+        wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in _storage(known)]
         try:
             settings = cls.model_validate(known)
         except ValidationError as error:
-            wrong += [_explain(cls, problem) for problem in error.errors(include_url=False)]
+            problems = error.errors(include_url=False)
+            wrong += [_explain(cls, problem) for problem in problems if problem["loc"][0] not in placeholders]
         if wrong:
             raise SettingsError("\n".join(wrong))
         return settings
@@ -120,6 +147,30 @@ def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:
         wrong.append(("FLOWGRID_COSMOS_EMULATOR_KEY", "only for an endpoint on localhost"))
     if not (endpoint.startswith("https://") or (here and key and endpoint.startswith("http://"))):
         wrong.append(("FLOWGRID_COSMOS_ENDPOINT", f"{endpoint!r} is not an https address"))
+    return wrong
+
+
+def _storage(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the settings of blobs, secrets and provisioning need of each other."""
+    wrong = []
+    account, emulator = known.get("flowgrid_blob_account_url", ""), known.get("flowgrid_blob_emulator_connection", "")
+    if known.get("flowgrid_blobs") == "azure" and not account and not emulator:
+        wrong.append(("FLOWGRID_BLOB_ACCOUNT_URL", "missing"))
+    if account and emulator:
+        wrong.append(("FLOWGRID_BLOB_EMULATOR_CONNECTION", "there is an account as well"))
+    if account and not account.startswith("https://"):
+        wrong.append(("FLOWGRID_BLOB_ACCOUNT_URL", f"{account!r} is not an https address"))
+    if emulator and "UseDevelopmentStorage=true" not in emulator and "AccountName=devstoreaccount1;" not in emulator:
+        wrong.append(("FLOWGRID_BLOB_EMULATOR_CONNECTION", "not an emulator's; a real account takes no keys"))
+    vault = known.get("flowgrid_keyvault_url", "")
+    if known.get("flowgrid_secrets") == "keyvault" and not vault:
+        wrong.append(("FLOWGRID_KEYVAULT_URL", "missing"))
+    if vault and not vault.startswith("https://"):
+        wrong.append(("FLOWGRID_KEYVAULT_URL", f"{vault!r} is not an https address"))
+    if (key := known.get("flowgrid_secrets_key", "")) and not _FERNET_KEY.match(key):
+        wrong.append(("FLOWGRID_SECRETS_KEY", "not 32 bytes in URL-safe base64"))
+    if (id := known.get("flowgrid_cosmos_account_id", "")) and not _COSMOS_ACCOUNT.match(id):
+        wrong.append(("FLOWGRID_COSMOS_ACCOUNT_ID", f"{id!r} is not the resource id of a Cosmos DB account"))
     return wrong
 
 

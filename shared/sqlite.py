@@ -11,8 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from shared.errors import Unavailable
+
 T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 10.0
+_OUTAGES = {  # the file's or the disk's fault, not the statement's
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
 
 
 class SqliteFiles:
@@ -61,14 +71,15 @@ class SqliteFiles:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block raises."""
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block or the COMMIT raises."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has rolled it back by itself
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 class _Thread:
@@ -83,9 +94,14 @@ class _Thread:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._call, name, work)
 
     def _call(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        if name not in self._connections:
-            self._connections[name] = self._open_file(name)
-        return work(self._connections[name])
+        try:
+            if name not in self._connections:
+                self._connections[name] = self._open_file(name)
+            return work(self._connections[name])
+        except (OSError, sqlite3.OperationalError) as error:
+            if isinstance(error, OSError) or error.sqlite_errorcode & 0xFF in _OUTAGES:
+                raise Unavailable(f"The file {name}.db cannot be used: {error}") from error
+            raise
 
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._close_all)

@@ -55,7 +55,7 @@ class Directory:
         self._database = database
         self._clock = clock
         self._entries: dict[str, tuple[float, TenantEntry]] = {}
-        self._platform = TenantEntry(
+        self.platform = TenantEntry(
             id=PLATFORM_TENANT_ID,
             name="Flowgrid",
             slug="platform",
@@ -70,7 +70,7 @@ class Directory:
     async def entry(self, tenant_id: str) -> TenantEntry | None:
         """The tenant's entry, at most five seconds old; None when there is no such tenant."""
         if tenant_id == PLATFORM_TENANT_ID:
-            return self._platform
+            return self.platform
         now = self._clock.now().timestamp()
         cached = self._entries.get(tenant_id)
         if cached and now - cached[0] < ENTRY_LIVES_SECONDS:

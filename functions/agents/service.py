@@ -9,7 +9,7 @@ from shared.events import Metric
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Listing, find, load
-from shared.session import TenantSession
+from shared.session import Change, TenantSession
 
 COUNTER = "agents"
 
@@ -18,8 +18,7 @@ class AgentService:
     async def create(self, tenant: TenantSession, new: AgentFields) -> Agent:
         change = tenant.change()
         agent = change.create(Agent, new.model_dump())
-        if agent.element_id is not None:
-            change.touch(Kind.ELEMENT, agent.element_id, "element_id")
+        await _touch_new_element(change, None, agent)
         change.count(COUNTER, +1, limit=tenant.plan.max_agents)
         change.emit(Metric.AGENTS_CREATED, 1, agent_id=agent.id, pattern=agent.pattern)
         return await change.commit(agent)
@@ -31,20 +30,23 @@ class AgentService:
         return await find(tenant, Agent, filters, limit=page.limit, after=page.after)
 
     async def replace(self, tenant: TenantSession, id: str, new: AgentFields, if_match: str | None) -> Agent:
-        return await tenant.modify(
-            Agent, id, lambda _: new.model_dump(), if_match=if_match, touches={"element_id": Kind.ELEMENT}
-        )
+        return await tenant.modify(Agent, id, lambda _: new.model_dump(), if_match=if_match, also=_touch_new_element)
 
     async def patch(
         self, tenant: TenantSession, id: str, patch: MergePatch[AgentFields], if_match: str | None
     ) -> Agent:
         return await tenant.modify(
-            Agent,
-            id,
-            lambda agent: patch.onto(agent).model_dump(),
-            if_match=if_match,
-            touches={"element_id": Kind.ELEMENT},
+            Agent, id, lambda agent: patch.onto(agent).model_dump(), if_match=if_match, also=_touch_new_element
         )
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
-        await tenant.remove(Agent, id, if_match=if_match, also=lambda change, _: change.count(COUNTER, -1))
+        await tenant.remove(Agent, id, if_match=if_match, also=_count_down)
+
+
+async def _count_down(change: Change, _: Agent) -> None:
+    change.count(COUNTER, -1)
+
+
+async def _touch_new_element(change: Change, old: Agent | None, new: Agent) -> None:
+    if new.element_id is not None and (old is None or old.element_id != new.element_id):
+        change.touch(Kind.ELEMENT, new.element_id, "element_id")

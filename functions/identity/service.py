@@ -5,27 +5,25 @@ from datetime import timedelta
 from typing import Any
 
 from functions.identity.models import Me, MyTenant, NewUser, User, UserFields
-from shared.auth.members import Members
+from shared.auth.members import DISABLED, Members
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import user_id
 from shared.database.names import Names
-from shared.database.port import Kind, Where
-from shared.errors import Conflict
+from shared.database.port import Kind, Replace, Where
+from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Held, Listing, find, load
-from shared.session import TenantSession
-from shared.tenancy import Directory
+from shared.session import Change, TenantSession
 
 COUNTER = "users"
 LOGIN_EVERY = timedelta(hours=1)
 
 
 class IdentityService:
-    def __init__(self, members: Members, names: Names, directory: Directory) -> None:
+    def __init__(self, members: Members, names: Names) -> None:
         self._members = members
         self._names = names
-        self._directory = directory
 
     async def me(self, tenant: TenantSession) -> Me:
         """The caller; the first call of a user turns `invited` into `active`."""
@@ -42,7 +40,7 @@ class IdentityService:
 
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
         id = user_id(tenant.id, new.email)
-        await self._names.reserve("email", new.email, holder=f"{tenant.id}/{id}", in_use=self._in_use)
+        await self._names.reserve("email", new.email, holder=f"{tenant.id}/{id}")
         change = tenant.change()
         user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id)
         change.count(COUNTER, +1, limit=tenant.plan.max_users)
@@ -62,17 +60,24 @@ class IdentityService:
         return (await load(tenant, User, id)).value
 
     async def patch(self, tenant: TenantSession, id: str, patch: MergePatch[UserFields], if_match: str | None) -> User:
-        fields = patch.onto((await load(tenant, User, id)).value)
-        if fields.role != "admin" or fields.status == "disabled":
-            await self._check_another_admin(tenant, id)
-        user = await tenant.modify(User, id, lambda user: patch.onto(user).model_dump(), if_match=if_match)
+        async def keep_an_admin(change: Change, old: User, new: User) -> None:
+            if new.role != "admin" or new.status == "disabled":
+                await _keep_another_admin(tenant, change, old)
+
+        user = await tenant.modify(
+            User, id, lambda user: patch.onto(user).model_dump(), if_match=if_match, also=keep_an_admin
+        )
         self._members.forget(tenant.id, id)
         return user
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
         user = (await load(tenant, User, id)).value
-        await self._check_another_admin(tenant, id)
-        await tenant.remove(User, id, if_match=if_match, also=lambda change, _: change.count(COUNTER, -1))
+
+        async def keep_an_admin(change: Change, old: User) -> None:
+            await _keep_another_admin(tenant, change, old)
+            change.count(COUNTER, -1)
+
+        await tenant.remove(User, id, if_match=if_match, also=keep_an_admin)
         await self._names.release("email", user.email, holder=f"{tenant.id}/{id}")
         self._members.forget(tenant.id, id)
 
@@ -82,23 +87,29 @@ class IdentityService:
             return None
         held = Held.of(User, stored)
         user, now = held.value, tenant.services.clock.now()
+        if user.status == "disabled":  # since a moment ago: what is known of members is seconds old
+            raise Forbidden(DISABLED)
         recent = user.last_login_at is not None and now - parse_rfc3339(user.last_login_at) < LOGIN_EVERY
         if user.status == "active" and recent:
             return user
         change = tenant.change(held)
         fields = {"status": "active", "last_login_at": rfc3339(now), "subject": user.subject or tenant.caller.subject}
-        user = change.update(held, fields, action="signed_in")
-        return await change.commit(user)
+        try:
+            return await change.commit(change.update(held, fields, action="signed_in"))
+        except Stale:  # by another call of the same user, most likely
+            return (await load(tenant, User, user.id)).value
 
-    async def _check_another_admin(self, tenant: TenantSession, id: str) -> None:
-        """A tenant must keep an admin who can sign in, or nobody could let anybody in again."""
-        admins = await tenant.store.query(
-            Kind.USER, [Where("role", "=", "admin"), Where("status", "in", ["active", "invited"])], limit=2
-        )
-        if [stored.body["id"] for stored in admins.items] == [id]:
-            raise Conflict("This is the tenant's last admin; make somebody else an admin first.")
 
-    async def _in_use(self, holder: str) -> bool:
-        tenant_id, _, id = holder.partition("/")
-        store = await self._directory.store(tenant_id)
-        return store is not None and await store.get(Kind.USER, id) is not None
+async def _keep_another_admin(tenant: TenantSession, change: Change, leaving: User) -> None:
+    """A tenant must keep an admin who can sign in, or nobody could let anybody in again.
+
+    The one who stays is written as it is, so that of admins who dismiss each other at once one is refused.
+    """
+    if leaving.role != "admin" or leaving.status == "disabled":
+        return
+    can_sign_in = [Where("role", "=", "admin"), Where("status", "in", ["active", "invited"])]
+    admins = await tenant.store.query(Kind.USER, can_sign_in, limit=2)
+    staying = [stored for stored in admins.items if stored.body["id"] != leaving.id]
+    if not staying:
+        raise Conflict("This is the tenant's last admin; make somebody else an admin first.")
+    change.also(Replace(Kind.USER, staying[0].body["id"], staying[0].body, staying[0].etag))

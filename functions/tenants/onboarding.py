@@ -10,7 +10,7 @@ import logging
 from datetime import timedelta
 
 from functions.identity.models import User
-from functions.tenants.models import NewTenant, PlacementView, Tenant
+from functions.tenants.models import Limits, NewTenant, PlacementView, Tenant, TenantSettings
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.names import Names
@@ -19,7 +19,7 @@ from shared.errors import Conflict
 from shared.ids import derived_id
 from shared.plans import PLANS, Tier
 from shared.session import Services, TenantSession
-from shared.tenancy import Directory, shard
+from shared.tenancy import Directory, TenantEntry, shard
 
 logger = logging.getLogger("flowgrid.onboarding")
 SWEEP_AFTER = timedelta(seconds=30)
@@ -28,7 +28,7 @@ COUNTERS = {"agents": 0, "users": 1}
 
 class Onboarding:
     def __init__(
-        self, database: Database, directory: Directory, names: Names, services: Services, *, shards: int, region: str
+        self, database: Database, directory: Directory, names: Names, services: Services, shards: int, region: str
     ) -> None:
         self._database = database
         self._directory = directory
@@ -39,7 +39,7 @@ class Onboarding:
 
     async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
         """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
-        tenant = self._new(staff, new, id or staff.new_id(Kind.TENANT))
+        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT))
         try:
             await self._database.platform.put(
                 Create(Kind.TENANT, tenant.id, {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}),
@@ -48,6 +48,23 @@ class Onboarding:
         except Rejected:
             logger.info("onboarding goes on", extra={"tenant_id": tenant.id})
         return await self.finish(tenant.id, staff)
+
+    async def onboard_like(self, *, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None:
+        """A tenant with another one's plan (for a restore into a new tenant). Again with the same id is no error."""
+        new = NewTenant(
+            name=name,
+            slug=slug,
+            tier=like.tier,
+            admin_email=admin_email,
+            trial_days=0,
+            max_agents=like.max_agents,
+            max_users=like.max_users,
+            dedicated=like.placement.mode == "dedicated",
+            settings=TenantSettings(limits=Limits(**like.limits)),
+        )
+        platform = self._directory.platform
+        session = TenantSession(platform, self._directory.open(platform), SYSTEM, SYSTEM_REQUEST, self._services)
+        await self.onboard(session, new, id=tenant_id)
 
     async def finish(self, tenant_id: str, session: TenantSession | None = None) -> Tenant:
         """Do what is left to do for an entry in `provisioning`; an entry beyond that is answered as it is."""

@@ -6,11 +6,13 @@ Registry and audit live in different partitions, so no batch holds both: the ent
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from functions.tenants.models import Tenant, TenantFields
 from shared.clock import parse_rfc3339, rfc3339
+from shared.context import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.database.port import NEWEST_FIRST, Create, Database, Kind, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, NotFound
 from shared.http.bodies import MergePatch
@@ -22,6 +24,24 @@ from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.tenants")
 SWEEP_AFTER = timedelta(seconds=30)
+
+
+class Actor(Protocol):
+    """Who changes a tenant, as its audit trail records it."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def request(self) -> RequestInfo: ...
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    user_id: str = SYSTEM.subject
+    request: RequestInfo = SYSTEM_REQUEST
+
+
+SWEEPER = Sweeper()
 
 
 class TenantService:
@@ -75,16 +95,21 @@ class TenantService:
         return await self._change(staff, id, "resumed", change)
 
     async def sweep(self) -> int:
-        """Write the audit entries that a crash kept back; returns how many."""
-        before = rfc3339(self._services.clock.now() - SWEEP_AFTER)
-        left = await self._platform.query(Kind.TENANT, [Where("unaudited.created_at", "<", before)])
+        """Write the audit entries that a crash kept back, suspend ended trials; returns how many there were."""
+        now = self._services.clock.now()
+        kept_back = [Where("unaudited.created_at", "<", rfc3339(now - SWEEP_AFTER))]
+        left = await self._platform.query(Kind.TENANT, kept_back)
         for held in left.items:
             await self._audit(held)
-        return len(left.items)
+        over = [Where("status", "=", "trial"), Where("trial_ends_at", "<", rfc3339(now))]
+        ended = await self._platform.query(Kind.TENANT, over)
+        for held in ended.items:
+            await self._change(SWEEPER, held.body["id"], "trial_ended", lambda _: {"status": "suspended"})
+        return len(left.items) + len(ended.items)
 
     async def _change(
         self,
-        staff: TenantSession,
+        staff: Actor,
         id: str,
         action: str,
         change: Callable[[Tenant], Mapping[str, Any]],
@@ -114,7 +139,7 @@ class TenantService:
             return new
         raise Conflict("Others keep changing this tenant at the same time; try again.")
 
-    def _entry(self, staff: TenantSession, action: str, old: Tenant, new: Tenant) -> dict[str, Any]:
+    def _entry(self, staff: Actor, action: str, old: Tenant, new: Tenant) -> dict[str, Any]:
         return {
             "id": self._services.ids.new(),
             "created_at": new.updated_at,

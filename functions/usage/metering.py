@@ -13,9 +13,9 @@ from typing import Any
 
 from functions.usage.periods import PERIODS, start_of
 from shared.clock import Clock, parse_rfc3339, rfc3339
-from shared.database.limits import MAX_OPERATIONS, patches
+from shared.database.limits import MAX_OPERATIONS, encode, patches
 from shared.database.port import Create, Increment, Kind, Operation, Rejected, TenantStore, Where
-from shared.errors import Conflict
+from shared.errors import Conflict, FlowgridError, Invalid
 from shared.events import Metric
 from shared.ids import is_uuid
 from shared.messaging.deadletters import DeadLetters
@@ -25,6 +25,8 @@ from shared.tenancy import Directory
 logger = logging.getLogger("flowgrid.usage")
 LATE = timedelta(days=35)
 AHEAD = timedelta(minutes=5)
+MAX_VALUE = 10**12  # far from 2^53, so that no sum of a month gets there
+MAX_DATA_BYTES = 16 * 1024  # so that a batch of the largest events is one that the store takes
 EVENT_KEPT_SECONDS = 100 * 86400
 KEPT_SECONDS = {"hour": 100 * 86400, "day": 800 * 86400, "month": None}
 TRIES = 20
@@ -83,10 +85,16 @@ class Metering:
                 await self._dead_letters.add(self._queue, message, str(reason))
                 continue
             by_tenant[message.tenant_id][event.id] = event
+        failed: list[FlowgridError] = []
         for tenant_id, events in by_tenant.items():
-            store = await self._directory.store(tenant_id)
-            if store is not None:
-                await _store(store, list(events.values()))
+            try:
+                store = await self._directory.store(tenant_id)
+                if store is not None:
+                    await _store(store, list(events.values()))
+            except FlowgridError as error:  # the other tenants' events are stored all the same
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
 
 def read(message: Message, now: datetime) -> Event:
@@ -108,8 +116,14 @@ def read(message: Message, now: datetime) -> Event:
         raise Uncountable("not a CloudEvent of version 1.0")
     if not (isinstance(event.id, str) and is_uuid(event.id)):
         raise Uncountable("its id is not a UUID")
-    if type(event.value) is not int or not 0 <= event.value < 2**53:
-        raise Uncountable("its value is not a whole number from 0 to 2^53")
+    if type(event.value) is not int or not 0 <= event.value <= MAX_VALUE:
+        raise Uncountable("its value is not a whole number from 0 to 10^12")
+    try:
+        size = len(encode(event.data).encode())
+    except Invalid as error:
+        raise Uncountable(f"its data cannot be stored: {error}") from error
+    if size > MAX_DATA_BYTES:
+        raise Uncountable(f"its data is {size} bytes of JSON; at most {MAX_DATA_BYTES} are kept")
     if event.at > now + AHEAD:
         raise Uncountable(f"its time {body['time']} is in the future")
     if event.at < now - LATE:

@@ -7,6 +7,7 @@ from shared.database.port import Kind, TenantStore
 from shared.errors import Forbidden
 
 LIVES_SECONDS = 5.0
+DISABLED = "This user is disabled; a tenant admin can enable it again."
 
 
 class Members:
@@ -22,7 +23,7 @@ class Members:
             return Role.PLATFORM
         status, stored = await self._read(store, caller.email) if caller.email else (None, None)
         if status == "disabled":
-            raise Forbidden("This user is disabled; a tenant admin can enable it again.")
+            raise Forbidden(DISABLED)
         roles = [role for role in (caller.role, stored) if role is not None]
         if caller.role is None or not roles:
             raise Forbidden("The token carries none of the roles " + ", ".join(Role) + ".")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -38,10 +39,10 @@ class TokenVerifier:
         import jwt  # heavy (cryptography), so not at start
 
         try:
-            header = jwt.get_unverified_header(token)
-            issuer_name = jwt.decode(token, options={"verify_signature": False}).get("iss")
+            unverified = jwt.decode_complete(token, options={"verify_signature": False})
         except jwt.PyJWTError as error:
             raise Unauthenticated("The token is not a JSON Web Token.") from error
+        header, issuer_name = unverified["header"], unverified["payload"].get("iss")
         if header.get("alg") != "RS256":
             raise Unauthenticated("The token must be signed with RS256.")
         if not isinstance(issuer_name, str) or issuer_name not in self._issuers:
@@ -107,15 +108,16 @@ class _Keys:
     async def _refresh(self) -> None:
         import jwt
 
-        self._tried_at = self._clock.now().timestamp()
         try:
             uri = self._issuer.jwks_uri or await self._discover()
             published = jwt.PyJWKSet.from_dict(await asyncio.to_thread(_fetch_json, uri)).keys
-        except (OSError, ValueError, KeyError, jwt.PyJWTError) as error:
-            if self._keys:
-                return  # the keys that we have stay good while their issuer is away
-            self._tried_at = float("-inf")
-            raise Unavailable(f"The keys of {self._issuer.issuer} cannot be read: {error}", retry_after=5) from error
+        except (OSError, HTTPException, ValueError, KeyError, jwt.PyJWTError) as error:
+            if not self._keys:
+                text = f"The keys of {self._issuer.issuer} cannot be read: {error}"
+                raise Unavailable(text, retry_after=5) from error
+            self._tried_at = self._clock.now().timestamp()
+            return  # the keys that we have stay good while their issuer is away
+        self._tried_at = self._clock.now().timestamp()  # only now: who comes meanwhile waits for these keys
         self._keys = {key.key_id: key for key in published if key.key_id and key.key_type == "RSA"}
         self._fetched_at = self._tried_at
 

@@ -81,5 +81,5 @@ def checked_area(area: str) -> str:
 def checked_tenant(tenant_id: str) -> str:
     """One segment: what a space is bound to can never be another tenant's folder."""
     if "/" in tenant_id:
-        raise ValueError(f"{tenant_id!r} is not a tenant id")
+        raise ValueError(f"{tenant_id!r} is not a blob name of one segment")
     return checked_name(tenant_id)

@@ -19,9 +19,14 @@ MAX_INTEGER = 2**53
 
 
 def encode(body: Document) -> str:
-    """The document as JSON text; Invalid for what the store cannot keep exactly (depth, integers, NaN)."""
+    """The document as JSON text; Invalid for what the store cannot keep exactly (depth, integers, NaN, surrogates)."""
     _check_value(body, "", 1)
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid.of("body", "holds half a character (a lone surrogate)") from error
+    return text
 
 
 def check_id(kind: Kind, id: str) -> str:

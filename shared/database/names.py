@@ -1,28 +1,27 @@
 """Names that are unique over all tenants (slugs, e-mail addresses): reserved in the registry before they are used."""
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.database.port import Create, Database, Delete, Kind, Rejected, Replace, Stored
 from shared.errors import Conflict
 from shared.ids import derived_id
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
 ORPHAN_AFTER = timedelta(minutes=1)
 
 
 class Names:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, directory: Directory, clock: Clock) -> None:
         self._platform = database.platform
+        self._directory = directory
         self._clock = clock
 
-    async def reserve(
-        self, sort: str, name: str, *, holder: str, in_use: Callable[[str], Awaitable[bool]] | None = None
-    ) -> None:
-        """Take a name for `holder`; again for the same holder is no error, `Conflict` when it is somebody else's.
+    async def reserve(self, sort: str, name: str, *, holder: str) -> None:
+        """Take a name for `holder`, a tenant (`<id>`) or a user (`<tenant id>/<user id>`).
 
-        A reservation whose holder never came to be (a crash in between) is taken over, once `in_use` says so.
+        Again for the same holder is no error, `Conflict` when it is somebody else's. A reservation that is a minute old
+        and whose holder never came to be (a crash in between) is taken over.
         """
         id = derived_id(sort, name)
         body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder}
@@ -33,7 +32,7 @@ class Names:
             held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
         if held is not None and held.body["holder"] == holder:
             return
-        if held is not None and in_use is not None and self._old(held) and not await in_use(held.body["holder"]):
+        if held is not None and self._old(held) and not await self._in_use(held.body["holder"]):
             try:
                 await self._platform.put(Replace(Kind.RESERVATION, id, body, held.etag), PLATFORM_TENANT_ID)
                 return
@@ -51,6 +50,13 @@ class Names:
             await self._platform.put(Delete(Kind.RESERVATION, id, held.etag), PLATFORM_TENANT_ID)
         except Rejected:
             return
+
+    async def _in_use(self, holder: str) -> bool:
+        tenant_id, _, user = holder.partition("/")
+        entry = await self._directory.entry(tenant_id)
+        if entry is None or not user or entry.status == "provisioning":
+            return entry is not None
+        return await self._directory.open(entry).get(Kind.USER, user) is not None
 
     def _old(self, held: Stored) -> bool:
         return self._clock.now() - parse_rfc3339(held.body["created_at"]) > ORPHAN_AFTER

@@ -48,7 +48,7 @@ CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at
 REGISTRY = "registry"
 PAGE_SIZE = 200
 PURGE_EVERY_COMMITS = 200
-_FIELD = re.compile(r"[a-z][a-z_.]*\Z")
+_FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
 
 
 class SqliteDatabase(Database):

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from azure.functions import HttpRequest
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from shared.errors import FieldError, Invalid, TooLarge, UnsupportedMedia
 
@@ -51,14 +52,16 @@ class Merge(Generic[B]):
     def read(self, request: HttpRequest) -> MergePatch[B]:
         raw = _bytes(request, self.media_types, self.max_bytes)
         try:
-            document = json.loads(raw, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+            document = from_json(raw, allow_inf_nan=False)
+        except ValueError as error:
             raise Invalid.of("body", f"is not JSON: {error}") from error
         if not isinstance(document, dict):
-            raise Invalid.of("body", "should be a JSON object", document)
+            raise Invalid.of("body", "should be a JSON object", _shown(document))
         unknown = sorted(set(document) - set(self.model.model_fields))
         if unknown:
-            raise Invalid([FieldError(name, "is not a field that can be set", document[name]) for name in unknown])
+            raise Invalid(
+                [FieldError(name, "is not a field that can be set", _shown(document[name])) for name in unknown]
+            )
         return MergePatch(self.model, document)
 
 
@@ -93,9 +96,9 @@ def _shown(value: Any) -> Any:
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    if len(text) <= SHOWN_VALUE_CHARACTERS:
-        return value if isinstance(value, str | int | float | bool | None) else json.loads(text)
-    return text[:SHOWN_VALUE_CHARACTERS] + "…"
+    if len(text) > SHOWN_VALUE_CHARACTERS:
+        return text[:SHOWN_VALUE_CHARACTERS] + "…"
+    return value if isinstance(value, str) else json.loads(text, parse_constant=str)  # NaN is no JSON
 
 
 def _bytes(request: HttpRequest, media_types: Sequence[str], max_bytes: int) -> bytes:
@@ -119,7 +122,3 @@ def _merged(target: Any, patch: Any) -> Any:
         else:
             merged[name] = _merged(merged.get(name), value)
     return merged
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

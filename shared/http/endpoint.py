@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
@@ -16,7 +17,7 @@ from shared.auth.members import Members
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.context import Caller, RequestInfo, log_fields
-from shared.errors import Forbidden, Invalid, PreconditionRequired, TenantSuspended
+from shared.errors import Forbidden, Invalid, PreconditionRequired, RateLimited, TenantSuspended
 from shared.http.answers import Answered, finish, respond
 from shared.http.bodies import Json, Merge, Raw, field_errors
 from shared.http.idempotency import Idempotency
@@ -94,6 +95,8 @@ class Endpoint:
         try:
             response = await self._answer(route, handler, req, answered)
         except Exception as error:
+            if isinstance(error, RateLimited):
+                answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
             instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
             response = problem(error, request_id=request.request_id, instance=f"/{instance}")
         if answered.session is not None:
@@ -155,7 +158,7 @@ class Endpoint:
 
     def _read(self, route: Route, req: func.HttpRequest, session: TenantSession) -> Call[Any, Any]:
         try:
-            query = route.query.model_validate(dict(req.params))
+            query = route.query.model_validate(_parameters(req))
         except ValidationError as error:
             raise Invalid(field_errors(error)) from error
         if_match = req.headers.get("if-match")
@@ -180,6 +183,12 @@ class Endpoint:
             ip_address=_address(req.headers.get("x-forwarded-for", "")),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
+
+
+def _parameters(req: func.HttpRequest) -> dict[str, str]:
+    """The query as it was sent: with the empty values too, which the Functions host leaves out of `params`."""
+    sent = parse_qsl(urlsplit(req.url).query, keep_blank_values=True)
+    return {name: "" for name, value in sent if not value} | dict(req.params)
 
 
 def _tenant_id(route: Route, caller: Caller, req: func.HttpRequest) -> str:

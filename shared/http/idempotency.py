@@ -3,6 +3,7 @@
 The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded.
 """
 
+import re
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -18,6 +19,8 @@ from shared.ids import derived_id
 from shared.session import AnsweredMeanwhile, IdempotencySlot, TenantSession
 
 MAX_KEY = 255
+KEY_PATTERN = r"^[!-~]{1,255}$"
+_KEY = re.compile(KEY_PATTERN.replace("$", r"\Z"))
 
 
 class Idempotency:
@@ -66,8 +69,8 @@ class Idempotency:
 
 
 def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) -> IdempotencySlot:
-    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
-        raise Invalid.of("Idempotency-Key", f"should be 1 to {MAX_KEY} printable characters", key[:MAX_KEY])
+    if not _KEY.match(key):
+        raise Invalid.of("Idempotency-Key", f"should be 1 to {MAX_KEY} visible ASCII characters", key[:MAX_KEY])
     digest = sha256(f"{route.name}\n{req.url}\n".encode() + req.get_body()).hexdigest()
     return IdempotencySlot(derived_id("idempotency", tenant.user_id, key), digest)
 

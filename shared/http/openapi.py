@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.http.bodies import Json, Merge
+from shared.http.idempotency import KEY_PATTERN
 from shared.http.problems import PROBLEM_JSON, TITLES
 from shared.http.routes import Content, Route
 
@@ -173,7 +174,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "in": "header",
                 "required": False,
                 "description": "24 hours long the same key gives the same answer.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9_-]+$"},
+                "schema": {"type": "string", "pattern": KEY_PATTERN},
             }
         )
     return parameters

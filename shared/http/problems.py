@@ -79,7 +79,8 @@ def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse
         "error": error.message,
         **error.members,
     }
-    response = HttpResponse(json.dumps(body, ensure_ascii=False), status_code=status, mimetype=PROBLEM_JSON)
+    raw = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+    response = HttpResponse(raw, status_code=status, mimetype=PROBLEM_JSON)
     if isinstance(error, RateLimited | Unavailable):
         response.headers["Retry-After"] = str(error.retry_after)
     if status == 401:

@@ -7,17 +7,27 @@ from pydantic import AfterValidator, Field
 from shared.clock import parse_rfc3339, rfc3339
 
 
+SINCE_1970 = r"^(19[7-9]\d|[2-9]\d{3})-"
+
+
 def _canonical(text: str) -> str:
     try:
-        return rfc3339(parse_rfc3339(text))
+        instant = parse_rfc3339(text)
+        if instant.year < 1970:
+            raise ValueError("before 1970")
     except ValueError as error:
         raise ValueError(
             f"should be an RFC 3339 time with an offset, such as 2026-11-24T08:15:00Z ({error})"
         ) from error
+    return rfc3339(instant)
 
 
 Time = Annotated[
     str,
     AfterValidator(_canonical),
-    Field(max_length=40, json_schema_extra={"format": "date-time"}, examples=["2026-11-24T08:15:00Z"]),
+    Field(
+        max_length=40,
+        json_schema_extra={"format": "date-time", "pattern": SINCE_1970},
+        examples=["2026-11-24T08:15:00Z"],
+    ),
 ]

@@ -1,12 +1,14 @@
 """Messages that cannot be handled, with the reason: listed, mended and sent again by an operator."""
 
+import json
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.clock import Clock, rfc3339
+from shared.database.limits import encode
 from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Kind, Rejected
-from shared.errors import NotFound
+from shared.errors import Invalid, NotFound
 from shared.ids import derived_id
 from shared.messaging.port import Message, Messaging
 from shared.resources import Id, Listing, Timestamp
@@ -46,8 +48,13 @@ class DeadLetters:
             tenant=message.tenant_id,
             body=message.body,
         )
+        document = letter.model_dump()
         try:
-            await self._platform.put(Create(Kind.DEAD_LETTER, letter.id, letter.model_dump()), PLATFORM_TENANT_ID)
+            encode(document)
+        except Invalid:  # a body that the store would not keep is kept as text
+            document["body"] = {"unreadable": json.dumps(message.body)}
+        try:
+            await self._platform.put(Create(Kind.DEAD_LETTER, letter.id, document), PLATFORM_TENANT_ID)
         except Rejected:
             return
 

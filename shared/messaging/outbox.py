@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from shared.clock import Clock, rfc3339
 from shared.database.port import Create, Database, Delete, Kind, Rejected, TenantStore, Where
 from shared.errors import FlowgridError
-from shared.messaging.port import Message, Messaging
+from shared.messaging.port import Message, Messaging, encode
 from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.outbox")
@@ -56,7 +56,8 @@ class Outbox:
 
 
 def outbox_item(queue: str, message: Message, at: datetime) -> Create:
-    """The operation that commits a message together with the change that caused it."""
+    """The operation that commits a message with the change that caused it; `TooLarge` when it could never be sent."""
+    encode(message)
     body = {"created_at": rfc3339(at), "queue": queue, "message": message.body}
     return Create(Kind.OUTBOX, message.id, body)
 

@@ -4,11 +4,14 @@ Shaped by Azure Service Bus queues in peek-lock mode. Sending is all that servic
 (the Functions host, `local/` or the drain timer), so it is not part of the port.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from shared.errors import TooLarge
 
 MAX_MESSAGE_BYTES = 256 * 1024
 
@@ -20,6 +23,14 @@ class Message:
     id: str
     tenant_id: str
     body: dict[str, Any]
+
+
+def encode(message: Message) -> str:
+    """The body as JSON text; `TooLarge` when no broker would take it."""
+    text = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > MAX_MESSAGE_BYTES:
+        raise TooLarge(f"Message {message.id} is larger than {MAX_MESSAGE_BYTES} bytes.")
+    return text
 
 
 class Messaging(ABC):

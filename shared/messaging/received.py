@@ -22,7 +22,7 @@ def message_of(received: Received) -> Message:
     raw = received.get_body()
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         body = {"unreadable": raw.decode(errors="replace")}

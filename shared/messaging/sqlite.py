@@ -9,8 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from shared.clock import Clock
-from shared.errors import TooLarge, Unavailable
-from shared.messaging.port import MAX_MESSAGE_BYTES, Message, Messaging
+from shared.errors import Unavailable
+from shared.messaging.port import Message, Messaging, encode
 from shared.sqlite import SqliteFiles
 
 SCHEMA = """
@@ -44,7 +44,7 @@ class SqliteMessaging(Messaging):
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
         now = self._clock.now().timestamp()
         due = now + (delay.total_seconds() if delay else 0.0)
-        rows = [(queue, message.id, message.tenant_id, _encode(message), now, due) for message in messages]
+        rows = [(queue, message.id, message.tenant_id, encode(message), now, due) for message in messages]
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATE_WINDOW_SECONDS,))
@@ -147,10 +147,3 @@ class SqliteMessaging(Messaging):
 
     async def close(self) -> None:
         await self._files.close()
-
-
-def _encode(message: Message) -> str:
-    text = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
-    if len(text.encode()) > MAX_MESSAGE_BYTES:
-        raise TooLarge(f"Message {message.id} is larger than {MAX_MESSAGE_BYTES} bytes.")
-    return text

@@ -1,5 +1,6 @@
 """The local issuer: tokens that verify with the published keys, across rotation and restarts."""
 
+import asyncio
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,3 +113,9 @@ async def test_discovery_leads_to_the_public_keys_and_to_nothing_private(issuer:
     jwks = await get(issuer, "/oidc/jwks")
     assert [sorted(key) for key in jwks["keys"]] == [["alg", "e", "kid", "kty", "n", "use"]]
     assert jwks["keys"][0]["alg"] == "RS256"
+
+
+async def test_processes_that_start_together_agree_on_the_first_key(tmp_path: Path, settings: Settings) -> None:
+    issuers = [Issuer(tmp_path, settings) for _ in range(8)]
+    keys = await asyncio.gather(*(asyncio.to_thread(issuer.public_keys) for issuer in issuers))
+    assert all(published == keys[0] for published in keys)

@@ -1,0 +1,52 @@
+"""What `make run` shows: a demo tenant of each tier, and curl lines that work as they are printed."""
+
+import sys
+from pathlib import Path
+
+from cli.api import Api
+from local.issuer import Issuer
+
+TENANTS = {
+    "acme": {"name": "Acme", "tier": "standard"},
+    "globex": {"name": "Globex", "tier": "professional"},
+    "initech": {"name": "Initech", "tier": "enterprise"},
+}
+LINES = """
+In another terminal, in this folder:
+
+  TOKEN=$({python} -m cli token --tenant {tenant} --role admin --email ada@acme.example)
+  API={base}/api/v1; AUTH="Authorization: Bearer $TOKEN"; JSON="Content-Type: application/json"
+
+  curl -s $API/me -H "$AUTH"
+  curl -s $API/agents -H "$AUTH" -H "$JSON" -d '{{"name": "Claims intake", "pattern": "Orchestrator"}}'
+  curl -s $API/catalog/import -H "$AUTH" -H "Content-Type: application/xml" --data-binary @cli/samples/it4it.xml
+  curl -s "$API/elements?layer=Business&limit=3" -H "$AUTH"
+  curl -s "$API/usage?period=hour" -H "$AUTH"
+  curl -s "$API/audit?limit=5" -H "$AUTH"
+
+The API as a page: {base}/api/docs
+Ctrl-C stops; everything is kept.
+"""
+
+
+async def welcome(base_url: str, issuer: Issuer) -> None:
+    """Make sure that the demo tenants are there (found again by their slugs) and print how to use them."""
+    staff = Api(base_url, issuer.mint("demo-staff", roles=["platform:admin"], email="staff@flowgrid.example"))
+    try:
+        ids = {slug: await _tenant(staff, slug) for slug in TENANTS}
+    finally:
+        await staff.close()
+    print()
+    for slug, id in ids.items():
+        print(f"  {TENANTS[slug]['name']:<8} {TENANTS[slug]['tier']:<13} {id}")
+    here = Path(sys.executable)
+    python = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+    print(LINES.format(python=python, tenant=ids["acme"], base=base_url), flush=True)
+
+
+async def _tenant(staff: Api, slug: str) -> str:
+    found = await staff.ok("GET", "v1/platform/tenants", params={"slug": slug})
+    if not found["items"]:
+        body = {**TENANTS[slug], "slug": slug, "admin_email": f"ada@{slug}.example"}
+        return str((await staff.ok("POST", "v1/platform/tenants", json=body))["id"])
+    return str(found["items"][0]["id"])

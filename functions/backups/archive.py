@@ -1,0 +1,231 @@
+"""The backup format: `part-0001.jsonl.zst` … of one JSON operation a line, and `manifest.json`, written last.
+
+A line is `{"op": "put", "kind": …, "id": …, "item": {…}}` or `{"op": "delete", "kind": …, "id": …}`; all lines in
+order, applied to nothing, make the state at the manifest's `as_of`.
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup
+from shared.blobs.port import Blobs, BlobSpace
+from shared.clock import parse_rfc3339
+from shared.errors import Conflict, NotFound
+
+FORMAT = 1
+AREA = "backups"
+MANIFEST = "manifest.json"
+PART_TEXT_BYTES = 8 * 1024 * 1024
+PIECE_BYTES = 16 * 1024  # decompressed at a time: a small piece may become a hundred times as much text
+LINES_AT_ONCE = 100
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024
+COMPRESSION_LEVEL = 3
+KINDS = frozenset(kind.value for kind in (*RESOURCE_KINDS, *HISTORY_KINDS))
+
+Line = dict[str, Any]
+Section = Literal["resources", "history"]
+
+
+class Damaged(Conflict):
+    """A backup is not what was written."""
+
+    code = "backup_damaged"
+
+
+class Part(BaseModel):
+    """One blob of lines; `lines` per kind, `text_bytes` before compression."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    section: Section
+    lines: dict[str, int]
+    text_bytes: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    backup_id: str
+    tenant_id: str
+    type: str
+    began_at: str
+    as_of: str
+    counts: dict[str, int]
+    bytes: int
+    parts: list[Part]
+
+
+class Archive:
+    """One backup's folder in its tenant's blobs."""
+
+    def __init__(self, blobs: Blobs, backup: Backup) -> None:
+        self._backup = backup
+        self._space: BlobSpace = blobs.space(AREA, backup.tenant_id)
+        self._folder = f"{parse_rfc3339(backup.created_at):%Y%m%dT%H%M%SZ}-{backup.id}"
+
+    async def write_part(self, number: int, section: Section, pages: AsyncIterator[list[Line]]) -> Part:
+        """Stream pages of lines into one part."""
+        writer = _PartWriter()
+        name = f"part-{number:04}.jsonl.zst"
+        await self._space.write(f"{self._folder}/{name}", writer.compressed(pages))
+        return writer.part(name, section)
+
+    async def write_manifest(self, manifest: Manifest) -> str:
+        """Publish the backup; returns the manifest's hash."""
+        data = manifest.model_dump_json(indent=1).encode()
+        await self._space.write(f"{self._folder}/{MANIFEST}", _one(data))
+        return hashlib.sha256(data).hexdigest()
+
+    async def manifest(self) -> Manifest:
+        """The manifest, checked against what its backup says; `Damaged` otherwise."""
+        data = await self._manifest_bytes()
+        if hashlib.sha256(data).hexdigest() != self._backup.sha256:
+            raise Damaged(f"{MANIFEST}: its hash is not the one recorded")
+        try:
+            version = json.loads(data)["format"]
+            if version != FORMAT:
+                raise Damaged(f"{MANIFEST}: format {version}, this version reads {FORMAT}")
+            manifest = Manifest.model_validate_json(data)
+        except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+            raise Damaged(f"{MANIFEST}: is no manifest ({type(error).__name__})") from error
+        if (manifest.tenant_id, manifest.backup_id) != (self._backup.tenant_id, self._backup.id):
+            raise Damaged(f"{MANIFEST}: belongs to another backup")
+        return manifest
+
+    async def read(self, part: Part) -> AsyncIterator[list[Line]]:
+        """The part's lines; `Damaged` at the latest at its end. Act on nothing before that."""
+        reader = _PartReader(part)
+        try:
+            async for chunk in self._space.read(f"{self._folder}/{part.name}"):
+                for start in range(0, len(chunk), PIECE_BYTES):
+                    for lines in reader.take(chunk[start : start + PIECE_BYTES]):
+                        yield lines
+        except NotFound:
+            raise Damaged(f"{part.name}: is missing") from None
+        reader.finish()
+
+    async def remove(self) -> None:
+        """Delete the blobs, the manifest first: what is left of a crash must not look complete."""
+        await self._space.delete(f"{self._folder}/{MANIFEST}")
+        async for blob in self._space.list(f"{self._folder}/"):
+            await self._space.delete(blob.name)
+
+    async def _manifest_bytes(self) -> bytes:
+        data = bytearray()
+        try:
+            async for chunk in self._space.read(f"{self._folder}/{MANIFEST}"):
+                data += chunk
+                if len(data) > MAX_MANIFEST_BYTES:
+                    raise Damaged(f"{MANIFEST}: is far too large")
+        except NotFound:
+            raise Damaged(f"{MANIFEST}: is missing") from None
+        return bytes(data)
+
+
+class _PartWriter:
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._lines: dict[str, int] = {}
+        self._text_bytes = 0
+        self._bytes = 0
+
+    async def compressed(self, pages: AsyncIterator[list[Line]]) -> AsyncIterator[bytes]:
+        import zstandard
+
+        compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True).compressobj()
+        async for lines in pages:
+            for chunk in (self._counted(compressor.compress(self._text(line))) for line in lines):
+                if chunk:
+                    yield chunk
+            if self._text_bytes >= PART_TEXT_BYTES:
+                break
+        yield self._counted(compressor.flush())
+
+    def part(self, name: str, section: Section) -> Part:
+        return Part(
+            name=name,
+            section=section,
+            lines=self._lines,
+            text_bytes=self._text_bytes,
+            bytes=self._bytes,
+            sha256=self._hash.hexdigest(),
+        )
+
+    def _text(self, line: Line) -> bytes:
+        text = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        self._lines[line["kind"]] = self._lines.get(line["kind"], 0) + 1
+        self._text_bytes += len(text)
+        return text
+
+    def _counted(self, chunk: bytes) -> bytes:
+        self._hash.update(chunk)
+        self._bytes += len(chunk)
+        return chunk
+
+
+class _PartReader:
+    def __init__(self, part: Part) -> None:
+        import zstandard
+
+        self._part = part
+        self._decompressor = zstandard.ZstdDecompressor().decompressobj()
+        self._broken = zstandard.ZstdError
+        self._hash = hashlib.sha256()
+        self._lines: dict[str, int] = {}
+        self._left = b""
+
+    def take(self, chunk: bytes) -> Iterator[list[Line]]:
+        self._hash.update(chunk)
+        try:
+            text = self._left + self._decompressor.decompress(chunk)
+        except self._broken:
+            raise Damaged(f"{self._part.name}: cannot be decompressed") from None
+        *whole, self._left = text.split(b"\n")
+        for start in range(0, len(whole), LINES_AT_ONCE):
+            yield [self._line(one) for one in whole[start : start + LINES_AT_ONCE]]
+
+    def finish(self) -> None:
+        if self._hash.hexdigest() != self._part.sha256:
+            raise Damaged(f"{self._part.name}: its hash is not the one in the manifest")
+        if self._left or self._lines != self._part.lines:
+            raise Damaged(f"{self._part.name}: has {self._lines} lines, the manifest says {self._part.lines}")
+
+    def _line(self, text: bytes) -> Line:
+        try:
+            line: Line = json.loads(text)
+            well_formed = (
+                line["kind"] in KINDS
+                and isinstance(line["id"], str)
+                and (line["op"] == "delete" or (line["op"] == "put" and line["item"]["id"] == line["id"]))
+            )
+        except (ValueError, KeyError, TypeError, RecursionError):
+            well_formed = False
+        if not well_formed:
+            number = sum(self._lines.values()) + 1
+            raise Damaged(f"{self._part.name}: line {number} is no operation in JSON")
+        self._lines[line["kind"]] = self._lines.get(line["kind"], 0) + 1
+        return line
+
+
+async def read_back(archive: Archive, parts: Sequence[Part]) -> list[str]:
+    """Read every part to its end; what is wrong with them."""
+    problems = []
+    for part in parts:
+        try:
+            async for _ in archive.read(part):
+                pass
+        except Damaged as damage:
+            problems.append(damage.message)
+    return problems
+
+
+async def _one(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,253 @@
+"""Writing a backup: one moment, although writes go on.
+
+1. Scan the resources, kind by kind. This takes a while, and shows each item as it was when it was read.
+2. Fix the end, `as_of`. Replay the journal from before the scan to the end: every entry holds the whole new value, so
+   all lines in order make the state at the end, whatever the scan has or has not seen.
+3. Undo what the scan may have seen of changes stamped after the end (a writer whose clock is ahead): the old value of
+   the first such entry is the state at the end, and going backwards puts that one last.
+4. Add the history, and the manifest last of all: without it there is no backup.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, Part, Section, read_back
+from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup, plain
+from functions.backups.snapshot import Snapshot
+from shared.blobs.port import Blobs
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Kind, Order, Stored, TenantStore, Where
+from shared.errors import Conflict, FlowgridError, Unavailable
+from shared.jobs import Continue, Done, Job
+from shared.resources import load
+from shared.session import TenantSession
+
+Pause = Callable[[float], Awaitable[None]]
+
+PAGE_ITEMS = 100
+PARTS_PER_SLICE = 8
+SKEW = timedelta(minutes=5)  # how far clocks may differ, and how long a change may take from its instant to its commit
+SETTLE = timedelta(seconds=2)  # how long to wait for changes that have their instant but are not committed yet
+STEPS: tuple[tuple[Literal["scan", "journal", "undo", "history"], Kind], ...] = (
+    *(("scan", kind) for kind in RESOURCE_KINDS),
+    ("journal", Kind.AUDIT),
+    ("undo", Kind.AUDIT),
+    *(("history", kind) for kind in HISTORY_KINDS),
+)
+
+
+class Progress(BaseModel):
+    """Where an export stands: the next step of `STEPS`, the key to continue it after, and what is written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    began_at: str
+    as_of: str | None = None
+    step: int = 0
+    after: tuple[str, str] | None = None
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def written(self) -> bool:
+        return self.step == len(STEPS)
+
+    @property
+    def section(self) -> Section:
+        return "history" if self.written or STEPS[self.step][0] == "history" else "resources"
+
+
+class Export:
+    """Writes backups, a slice at a time."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        *,
+        parts_per_slice: int = PARTS_PER_SLICE,
+        settle: timedelta = SETTLE,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self._blobs = blobs
+        self._parts_per_slice = parts_per_slice
+        self._settle = settle
+        self._pause = pause
+
+    async def run_backup(self, session: TenantSession, job: Job) -> Done | Continue:
+        """A slice of a job of type `backup`."""
+        backup = (await load(session, Backup, job.input["backup_id"])).value
+        progress = await self.advance(session, backup, job.checkpoint)
+        if progress is not None:
+            return Continue(progress)
+        return Done({"backup_id": backup.id})
+
+    async def advance(
+        self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Write some parts and say where to go on; None when the backup is complete. A final error fails the backup."""
+        if backup.status == "complete":
+            return None
+        if backup.status != "running":
+            raise Conflict(f"This backup is {backup.status}; make a new one.")
+        try:
+            return await self._advance(session, backup, checkpoint)
+        except Unavailable:
+            raise
+        except Exception as error:
+            reason = error.message if isinstance(error, FlowgridError) else "Something went wrong on our side."
+            fields = {"status": "failed", "error": reason}
+            await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
+            raise
+
+    async def settled(self, session: TenantSession, instant: str) -> None:
+        """Wait until whatever carries an instant up to this one has been committed."""
+        left = parse_rfc3339(instant) + self._settle - session.services.clock.now()
+        if left > timedelta(0):
+            await self._pause(left.total_seconds())
+
+    async def _advance(
+        self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        now = rfc3339(session.services.clock.now())
+        progress = Progress.model_validate(checkpoint) if checkpoint else Progress(began_at=now)
+        archive = Archive(self._blobs, backup)
+        for _ in range(self._parts_per_slice):
+            if progress.written:
+                await self._finish(session, backup, archive, progress)
+                return None
+            progress = await self._write_part(session, archive, progress)
+        return progress.model_dump(mode="json")
+
+    async def _write_part(self, session: TenantSession, archive: Archive, progress: Progress) -> Progress:
+        section = progress.section
+        lines, progress = await self._next_lines(session, progress)
+        if not lines:
+            return progress
+
+        async def pages() -> AsyncIterator[list[Line]]:
+            nonlocal lines, progress
+            while lines:
+                yield lines
+                if progress.section != section:
+                    return
+                lines, progress = await self._next_lines(session, progress)
+
+        part = await archive.write_part(len(progress.parts) + 1, section, pages())
+        return progress.model_copy(update={"parts": (*progress.parts, part)})
+
+    async def _next_lines(self, session: TenantSession, progress: Progress) -> tuple[list[Line], Progress]:
+        """The next lines there are, and where to go on after them; none at the end of a section."""
+        section = progress.section
+        while not progress.written and progress.section == section:
+            lines, progress = await self._page(session, progress)
+            if lines:
+                return lines, progress
+        return [], progress
+
+    async def _page(self, session: TenantSession, progress: Progress) -> tuple[list[Line], Progress]:
+        step, kind = STEPS[progress.step]
+        if step != "scan" and progress.as_of is None:
+            as_of = rfc3339(session.services.clock.now())
+            await self.settled(session, as_of)
+            progress = progress.model_copy(update={"as_of": as_of})
+        as_of = progress.as_of or ""
+        where: list[Where] = []
+        order = Order("id")
+        if step == "journal":
+            since = rfc3339(parse_rfc3339(progress.began_at) - SKEW)
+            where, order = journal(since, as_of), OLDEST_FIRST
+        elif step == "undo":
+            until = rfc3339(parse_rfc3339(as_of) + SKEW)
+            where, order = _after(as_of, until), NEWEST_FIRST
+        elif kind is Kind.AUDIT:
+            where = [Where("created_at", "<=", as_of)]
+        page = await session.store.query(kind, where, order=order, limit=PAGE_ITEMS, after=progress.after)
+        line = {"journal": replayed, "undo": _undone}.get(step) or (lambda stored: _put(kind, stored.body))
+        lines = [one for one in map(line, page.items) if one is not None]
+        return lines, progress.model_copy(
+            update={"after": page.next, "step": progress.step + (1 if page.next is None else 0)}
+        )
+
+    async def _finish(self, session: TenantSession, backup: Backup, archive: Archive, progress: Progress) -> None:
+        """Read everything back, count what it makes, publish the manifest, and say so in the resource."""
+        manifest = Manifest(
+            format=FORMAT,
+            backup_id=backup.id,
+            tenant_id=session.id,
+            type=backup.type,
+            began_at=progress.began_at,
+            as_of=progress.as_of or progress.began_at,
+            counts={},
+            bytes=sum(part.bytes for part in progress.parts),
+            parts=list(progress.parts),
+        )
+        manifest = manifest.model_copy(update={"counts": await _counted(archive, manifest)})
+        fields = {
+            "status": "complete",
+            "as_of": manifest.as_of,
+            "counts": manifest.counts,
+            "bytes": manifest.bytes,
+            "sha256": await archive.write_manifest(manifest),
+            "parts": len(manifest.parts),
+        }
+        await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
+
+
+def journal(since: str, until: str) -> list[Where]:
+    """The entries that tell what happened to resources in a time, both ends included."""
+    return [*_of_resources(), Where("created_at", ">=", since), Where("created_at", "<=", until)]
+
+
+def replayed(entry: Stored) -> Line | None:
+    """What a journal entry did, as a line; None for one that changed no resource."""
+    return _line(entry, entry.body["new_value"], entry.body["old_value"])
+
+
+def _undone(entry: Stored) -> Line | None:
+    return _line(entry, entry.body["old_value"], entry.body["new_value"])
+
+
+def _line(entry: Stored, value: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Line | None:
+    kind, id = Kind(entry.body["resource_type"]), entry.body["resource_id"]
+    if value is not None:
+        return _put(kind, value)
+    return None if other is None else {"op": "delete", "kind": kind.value, "id": id}
+
+
+def _put(kind: Kind, body: Mapping[str, Any]) -> Line:
+    return {"op": "put", "kind": kind.value, "id": body["id"], "item": plain(body)}
+
+
+def _after(instant: str, until: str) -> list[Where]:
+    return [*_of_resources(), Where("created_at", ">", instant), Where("created_at", "<=", until)]
+
+
+def _of_resources() -> list[Where]:
+    return [Where("resource_type", "in", [kind.value for kind in RESOURCE_KINDS])]
+
+
+async def replay(store: TenantStore, snapshot: Snapshot, *, since: str, until: str) -> None:
+    """Bring a snapshot from `since` to `until` by the journal. An overlap does no harm: entries hold whole values."""
+    after: tuple[str, str] | None = None
+    while True:
+        page = await store.query(Kind.AUDIT, journal(since, until), limit=PAGE_ITEMS, after=after)
+        await snapshot.apply([line for line in map(replayed, page.items) if line is not None])
+        after = page.next
+        if after is None:
+            return
+
+
+async def _counted(archive: Archive, manifest: Manifest) -> dict[str, int]:
+    with Snapshot() as snapshot:
+        await snapshot.load(archive, manifest)
+        counts = {kind.value: snapshot.count(kind) for kind in RESOURCE_KINDS}
+    history = [part for part in manifest.parts if part.section == "history"]
+    problems = await read_back(archive, history)
+    if problems:
+        raise Damaged(problems[0])
+    for kind in HISTORY_KINDS:
+        counts[kind.value] = sum(part.lines.get(kind.value, 0) for part in history)
+    return counts

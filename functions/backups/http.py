@@ -1,0 +1,91 @@
+"""HTTP routes of backups and restores."""
+
+import azure.functions as func
+
+from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, Verification
+from functions.backups.service import BackupService
+from shared.auth.roles import Role
+from shared.http.endpoint import Endpoint
+from shared.http.pagination import Page
+from shared.http.routes import Call
+from shared.resources import Listing
+
+RESTORE_EXAMPLE = {
+    "backup_id": "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11",
+    "target": "new_tenant",
+    "new_tenant": {"name": "Acme as it was", "slug": "acme-restored", "admin_email": "grace@acme.example"},
+}
+
+
+def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
+    routes = func.Blueprint()
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/backups",
+        role=Role.ADMIN,
+        body=NewBackup,
+        answer=Backup,
+        status=202,
+        summary="Back up the tenant",
+        example={"note": "before the reorganisation"},
+    )
+    async def create_backup(call: Call[NewBackup]) -> Backup:
+        return await backups.create(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/backups",
+        role=Role.ADMIN,
+        query=BackupQuery,
+        answer=Page[Backup],
+        summary="List backups, newest first",
+    )
+    async def list_backups(call: Call[None, BackupQuery]) -> Listing[Backup]:
+        return await backups.list(call.tenant, call.query.filters(), call.page)
+
+    @endpoint(routes, "GET", "v1/backups/{backup_id}", role=Role.ADMIN, answer=Backup, summary="Get a backup")
+    async def get_backup(call: Call) -> Backup:
+        return await backups.get(call.tenant, call.params["backup_id"])
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/backups/{backup_id}/verify",
+        role=Role.ADMIN,
+        answer=Verification,
+        summary="Read all of a backup back and say what is wrong with it",
+        errors=(409,),
+    )
+    async def verify_backup(call: Call) -> Verification:
+        return await backups.verify(call.tenant, call.params["backup_id"])
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/restores",
+        role=Role.ADMIN,
+        body=NewRestore,
+        answer=Restore,
+        status=202,
+        summary="Restore a backup or a point in time, in place or into a new tenant",
+        errors=(404, 409),
+        example=RESTORE_EXAMPLE,
+    )
+    async def create_restore(call: Call[NewRestore]) -> Restore:
+        return await backups.restore(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/restores/{restore_id}",
+        role=Role.ADMIN,
+        answer=Restore,
+        summary="Get a restore and its report",
+    )
+    async def get_restore(call: Call) -> Restore:
+        return await backups.get_restore(call.tenant, call.params["restore_id"])
+
+    return routes

@@ -1,0 +1,150 @@
+"""Backups and restores: what is stored and shown, what a client may ask for, and which kinds a backup carries."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from types import new_class
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import Document, Kind
+from shared.http.pagination import PageQuery
+from shared.jobs import Job
+from shared.resources import Body, Id, Resource, Timestamp
+from shared.session import Change, TenantSession
+
+# What a restore brings back, in the order in which it is written: what is referred to comes first.
+RESOURCE_KINDS = (Kind.USER, Kind.ELEMENT, Kind.RELATIONSHIP, Kind.AGENT)
+
+# For disaster recovery and export only. A restore leaves them alone: what happened has happened, the journal goes on
+# (with the restore in it), and metering must not change what was billed. Counters are not kept: they are recounted.
+HISTORY_KINDS = (Kind.AUDIT, Kind.ROLLUP, Kind.USAGE_EVENT)
+
+COUNTED = {Kind.AGENT: "agents", Kind.USER: "users"}
+
+BackupType = Literal["daily", "manual", "pre_restore"]
+BackupStatus = Literal["running", "complete", "failed", "pruning"]
+Target = Literal["in_place", "new_tenant"]
+
+
+class Backup(Resource):
+    """A backup of the whole tenant at one moment."""
+
+    KIND: ClassVar[Kind] = Kind.BACKUP
+
+    type: BackupType
+    status: BackupStatus = "running"
+    note: str = ""
+    job_id: Id = Field(description="The job that makes it; see `GET v1/jobs/{job_id}`.")
+    as_of: Timestamp | None = Field(None, description="The one moment that it shows; null until it is complete.")
+    counts: dict[str, int] = Field({}, description="Items of each kind.")
+    bytes: int = Field(0, description="Size of its parts, compressed.")
+    sha256: str | None = Field(None, description="Hash of its manifest, which holds the hash of every part.")
+    parts: int = 0
+    expires_at: Timestamp
+    verified_at: Timestamp | None = Field(None, description="When all of it was last read back on demand.")
+    error: str | None = Field(None, description="Why it failed, or what the last verification found damaged.")
+
+    @classmethod
+    def begin(
+        cls, change: Change, session: TenantSession, type: BackupType, *, id: str, job_id: str, note: str = ""
+    ) -> "Backup":
+        """A backup that `job_id` is going to make, kept for as long as the tenant's plan says."""
+        expires = parse_rfc3339(change.at) + timedelta(days=session.plan.backup_retention_days)
+        fields = {"type": type, "job_id": job_id, "note": note, "expires_at": rfc3339(expires)}
+        return change.create(cls, fields, id=id)
+
+
+class NewBackup(Body):
+    note: str = Field("", max_length=500, description="What the backup is for.")
+
+
+class BackupQuery(PageQuery):
+    status: BackupStatus | None = None
+    type: BackupType | None = None
+
+
+class Verification(BaseModel):
+    """What reading all of a backup back has found; `ok` when `problems` is empty."""
+
+    backup_id: Id
+    ok: bool
+    checked_at: Timestamp
+    problems: list[str]
+    parts: int
+    lines: int
+    bytes: int
+
+
+class RestoredTenant(Body):
+    """The tenant that a restore makes; its plan is that of the tenant restored from."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+    slug: str = Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme-restored"])
+    admin_email: str = Field(max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s]+\.[^@\s]+$", examples=["ada@example.com"])
+
+
+class NewRestore(Body):
+    """Name a backup, or a point in time."""
+
+    backup_id: Id | None = None
+    as_of: Timestamp | None = Field(None, description="Any moment since the oldest backup, by backup and journal.")
+    target: Target
+    new_tenant: RestoredTenant | None = None
+    confirm: str | None = Field(None, description="With in_place: this tenant's slug, as a guard against mistakes.")
+
+
+class Restore(Resource):
+    """A restore: a job, seen as what it restores. `report` says what it did."""
+
+    KIND: ClassVar[Kind] = Kind.JOB
+
+    status: Literal["queued", "running", "succeeded", "failed"]
+    phase: str = Field(description="check, keep (the backup of what is replaced), target, write, delete, finish")
+    backup_id: Id
+    as_of: Timestamp | None = Field(description="The point in time asked for; null: the backup's own moment.")
+    target: Target
+    new_tenant: RestoredTenant | None
+    report: dict[str, Any] | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> "Restore":
+        phase = "finish" if job.status == "succeeded" else job.checkpoint.get("phase", "check")
+        return cls.model_validate(
+            {**job.input, **job.model_dump(exclude={"input", "result"}), "phase": phase, "report": job.result}
+        )
+
+
+class Kept(Resource):
+    """Any resource, whole: a backup carries what its service has written without knowing what it means."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+def _kept(kind: Kind) -> type[Kept]:
+    body = {"KIND": kind, "__module__": __name__}
+    return cast(
+        type[Kept], new_class(f"Kept{kind.value.title()}", (Kept,), {}, lambda namespace: namespace.update(body))
+    )
+
+
+KEPT: Mapping[Kind, type[Kept]] = {kind: _kept(kind) for kind in RESOURCE_KINDS}
+
+
+def plain(body: Mapping[str, Any]) -> Document:
+    """An item as its service sees it: without what the store (`kind`) and `Change.touch` add."""
+    return {name: value for name, value in body.items() if name not in ("kind", "touched")}
+
+
+def same_content(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two versions of a resource say the same; who wrote which revision when does not matter."""
+    return _content(one) == _content(other)
+
+
+def _content(body: Mapping[str, Any]) -> str:
+    """JSON text, because Python holds 1, 1.0 and True for equal and a client does not."""
+    aside = ("tenant_id", "revision", "updated_at", "updated_by")
+    return json.dumps({name: value for name, value in plain(body).items() if name not in aside}, sort_keys=True)

@@ -1,0 +1,203 @@
+"""Making a tenant's resources those of a snapshot: the difference only, in batches, each with its audit entries."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from functions.backups.models import COUNTED, KEPT, Kept, plain, same_content
+from functions.backups.snapshot import Snapshot
+from shared.clock import rfc3339
+from shared.database.names import Names
+from shared.database.port import Create, Document, Kind, Order, Rejected, Replace, Stored, Where
+from shared.errors import Conflict, Stale, Unavailable
+from shared.resources import Held
+from shared.session import TRIES_AT_A_RACE, TenantSession
+
+BATCH_RESOURCES = 40
+BATCH_BYTES = 1_500_000  # of the 2 MB that a batch may be, its audit entries included
+PAGE_ITEMS = 200
+
+
+@dataclass
+class Outcome:
+    """What one step did; `next` is the id to continue after, None at the end of the kind."""
+
+    next: str | None
+    changed: int = 0
+    unchanged: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    body: Document
+    held: Held[Kept] | None
+
+    @property
+    def weight(self) -> int:
+        """Bytes in the batch: the resource, and its new and old value in the audit."""
+        return 2 * _size(self.body) + (_size(self.held.value.model_dump()) if self.held else 0)
+
+
+class Replacing:
+    """`spared_user`: who asked for the restore, and must not lock themselves out by it."""
+
+    def __init__(
+        self,
+        target: TenantSession,
+        names: Names,
+        snapshot: Snapshot,
+        *,
+        spared_user: str | None,
+    ) -> None:
+        self._target = target
+        self._names = names
+        self._snapshot = snapshot
+        self._spared_user = spared_user
+
+    async def write_next(self, kind: Kind, after: str) -> Outcome:
+        """Make the snapshot's next resources of a kind what they were; those that are so already stay untouched."""
+        bodies = self._snapshot.page(kind, after, BATCH_RESOURCES)
+        outcome = Outcome(bodies[-1]["id"] if len(bodies) == BATCH_RESOURCES else None)
+        for _ in range(TRIES_AT_A_RACE):
+            differences = await self._differences(kind, bodies, outcome)
+            try:
+                for group in _groups(differences):
+                    await self._put(kind, group)
+                    outcome.changed += len(group)
+            except (Conflict, Stale):
+                continue
+            outcome.unchanged = len(bodies) - outcome.changed - len(outcome.skipped)
+            return outcome
+        raise Unavailable("Others keep changing what is being restored.")
+
+    async def delete_next(self, kind: Kind, after: str) -> Outcome:
+        """Delete those of the next resources of a kind that the snapshot does not have."""
+        outcome = Outcome(None)
+        for _ in range(TRIES_AT_A_RACE):
+            page = await self._target.store.query(
+                kind, order=Order("id"), limit=BATCH_RESOURCES, after=(after, after) if after else None
+            )
+            outcome.next = page.next[1] if page.next else None
+            surplus = self._surplus(kind, page.items)
+            try:
+                for group in _groups([_Difference(held.value.model_dump(), held) for held in surplus]):
+                    await self._remove(kind, [one.held for one in group if one.held])
+                    outcome.changed += len(group)
+            except Stale:
+                continue
+            return outcome
+        raise Unavailable("Others keep changing what is being restored.")
+
+    async def _differences(self, kind: Kind, bodies: Sequence[Document], outcome: Outcome) -> list[_Difference]:
+        current = await self._current(kind, [body["id"] for body in bodies])
+        outcome.skipped = []
+        differences = []
+        for body in bodies:
+            held = current.get(body["id"])
+            if held is not None and same_content(held.value.model_dump(), body):
+                continue
+            reason = await self._reason_to_skip(kind, body, held)
+            if reason:
+                outcome.skipped.append(f"{kind} {body['id']}: {reason}")
+            else:
+                differences.append(_Difference(body, held))
+        return differences
+
+    async def _reason_to_skip(self, kind: Kind, body: Document, held: Held[Kept] | None) -> str | None:
+        if kind is not Kind.USER:
+            return None
+        if body["id"] == self._spared_user:
+            return "is you; your own access stays as it is"
+        if held is None:
+            try:
+                await self._names.reserve("email", body["email"], holder=self._holder(body["id"]))
+            except Conflict:
+                return "belongs to another tenant now"
+        return None
+
+    async def _put(self, kind: Kind, group: Sequence[_Difference]) -> None:
+        change = self._target.change(*[one.held for one in group if one.held])
+        for one in group:
+            change.restore(KEPT[kind], one.body, one.held)
+        created = sum(one.held is None for one in group)
+        if kind in COUNTED and created:
+            change.count(COUNTED[kind], created)
+        await change.commit(None)
+
+    async def _remove(self, kind: Kind, surplus: Sequence[Held[Kept]]) -> None:
+        change = self._target.change(*surplus)
+        for held in surplus:
+            change.delete(held)
+        if kind in COUNTED:
+            change.count(COUNTED[kind], -len(surplus))
+        await change.commit(None)
+        if kind is Kind.USER:
+            for held in surplus:
+                email = held.value.model_dump().get("email", "")
+                await self._names.release("email", email, holder=self._holder(held.value.id))
+
+    async def _current(self, kind: Kind, ids: Sequence[str]) -> dict[str, Held[Kept]]:
+        if not ids:
+            return {}
+        page = await self._target.store.query(kind, [Where("id", "in", list(ids))], limit=PAGE_ITEMS)
+        return {stored.body["id"]: _held(kind, stored) for stored in page.items}
+
+    def _surplus(self, kind: Kind, items: Sequence[Stored]) -> list[Held[Kept]]:
+        missing = self._snapshot.missing(kind, [stored.body["id"] for stored in items])
+        missing -= {self._spared_user} if kind is Kind.USER and self._spared_user else set()
+        return [_held(kind, stored) for stored in items if stored.body["id"] in missing]
+
+    def _holder(self, user: str) -> str:
+        return f"{self._target.id}/{user}"
+
+
+async def recount(session: TenantSession) -> dict[str, int]:
+    """Make the counters exact. A write in between moves the counter's ETag, and the count is done again."""
+    return {name: await _recount(session, kind, name) for kind, name in COUNTED.items()}
+
+
+async def _recount(session: TenantSession, kind: Kind, name: str) -> int:
+    store = session.store
+    for _ in range(TRIES_AT_A_RACE):
+        counter = await store.get(Kind.COUNTER, name)
+        total = 0
+        async for page in store.scan([kind]):
+            total += len(page)
+        if counter is not None and counter.body["value"] == total:
+            return total
+        now = rfc3339(session.services.clock.now())
+        operation = (
+            Create(Kind.COUNTER, name, {"created_at": now, "value": total})
+            if counter is None
+            else Replace(Kind.COUNTER, name, {**counter.body, "value": total}, counter.etag)
+        )
+        try:
+            await store.commit([operation])
+        except Rejected:
+            continue
+        return total
+    raise Unavailable(f"The number of {name} keeps changing.")
+
+
+def _held(kind: Kind, stored: Stored) -> Held[Kept]:
+    return Held(KEPT[kind].model_validate(plain(stored.body)), stored.etag)
+
+
+def _groups(differences: Sequence[_Difference]) -> Iterator[list[_Difference]]:
+    """Cut what is to be written so that each group fits into one batch."""
+    group: list[_Difference] = []
+    room = BATCH_BYTES
+    for one in differences:
+        if group and one.weight > room:
+            yield group
+            group, room = [], BATCH_BYTES
+        group.append(one)
+        room -= one.weight
+    if group:
+        yield group
+
+
+def _size(body: Any) -> int:
+    return len(json.dumps(body, ensure_ascii=False).encode())

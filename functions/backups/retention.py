@@ -1,0 +1,103 @@
+"""Retention: whole backups go when their time is over, failed and abandoned ones after a day; the last good one stays.
+
+Pruning takes the resource to `pruning`, then the manifest, the parts, the resource, in this order: whatever stops it
+half-way, what is left does not look complete, and the next run takes it up again.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions.backups.archive import Archive
+from functions.backups.fleet import Fleet
+from functions.backups.models import Backup
+from functions.backups.service import RESTORE_JOB
+from shared.blobs.port import Blobs
+from shared.clock import parse_rfc3339
+from shared.database.port import Kind, Order, Where
+from shared.errors import Stale
+from shared.jobs import Job
+from shared.resources import Held
+from shared.session import TenantSession
+
+ABANDONED_AFTER = timedelta(days=1)
+PAGE_ITEMS = 200
+UNFINISHED = ["queued", "running"]
+
+
+class Retention:
+    def __init__(self, fleet: Fleet, blobs: Blobs) -> None:
+        self._fleet = fleet
+        self._blobs = blobs
+
+    async def run(self) -> dict[str, Any]:
+        """Prune every tenant's backups; `done` counts the backups."""
+        return await self._fleet.each(self.prune)
+
+    async def prune(self, session: TenantSession) -> int:
+        """Prune one tenant's; returns how many backups went."""
+        backups = await _backups(session)
+        kept = {*_last_good([held.value for held in backups]), *await _being_restored(session)}
+        now = session.services.clock.now()
+        pruned = 0
+        for held in backups:
+            if held.value.id not in kept and await _due(session, held.value, now):
+                pruned += await self._remove(session, held)
+        return pruned
+
+    async def _remove(self, session: TenantSession, held: Held[Backup]) -> int:
+        if held.value.status != "pruning":
+            change = session.change(held)
+            change.update(held, {"status": "pruning"}, action="expired")
+            try:
+                await change.commit(None)
+            except Stale:  # a restore of it has just begun, or it has just been completed: it is not due any more
+                return 0
+        await Archive(self._blobs, held.value).remove()
+        await session.remove(Backup, held.value.id, if_match=None)
+        return 1
+
+
+def _last_good(backups: list[Backup]) -> list[str]:
+    """The newest complete backup, and the newest one that no verification has found damaged."""
+    complete = sorted((one for one in backups if one.status == "complete"), key=lambda one: one.as_of or "")
+    good = [one for one in complete if one.error is None]
+    return [one.id for one in (*complete[-1:], *good[-1:])]
+
+
+async def _due(session: TenantSession, backup: Backup, now: datetime) -> bool:
+    stale = parse_rfc3339(backup.updated_at) + ABANDONED_AFTER <= now
+    match backup.status:
+        case "pruning":
+            return True
+        case "complete":
+            return parse_rfc3339(backup.expires_at) <= now
+        case "failed":
+            return stale
+        case "running":
+            return stale and await _abandoned(session, backup, now)
+
+
+async def _abandoned(session: TenantSession, backup: Backup, now: datetime) -> bool:
+    """Whether nobody makes it any more: its job is over, gone, or has not moved for a day."""
+    stored = await session.store.get(Kind.JOB, backup.job_id)
+    if stored is None:
+        return True
+    job = Job.model_validate(stored.body)
+    return job.status not in UNFINISHED or parse_rfc3339(job.lease_until) + ABANDONED_AFTER <= now
+
+
+async def _backups(session: TenantSession) -> list[Held[Backup]]:
+    found: list[Held[Backup]] = []
+    after: tuple[str, str] | None = None
+    while True:
+        page = await session.store.query(Kind.BACKUP, order=Order("id"), limit=PAGE_ITEMS, after=after)
+        found += [Held.of(Backup, stored) for stored in page.items]
+        after = page.next
+        if after is None:
+            return found
+
+
+async def _being_restored(session: TenantSession) -> set[str]:
+    where = [Where("type", "=", RESTORE_JOB), Where("status", "in", UNFINISHED)]
+    jobs = await session.store.query(Kind.JOB, where, limit=PAGE_ITEMS)
+    return {stored.body["input"]["backup_id"] for stored in jobs.items}

@@ -1,0 +1,142 @@
+"""Questions about the graph of one tenant: what is at an end, which relationships meet an item, what is around it."""
+
+from collections.abc import Iterable, Sequence
+
+from functions.catalog.archimate import Concept, RelationshipType, allowed_types
+from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
+from shared.database.port import Document, Kind, Stored, Where
+from shared.errors import Invalid
+from shared.resources import Held
+from shared.session import TenantSession
+
+IN_AT_ONCE = 200
+MOST_NEIGHBOURS = 1000
+MOST_NESTED = 20
+ENDS = ("source_id", "target_id")
+
+
+def concept_of(body: Document) -> Concept:
+    """What an end is to the table of allowed relationships."""
+    if body["kind"] == Kind.RELATIONSHIP:
+        return "Relationship"
+    concept: Concept = body["type"]
+    return concept
+
+
+def check_allowed(type: RelationshipType, source: Concept, target: Concept) -> None:
+    """`Invalid`, naming what would be allowed, for a relationship that ArchiMate 3.2 does not know."""
+    allowed = allowed_types(source, target)
+    if type not in allowed:
+        choice = ", ".join(allowed) or "none"
+        raise Invalid.of("type", f"ArchiMate 3.2 allows from {source} to {target}: {choice}", type)
+
+
+async def find_end(tenant: TenantSession, field: str, id: str) -> Document:
+    """The element or relationship at an end; `Invalid`, naming the field, when it is not there."""
+    for kind in (Kind.ELEMENT, Kind.RELATIONSHIP):
+        stored = await tenant.store.get(kind, id)
+        if stored is not None:
+            return stored.body
+    raise Invalid.of(field, "is neither an element nor a relationship of this tenant", id)
+
+
+async def check_nesting(tenant: TenantSession, field: str, end: Document, id: str) -> None:
+    """`Invalid` when the end, or what it ends at in turn, is the relationship `id` itself."""
+    for _ in range(MOST_NESTED):
+        if end["kind"] != Kind.RELATIONSHIP:
+            return
+        if end["id"] == id:
+            raise Invalid.of(field, "is the relationship itself, or ends at it", id)
+        nested = await by_ids(tenant, Kind.RELATIONSHIP, [end[at] for at in ENDS])
+        end = next(iter(nested.values()), {"kind": Kind.ELEMENT})
+    raise Invalid.of(field, f"is nested deeper than {MOST_NESTED} relationships", end["id"])
+
+
+async def by_ids(tenant: TenantSession, kind: Kind, ids: Iterable[str]) -> dict[str, Document]:
+    """The items of these ids that are there."""
+    found: dict[str, Document] = {}
+    for some in chunks(sorted(set(ids))):
+        page = await tenant.store.query(kind, [Where("id", "in", some)])
+        found |= {stored.body["id"]: stored.body for stored in page.items}
+    return found
+
+
+async def meeting(
+    tenant: TenantSession,
+    ids: Iterable[str],
+    *,
+    ends: Sequence[str] = ENDS,
+    type: RelationshipType | None = None,
+    most: int | None = None,
+) -> dict[str, Stored]:
+    """The relationships with one of `ids` at one of `ends`, by id; at most about `most` of them."""
+    found: dict[str, Stored] = {}
+    extra = [Where("type", "=", type)] if type else []
+    for some in chunks(sorted(set(ids))):
+        for end in ends:
+            after: tuple[str, str] | None = None
+            while most is None or len(found) < most:
+                page = await tenant.store.query(Kind.RELATIONSHIP, [Where(end, "in", some), *extra], after=after)
+                found |= {stored.body["id"]: stored for stored in page.items}
+                after = page.next
+                if after is None:
+                    break
+    return found
+
+
+async def depending_on(tenant: TenantSession, id: str) -> list[Held[Relationship]]:
+    """All relationships that could not be without this item: those at it, those at them, and so on.
+
+    None comes after one that it ends at, so that a deletion in this order leaves a valid model at every step; each
+    has the ETag with which it was seen here, so that none is deleted that has changed since.
+    """
+    found: dict[str, Stored] = {}
+    frontier = {id}
+    while frontier:
+        met = await meeting(tenant, frontier)
+        frontier = set(met) - set(found) - {id}
+        found |= {one: met[one] for one in frontier}
+
+    def nesting(one: str) -> int:
+        """How many others of these it ends at; a relationship has at most one relationship as an end."""
+        depth = 0
+        while depth < MOST_NESTED and (one := next((end for at in ENDS if (end := found[one].body[at]) in found), "")):
+            depth += 1
+        return depth
+
+    return [Held.of(Relationship, found[one]) for one in sorted(found, key=nesting, reverse=True)]
+
+
+async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) -> Neighbourhood:
+    """Breadth first: one query per direction and step for each 200 elements of the frontier."""
+    distances = {center.id: 0}
+    relationships: dict[str, Document] = {}
+    truncated = False
+    frontier = {center.id}
+    ends_here = {"in": ("target_id",), "out": ("source_id",), "both": ENDS}[query.direction]
+    for distance in range(1, query.depth + 1):
+        stored = await meeting(tenant, frontier, ends=ends_here, type=query.type, most=MOST_NEIGHBOURS * 2)
+        met = {id: one.body for id, one in stored.items()}
+        ends = {met[one][end] for one in met for end in ENDS}
+        reached = await by_ids(tenant, Kind.ELEMENT, ends - set(distances))
+        for id in sorted(reached)[: MOST_NEIGHBOURS - len(distances) + 1]:
+            distances[id] = distance
+        truncated = truncated or any(id not in distances for id in reached) or len(met) >= MOST_NEIGHBOURS * 2
+        relationships |= {
+            one: body for one, body in met.items() if body["source_id"] in distances and body["target_id"] in distances
+        }
+        frontier = set(reached) & set(distances)
+        if not frontier or truncated:
+            break
+    elements = await by_ids(tenant, Kind.ELEMENT, set(distances) - {center.id})
+    neighbours = [Neighbour(distance=distances[id], element=Element.model_validate(elements[id])) for id in elements]
+    return Neighbourhood(
+        center=center,
+        elements=sorted(neighbours, key=lambda neighbour: (neighbour.distance, neighbour.element.name)),
+        relationships=[Relationship.model_validate(body) for body in relationships.values()],
+        truncated=truncated,
+    )
+
+
+def chunks(ids: Sequence[str]) -> Iterable[list[str]]:
+    return (list(ids[start : start + IN_AT_ONCE]) for start in range(0, len(ids), IN_AT_ONCE))

@@ -1,0 +1,229 @@
+"""HTTP routes of the catalog: elements, relationships, exchange files."""
+
+import azure.functions as func
+
+from functions.catalog.exporting import export_model
+from functions.catalog.importing import CatalogImport
+from functions.catalog.models import (
+    DeleteQuery,
+    Element,
+    ElementFields,
+    ElementQuery,
+    ImportReport,
+    Neighbourhood,
+    NeighbourQuery,
+    Relationship,
+    RelationshipFields,
+    RelationshipQuery,
+)
+from functions.catalog.service import CatalogService
+from shared.auth.roles import Role
+from shared.http.bodies import Merge, MergePatch, Raw
+from shared.http.endpoint import Endpoint
+from shared.http.pagination import Page
+from shared.http.routes import Call, Content
+from shared.resources import Listing
+
+XML = Raw(("application/xml", "text/xml"), max_bytes=32 * 1024 * 1024)
+ELEMENT = {"name": "Incident management", "type": "BusinessProcess", "properties": {"Owner": "Operations"}}
+RELATIONSHIP = {
+    "type": "Serving",
+    "source_id": "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11",
+    "target_id": "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e12",
+}
+
+
+def blueprint(endpoint: Endpoint, catalog: CatalogService, imports: CatalogImport) -> func.Blueprint:
+    routes = func.Blueprint()
+    _elements(endpoint, routes, catalog)
+    _relationships(endpoint, routes, catalog)
+    _exchange(endpoint, routes, imports)
+    return routes
+
+
+def _elements(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogService) -> None:
+    @endpoint(
+        routes,
+        "POST",
+        "v1/elements",
+        role=Role.USER,
+        body=ElementFields,
+        answer=Element,
+        status=201,
+        summary="Create an element",
+        example=ELEMENT,
+    )
+    async def create_element(call: Call[ElementFields]) -> Element:
+        return await catalog.create_element(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/elements",
+        role=Role.VIEWER,
+        query=ElementQuery,
+        answer=Page[Element],
+        summary="List elements, newest first",
+    )
+    async def list_elements(call: Call[None, ElementQuery]) -> Listing[Element]:
+        return await catalog.list_elements(call.tenant, call.query.filters(), call.page)
+
+    @endpoint(routes, "GET", "v1/elements/{element_id}", role=Role.VIEWER, answer=Element, summary="Get an element")
+    async def get_element(call: Call) -> Element:
+        return await catalog.get_element(call.tenant, call.params["element_id"])
+
+    @endpoint(
+        routes,
+        "PUT",
+        "v1/elements/{element_id}",
+        role=Role.USER,
+        body=ElementFields,
+        answer=Element,
+        summary="Replace an element",
+        example=ELEMENT,
+    )
+    async def replace_element(call: Call[ElementFields]) -> Element:
+        return await catalog.replace_element(call.tenant, call.params["element_id"], call.body, call.if_match)
+
+    @endpoint(
+        routes,
+        "PATCH",
+        "v1/elements/{element_id}",
+        role=Role.USER,
+        body=Merge(ElementFields),
+        answer=Element,
+        summary="Change some fields of an element",
+        example={"name": "Incident handling"},
+    )
+    async def patch_element(call: Call[MergePatch[ElementFields]]) -> Element:
+        return await catalog.patch_element(call.tenant, call.params["element_id"], call.body, call.if_match)
+
+    @endpoint(
+        routes,
+        "DELETE",
+        "v1/elements/{element_id}",
+        role=Role.ADMIN,
+        query=DeleteQuery,
+        answer=None,
+        status=204,
+        summary="Delete an element; refused while relationships or agents refer to it",
+    )
+    async def delete_element(call: Call[None, DeleteQuery]) -> None:
+        await catalog.delete_element(call.tenant, call.params["element_id"], call.if_match, cascade=call.query.cascade)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/elements/{element_id}/neighbours",
+        role=Role.VIEWER,
+        query=NeighbourQuery,
+        answer=Neighbourhood,
+        summary="What is around an element",
+    )
+    async def get_neighbours(call: Call[None, NeighbourQuery]) -> Neighbourhood:
+        return await catalog.neighbours(call.tenant, call.params["element_id"], call.query)
+
+
+def _relationships(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogService) -> None:
+    @endpoint(
+        routes,
+        "POST",
+        "v1/relationships",
+        role=Role.USER,
+        body=RelationshipFields,
+        answer=Relationship,
+        status=201,
+        summary="Create a relationship between what is there, of a type that ArchiMate 3.2 allows",
+        example=RELATIONSHIP,
+    )
+    async def create_relationship(call: Call[RelationshipFields]) -> Relationship:
+        return await catalog.create_relationship(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/relationships",
+        role=Role.VIEWER,
+        query=RelationshipQuery,
+        answer=Page[Relationship],
+        summary="List relationships, newest first",
+    )
+    async def list_relationships(call: Call[None, RelationshipQuery]) -> Listing[Relationship]:
+        return await catalog.list_relationships(call.tenant, call.query.filters(), call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/relationships/{relationship_id}",
+        role=Role.VIEWER,
+        answer=Relationship,
+        summary="Get a relationship",
+    )
+    async def get_relationship(call: Call) -> Relationship:
+        return await catalog.get_relationship(call.tenant, call.params["relationship_id"])
+
+    @endpoint(
+        routes,
+        "PUT",
+        "v1/relationships/{relationship_id}",
+        role=Role.USER,
+        body=RelationshipFields,
+        answer=Relationship,
+        summary="Replace a relationship",
+        example=RELATIONSHIP,
+    )
+    async def replace_relationship(call: Call[RelationshipFields]) -> Relationship:
+        return await catalog.replace_relationship(call.tenant, call.params["relationship_id"], call.body, call.if_match)
+
+    @endpoint(
+        routes,
+        "PATCH",
+        "v1/relationships/{relationship_id}",
+        role=Role.USER,
+        body=Merge(RelationshipFields),
+        answer=Relationship,
+        summary="Change some fields of a relationship",
+        example={"name": "keeps up to date"},
+    )
+    async def patch_relationship(call: Call[MergePatch[RelationshipFields]]) -> Relationship:
+        return await catalog.patch_relationship(call.tenant, call.params["relationship_id"], call.body, call.if_match)
+
+    @endpoint(
+        routes,
+        "DELETE",
+        "v1/relationships/{relationship_id}",
+        role=Role.ADMIN,
+        query=DeleteQuery,
+        answer=None,
+        status=204,
+        summary="Delete a relationship; refused while others begin or end at it",
+    )
+    async def delete_relationship(call: Call[None, DeleteQuery]) -> None:
+        await catalog.delete_relationship(
+            call.tenant, call.params["relationship_id"], call.if_match, cascade=call.query.cascade
+        )
+
+
+def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport) -> None:
+    @endpoint(
+        routes,
+        "POST",
+        "v1/catalog/import",
+        role=Role.USER,
+        body=XML,
+        answer=ImportReport,
+        summary="Import an ArchiMate exchange file; the same file again changes nothing",
+    )
+    async def import_catalog(call: Call[bytes]) -> ImportReport:
+        return await imports.run(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/catalog/export",
+        role=Role.VIEWER,
+        answer=Content(b"", "application/xml"),
+        summary="Export the model as an ArchiMate exchange file",
+    )
+    async def export_catalog(call: Call) -> Content:
+        return Content(await export_model(call.tenant), "application/xml")

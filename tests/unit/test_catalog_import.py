@@ -1,0 +1,328 @@
+"""Exchange files in and out: a rerun changes nothing, whatever went wrong before, and nothing is lost on the way."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from functions.catalog.archimate import ELEMENT_TYPES, allowed_types
+from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship
+from functions.catalog.exchange_read import read_model
+from functions.catalog.models import Element, ElementFields
+from shared.database.port import Create, Delete, Kind, Operation
+from shared.errors import Invalid
+from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
+from tests.unit.world import World, admin
+
+SAMPLE = Path(__file__).parents[2] / "cli" / "samples" / "it4it.xml"
+
+
+@pytest.fixture
+async def catalog(world: World) -> Catalog:
+    return await Catalog.of(world)
+
+
+def chain(length: int) -> list[FoundElement | FoundRelationship]:
+    """Elements, each leading to the next."""
+    elements: list[FoundElement | FoundRelationship] = [process(f"e{n}", f"step {n}") for n in range(length)]
+    return elements + [arrow(f"r{n}", f"e{n}", f"e{n + 1}", "Flow") for n in range(length - 1)]
+
+
+async def test_the_same_file_again_writes_nothing(catalog: Catalog) -> None:
+    file = SAMPLE.read_bytes()
+    first = await catalog.read(file)
+    assert first.created > 0 and first.skipped == 0
+    before = len(catalog.store.batches)
+    again = await catalog.read(file)
+    assert (again.created, again.updated, again.unchanged, again.skipped) == (0, 0, first.created, 0)
+    assert len(catalog.store.batches) == before
+
+
+async def test_our_own_export_of_an_import_changes_nothing(catalog: Catalog) -> None:
+    first = await catalog.read(SAMPLE.read_bytes())
+    again = await catalog.read(await catalog.export())
+    assert (again.unchanged, again.created, again.updated, again.skipped) == (first.created, 0, 0, 0)
+
+
+async def test_a_batch_holds_at_most_forty_resources_each_with_its_audit_entry(catalog: Catalog) -> None:
+    await catalog.read(file_of(*chain(100)))
+    made = [[one.kind for one in batch if isinstance(one, Create)] for batch in catalog.store.batches]
+    assert all(len(kinds) - kinds.count(Kind.AUDIT) <= 40 for kinds in made)
+    assert sum(kinds.count(Kind.AUDIT) for kinds in made) == 199
+
+
+async def test_what_differs_is_updated_and_what_clients_made_is_left_alone(catalog: Catalog) -> None:
+    mine = await catalog.element(name="mine")
+    await catalog.read(file_of(process("a", "old"), process("b")))
+    report = await catalog.read(file_of(process("a", "new"), process("b")))
+    assert (report.elements.updated, report.elements.unchanged) == (1, 1)
+    names = {one["name"]: one["revision"] for one in await catalog.stored(Kind.ELEMENT)}
+    assert names == {"mine": mine.revision, "new": 2, "x": 1}
+
+
+async def test_relationships_at_relationships_come_after_them_wherever_they_stand_in_the_file(catalog: Catalog) -> None:
+    arrows = [arrow("third", "a", "second"), arrow("second", "a", "first"), arrow("first", "a", "b", "Flow")]
+    report = await catalog.read(file_of(process("a"), process("b"), *arrows))
+    assert (report.relationships.created, report.skipped) == (3, 0)
+    assert await catalog.dangling() == []
+
+
+async def test_what_cannot_be_taken_is_reported_with_its_reason(catalog: Catalog) -> None:
+    actor = FoundElement("actor", "BusinessActor", name="A")
+    report = await catalog.read(
+        file_of(
+            actor,
+            process("p"),
+            arrow("lost", "p", "nobody"),
+            arrow("wrong", "actor", "p", "Composition"),
+            arrow("round", "p", "trip"),
+            arrow("trip", "p", "round"),
+        )
+    )
+    reasons = {one.identifier: one.reason for one in report.skipped_items}
+    assert reasons.keys() == {"lost", "wrong", "round", "trip"}
+    assert "nobody" in reasons["lost"]
+    assert "Assignment" in reasons["wrong"]
+    assert (report.skipped, report.relationships.skipped, report.elements.created) == (4, 4, 2)
+
+
+async def test_a_long_list_of_skipped_items_is_cut_and_counted(catalog: Catalog) -> None:
+    report = await catalog.read(file_of(process("p"), *(arrow(f"r{number}", "p", "nobody") for number in range(300))))
+    assert (report.skipped, len(report.skipped_items)) == (300, 200)
+
+
+async def test_one_item_that_is_too_large_is_skipped_and_the_others_are_taken(catalog: Catalog) -> None:
+    report = await catalog.read(file_of(process("a"), process("huge", description="x" * 300_000), process("b")))
+    assert report.elements.created == 2
+    assert [one.identifier for one in report.skipped_items] == ["huge"]
+
+
+async def test_items_that_are_too_large_for_one_batch_together_are_all_taken(catalog: Catalog) -> None:
+    report = await catalog.read(file_of(*(process(f"e{number}", description="x" * 100_000) for number in range(30))))
+    assert (report.elements.created, report.skipped) == (30, 0)
+
+
+async def test_the_file_is_kept_as_it_came_and_only_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = file_of(process("a"))
+    report = await catalog.read(file)
+    assert report.file_sha256 == sha256(file).hexdigest()
+    space = catalog.world.core.adapters.blobs.space("imports", catalog.tenant.id)
+    kept = await space.info(f"{report.file_sha256}.xml")
+    assert b"".join([chunk async for chunk in space.read(f"{report.file_sha256}.xml")]) == file
+    await catalog.read(file)
+    assert await space.info(f"{report.file_sha256}.xml") == kept
+
+
+async def test_a_file_that_is_none_names_the_line_and_changes_nothing(catalog: Catalog) -> None:
+    with pytest.raises(Invalid, match=r"line 2"):
+        await catalog.read(hand_written("").replace(b"<elements>", b"\n<oops"))
+    assert await catalog.stored(Kind.ELEMENT) == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-batch", "after-the-batch"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 5])
+async def test_an_interrupted_import_is_finished_by_a_rerun(catalog: Catalog, nth: int, after: bool) -> None:
+    items = [*chain(60), arrow("note", "e0", "r0")]
+    count = 0
+
+    async def power_cut(operations: Sequence[Operation]) -> None:
+        nonlocal count
+        count += 1
+        if count == nth:
+            if after:
+                await catalog.store.inner.commit(operations)
+            raise ConnectionError("power cut")
+
+    catalog.store.before = power_cut
+    with pytest.raises(ConnectionError):
+        await catalog.read(file_of(*items))
+    assert await catalog.dangling() == []
+    catalog.store.before = None
+    report = await catalog.read(file_of(*items))
+    assert (report.created + report.unchanged, report.updated, report.skipped) == (120, 0, 0)
+    ids = [one["resource_id"] for one in await catalog.stored(Kind.AUDIT)]
+    assert len(ids) == len(set(ids)) == 120
+
+
+async def test_two_imports_of_one_file_at_the_same_time_both_succeed(catalog: Catalog) -> None:
+    file = file_of(*chain(90))
+    one, two = await asyncio.gather(catalog.read(file), catalog.read(file))
+    assert (one.skipped, two.skipped) == (0, 0)
+    assert one.created + two.created == 179
+
+
+async def test_a_batch_that_meets_another_writer_is_tried_again(catalog: Catalog) -> None:
+    await catalog.read(file_of(process("a", "old"), process("b", "old")))
+    stored = await catalog.stored(Kind.ELEMENT)
+    catalog.once_before(lambda _: True, lambda: catalog.patch_element(stored[0]["id"], description="edited"))
+    report = await catalog.read(file_of(process("a", "new"), process("b", "new")))
+    assert (report.updated, report.skipped) == (2, 0)
+
+
+async def test_an_end_that_is_deleted_during_the_import_costs_only_the_relationships_at_it(catalog: Catalog) -> None:
+    async def delete_one() -> None:
+        gone = next(one for one in await catalog.stored(Kind.ELEMENT) if one["name"] == "step 3")
+        await catalog.store.inner.commit([Delete(Kind.ELEMENT, gone["id"])])
+
+    catalog.once_before(lambda batch: any(one.kind is Kind.RELATIONSHIP for one in batch), delete_one)
+    report = await catalog.read(file_of(*chain(8)))
+    assert [one.identifier for one in report.skipped_items] == ["r2", "r3"]
+    assert await catalog.dangling() == []
+
+
+async def test_a_type_that_the_relationships_here_forbid_is_not_taken(catalog: Catalog) -> None:
+    await catalog.read(file_of(process("a"), process("b"), arrow("r", "a", "b", "Triggering")))
+    report = await catalog.read(file_of(process("a", type="Contract"), process("b", "new")))
+    assert [one.identifier for one in report.skipped_items] == ["a"]
+    assert report.elements.updated == 1
+
+
+async def test_two_types_that_are_changed_by_one_file_are_checked_against_each_other(catalog: Catalog) -> None:
+    await catalog.read(
+        file_of(process("a", type="Stakeholder"), process("b", type="Grouping"), arrow("r", "a", "b", "Composition"))
+    )
+    await catalog.read(file_of(process("a", type="Driver"), process("b", type="Stakeholder")))
+    types = {one["id"]: one["type"] for one in await catalog.stored(Kind.ELEMENT)}
+    for one in await catalog.stored(Kind.RELATIONSHIP):
+        assert one["type"] in allowed_types(types[one["source_id"]], types[one["target_id"]])
+
+
+async def test_many_relationships_are_sorted_in_no_time(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the sorting is measured: nothing is stored."""
+
+    async def apply(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr("functions.catalog.importing._apply", apply)
+    deep = [arrow(f"deep{number}", "a", f"deep{number + 1}") for number in range(8000)]
+    wide = [arrow(f"wide{number}", "a", "b", "Flow") for number in range(8000)]
+    file = file_of(process("a"), process("b"), *deep, *wide)
+    started = time.monotonic()
+    await catalog.read(file)
+    assert time.monotonic() - started < 8
+
+
+async def test_a_name_in_several_languages_comes_out_as_it_went_in(catalog: Catalog) -> None:
+    file = hand_written(
+        '<element identifier="a" xsi:type="Node"><documentation xml:lang="de">D</documentation>'
+        '<documentation xml:lang="en">E</documentation><name xml:lang="en">N</name></element>'
+    )
+    await catalog.read(file)
+    again = await catalog.read(await catalog.export())
+    assert (again.unchanged, again.updated) == (1, 0)
+
+
+async def test_identifiers_that_are_no_xml_names_are_found_again_after_an_export(catalog: Catalog) -> None:
+    await catalog.read(hand_written('<element identifier="1 a" xsi:type="Node"><name>x</name></element>'))
+    again = await catalog.read(await catalog.export())
+    assert (again.unchanged, again.created) == (1, 0)
+
+
+async def test_an_element_and_a_relationship_of_the_same_identifier_are_both_exported(catalog: Catalog) -> None:
+    await catalog.read(file_of(process("same"), process("b")))
+    await catalog.read(file_of(process("c"), process("d"), arrow("same", "c", "d")))
+    again = await catalog.read(await catalog.export())
+    assert (again.unchanged, again.created, again.skipped) == (5, 0, 0)
+
+
+async def test_a_relationship_that_comes_during_an_export_does_not_break_it(catalog: Catalog) -> None:
+    one = await catalog.element()
+    scan = catalog.store.scan
+
+    def late(kinds: Sequence[Kind], **more: Any) -> Any:
+        async def pages() -> Any:
+            if list(kinds) == [Kind.RELATIONSHIP]:
+                await catalog.relationship(one, await catalog.element(name="late"), type="Flow")
+            async for page in scan(kinds, **more):
+                yield page
+
+        return pages()
+
+    catalog.store.scan = late  # type: ignore[method-assign]  # it scans, after the other one has written
+    found = list(read_model(await catalog.export()))
+    there = {item.identifier for item in found if isinstance(item, FoundElement)}
+    assert all({item.source, item.target} <= there for item in found if isinstance(item, FoundRelationship))
+
+
+async def test_what_a_client_edits_after_an_import_survives_an_export(catalog: Catalog) -> None:
+    rich = process(
+        "a",
+        "Störung",
+        description="Beschreibung",
+        properties={"Owner": "IT"},
+        languages={"name": "de", "description": "de", "property:Owner": "de"},
+        translations={"en": {"name": "Incident", "description": "Text", "property:Owner": "Ops"}},
+    )
+    await catalog.read(file_of(rich, FoundElement("j", "Junction", properties={JUNCTION: "or"})))
+    for one in await catalog.stored(Kind.ELEMENT):
+        if one["type"] == "Junction":
+            assert (await catalog.patch_element(one["id"], description="edited")).properties == {JUNCTION: "or"}
+        else:
+            edited = await catalog.patch_element(one["id"], description="", properties={"Owner": None})
+            assert (edited.properties, edited.translations) == ({}, {"en": {"name": "Incident"}})
+    again = await catalog.read(await catalog.export())
+    assert (again.unchanged, again.updated) == (2, 0)
+
+
+async def test_import_and_export_over_http(world: World) -> None:
+    tenant = (await world.onboard())["id"]
+    xml = {"content-type": "application/xml"}
+    report = await world.call("import_catalog", admin(tenant), file_of(process("a")), headers=xml)
+    assert (report.status, report.json["created"]) == (200, 1)
+    exported = await world.call("export_catalog", admin(tenant))
+    assert b'identifier="a"' in exported.raw
+
+
+async def test_a_repeated_import_under_one_idempotency_key_gives_the_whole_report_again(world: World) -> None:
+    tenant = (await world.onboard())["id"]
+    headers = {"content-type": "application/xml", "idempotency-key": "k"}
+    file = file_of(*chain(60))
+    first = await world.call("import_catalog", admin(tenant), file, headers=headers)
+    again = await world.call("import_catalog", admin(tenant), file, headers=headers)
+    assert first.json["created"] == 119
+    assert again.json == first.json
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[chr(c) for c in range(32)]), max_size=6)
+KEYS = st.sampled_from(["Owner", "Cost", "a b"])
+SENT: st.SearchStrategy[dict[str, Any]] = st.builds(
+    dict,
+    name=st.text("ab ", min_size=1, max_size=3).map(lambda name: name + "x"),
+    type=st.sampled_from(ELEMENT_TYPES),
+    description=TEXT.filter(lambda text: "\ufffe" not in text and "\uffff" not in text),
+    properties=st.dictionaries(KEYS, st.sampled_from(["", "v\r\n w"]), max_size=3).flatmap(
+        lambda given: st.sampled_from([given, {**given, JUNCTION: "or"}, {**given, JUNCTION: "and"}])
+    ),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sent=st.lists(SENT, min_size=1, max_size=6), data=st.data())
+def test_importing_an_export_of_anything_changes_nothing(sent: list[dict[str, Any]], data: st.DataObject) -> None:
+    async def run() -> None:
+        with TemporaryDirectory() as folder:
+            world = World.over(Path(folder))
+            try:
+                catalog = await Catalog.of(world)
+                made: list[Element] = []
+                for fields in sent:
+                    made.append(await catalog.service.create_element(catalog.tenant, ElementFields(**fields)))
+                for source in made:
+                    target = data.draw(st.sampled_from(made))
+                    if allowed := allowed_types(source.type, target.type):
+                        await catalog.relationship(source, target, type=data.draw(st.sampled_from(allowed)))
+                exported = await catalog.export()
+                report = await catalog.read(exported)
+                assert (report.created, report.updated, report.skipped) == (0, 0, 0), report
+                assert await catalog.export() == exported
+            finally:
+                await world.close()
+
+    asyncio.run(run())

@@ -1,0 +1,151 @@
+"""Messages moved aside: kept once with their reason, listed, sent again; and what is made of an unreadable one."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from shared.errors import NotFound
+from shared.messaging.deadletters import DeadLetter
+from shared.messaging.port import Message
+from shared.messaging.received import message_of
+from shared.messaging.sqlite import MAX_DELIVERIES
+from tests.unit.world import STAFF, TENANT_ID, World, admin
+
+
+def message(number: int = 1, **body: Any) -> Message:
+    return Message(f"m-{number}", TENANT_ID, {"number": number, **body})
+
+
+async def letters(world: World) -> list[DeadLetter]:
+    return (await world.core.dead_letters.list(200, None)).items
+
+
+async def test_a_dead_letter_keeps_the_message_and_the_reason(world: World) -> None:
+    await world.core.dead_letters.add("q", message(), "no good")
+    (letter,) = await letters(world)
+    assert (letter.queue, letter.reason, letter.message_id, letter.tenant, letter.body) == (
+        "q",
+        "no good",
+        "m-1",
+        TENANT_ID,
+        {"number": 1},
+    )
+
+
+async def test_the_same_message_is_kept_once(world: World) -> None:
+    for _ in range(2):
+        await world.core.dead_letters.add("q", message(), "no good")
+    assert len(await letters(world)) == 1
+
+
+async def test_the_same_id_in_another_queue_is_another_letter(world: World) -> None:
+    for queue in ("q", "another"):
+        await world.core.dead_letters.add(queue, message(), "no good")
+    assert len(await letters(world)) == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2**60, "\ud800", json.loads("[" * 150 + "]" * 150)])
+async def test_a_body_that_the_store_would_not_keep_is_kept_as_text(world: World, value: Any) -> None:
+    await world.core.dead_letters.add("q", message(x=value), "no good")
+    (letter,) = await letters(world)
+    assert letter.body == {"unreadable": json.dumps({"number": 1, "x": value})}
+
+
+async def test_a_replayed_letter_is_sent_again_and_gone(world: World) -> None:
+    await world.core.dead_letters.add("q", message(), "no good")
+    (letter,) = await letters(world)
+    await world.core.dead_letters.replay(letter.id)
+    assert (await world.queued("q"), await letters(world)) == ([{"number": 1}], [])
+
+
+async def test_a_message_replayed_at_once_is_no_duplicate_of_its_first_delivery(world: World) -> None:
+    await world.core.adapters.messaging.send("q", [message()])
+    await world.queued("q")
+    await world.core.dead_letters.add("q", message(), "no good")
+    await world.core.dead_letters.replay((await letters(world))[0].id)
+    assert await world.queued("q") == [{"number": 1}]
+
+
+async def test_a_message_that_fails_again_after_a_replay_is_a_letter_again(world: World) -> None:
+    await world.core.dead_letters.add("q", message(), "no good")
+    await world.core.dead_letters.replay((await letters(world))[0].id)
+    (again, _), *_ = (await world.core.adapters.messaging.receive("q")).messages
+    await world.core.dead_letters.add("q", again, "still no good")
+    assert [letter.reason for letter in await letters(world)] == ["still no good"]
+
+
+async def test_a_letter_that_is_not_there_is_not_found(world: World) -> None:
+    with pytest.raises(NotFound):
+        await world.core.dead_letters.replay("none")
+
+
+async def test_what_the_queue_has_given_up_on_is_collected(world: World) -> None:
+    queue = world.core.adapters.messaging
+    await queue.send("q", [message()])
+    for _ in range(MAX_DELIVERIES + 1):
+        await queue.abandon(await queue.receive("q"))
+    collected = await world.core.dead_letters.collect("q")
+    assert (collected, [letter.reason for letter in await letters(world)], await queue.dead("q")) == (
+        1,
+        ["MaxDeliveryCountExceeded"],
+        [],
+    )
+
+
+async def test_the_sweep_timer_collects_from_every_queue(world: World) -> None:
+    queue = world.core.adapters.messaging
+    for name in ("jobs", "usage-events"):
+        await queue.send(name, [message()])
+        for _ in range(MAX_DELIVERIES + 1):
+            await queue.abandon(await queue.receive(name))
+    await world.sweep()
+    assert sorted(letter.queue for letter in await letters(world)) == ["jobs", "usage-events"]
+
+
+async def test_staff_list_dead_letters_newest_first_by_the_page(world: World) -> None:
+    for number in range(3):
+        await world.core.dead_letters.add("q", message(number), "no good")
+        world.clock.advance(seconds=1)
+    first = await world.call("list_dead_letters", STAFF, query={"limit": "2"})
+    second = await world.call("list_dead_letters", STAFF, query={"limit": "2", "cursor": first.json["next_cursor"]})
+    assert [one["body"]["number"] for page in (first, second) for one in page.json["items"]] == [2, 1, 0]
+
+
+async def test_staff_replay_a_dead_letter(world: World) -> None:
+    await world.core.dead_letters.add("q", message(), "no good")
+    (letter,) = await letters(world)
+    answer = await world.call("replay_dead_letter", STAFF, params={"letter_id": letter.id})
+    assert (answer.status, await world.queued("q")) == (202, [{"number": 1}])
+
+
+async def test_a_tenants_admin_sees_no_dead_letters(world: World) -> None:
+    tenant = await world.onboard()
+    assert (await world.call("list_dead_letters", admin(tenant["id"]))).status == 403
+
+
+# Received messages
+
+
+class Received:
+    def __init__(self, body: bytes, properties: Mapping[str, Any] | None = None, id: str | None = "m-1") -> None:
+        self._body = body
+        self.application_properties: Mapping[str, Any] = properties or {}
+        self.message_id: Any = id
+
+    def get_body(self) -> bytes:
+        return self._body
+
+
+def test_a_received_message_carries_its_tenant_as_a_property() -> None:
+    assert message_of(Received(b'{"n":1}', {"tenant_id": TENANT_ID})) == Message("m-1", TENANT_ID, {"n": 1})
+
+
+@pytest.mark.parametrize("raw", [b"", b"x", b"[]", b"7", b"\xff\xfe", b"[" * 100_000], ids=lambda raw: repr(raw[:9]))
+def test_a_body_that_is_no_json_object_is_kept_as_text(raw: bytes) -> None:
+    assert message_of(Received(raw)).body == {"unreadable": raw.decode(errors="replace")}
+
+
+def test_a_message_without_id_and_tenant_is_still_one() -> None:
+    assert message_of(Received(b"{}", None, None)) == Message("", "", {})

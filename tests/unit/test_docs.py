@@ -1,0 +1,59 @@
+"""What the documents say is what there is."""
+
+import json
+import re
+from pathlib import Path
+
+from function_app import platform
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+OF_CORE_TOOLS = {"functions_worker_runtime", "azurewebjobsstorage"}
+
+
+def test_every_setting_is_documented_with_what_it_means() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", (ROOT / "docs/settings.md").read_text("utf-8"), re.MULTILINE)
+    meant = {name: field.description for name, field in Settings.model_fields.items()}
+    assert {name.lower(): meaning for name, meaning in rows} == meant
+
+
+def test_the_sample_settings_name_every_setting_and_pass_the_check() -> None:
+    values = json.loads((ROOT / "local.settings.sample.json").read_text("utf-8"))["Values"]
+    assert {name.lower() for name in values} - OF_CORE_TOOLS == set(Settings.model_fields)
+    Settings.load(values)
+
+
+def test_the_host_settings_are_of_the_version_that_core_tools_reads() -> None:
+    host = json.loads((ROOT / "host.json").read_text("utf-8"))
+    assert host["version"] == "2.0"
+    assert host["extensions"]["http"]["routePrefix"] == "api"
+    assert host["extensionBundle"]["id"] == "Microsoft.Azure.Functions.ExtensionBundle"
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+def test_every_path_that_the_readme_calls_exists() -> None:
+    paths = {route.path.removeprefix("v1/") for route in platform.endpoint.routes}
+    called = {path.partition("?")[0] for path in re.findall(r'\$API/([^\s"]+)', README)}
+    assert called
+    assert {re.sub(r"/\$\w+", "/{}", path) for path in called} <= {re.sub(r"{\w+}", "{}", path) for path in paths}
+
+
+def test_every_decision_is_numbered_once_and_has_its_three_parts() -> None:
+    files = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
+    for file in files:
+        text = file.read_text("utf-8")
+        assert text.startswith(f"# {file.name[:4]} ")
+        assert "**Context.**" in text
+        assert "**Decision.**" in text
+
+
+def test_the_changelog_has_a_place_for_what_comes_next() -> None:
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text("utf-8")

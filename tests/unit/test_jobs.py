@@ -1,0 +1,380 @@
+"""Long jobs: in slices, under a lease, and taken up again by the sweep whatever happened to their runner."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.clock import rfc3339
+from shared.database.port import Kind
+from shared.errors import Conflict, NotFound, Throttled, Unavailable
+from shared.jobs import LEASE, MAX_ATTEMPTS, Continue, Done, Job, Jobs, enqueue
+from shared.messaging.port import Message
+from shared.resources import Held, load
+from shared.session import TenantSession
+from tests.unit.world import OTHER_ID, TENANT_ID, World, admin, entry, register, session
+
+QUEUE = "jobs"
+JOB_ID = "0190c2a8-7e10-7abc-8def-00000000000b"
+Work = Callable[[TenantSession, Job], Awaitable[Done | Continue]]
+
+
+class Bench:
+    """A world with one tenant, one job type, and what its handler does next."""
+
+    def __init__(self, world: World, session: TenantSession) -> None:
+        self.world = world
+        self.session = session
+        self.seen: list[dict[str, Any]] = []
+        self.work: Work = self.done
+        self.jobs = self.runner()
+
+    def runner(self) -> Jobs:
+        core = self.world.core
+        return Jobs(
+            {"count": self._slice},
+            queue=QUEUE,
+            directory=core.directory,
+            database=core.adapters.database,
+            messaging=core.adapters.messaging,
+            services=core.services,
+        )
+
+    async def _slice(self, session: TenantSession, job: Job) -> Done | Continue:
+        self.seen.append(dict(job.checkpoint))
+        return await self.work(session, job)
+
+    async def done(self, session: TenantSession, job: Job) -> Done:
+        return Done({"counted": len(self.seen)})
+
+    async def start(self, type: str = "count", **input: Any) -> Job:
+        change = self.session.change()
+        return await change.commit(enqueue(change, self.session, QUEUE, type, input, id=JOB_ID))
+
+    async def run(self, jobs: Jobs | None = None) -> None:
+        await (jobs or self.jobs).run(self.session.id, JOB_ID)
+
+    async def job(self) -> Job:
+        return (await load(self.session, Job, JOB_ID)).value
+
+    async def due(self) -> int:
+        """How many messages of the queue are due, taking them."""
+        return len(await self.world.queued(QUEUE))
+
+
+@pytest.fixture
+async def bench(world: World) -> Bench:
+    return Bench(world, session(world.core, entry(), await register(world.core), admin(TENANT_ID)))
+
+
+def raising(error: Exception) -> Work:
+    async def work(session: TenantSession, job: Job) -> Done | Continue:
+        raise error
+
+    return work
+
+
+# Starting
+
+
+async def test_a_new_job_is_queued_with_its_message(bench: Bench) -> None:
+    job = await bench.start(number=7)
+    assert (job.status, job.input, await bench.world.queued(QUEUE)) == ("queued", {"number": 7}, [{"job_id": JOB_ID}])
+
+
+async def test_a_job_of_the_same_id_is_started_once(bench: Bench) -> None:
+    await bench.start()
+    with pytest.raises(Conflict):
+        await bench.start()
+
+
+async def test_a_job_that_is_refused_sends_no_message(bench: Bench) -> None:
+    await bench.start()
+    await bench.due()
+    with pytest.raises(Conflict):
+        await bench.start()
+    assert await bench.due() == 0
+
+
+# Slices
+
+
+async def test_a_job_that_is_done_keeps_its_result(bench: Bench) -> None:
+    await bench.start()
+    await bench.run()
+    job = await bench.job()
+    assert (job.status, job.result, job.error) == ("succeeded", {"counted": 1}, None)
+
+
+async def test_a_slice_that_is_not_the_last_keeps_its_checkpoint_and_sends_the_next(bench: Bench) -> None:
+    async def half(session: TenantSession, job: Job) -> Continue:
+        return Continue({"at": 1})
+
+    bench.work = half
+    await bench.start()
+    await bench.due()
+    await bench.run()
+    job = await bench.job()
+    assert (job.status, job.checkpoint, job.slices, job.attempts, await bench.due()) == ("queued", {"at": 1}, 1, 0, 1)
+
+
+async def test_the_next_slice_begins_at_the_checkpoint(bench: Bench) -> None:
+    async def thirds(session: TenantSession, job: Job) -> Done | Continue:
+        at = job.checkpoint.get("at", 0)
+        return Continue({"at": at + 1}) if at < 2 else Done({})
+
+    bench.work = thirds
+    await bench.start()
+    while await bench.due():
+        await bench.run()
+    assert (bench.seen, (await bench.job()).status) == ([{}, {"at": 1}, {"at": 2}], "succeeded")
+
+
+async def test_a_job_works_in_its_tenant_for_the_one_who_started_it(bench: Bench) -> None:
+    sessions: list[TenantSession] = []
+
+    async def look(session: TenantSession, job: Job) -> Done:
+        sessions.append(session)
+        return Done({})
+
+    bench.work = look
+    job = await bench.start()
+    await bench.run()
+    assert [(one.id, one.user_id) for one in sessions] == [(TENANT_ID, job.created_by)]
+
+
+@pytest.mark.parametrize("work", ["done", "failed"])
+async def test_the_message_of_a_finished_job_changes_nothing(bench: Bench, work: str) -> None:
+    bench.work = bench.done if work == "done" else raising(Conflict("no"))
+    await bench.start()
+    await bench.run()
+    before = await bench.job()
+    await bench.run()
+    assert (await bench.job(), len(bench.seen)) == (before, 1)
+
+
+async def test_the_message_of_a_job_that_is_gone_is_nothing(bench: Bench) -> None:
+    await bench.run()
+    assert bench.seen == []
+
+
+async def test_the_message_of_a_tenant_that_is_gone_is_nothing(bench: Bench) -> None:
+    await bench.jobs.run("0190c2a8-7e10-7abc-8def-00000000dead", JOB_ID)
+    assert bench.seen == []
+
+
+async def test_a_job_of_another_tenant_is_not_found(bench: Bench) -> None:
+    await bench.start()
+    await register(bench.world.core, OTHER_ID)
+    await bench.jobs.run(OTHER_ID, JOB_ID)
+    assert bench.seen == []
+
+
+# The lease
+
+
+async def test_a_job_in_hand_is_not_taken_by_a_second_runner(bench: Bench) -> None:
+    async def meanwhile(session: TenantSession, job: Job) -> Done:
+        await bench.run(bench.runner())
+        return Done({})
+
+    bench.work = meanwhile
+    await bench.start()
+    await bench.run()
+    assert len(bench.seen) == 1
+
+
+async def test_two_runners_that_claim_at_once_are_one(bench: Bench) -> None:
+    """Both have read the job before either has claimed it: the second claim is refused by its ETag."""
+    await bench.start()
+    store = bench.session.store
+    stored = await store.get(Kind.JOB, JOB_ID)
+    assert stored is not None
+    await bench.run()
+    claimed = await bench.jobs._claim(bench.session, Held.of(Job, stored))
+    assert claimed is None
+
+
+async def test_a_runner_that_vanished_is_replaced_after_its_lease(bench: Bench) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def vanish(session: TenantSession, job: Job) -> Done:
+        raise Killed
+
+    bench.work = vanish
+    await bench.start()
+    with pytest.raises(Killed):
+        await bench.run()
+    bench.work = bench.done
+    bench.world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    await bench.run()
+    job = await bench.job()
+    assert (job.status, job.attempts) == ("succeeded", 2)
+
+
+async def test_a_runner_that_outlived_its_lease_does_not_undo_what_its_successor_did(bench: Bench) -> None:
+    async def too_slow(session: TenantSession, job: Job) -> Continue:
+        bench.world.clock.advance(seconds=LEASE.total_seconds() + 1)
+        bench.work = bench.done
+        await bench.run(bench.runner())
+        return Continue({"at": "an old checkpoint"})
+
+    bench.work = too_slow
+    await bench.start()
+    await bench.due()
+    await bench.run()
+    assert ((await bench.job()).status, await bench.due()) == ("succeeded", 0)
+
+
+# The sweep
+
+
+async def test_the_sweep_sends_a_job_again_whose_message_was_lost(bench: Bench) -> None:
+    await bench.start()
+    await bench.due()
+    bench.world.clock.advance(minutes=2)
+    assert (await bench.jobs.sweep(), await bench.due()) == (1, 1)
+
+
+async def test_the_sweep_leaves_a_job_alone_whose_lease_runs(bench: Bench) -> None:
+    async def meanwhile(session: TenantSession, job: Job) -> Done:
+        bench.world.clock.advance(minutes=4)
+        return Done({"swept": await bench.jobs.sweep()})
+
+    bench.work = meanwhile
+    await bench.start()
+    await bench.run()
+    assert (await bench.job()).result == {"swept": 0}
+
+
+async def test_the_sweep_sends_one_message_however_often_it_comes(bench: Bench) -> None:
+    await bench.start()
+    await bench.due()
+    bench.world.clock.advance(minutes=2)
+    for _ in range(3):
+        await bench.jobs.sweep()
+    assert await bench.due() == 1
+
+
+@pytest.mark.parametrize("work", ["done", "failed"])
+async def test_the_sweep_leaves_finished_jobs_alone(bench: Bench, work: str) -> None:
+    bench.work = bench.done if work == "done" else raising(Conflict("no"))
+    await bench.start()
+    await bench.run()
+    bench.world.clock.advance(hours=1)
+    assert await bench.jobs.sweep() == 0
+
+
+# Failures
+
+
+async def test_a_service_that_is_away_makes_the_slice_come_again(bench: Bench) -> None:
+    bench.work = raising(Unavailable("the disk is away"))
+    await bench.start()
+    await bench.run()
+    job = await bench.job()
+    assert (job.status, job.error, job.attempts) == ("queued", "the disk is away", 1)
+
+
+async def test_each_try_waits_twice_as_long_as_the_one_before(bench: Bench) -> None:
+    bench.work = raising(Throttled("slowly"))
+    await bench.start()
+    await bench.due()
+    waited: list[int] = []
+    for _ in range(4):
+        await bench.run()
+        waited.append(0)
+        while not await bench.due():
+            bench.world.clock.advance(seconds=1)
+            waited[-1] += 1
+    assert waited == [2, 4, 8, 16]
+
+
+async def test_a_slice_that_succeeds_after_failures_clears_the_error(bench: Bench) -> None:
+    bench.work = raising(Unavailable("the disk is away"))
+    await bench.start()
+    await bench.run()
+    bench.work = bench.done
+    await bench.run()
+    assert (await bench.job()).error is None
+
+
+async def test_a_slice_is_given_up_after_ten_tries(bench: Bench) -> None:
+    bench.work = raising(Unavailable("the disk is away"))
+    await bench.start()
+    for _ in range(MAX_ATTEMPTS + 5):
+        await bench.run()
+    job = await bench.job()
+    assert (len(bench.seen), job.status, job.error) == (
+        MAX_ATTEMPTS,
+        "failed",
+        f"gave up after {MAX_ATTEMPTS} attempts at the same slice",
+    )
+
+
+async def test_a_new_slice_has_ten_tries_of_its_own(bench: Bench) -> None:
+    async def moody(session: TenantSession, job: Job) -> Continue:
+        if len(bench.seen) % 2:
+            raise Unavailable("away")
+        return Continue({"at": len(bench.seen)})
+
+    bench.work = moody
+    await bench.start()
+    for _ in range(30):
+        await bench.run()
+    assert (await bench.job()).status == "queued"
+
+
+async def test_a_job_that_must_not_be_done_fails_with_the_reason(bench: Bench) -> None:
+    bench.work = raising(NotFound("There is no such backup."))
+    await bench.start()
+    await bench.run()
+    job = await bench.job()
+    assert (job.status, job.error) == ("failed", "There is no such backup.")
+
+
+async def test_an_unexpected_error_fails_the_job_in_words_that_tell_no_secret(bench: Bench) -> None:
+    bench.work = raising(RuntimeError("password=hunter2"))
+    await bench.start()
+    await bench.run()
+    job = await bench.job()
+    assert (job.status, job.error) == ("failed", "Something went wrong on our side; quote the job id.")
+
+
+async def test_an_unexpected_error_is_logged_with_its_trace(bench: Bench, log: pytest.LogCaptureFixture) -> None:
+    bench.work = raising(RuntimeError("password=hunter2"))
+    await bench.start()
+    await bench.run()
+    (record,) = [one for one in log.records if one.levelno == logging.ERROR]
+    assert record.exc_info is not None and record.exc_info[0] is RuntimeError
+
+
+async def test_a_job_of_an_unknown_type_fails(bench: Bench) -> None:
+    await bench.start("no such type")
+    await bench.run()
+    assert (await bench.job()).status == "failed"
+
+
+# Consumers
+
+
+async def test_a_message_that_names_no_job_becomes_a_dead_letter(world: World) -> None:
+    await world.core.adapters.messaging.send("jobs", [Message("m-1", TENANT_ID, {"job": 7}), Message("m-2", "", {})])
+    await world.drain()
+    letters = await world.core.dead_letters.list(10, None)
+    assert [one.reason for one in letters.items] == ["names no job of a tenant"] * 2
+
+
+async def test_updated_at_of_a_job_does_not_move_backwards(bench: Bench) -> None:
+    job = await bench.start()
+    bench.world.clock.advance(hours=-1)
+    await bench.run()
+    assert (await bench.job()).updated_at == job.updated_at
+
+
+async def test_a_new_job_has_a_minute_to_begin(bench: Bench) -> None:
+    job = await bench.start()
+    assert job.lease_until == rfc3339(bench.world.clock.now() + timedelta(minutes=1))

@@ -1,0 +1,213 @@
+"""Rate limits and plans: windows, what a refused call is told, and whose numbers count."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shared.errors import RateLimited
+from shared.plans import PLANS, Limit, Tier
+from shared.ratelimit import Allowance, RateLimiter
+from tests.unit.world import AGENT, STAFF, Answer, FakeClock, World, admin, entry
+
+
+@pytest.fixture(autouse=True)
+def library_clock(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    """The `limits` library reads the time by itself: here it reads the test's."""
+    import limits.aio.storage.memory
+
+    monkeypatch.setattr(limits.aio.storage.memory, "time", SimpleNamespace(time=lambda: clock.now().timestamp()))
+
+
+@pytest.fixture
+def clock(world: World) -> FakeClock:
+    return world.clock
+
+
+@pytest.fixture
+def limiter(clock: FakeClock) -> RateLimiter:
+    return RateLimiter(clock)
+
+
+async def take(limiter: RateLimiter, key: str = "k", limit: int = 3, scope: str = "s") -> Allowance:
+    return await limiter.take(scope, key, limit, 1, "Too many")
+
+
+async def spend(limiter: RateLimiter, calls: int = 3) -> None:
+    for _ in range(calls):
+        await take(limiter)
+
+
+async def test_an_allowance_counts_down(limiter: RateLimiter) -> None:
+    assert [(await take(limiter)).remaining for _ in range(3)] == [2, 1, 0]
+
+
+async def test_a_spent_window_refuses(limiter: RateLimiter) -> None:
+    await spend(limiter)
+    with pytest.raises(RateLimited) as refused:
+        await take(limiter)
+    assert (refused.value.message, refused.value.limit, refused.value.retry_after) == ("Too many", 3, 60)
+
+
+async def test_the_wait_grows_shorter(limiter: RateLimiter, clock: FakeClock) -> None:
+    await spend(limiter)
+    clock.advance(seconds=40.5)
+    with pytest.raises(RateLimited) as refused:
+        await take(limiter)
+    assert refused.value.retry_after == 20
+
+
+async def test_who_waits_as_long_as_told_is_let_in(limiter: RateLimiter, clock: FakeClock) -> None:
+    await spend(limiter)
+    clock.advance(seconds=40.5)
+    with pytest.raises(RateLimited) as refused:
+        await take(limiter)
+    clock.advance(seconds=refused.value.retry_after)
+    assert (await take(limiter)).remaining == 2
+
+
+async def test_refused_calls_do_not_make_the_window_longer(limiter: RateLimiter, clock: FakeClock) -> None:
+    await spend(limiter)
+    for _ in range(59):
+        clock.advance(seconds=1)
+        with pytest.raises(RateLimited):
+            await take(limiter)
+    clock.advance(seconds=1)
+    assert (await take(limiter)).remaining == 2
+
+
+async def test_each_key_has_a_window_of_its_own(limiter: RateLimiter) -> None:
+    await spend(limiter)
+    assert (await take(limiter, key="other")).remaining == 2
+
+
+async def test_each_scope_has_a_window_of_its_own(limiter: RateLimiter) -> None:
+    await spend(limiter)
+    assert (await take(limiter, scope="other")).remaining == 2
+
+
+# Through the pipeline
+
+
+def headers(answer: Answer) -> dict[str, str]:
+    names = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After")
+    return {name: answer.headers[name] for name in names if name in answer.headers}
+
+
+async def tenant(world: World, **fields: Any) -> str:
+    return str((await world.onboard(**{"limits": {}, **fields}))["id"])
+
+
+async def test_an_answer_tells_what_is_left_of_the_tightest_window(world: World) -> None:
+    answer = await world.call("get_me", admin(await tenant(world)))
+    assert headers(answer) == {"RateLimit-Limit": "10", "RateLimit-Remaining": "9", "RateLimit-Reset": "60"}
+
+
+async def test_a_standard_tenant_has_ten_calls_a_minute(world: World) -> None:
+    caller = admin(await tenant(world))
+    assert [(await world.call("get_me", caller)).status for _ in range(11)] == [200] * 10 + [429]
+
+
+async def test_an_enterprise_tenant_has_a_hundred_calls_a_minute(world: World) -> None:
+    caller = admin(await tenant(world, tier="enterprise"))
+    assert [(await world.call("get_me", caller)).status for _ in range(101)] == [200] * 100 + [429]
+
+
+async def test_an_enterprise_tenant_has_ten_calls_of_agents_a_minute(world: World) -> None:
+    caller = admin(await tenant(world, tier="enterprise"))
+    answers = [await world.call("create_agent", caller, AGENT) for _ in range(11)]
+    assert [answer.status for answer in answers] == [201] * 10 + [429]
+
+
+async def test_a_call_that_is_refused_tells_the_limit_that_refused_it(world: World) -> None:
+    caller = admin(await tenant(world, tier="enterprise"))
+    for _ in range(10):
+        await world.call("list_agents", caller)
+    world.clock.advance(seconds=15)
+    assert headers(await world.call("list_agents", caller)) == {
+        "RateLimit-Limit": "10",
+        "RateLimit-Remaining": "0",
+        "RateLimit-Reset": "45",
+        "Retry-After": "45",
+    }
+
+
+async def test_an_address_that_calls_too_often_is_refused_before_its_token_is_looked_at(world: World) -> None:
+    world.core.endpoint.global_limit = 2
+    answers = [await world.call("get_me") for _ in range(3)]
+    assert ([answer.status for answer in answers], headers(answers[-1])) == (
+        [401, 401, 429],
+        {"RateLimit-Limit": "2", "RateLimit-Remaining": "0", "RateLimit-Reset": "900", "Retry-After": "900"},
+    )
+
+
+async def test_another_address_is_not_refused(world: World) -> None:
+    world.core.endpoint.global_limit = 1
+    await world.call("get_health")
+    other = await world.call("get_health", headers={"x-forwarded-for": "203.0.113.9:1"})
+    assert other.status == 200
+
+
+async def test_one_tenants_calls_do_not_use_up_anothers(world: World) -> None:
+    caller = admin(await tenant(world))
+    for _ in range(11):
+        await world.call("get_me", caller)
+    other = admin(await tenant(world, slug="globex"))
+    assert (await world.call("get_me", other)).status == 200
+
+
+async def test_a_new_minute_is_a_new_window(world: World) -> None:
+    caller = admin(await tenant(world))
+    for _ in range(11):
+        await world.call("get_me", caller)
+    world.clock.advance(seconds=60)
+    assert (await world.call("get_me", caller)).status == 200
+
+
+async def test_a_refused_call_is_not_metered(world: World) -> None:
+    caller = admin(await tenant(world))
+    for _ in range(15):
+        await world.call("get_me", caller)
+    calls = [event for event in await world.queued("usage-events") if event["type"] == "api_calls"]
+    assert len(calls) == 10
+
+
+async def test_a_tenants_own_number_counts_instead_of_its_plans(world: World) -> None:
+    caller = admin(await tenant(world, limits={"requests_per_minute": 2}))
+    assert [(await world.call("get_me", caller)).status for _ in range(3)] == [200, 200, 429]
+
+
+async def test_a_changed_number_counts_within_seconds(world: World) -> None:
+    id = await tenant(world, limits={"requests_per_minute": 2})
+    for _ in range(3):
+        await world.call("get_me", admin(id))
+    settings = {"settings": {"limits": {"requests_per_minute": 50}}}
+    await world.call("patch_tenant", STAFF, settings, params={"tenant_id": id})
+    assert (await world.call("get_me", admin(id))).headers["RateLimit-Limit"] == "50"
+
+
+# Plans
+
+
+@pytest.mark.parametrize(
+    ("tier", "requests", "agents", "retention"),
+    [(Tier.STANDARD, 10, 50, 30), (Tier.PROFESSIONAL, 10, 200, 30), (Tier.ENTERPRISE, 100, 1000, 90)],
+)
+def test_the_plans_are_as_they_were_sold(tier: Tier, requests: int, agents: int, retention: int) -> None:
+    plan = PLANS[tier]
+    assert (plan.requests_per_minute, plan.max_agents, plan.backup_retention_days) == (requests, agents, retention)
+
+
+def test_every_tier_has_a_plan() -> None:
+    assert set(PLANS) == set(Tier)
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+@pytest.mark.parametrize(("limit", "calls"), [(Limit.AGENTS, 10), (Limit.DESIGN, 5)])
+def test_every_limit_of_a_route_has_a_number(tier: Tier, limit: Limit, calls: int) -> None:
+    assert PLANS[tier].route_limit(limit) == calls
+
+
+def test_a_tenants_plan_is_its_tiers_with_its_own_numbers() -> None:
+    plan = entry(max_agents=7, settings={"limits": {"design_per_minute": 99}}).plan
+    assert (plan.max_agents, plan.design_per_minute, plan.requests_per_minute) == (7, 99, 10)

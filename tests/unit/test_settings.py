@@ -1,0 +1,171 @@
+"""Settings: checked at start; whatever is wrong is named, one line each, with what it should be."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from shared.adapters import CursorKey
+from shared.settings import Settings, SettingsError
+
+ISSUER = {"issuer": "https://login.example/v2.0", "audience": "flowgrid"}
+
+
+def wrong(**environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as error:
+        Settings.load(environ)
+    return str(error.value).splitlines()
+
+
+def test_an_empty_environment_is_a_working_development_setup() -> None:
+    assert Settings.load({}).flowgrid_database == "sqlite"
+
+
+def test_names_are_read_in_any_case() -> None:
+    assert Settings.load({"Flowgrid_Region": "westeurope"}).flowgrid_region == "westeurope"
+
+
+def test_other_peoples_variables_are_ignored() -> None:
+    assert Settings.load({"PATH": "/bin", "FLOWGRID": "x"}) == Settings.load({})
+
+
+def test_the_text_of_a_number_is_a_number() -> None:
+    assert Settings.load({"FLOWGRID_SHARDS": "7"}).flowgrid_shards == 7
+
+
+def test_issuers_are_a_json_list() -> None:
+    (issuer,) = Settings.load({"FLOWGRID_ISSUERS": json.dumps([ISSUER])}).flowgrid_issuers
+    assert (issuer.issuer, issuer.audience, issuer.jwks_uri) == ("https://login.example/v2.0", "flowgrid", None)
+
+
+@pytest.mark.parametrize("value", ["<your region>", "CHANGEME", "your-region", "TODO: region"])
+def test_a_placeholder_is_named_with_what_it_should_be(value: str) -> None:
+    assert wrong(FLOWGRID_REGION=value) == [
+        f"FLOWGRID_REGION: still a placeholder ({value!r}); Region that new tenants are placed in."
+    ]
+
+
+def test_a_placeholder_is_one_line_though_it_is_no_number_either() -> None:
+    assert wrong(FLOWGRID_SHARDS="<number>") == [
+        "FLOWGRID_SHARDS: still a placeholder ('<number>'); Number of shared databases that new tenants spread over."
+    ]
+
+
+def test_a_placeholder_within_the_issuers_is_found() -> None:
+    (line,) = wrong(FLOWGRID_ISSUERS=json.dumps([{**ISSUER, "audience": "<client id>"}]))
+    assert line.startswith("FLOWGRID_ISSUERS: still a placeholder")
+
+
+def test_issuers_that_are_no_json_are_shown_some() -> None:
+    (line,) = wrong(FLOWGRID_ISSUERS="https://login.example")
+    assert line.startswith("FLOWGRID_ISSUERS: ") and 'it should be JSON, such as [{"issuer"' in line
+
+
+def test_no_issuer_at_all_is_wrong() -> None:
+    (line,) = wrong(FLOWGRID_ISSUERS="[]")
+    assert line.startswith("FLOWGRID_ISSUERS: ") and line.endswith(
+        "JSON list of accepted token issuers: issuer, audience, optional jwks_uri."
+    )
+
+
+def test_an_issuer_without_audience_says_which_one() -> None:
+    (line,) = wrong(FLOWGRID_ISSUERS=json.dumps([ISSUER, {"issuer": "https://other.example"}]))
+    assert line.startswith("FLOWGRID_ISSUERS (1.audience): Field required")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FLOWGRID_DATABASE", "oracle"),
+        ("FLOWGRID_MESSAGING", "kafka"),
+        ("FLOWGRID_BLOBS", "ftp"),
+        ("FLOWGRID_SHARDS", "0"),
+        ("FLOWGRID_SHARDS", "many"),
+        ("FLOWGRID_SHARDS", ""),
+        ("FLOWGRID_REGION", ""),
+        ("FLOWGRID_GLOBAL_LIMIT", "-1"),
+        ("FLOWGRID_LOG_LEVEL", "LOUD"),
+        ("USAGE_QUEUE", ""),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_what_it_should_be(name: str, value: str) -> None:
+    (line,) = wrong(**{name: value})
+    description = Settings.model_fields[name.lower()].description or "?"
+    assert line.startswith(f"{name}: ") and line.endswith(description)
+
+
+@pytest.mark.parametrize("key", ["x", "x" * 31])
+def test_a_short_cursor_key_is_refused(key: str) -> None:
+    (line,) = wrong(FLOWGRID_CURSOR_KEY=key)
+    assert line.startswith("FLOWGRID_CURSOR_KEY: too short; Secret that signs page cursors, 32 characters or more")
+
+
+def test_a_cursor_key_of_32_characters_is_taken() -> None:
+    assert Settings.load({"FLOWGRID_CURSOR_KEY": "x" * 32}).flowgrid_cursor_key == "x" * 32
+
+
+def test_everything_that_is_wrong_is_named_at_once() -> None:
+    lines = wrong(FLOWGRID_REGION="<region>", FLOWGRID_SHARDS="0", FLOWGRID_CURSOR_KEY="short")
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        "FLOWGRID_CURSOR_KEY",
+        "FLOWGRID_REGION",
+        "FLOWGRID_SHARDS",
+    ]
+
+
+def test_a_secret_is_not_repeated_in_the_complaint_about_it() -> None:
+    assert "hunter2" not in " ".join(wrong(FLOWGRID_CURSOR_KEY="hunter2"))
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings.load({}).flowgrid_shards = 2  # type: ignore[misc]
+
+
+def test_bindings_get_the_settings_by_their_names() -> None:
+    values = Settings.load({"USAGE_QUEUE": "events"}).values()
+    assert (values["USAGE_QUEUE"], values["SWEEP_SCHEDULE"]) == ("events", "*/30 * * * * *")
+
+
+def test_the_sample_lists_every_setting() -> None:
+    sample = json.loads(Path("local.settings.sample.json").read_text())["Values"]
+    assert {name.upper() for name in sample} >= {name.upper() for name in Settings.model_fields}
+
+
+def test_the_samples_values_are_the_defaults() -> None:
+    sample = json.loads(Path("local.settings.sample.json").read_text())["Values"]
+    assert Settings.load(sample) == Settings.load({})
+
+
+# The cursor key
+
+
+def test_the_cursor_key_is_the_settings(tmp_path: Path) -> None:
+    key = "x" * 32
+    assert CursorKey(Settings(flowgrid_data_dir=tmp_path, flowgrid_cursor_key=key))() == key.encode()
+
+
+def test_without_a_setting_a_cursor_key_is_made_and_kept(tmp_path: Path) -> None:
+    settings = Settings(flowgrid_data_dir=tmp_path / "data")
+    first, second = CursorKey(settings)(), CursorKey(settings)()
+    assert (len(first), first == second) == (32, True)
+
+
+def test_the_kept_cursor_key_is_its_owners_only(tmp_path: Path) -> None:
+    CursorKey(Settings(flowgrid_data_dir=tmp_path))()
+    assert (tmp_path / "cursor.key").stat().st_mode & 0o077 == 0
+
+
+def test_two_processes_that_make_a_cursor_key_at_once_have_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, others = Settings(flowgrid_data_dir=tmp_path), list[bytes]()
+
+    def meanwhile(number: int) -> bytes:
+        monkeypatch.undo()
+        others.append(CursorKey(settings)())
+        return b"k" * number
+
+    monkeypatch.setattr("shared.adapters.secrets.token_bytes", meanwhile)
+    assert [CursorKey(settings)()] == others

@@ -1,0 +1,293 @@
+"""A whole Flowgrid in a folder, clock and ids owned by the test: calls go through the real registered handlers."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import azure.functions as func
+
+import function_app
+from shared.auth.roles import Role
+from shared.auth.tokens import TokenVerifier
+from shared.context import Caller, RequestInfo
+from shared.core import Core, core
+from shared.database.port import (
+    OLDEST_FIRST,
+    Create,
+    Kind,
+    Operation,
+    Order,
+    Page,
+    Placement,
+    Stored,
+    TenantStore,
+    Where,
+)
+from shared.errors import Unauthenticated
+from shared.session import IdempotencySlot, TenantSession
+from shared.settings import Settings
+from shared.tenancy import Directory, TenantEntry
+
+START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+STAFF = Caller("staff-1", "staff@flowgrid.example", "Staff", None, Role.PLATFORM)
+TENANT_ID = "0190c2a8-7e10-7abc-8def-000000000001"
+OTHER_ID = "0190c2a8-7e10-7abc-8def-000000000002"
+UNLIMITED = {"requests_per_minute": 1_000_000, "agents_per_minute": 1_000_000, "design_per_minute": 1_000_000}
+AGENT = {"name": "Claims intake", "pattern": "Orchestrator"}
+
+
+class FakeClock:
+    def __init__(self, instant: datetime = START) -> None:
+        self.instant = instant
+
+    def now(self) -> datetime:
+        return self.instant
+
+    def advance(self, **delta: float) -> None:
+        self.instant += timedelta(**delta)
+
+
+class FakeIds:
+    """uuid7-shaped, counting up; `process` keeps the ids of two cores apart."""
+
+    def __init__(self, process: int = 0) -> None:
+        self._last = process << 40
+
+    def new(self) -> str:
+        self._last += 1
+        return f"01900000-0000-7000-8000-{self._last:012x}"
+
+
+class FakeVerifier(TokenVerifier):
+    """Knows its callers by subject: `Bearer <subject>`."""
+
+    def __init__(self) -> None:
+        self.callers: dict[str, Caller] = {}
+
+    async def verify(self, authorization: str | None) -> Caller:
+        caller = self.callers.get((authorization or "").removeprefix("Bearer "))
+        if caller is None:
+            raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
+        return caller
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.raw)
+
+    @property
+    def etag(self) -> str:
+        return self.headers["ETag"]
+
+
+@dataclass
+class World:
+    core: Core
+    app: func.FunctionApp
+    clock: FakeClock
+    verifier: FakeVerifier
+    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, folder: Path, *, clock: FakeClock | None = None, process: int = 0, **settings: Any) -> "World":
+        """A process over this folder; a second one over the same folder is another instance of the same service."""
+        clock = clock or FakeClock()
+        own = core(
+            Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder, **settings}), clock, FakeIds(process)
+        )
+        own.endpoint.verifier = verifier = FakeVerifier()
+        world = cls(own, function_app.compose(own), clock, verifier)
+        world.functions = {str(one.get_function_name()): one.get_user_function() for one in world.app.get_functions()}
+        return world
+
+    async def close(self) -> None:
+        await self.core.close()
+
+    async def call(
+        self,
+        name: str,
+        caller: Caller | None = None,
+        body: Any = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One HTTP call of the function `name`, as the Functions worker makes it."""
+        route = next(one for one in self.core.endpoint.routes if one.name == name)
+        sent = {"x-forwarded-for": "198.51.100.7:50123", "user-agent": "unit-test", **(headers or {})}
+        if caller is not None:
+            self.verifier.callers[caller.subject] = caller
+            sent["authorization"] = f"Bearer {caller.subject}"
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        path = route.path.format(**(params or {}))
+        request = func.HttpRequest(
+            route.method,
+            f"https://flowgrid.test/api/{path}",
+            headers=sent,
+            params=dict(query or {}),
+            route_params=dict(params or {}),
+            body=raw,
+        )
+        response = cast(func.HttpResponse, await self.functions[name](request))
+        return Answer(response.status_code, response.headers, response.get_body())
+
+    async def onboard(
+        self, slug: str = "acme", *, limits: Mapping[str, int] = UNLIMITED, **fields: Any
+    ) -> dict[str, Any]:
+        """A working tenant of this slug, as staff makes one; its admin is `admin@<slug>.example`."""
+        new = {"name": slug, "slug": slug, "admin_email": f"admin@{slug}.example", "settings": {"limits": dict(limits)}}
+        answer = await self.call("onboard_tenant", STAFF, {**new, **fields})
+        assert answer.status == 201, answer.raw
+        tenant: dict[str, Any] = answer.json
+        return tenant
+
+    async def session(self, tenant_id: str, caller: Caller | None = None, **changes: Any) -> TenantSession:
+        entry = await self.core.directory.entry(tenant_id)
+        assert entry is not None
+        who = caller or admin(tenant_id)
+        return session(self.core, entry, self.core.directory.open(entry), who, **changes)
+
+    async def queued(self, queue: str) -> list[dict[str, Any]]:
+        """Take every message that is due out of a queue."""
+        messaging, bodies = self.core.adapters.messaging, []
+        while (lease := await messaging.receive(queue, most=100)).messages:
+            bodies += [message.body for message, _ in lease.messages]
+            await messaging.complete(lease)
+        return bodies
+
+    async def drain(self) -> None:
+        """What the drain timer does."""
+        await self.functions["drain_queues"](None)
+
+    async def sweep(self) -> None:
+        """What the sweep timer does."""
+        await self.functions["sweep"](None)
+
+
+SETTINGS: dict[str, Any] = {
+    "flowgrid_global_limit": 1_000_000,
+    "flowgrid_cursor_key": "unit-test-unit-test-unit-test-unit",
+    "flowgrid_shards": 1,
+}
+
+
+def admin(tenant_id: str, email: str | None = None) -> Caller:
+    return person(tenant_id, Role.ADMIN, email)
+
+
+def person(tenant_id: str, role: Role | None, email: str | None = None) -> Caller:
+    """Somebody of a tenant; without an e-mail the tenant's user list has nothing to say about them."""
+    return Caller(f"{role}-{tenant_id}-{email}", email, None, tenant_id, role)
+
+
+def entry(tenant_id: str = TENANT_ID, **changes: Any) -> TenantEntry:
+    """A tenant's line of the registry that no onboarding has written."""
+    document = {
+        "id": tenant_id,
+        "name": "Acme",
+        "slug": "acme",
+        "tier": "standard",
+        "status": "active",
+        "max_agents": 3,
+        "max_users": 2,
+        "placement": Placement("shared", "shard-1").as_document(),
+        "settings": {"limits": {}},
+    }
+    return TenantEntry.from_document({**document, **changes})
+
+
+def session(
+    core: Core, entry: TenantEntry, store: TenantStore, caller: Caller, slot: IdempotencySlot | None = None
+) -> TenantSession:
+    request = RequestInfo("request-1", "198.51.100.7", "unit-test")
+    return TenantSession(entry, store, caller, request, core.services, slot)
+
+
+async def register(core: Core, tenant_id: str = TENANT_ID, **changes: Any) -> TenantStore:
+    """Write a tenant's line into the registry, with counters at 0; answers its store."""
+    found = entry(tenant_id, **changes)
+    line = {
+        "id": tenant_id,
+        "created_at": "2026-11-01T00:00:00.000000Z",
+        "name": found.name,
+        "slug": found.slug,
+        "tier": found.tier.value,
+        "status": found.status,
+        "max_agents": found.max_agents,
+        "max_users": found.max_users,
+        "placement": found.placement.as_document(),
+        "settings": {"limits": dict(found.limits)},
+    }
+    await core.adapters.database.platform.put(Create(Kind.TENANT, tenant_id, line), tenant_id)
+    store = core.adapters.database.tenant(tenant_id, found.placement)
+    await store.commit([Create(Kind.COUNTER, name, {"created_at": "", "value": 0}) for name in ("agents", "users")])
+    return store
+
+
+class WatchedStore(TenantStore):
+    """A store that remembers its batches, and may do something else `before` one of them."""
+
+    def __init__(self, store: TenantStore) -> None:
+        self.tenant_id = store.tenant_id
+        self.inner = store
+        self.batches: list[list[Operation]] = []
+        self.before: Callable[[Sequence[Operation]], Any] | None = None
+
+    async def get(self, kind: Kind, id: str) -> Stored | None:
+        return await self.inner.get(kind, id)
+
+    async def query(
+        self,
+        kind: Kind,
+        where: Sequence[Where] = (),
+        *,
+        order: Order = OLDEST_FIRST,
+        limit: int = 200,
+        after: tuple[str, str] | None = None,
+    ) -> Page:
+        return await self.inner.query(kind, where, order=order, limit=limit, after=after)
+
+    def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> Any:
+        return self.inner.scan(kinds, since=since)
+
+    async def commit(self, operations: Sequence[Operation]) -> None:
+        if self.before is not None:
+            await self.before(operations)
+        self.batches.append(list(operations))
+        await self.inner.commit(operations)
+
+
+class WatchedDirectory(Directory):
+    """A directory whose stores are watched."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._inner = directory
+        self.stores: dict[str, WatchedStore] = {}
+
+    async def entry(self, tenant_id: str) -> TenantEntry | None:
+        return await self._inner.entry(tenant_id)
+
+    async def store(self, tenant_id: str) -> TenantStore | None:
+        found = await self.entry(tenant_id)
+        return self.open(found) if found else None
+
+    def open(self, entry: TenantEntry) -> TenantStore:
+        return self.stores.setdefault(entry.id, WatchedStore(self._inner.open(entry)))
+
+    def forget(self, tenant_id: str) -> None:
+        self._inner.forget(tenant_id)
+
+    def commits(self) -> int:
+        return sum(len(store.batches) for store in self.stores.values())
