@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database
 from shared.messaging.sqlite import SqliteMessaging
+from shared.secrets.port import Secrets
 from shared.settings import Settings
 from shared.tenancy import shard
 
@@ -20,13 +22,19 @@ class Adapters:
     database: Database
     messaging: SqliteMessaging
     blobs: Blobs
+    secrets: Secrets
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For the health check: each raises `Unavailable` when its service does not answer."""
-        return {"database": self.database.ping, "messaging": self.messaging.ping, "blobs": self.blobs.ping}
+        return {
+            "database": self.database.ping,
+            "messaging": self.messaging.ping,
+            "blobs": self.blobs.ping,
+            "secrets": self.secrets.ping,
+        }
 
     async def close(self) -> None:
-        for adapter in (self.messaging, self.database, self.blobs):
+        for adapter in (self.messaging, self.database, self.blobs, self.secrets):
             await adapter.close()
 
 
@@ -37,6 +45,7 @@ def build(settings: Settings, clock: Clock) -> Adapters:
         database=_database(settings, clock),
         messaging=SqliteMessaging(folder / "queues", clock),
         blobs=_blobs(settings),
+        secrets=_secrets(settings),
     )
 
 
@@ -64,6 +73,20 @@ def _blobs(settings: Settings) -> Blobs:
     from shared.blobs.azure import AzureBlobs
 
     return AzureBlobs(settings.flowgrid_blob_account_url, emulator=settings.flowgrid_blob_emulator_connection)
+
+
+def _secrets(settings: Settings) -> Secrets:
+    if settings.flowgrid_secrets == "keyvault":
+        from shared.secrets.keyvault import KeyVaultSecrets
+
+        return KeyVaultSecrets(settings.flowgrid_keyvault_url)
+    from shared.secrets.file import FileSecrets
+
+    def key() -> bytes:
+        given, kept = settings.flowgrid_secrets_key, settings.flowgrid_data_dir / "secrets.key"
+        return given.encode() or urlsafe_b64encode(_kept(kept))
+
+    return FileSecrets(settings.flowgrid_data_dir / "secrets", key)
 
 
 class CursorKey:

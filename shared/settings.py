@@ -48,7 +48,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    flowgrid_data_dir: Path = Field(Path(".data"), description="Folder of the embedded database, queue and blobs.")
+    flowgrid_data_dir: Path = Field(Path(".data"), description="Folder of the embedded database, queue, blobs and secrets.")
     flowgrid_database: Literal["sqlite", "cosmos"] = Field("sqlite", description="Database adapter: sqlite or cosmos.")
     flowgrid_cosmos_endpoint: str = Field(
         "", description="Cosmos DB account, https://<account>.documents.azure.com:443/; needed with cosmos."
@@ -77,8 +77,8 @@ class Settings(BaseModel):
     )
     flowgrid_cosmos_account_id: str = Field(
         "",
-        description="Resource id of the Cosmos DB account, /subscriptions/…/databaseAccounts/<account>, in which the app "
-        "makes databases of dedicated tenants; empty: somebody else makes them.",
+        description="Resource id of the Cosmos DB account, /subscriptions/…/databaseAccounts/<account>, in which the "
+        "app makes databases of dedicated tenants; empty: somebody else makes them.",
     )
     flowgrid_shards: int = Field(
         1, ge=1, le=100, description="Number of shared databases that new tenants spread over."

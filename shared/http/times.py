@@ -6,7 +6,6 @@ from pydantic import AfterValidator, Field
 
 from shared.clock import parse_rfc3339, rfc3339
 
-
 SINCE_1970 = r"^(19[7-9]\d|[2-9]\d{3})-"
 
 
