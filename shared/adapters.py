@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.blobs.port import Blobs
 from shared.clock import Clock
-from shared.database.port import Database
+from shared.database.port import Database, Provisioner
 from shared.messaging.sqlite import SqliteMessaging
 from shared.secrets.port import Secrets
 from shared.settings import Settings
@@ -23,6 +23,7 @@ class Adapters:
     messaging: SqliteMessaging
     blobs: Blobs
     secrets: Secrets
+    provisioner: Provisioner | None = None
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For the health check: each raises `Unavailable` when its service does not answer."""
@@ -36,6 +37,8 @@ class Adapters:
     async def close(self) -> None:
         for adapter in (self.messaging, self.database, self.blobs, self.secrets):
             await adapter.close()
+        if self.provisioner is not None:
+            await self.provisioner.close()
 
 
 def build(settings: Settings, clock: Clock) -> Adapters:
@@ -46,6 +49,7 @@ def build(settings: Settings, clock: Clock) -> Adapters:
         messaging=SqliteMessaging(folder / "queues", clock),
         blobs=_blobs(settings),
         secrets=_secrets(settings),
+        provisioner=_provisioner(settings),
     )
 
 
@@ -63,6 +67,14 @@ def _database(settings: Settings, clock: Clock) -> Database:
         clock=clock,
         emulator_key=settings.flowgrid_cosmos_emulator_key or None,
     )
+
+
+def _provisioner(settings: Settings) -> Provisioner | None:
+    if settings.flowgrid_database != "cosmos" or not settings.flowgrid_cosmos_account_id:
+        return None
+    from shared.database.arm import CosmosProvisioner
+
+    return CosmosProvisioner(settings.flowgrid_cosmos_account_id, autoscale=settings.flowgrid_cosmos_dedicated_ru)
 
 
 def _blobs(settings: Settings) -> Blobs:

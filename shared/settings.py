@@ -48,7 +48,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    flowgrid_data_dir: Path = Field(Path(".data"), description="Folder of the embedded database, queue, blobs and secrets.")
+    flowgrid_data_dir: Path = Field(
+        Path(".data"), description="Folder of the embedded database, queue, blobs and secrets."
+    )
     flowgrid_database: Literal["sqlite", "cosmos"] = Field("sqlite", description="Database adapter: sqlite or cosmos.")
     flowgrid_cosmos_endpoint: str = Field(
         "", description="Cosmos DB account, https://<account>.documents.azure.com:443/; needed with cosmos."
@@ -79,6 +81,9 @@ class Settings(BaseModel):
         "",
         description="Resource id of the Cosmos DB account, /subscriptions/…/databaseAccounts/<account>, in which the "
         "app makes databases of dedicated tenants; empty: somebody else makes them.",
+    )
+    flowgrid_cosmos_dedicated_ru: int = Field(
+        0, ge=0, multiple_of=1000, description="Autoscale maximum of such a database, in RU/s; 0: a serverless account."
     )
     flowgrid_shards: int = Field(
         1, ge=1, le=100, description="Number of shared databases that new tenants spread over."

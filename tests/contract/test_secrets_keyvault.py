@@ -1,36 +1,18 @@
-import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from azure.core.credentials import AccessToken
 
 from shared.errors import Throttled, Unavailable
 from shared.secrets.keyvault import KeyVaultSecrets
 from tests.contract.secrets import SecretsContract
 from tests.contract.test_secrets_file import TestFileSecrets as _File
 from tests.doubles.certificate import make_certificate
+from tests.doubles.identity import Identity
 from tests.doubles.keyvault import KeyVaultDouble
 from tests.doubles.server import serving
 
 TENANT = str(uuid4())
-
-
-class Identity:
-    """The app's identity, as far as a double asks for it."""
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return AccessToken("token-of-" + scopes[0], int(time.time()) + 3600)
-
-    async def close(self) -> None:
-        return None
-
-    async def __aenter__(self) -> "Identity":
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        return None
 
 
 @pytest.fixture(scope="module")
