@@ -24,7 +24,7 @@ class FakeProvisioner(Provisioner):
     """Answers as it is told, in turn; then the database is there."""
 
     def __init__(self) -> None:
-        self.answers: list[str | Exception | None] = []
+        self.answers: list[str | BaseException | None] = []
         self.calls: list[tuple[str, str | None]] = []
 
     async def ensure(self, database: str, operation: str | None = None) -> str | None:
