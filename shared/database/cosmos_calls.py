@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.database.cosmos_batch import MARK, Batch
-from shared.database.cosmos_client import ATTEMPT_SECONDS, Account, Client
+from shared.database.cosmos_client import Account, Client
 from shared.database.cosmos_query import Query, those
 from shared.database.cosmos_retry import IdentityTrouble, NoContainer, Patience, Trouble, trouble_of
 from shared.database.port import Document, Rejected
@@ -157,7 +157,7 @@ class Calls:
         client: Client | None = None
         try:
             client = await self._account.client(patience.left)
-            async with asyncio.timeout(max(0.001, min(ATTEMPT_SECONDS, patience.left))):
+            async with asyncio.timeout(max(0.001, patience.left)):
                 return await work(client, client.container(*place))
         except (Rejected, Unavailable):
             raise

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from azure.cosmos.aio import CosmosClient
 
 CONNECT_SECONDS = 3
-ATTEMPT_SECONDS = 5.0
+SILENCE_SECONDS = 5.0  # without a byte of the answer
 RENEW_AFTER_SECONDS = 30.0
 PREPARE_SECONDS = 60.0
 
@@ -102,6 +102,8 @@ class Account:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # another loop's sockets are of no use here, and cannot be closed from here
             self._loop, self._client, self._retired, self._opening = loop, None, None, asyncio.Lock()
+        if self._client is not None:
+            return self._client
         async with self._opening:
             if self._client is None:
                 async with asyncio.timeout(max(0.001, PREPARE_SECONDS if self._prepare else seconds)):
@@ -138,7 +140,7 @@ class Account:
             self._key if self._key else credential,
             connection_policy=policy,
             connection_timeout=CONNECT_SECONDS,
-            read_timeout=ATTEMPT_SECONDS,
+            read_timeout=SILENCE_SECONDS,
             retry_total=0,
             retry_connect=0,
             retry_read=0,

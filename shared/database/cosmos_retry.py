@@ -36,14 +36,18 @@ class IdentityTrouble(Trouble):
 class NoContainer(Unavailable):
     """The database or the container is not there (404/1003): not made yet, or gone."""
 
+    code = "not_provisioned"
+
 
 def trouble_of(error: Exception) -> Trouble | NoContainer | None:
     """What an error of the SDK means; None when it is an answer (or a bug), not trouble."""
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
+
+    if isinstance(error, ClientAuthenticationError):
+        return IdentityTrouble("the app's identity got no token")
     status = getattr(error, "status_code", None)
     if status:
         return _of_status(int(status), error)
-    from azure.core.exceptions import AzureError, ServiceRequestError
-
     if not isinstance(error, AzureError):
         return None
     sent = not (isinstance(error, ServiceRequestError) and _never_connected(error.inner_exception))
@@ -51,7 +55,7 @@ def trouble_of(error: Exception) -> Trouble | NoContainer | None:
 
 
 def _of_status(status: int, error: Any) -> Trouble | NoContainer | None:
-    sub_status = error.sub_status or 0
+    sub_status = getattr(error, "sub_status", None) or 0
     reason = f"the database answered {status}/{sub_status}"
     match status, sub_status:
         case (401, _) | (403, 5300):
@@ -73,7 +77,7 @@ def _of_status(status: int, error: Any) -> Trouble | NoContainer | None:
 
 def _retry_after(error: Any) -> float | None:
     """Seconds, from the header or from the failed operation of a batch."""
-    milliseconds = (error.headers or {}).get("x-ms-retry-after-ms")
+    milliseconds = (getattr(error, "headers", None) or {}).get("x-ms-retry-after-ms")
     results = getattr(error, "operation_responses", None)
     if milliseconds is None and results:
         milliseconds = results[error.error_index].get("retryAfterMilliseconds")

@@ -3,7 +3,8 @@
 import pytest
 
 from shared.database.cosmos import CosmosDatabase
-from tests.contract.database import LifetimeContract, LimitContract, QueryContract, WriteContract
+from tests.contract.database import LifetimeContract, LimitContract, WriteContract
+from tests.contract.queries import QueryContract
 from tests.contract.registry import RegistryContract, SweepContract
 
 # aiohttp means a body of more than 1 MB, which the SDK hands over in one piece

@@ -3,7 +3,8 @@
 import pytest
 
 from shared.database.sqlite import SqliteDatabase
-from tests.contract.database import LifetimeContract, LimitContract, QueryContract, WriteContract
+from tests.contract.database import LifetimeContract, LimitContract, WriteContract
+from tests.contract.queries import QueryContract
 from tests.contract.registry import RegistryContract, SweepContract
 
 

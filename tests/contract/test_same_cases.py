@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from tests.contract import database, registry, test_database_cosmos, test_database_sqlite
+from tests.contract import database, queries, registry, test_database_cosmos, test_database_sqlite
 
 
 def cases(module: ModuleType) -> set[str]:
@@ -16,7 +16,12 @@ def cases(module: ModuleType) -> set[str]:
 
 
 def contract() -> set[str]:
-    suites = [one for module in (database, registry) for name, one in vars(module).items() if name.endswith("Contract")]
+    suites = [
+        one
+        for module in (database, queries, registry)
+        for name, one in vars(module).items()
+        if name.endswith("Contract")
+    ]
     return {case for suite in suites for case in dir(suite) if case.startswith("test_")}
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.doubles.cosmos_sql import Path, Select, SqlError, parse, sort_key, value_at
+from tests.doubles.cosmos_sql import Path, Select, SqlError, parse
 from tests.doubles.cosmos_store import CHARGES, Container, Document, Refused, Store
+from tests.doubles.cosmos_values import sort_key, value_at
 
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_BATCH = 100

@@ -7,13 +7,22 @@ and only `true` selects. Property names that are keywords (`value`, `order`, …
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
+
+from tests.doubles.cosmos_values import (
+    UNDEFINED,
+    Evaluate,
+    Parameters,
+    all_of,
+    any_of,
+    compare,
+    contains,
+    is_in,
+    value_at,
+)
 
 Path = tuple[str, ...]
-Parameters = Mapping[str, Any]
-Evaluate = Callable[[Any, Parameters], Any]
 
 _WORDS = (
     "and array as asc between by desc distinct escape exists false from group having in is join left let like limit "
@@ -24,14 +33,6 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<string>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<number>-?\d+(?:\.\d+)?)|(?P<parameter>@\w+)"
     r"|(?P<name>[A-Za-z_]\w*)|(?P<symbol><=|>=|!=|<>|[=<>()\[\]{},.:*]))"
 )
-
-
-class _Undefined:
-    def __repr__(self) -> str:
-        return "undefined"
-
-
-UNDEFINED: Final = _Undefined()
 
 
 class SqlError(Exception):
@@ -66,26 +67,6 @@ def parse(text: str) -> Select:
 def parse_predicate(text: str) -> Select:
     """A patch condition: `from c where …`."""
     return _Parser(text).predicate()
-
-
-def sort_key(value: Any) -> tuple[int, Any]:
-    """The service's order over types: undefined, null, booleans, numbers, strings."""
-    if value is UNDEFINED:
-        return (0, 0)
-    if value is None:
-        return (1, 0)
-    if isinstance(value, bool):
-        return (2, value)
-    return (3, value) if isinstance(value, int | float) else (4, str(value))
-
-
-def value_at(document: Any, path: Sequence[str]) -> Any:
-    """The value at a path, or UNDEFINED."""
-    for name in path:
-        if not isinstance(document, dict) or name not in document:
-            return UNDEFINED
-        document = document[name]
-    return document
 
 
 class _Parser:
@@ -183,13 +164,13 @@ class _Parser:
         terms = [self._and()]
         while self._take("or"):
             terms.append(self._and())
-        return terms[0] if len(terms) == 1 else _any(terms)
+        return terms[0] if len(terms) == 1 else any_of(terms)
 
     def _and(self) -> Evaluate:
         terms = [self._not()]
         while self._take("and"):
             terms.append(self._not())
-        return terms[0] if len(terms) == 1 else _all(terms)
+        return terms[0] if len(terms) == 1 else all_of(terms)
 
     def _not(self) -> Evaluate:
         if not self._take("not"):
@@ -212,17 +193,17 @@ class _Parser:
             return lambda document, parameters: operand(document, parameters) is not UNDEFINED
         if self._take("array_contains"):
             [array, item] = self._arguments(2)
-            return lambda document, parameters: _contains(array(document, parameters), item(document, parameters))
+            return lambda document, parameters: contains(array(document, parameters), item(document, parameters))
         left = self._operand()
         if self._take("in"):
             choices = self._arguments(None)
-            return lambda document, parameters: _in(
+            return lambda document, parameters: is_in(
                 left(document, parameters), [choice(document, parameters) for choice in choices]
             )
         if self._peek() in ("=", "!=", "<>", "<", "<=", ">", ">="):
             operator = self._next()[1]
             right = self._operand()
-            return lambda document, parameters: _compare(
+            return lambda document, parameters: compare(
                 operator, left(document, parameters), right(document, parameters)
             )
         return left
@@ -329,44 +310,3 @@ def _literal(sort: str, text: str) -> Any:
 
 def _at(path: Path) -> Evaluate:
     return lambda document, parameters: value_at(document, path)
-
-
-def _all(terms: list[Evaluate]) -> Evaluate:
-    def evaluate(document: Any, parameters: Parameters) -> Any:
-        values = [term(document, parameters) for term in terms]
-        if any(value is False for value in values):
-            return False
-        return True if all(value is True for value in values) else UNDEFINED
-
-    return evaluate
-
-
-def _any(terms: list[Evaluate]) -> Evaluate:
-    def evaluate(document: Any, parameters: Parameters) -> Any:
-        values = [term(document, parameters) for term in terms]
-        if any(value is True for value in values):
-            return True
-        return False if all(value is False for value in values) else UNDEFINED
-
-    return evaluate
-
-
-def _compare(operator: str, left: Any, right: Any) -> Any:
-    if left is UNDEFINED or right is UNDEFINED:
-        return UNDEFINED
-    (left_sort, left), (right_sort, right) = sort_key(left), sort_key(right)
-    if operator in ("=", "!=", "<>"):
-        return ((left_sort, left) == (right_sort, right)) == (operator == "=")
-    if left_sort != right_sort:
-        return UNDEFINED
-    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator]
-
-
-def _in(value: Any, choices: list[Any]) -> Any:
-    if value is UNDEFINED:
-        return UNDEFINED
-    return any(_compare("=", value, choice) is True for choice in choices)
-
-
-def _contains(array: Any, item: Any) -> Any:
-    return UNDEFINED if not isinstance(array, list) else _in(item, array)

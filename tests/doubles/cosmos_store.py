@@ -8,7 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.doubles.cosmos_sql import UNDEFINED, SqlError, parse_predicate, value_at
+from tests.doubles.cosmos_sql import SqlError, parse_predicate
+from tests.doubles.cosmos_values import UNDEFINED, value_at
 
 Document = dict[str, Any]
 Partition = dict[str, Document]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
 
 from shared.database.cosmos import CosmosDatabase
 from shared.database.cosmos_client import default_credential
@@ -117,6 +118,21 @@ async def test_the_sdks_own_retries_double_nothing_either(
     assert await store.get(Kind.COUNTER, "agents")
     [counter] = azure.items("shard-1", "items")
     assert counter["value"] == (0 if fault in ("408", "dropped before the commit") else 1)
+
+
+async def test_an_identity_that_gets_no_token_is_unavailable_at_once(
+    azure: CosmosDouble, database: CosmosDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(self: Identity, *scopes: str, **options: object) -> AccessToken:
+        raise ClientAuthenticationError("there is no managed identity here")
+
+    monkeypatch.setattr(Identity, "get_token", refused)
+    started = time.monotonic()
+    with pytest.raises(Unavailable) as caught:
+        await database.tenant(TENANT, SHARD).commit([Increment(Kind.COUNTER, "agents", {"value": 1})])
+    assert type(caught.value) is Unavailable
+    assert time.monotonic() - started < 1
+    assert azure.calls == []
 
 
 async def test_a_dedicated_database_is_unavailable_until_it_is_made(

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shared.database.cosmos import CosmosDatabase
-from tests.contract.database import LimitContract, QueryContract, WriteContract
+from tests.contract.database import LimitContract, WriteContract
+from tests.contract.queries import QueryContract
 from tests.contract.registry import RegistryContract, SweepContract
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos_setup import cosmos_database
