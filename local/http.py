@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from local.bindings import Function
 from local.routes import Found, RouteTable, template
+from shared.http.answers import SECURITY_HEADERS
 
 logger = logging.getLogger("flowgrid.local.http")
 MAX_BODY_BYTES = 33 * 1024 * 1024
@@ -134,7 +135,7 @@ def problem(
         json.dumps(body),
         status_code=status,
         media_type="application/problem+json",
-        headers={"x-request-id": request_id, **(headers or {})},
+        headers={**SECURITY_HEADERS, "x-request-id": request_id, **(headers or {})},
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from shared.clock import parse_rfc3339
 from shared.database.port import NEWEST_FIRST, Kind, Order, Stored, TenantStore, Where
@@ -12,8 +12,24 @@ from shared.errors import NotFound, Stale
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T08:15:00.000000Z"])]
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"}, examples=["019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"])]
+JsonObject = Annotated[
+    dict[str, Any], Field(json_schema_extra={"additionalProperties": {"$ref": "#/components/schemas/Json"}})
+]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
+    Field(json_schema_extra={"pattern": r"\S"}),
+]
 
 MAX_RESOURCE_BYTES = 256 * 1024
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 3.0 is as whole as 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
 
 
 class Body(BaseModel):

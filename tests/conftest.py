@@ -1,11 +1,15 @@
-"""What tests share: a clock that they own, and the double of Cosmos DB (one server, reset for each test)."""
+"""What tests share: the developer's own settings stay outside, a clock that they own, and the double of Cosmos DB."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
+
+for name in [name for name in os.environ if name.upper().startswith("FLOWGRID_")]:
+    del os.environ[name]  # the app reads its environment when it is imported
 
 
 @pytest.fixture

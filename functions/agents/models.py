@@ -6,11 +6,10 @@ from pydantic import Field, StringConstraints
 
 from shared.database.port import Kind
 from shared.http.pagination import PageQuery
-from shared.resources import Body, Id, Resource
+from shared.resources import Body, Id, JsonObject, Name, Resource
 
 Pattern = Literal["Orchestrator", "Specialist", "Monitor", "Router", "Evaluator"]
 Status = Literal["draft", "active", "retired"]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 
 
 class AgentFields(Body):
@@ -23,7 +22,7 @@ class AgentFields(Body):
     model: str = Field("", max_length=200, description="The provider's model; empty: its default.")
     instructions: str = Field("", max_length=50_000)
     tools: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field([], max_length=100)
-    config: dict[str, Any] = Field({}, description="Free settings of the agent.")
+    config: JsonObject = Field({}, description="Free settings of the agent.")
     element_id: Id | None = Field(None, description="The element of the landscape that the agent works on.")
     status: Status = "draft"
 

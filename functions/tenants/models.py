@@ -2,28 +2,29 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from functions.identity.models import Email, PersonName
 from shared.database.port import Kind
 from shared.http.pagination import PageQuery
+from shared.http.times import Time
 from shared.plans import TRIAL_DAYS, Tier
-from shared.resources import Body, Resource, Timestamp
+from shared.resources import WHOLE, Body, Name, Resource, Timestamp
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme"])]
-TenantName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 Status = Literal["provisioning", "trial", "active", "suspended", "deleting"]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Count = Annotated[int, Field(ge=0, le=1_000_000), WHOLE]
+PerMinute = Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
 
 
 class Limits(Body):
     """A tenant's own numbers in place of its plan's."""
 
-    ai_tokens_per_month: int | None = Field(None, ge=0, le=2**53)
-    requests_per_minute: int | None = Field(None, ge=1, le=1_000_000)
-    agents_per_minute: int | None = Field(None, ge=1, le=1_000_000)
-    design_per_minute: int | None = Field(None, ge=1, le=1_000_000)
-    backup_retention_days: int | None = Field(None, ge=1, le=3650)
+    ai_tokens_per_month: Annotated[int, Field(ge=0, le=2**53), WHOLE] | None = None
+    requests_per_minute: PerMinute | None = None
+    agents_per_minute: PerMinute | None = None
+    design_per_minute: PerMinute | None = None
+    backup_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = None
 
     @model_serializer(mode="wrap")
     def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, int]:
@@ -62,12 +63,12 @@ class Tenant(Resource):
 class NewTenant(Body):
     """What onboarding needs to know; the rest follows from the tier's plan."""
 
-    name: TenantName
+    name: Name
     slug: Slug
     tier: Tier = Tier.STANDARD
     admin_email: Email
     admin_name: PersonName = ""
-    trial_days: int = Field(TRIAL_DAYS, ge=0, le=365, description="0: active at once.")
+    trial_days: Annotated[int, Field(ge=0, le=365), WHOLE] = Field(TRIAL_DAYS, description="0: active at once.")
     max_agents: Count | None = Field(None, description="Null: the plan's.")
     max_users: Count | None = Field(None, description="Null: the plan's.")
     dedicated: bool | None = Field(None, description="A database of its own; null: as the tier has it.")
@@ -77,11 +78,11 @@ class NewTenant(Body):
 class TenantFields(Body):
     """What may be changed of a tenant; its slug is for ever."""
 
-    name: TenantName
+    name: Name
     tier: Tier
     max_agents: Count
     max_users: Count
-    trial_ends_at: Timestamp | None = None
+    trial_ends_at: Time | None = None
     settings: TenantSettings = TenantSettings()
 
 

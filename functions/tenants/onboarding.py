@@ -14,19 +14,21 @@ from datetime import timedelta
 
 from functions.identity.models import User
 from functions.tenants.models import Limits, NewTenant, PlacementView, Tenant, TenantSettings
-from functions.tenants.provisioning import ProvisioningJobs, job_id
+from functions.tenants.provisioning import Provisioning, job_id
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.names import Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, Unavailable
+from shared.errors import Conflict, FlowgridError, Unavailable
 from shared.ids import derived_id
+from shared.jobs import Continue, Done, Job
 from shared.plans import PLANS, Tier
 from shared.session import Services, TenantSession
 from shared.tenancy import Directory, TenantEntry, shard
 
 logger = logging.getLogger("flowgrid.onboarding")
 SWEEP_AFTER = timedelta(seconds=30)
+UNDONE = "This onboarding has been undone; begin again."
 COUNTERS = {"agents": 0, "users": 1}
 
 
@@ -39,7 +41,7 @@ class Onboarding:
         services: Services,
         shards: int,
         region: str,
-        provisioning: ProvisioningJobs | None = None,
+        provisioning: Provisioning | None = None,
     ) -> None:
         self._database = database
         self._directory = directory
@@ -47,7 +49,7 @@ class Onboarding:
         self._services = services
         self._shards = shards
         self._region = region
-        self._provisioning = provisioning
+        self._provisioning = provisioning or Provisioning(None, directory, services, jobs_queue="")
 
     async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
         """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
@@ -94,6 +96,7 @@ class Onboarding:
         tenant = Tenant.model_validate(held.body)
         if held.body.get("undo"):
             await self._undo(tenant, held)
+            raise Conflict(UNDONE)
         if tenant.status != "provisioning":
             return tenant
         try:
@@ -103,12 +106,16 @@ class Onboarding:
             await self._undo(tenant, held)
             raise
         placement = Placement.from_document(held.body["placement"])
-        if self._provisioning and placement.mode == "dedicated" and not provisioned:
+        if self._provisioning.needed(placement) and not provisioned:
             await self._provisioning.begin(tenant.id, placement.database, session)
             return tenant
         await self._database.provision(placement)
         await self._seed(tenant, held, session)
         return await self._activate(tenant, held)
+
+    async def run_provision(self, session: TenantSession, job: Job) -> Done | Continue:
+        """The job that makes a dedicated database and finishes the onboarding."""
+        return await self._provisioning.slice(session, job, self.finish)
 
     async def sweep(self) -> int:
         """Finish or undo every onboarding that stopped half-way; returns how many there were."""
@@ -120,10 +127,9 @@ class Onboarding:
         for entry in halves:
             try:
                 await self.finish(entry.body["id"])
-            except Conflict as conflict:
-                logger.warning("onboarding undone", extra={"tenant_id": entry.body["id"], "reason": conflict.message})
-            except Unavailable as error:
-                logger.warning("onboarding must wait", extra={"tenant_id": entry.body["id"], "reason": error.message})
+            except FlowgridError as error:
+                extra = {"tenant_id": entry.body["id"], "reason": error.message}
+                logger.warning("onboarding undone, or to be finished by the next sweep", extra=extra)
         return len(halves)
 
     def _new(self, staff: TenantSession, new: NewTenant, id: str) -> Tenant:
@@ -150,7 +156,7 @@ class Onboarding:
             region=self._region,
             admin_email=new.admin_email,
             placement=PlacementView.model_validate(placement.as_document()),
-            provisioning_job=job_id(id) if self._provisioning and dedicated else None,
+            provisioning_job=job_id(id) if self._provisioning.needed(placement) else None,
             settings=new.settings,
         )
 
@@ -208,7 +214,7 @@ class Onboarding:
     async def _entry(self, tenant_id: str) -> Stored:
         held = await self._database.platform.get(Kind.TENANT, tenant_id, tenant_id)
         if held is None:
-            raise Conflict("This onboarding has been undone; begin again.")
+            raise Conflict(UNDONE)
         return held
 
 

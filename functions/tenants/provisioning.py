@@ -6,14 +6,14 @@ sweep begins it anew every quarter of an hour.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Protocol
 
 from functions.tenants.models import Tenant
 from shared.clock import parse_rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST
-from shared.database.port import Kind, Provisioner
+from shared.database.port import Kind, Placement, Provisioner
 from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
 from shared.jobs import Continue, Done, Job, again, enqueue
@@ -34,13 +34,20 @@ class Finish(Protocol):
     def __call__(self, tenant_id: str, session: TenantSession, *, provisioned: bool) -> Awaitable[Tenant]: ...
 
 
-class ProvisioningJobs:
-    """Begins jobs."""
+class Provisioning:
+    """`provisioner` is None where the database adapter itself makes databases."""
 
-    def __init__(self, directory: Directory, services: Services, jobs_queue: str) -> None:
+    def __init__(
+        self, provisioner: Provisioner | None, directory: Directory, services: Services, jobs_queue: str
+    ) -> None:
+        self._provisioner = provisioner
         self._directory = directory
         self._services = services
         self._queue = jobs_queue
+
+    def needed(self, placement: Placement) -> bool:
+        """Whether the placement's database takes a job."""
+        return self._provisioner is not None and placement.mode == "dedicated"
 
     async def begin(self, tenant_id: str, database: str, staff: TenantSession | None) -> None:
         """See to it that the tenant's job is there and not given up."""
@@ -61,26 +68,23 @@ class ProvisioningJobs:
         except Conflict:
             logger.info("somebody else has begun it", extra={"tenant_id": tenant_id})
 
-    def _session(self, staff: TenantSession | None) -> TenantSession:
-        """The platform's partition, without the request's idempotency: its answer is not written with the job."""
-        platform = self._directory.platform
-        caller, request = (staff.caller, staff.request) if staff else (SYSTEM, SYSTEM_REQUEST)
-        return TenantSession(platform, self._directory.open(platform), caller, request, self._services)
-
-
-def provision(provisioner: Provisioner, finish: Finish) -> Callable[[TenantSession, Job], Awaitable[Done | Continue]]:
-    """The handler of these jobs: make the database, then finish the onboarding."""
-
-    async def slice(session: TenantSession, job: Job) -> Done | Continue:
+    async def slice(self, session: TenantSession, job: Job, finish: Finish) -> Done | Continue:
+        """Make the database, or go on with making it, then finish the onboarding."""
+        if self._provisioner is None:
+            raise FlowgridError("Nobody makes databases here: FLOWGRID_COSMOS_ACCOUNT_ID is empty.")
         if job.slices >= MOST_SLICES:
             raise FlowgridError(f"Azure has not made the database in {MOST_SLICES} minutes.")
-        operation = await provisioner.ensure(job.input["database"], job.checkpoint.get("operation"))
+        operation = await self._provisioner.ensure(job.input["database"], job.checkpoint.get("operation"))
         if operation is not None:
             return Continue({"operation": operation})
         tenant = await finish(job.input["tenant_id"], session, provisioned=True)
         return Done({"tenant_id": tenant.id, "status": tenant.status})
 
-    return slice
+    def _session(self, staff: TenantSession | None) -> TenantSession:
+        """The platform's partition, without the request's idempotency: its answer is not written with the job."""
+        platform = self._directory.platform
+        caller, request = (staff.caller, staff.request) if staff else (SYSTEM, SYSTEM_REQUEST)
+        return TenantSession(platform, self._directory.open(platform), caller, request, self._services)
 
 
 def job_id(tenant_id: str) -> str:

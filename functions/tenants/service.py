@@ -5,7 +5,7 @@ Registry and audit live in different partitions, so no batch holds both: the ent
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from functions.tenants.models import Tenant, TenantFields
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.database.port import NEWEST_FIRST, Create, Database, Kind, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, FlowgridError, NotFound
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.plans import PLANS
@@ -66,7 +66,7 @@ class TenantService:
             changed = {name: getattr(fields, name) for name in type(fields).model_fields}
             if fields.tier != tenant.tier:  # the new plan's numbers, where the old plan's were not overridden
                 for name in ("max_agents", "max_users"):
-                    if changed[name] == getattr(PLANS[tenant.tier], name):
+                    if name not in patch.document and changed[name] == getattr(PLANS[tenant.tier], name):
                         changed[name] = getattr(PLANS[fields.tier], name)
             return changed
 
@@ -100,12 +100,18 @@ class TenantService:
         kept_back = [Where("unaudited.created_at", "<", rfc3339(now - SWEEP_AFTER))]
         left = await self._platform.query(Kind.TENANT, kept_back)
         for held in left.items:
-            await self._audit(held)
+            await _alone(held, self._audit(held))
         over = [Where("status", "=", "trial"), Where("trial_ends_at", "<", rfc3339(now))]
         ended = await self._platform.query(Kind.TENANT, over)
         for held in ended.items:
-            await self._change(SWEEPER, held.body["id"], "trial_ended", lambda _: {"status": "suspended"})
+            await _alone(held, self._change(SWEEPER, held.body["id"], "trial_ended", self._end_of_trial))
         return len(left.items) + len(ended.items)
+
+    def _end_of_trial(self, tenant: Tenant) -> Mapping[str, Any]:
+        """Nothing, when staff have prolonged or ended the trial meanwhile."""
+        now = rfc3339(self._services.clock.now())
+        over = tenant.status == "trial" and tenant.trial_ends_at is not None and tenant.trial_ends_at < now
+        return {"status": "suspended"} if over else {}
 
     async def _change(
         self,
@@ -176,3 +182,12 @@ class TenantService:
         if held is None:
             raise NotFound("There is no such tenant.")
         return held
+
+
+async def _alone(held: Stored, work: Awaitable[object]) -> None:
+    """One tenant's failure stops no other's sweep."""
+    try:
+        await work
+    except FlowgridError as error:
+        extra = {"tenant_id": held.body["id"], "reason": error.message}
+        logger.warning("a tenant's sweep failed, it comes again", extra=extra)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from shared.database.limits import MAX_INTEGER
 from shared.http.bodies import Json, Merge
 from shared.http.idempotency import KEY_PATTERN
 from shared.http.problems import PROBLEM_JSON, TITLES
@@ -47,6 +48,15 @@ PROBLEM = {
         "upgradeUrl": {"type": "string", "description": "429 of a quota."},
     },
 }
+JSON = {
+    "description": "Any JSON, but for whole numbers that a double cannot hold: send them as strings.",
+    "anyOf": [
+        {"type": ["null", "boolean", "string"]},
+        {"type": "number", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER},
+        {"type": "array", "items": {"$ref": REF.format(model="Json")}},
+        {"type": "object", "additionalProperties": {"$ref": REF.format(model="Json")}},
+    ],
+}
 PROBLEM_EXAMPLES: dict[int, dict[str, Any]] = {
     400: {"error": "name: Field required", "errors": [{"field": "name", "message": "Field required", "value": {}}]},
     401: {"error": "The token has expired; sign in again."},
@@ -74,7 +84,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-            "schemas": {**dict(sorted(schemas.definitions.items())), "Problem": PROBLEM},
+            "schemas": {**dict(sorted(schemas.definitions.items())), "Json": JSON, "Problem": PROBLEM},
         },
     }
 

@@ -68,7 +68,7 @@ def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse
         logger.error("unexpected error", exc_info=error)
         error = FlowgridError("Something went wrong on our side; quote the request_id when you ask about it.")
     status = status_of(error)
-    body: dict[str, Any] = {
+    standard: dict[str, Any] = {
         "type": f"https://flowgrid.dev/problems/{error.code}",
         "title": TITLES[status],
         "status": status,
@@ -77,8 +77,8 @@ def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse
         "request_id": request_id,
         "code": error.code,
         "error": error.message,
-        **error.members,
     }
+    body = standard | dict(error.members) | standard  # a member of our own never hides one of RFC 9457
     raw = json.dumps(body, ensure_ascii=False).encode(errors="replace")
     response = HttpResponse(raw, status_code=status, mimetype=PROBLEM_JSON)
     if isinstance(error, RateLimited | Unavailable):

@@ -40,6 +40,10 @@ async def names(space: BlobSpace, prefix: str = "") -> list[str]:
     return [blob.name async for blob in space.list(prefix)]
 
 
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 async def test_what_was_written_is_read_as_it_was(space: BlobSpace) -> None:
     await space.write("a/b.txt", chunks(b"one", b"", b"two"))
     assert await read(space, "a/b.txt") == b"onetwo"
@@ -63,7 +67,7 @@ async def test_a_blob_that_is_written_again_has_another_etag(space: BlobSpace) -
 async def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path, space: BlobSpace) -> None:
     with pytest.raises(OSError, match="gone"):
         await space.write("a", broken(b"half"))
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert files(tmp_path) == []
 
 
 async def test_a_write_that_fails_half_way_leaves_what_was_there(space: BlobSpace) -> None:

@@ -56,6 +56,10 @@ APP = textwrap.dedent(
     async def health(req):
         return os.environ["ServiceBusConnection"]
 
+    @app.route(route="v1/platform/tenants")
+    async def tenants(req):
+        return '{"items": [{"id": "0190c2a8-7e10-7abc-8def-0123456789ab"}]}'
+
     @app.timer_trigger(arg_name="tick", schedule="%NIGHTLY%")
     async def nightly(tick):
         pass
@@ -266,7 +270,8 @@ def test_serve_says_when_it_is_ready_answers_and_ends_cleanly(place: Path, endin
     assert discovery["issuer"] == f"{url}/oidc"
     claims = jwt.decode(token, jwt.PyJWK(keys[0]), algorithms=["RS256"], audience="flowgrid", issuer=f"{url}/oidc")
     assert claims["roles"] == ["platform:admin"]
-    assert (out, error, process.returncode) == ("", "", 0)
+    assert (error, process.returncode) == ("", 0)
+    assert not out or "/api/docs" in out  # the welcome, if there was time for it
     assert (place / "data" / "closed").exists()
     assert stat.S_IMODE((place / "data" / "oidc" / "keys.json").stat().st_mode) == 0o600
 

@@ -9,7 +9,7 @@ import pytest
 
 import function_app
 from functions.tenants.onboarding import Onboarding
-from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, ProvisioningJobs, job_id
+from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, Provisioning, job_id
 from shared.database.port import Kind, Provisioner
 from shared.errors import Conflict, Unavailable
 from shared.jobs import MAX_ATTEMPTS
@@ -166,6 +166,17 @@ async def test_a_job_that_gave_up_is_begun_anew_by_the_sweep(cloud: World, arm: 
     assert ((await job(cloud))["status"], await works(cloud)) == ("succeeded", True)
 
 
+async def test_a_job_that_is_left_when_nobody_makes_databases_any_more_says_so(
+    cloud: World, arm: FakeProvisioner
+) -> None:
+    await onboard(cloud)
+    later = function_app.compose(replace(cloud.core, adapters=replace(cloud.core.adapters, provisioner=None)))
+    functions = {str(one.get_function_name()): one.get_user_function() for one in later.get_functions()}
+    await functions["drain_queues"](None)
+    found = await job(cloud)
+    assert (found["status"], "FLOWGRID_COSMOS_ACCOUNT_ID" in found["error"], arm.calls) == ("failed", True, [])
+
+
 async def test_a_database_of_another_shape_fails_the_job_and_says_so(cloud: World, arm: FakeProvisioner) -> None:
     arm.answers = [Conflict("items is there already, with another partition key")]
     await onboard(cloud)
@@ -255,5 +266,5 @@ async def test_a_restore_into_a_new_tenant_waits_for_its_database(cloud: World) 
 
 def onboarding_of(world: World) -> Onboarding:
     core = world.core
-    jobs = ProvisioningJobs(core.directory, core.services, core.settings.jobs_queue)
+    jobs = Provisioning(FakeProvisioner(), core.directory, core.services, core.settings.jobs_queue)
     return Onboarding(core.adapters.database, core.directory, core.names, core.services, 1, "local", jobs)

@@ -1,0 +1,65 @@
+"""Schemathesis against the running host: the API does what its own OpenAPI says, for each role, all checks on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.api import Api, Flowgrid
+
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
+SEED = "20261124"
+EXAMPLES = "15"
+ALL = "examples,coverage,fuzzing"
+
+# Every check is on. Three of them judge by status alone, so they are told which of our statuses say what they ask for:
+# - a PUT without If-Match is a 428, which RFC 6585 made for it;
+# - a request that is wrong may be refused for its size (413), or for the version that it is meant for (412);
+# - a request that is right by its schema may still contradict an earlier one under its Idempotency-Key (422).
+# And what ArchiMate allows between which elements, which backup there is, which of two times is later: no schema can
+# say that, so a 400 is expected there and only there.
+CONFIG = f"""
+hooks = "{HOOKS}"
+
+[checks]
+missing_required_header.expected-statuses = ["400", "401", "403", "415", "428"]
+negative_data_rejection.expected-statuses = [
+  "400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "428"
+]
+positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+
+[[operations]]
+include-path-regex = "/v1/(elements|relationships|catalog/import|restores|usage$)"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422"]
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("role", "selection"),
+    [
+        ("viewer", ["--phases", "examples,fuzzing"]),
+        ("user", ["--phases", ALL]),
+        ("admin", ["--phases", ALL]),
+        ("staff", ["--phases", ALL, "--include-path", "/api/v1/platform/tenants"]),
+        ("staff", ["--phases", ALL, "--include-path-regex", "/platform/tenants/"]),
+        ("staff", ["--phases", ALL, "--exclude-path-regex", "/platform/tenants"]),
+    ],
+    ids=["viewer", "user", "admin", "staff on tenants", "staff on one tenant", "staff on all else"],
+)
+async def test_the_api_does_what_its_description_says(
+    flowgrid: Flowgrid, tmp_path: Path, role: str, selection: list[str]
+) -> None:
+    if role == "staff":
+        flowgrid.host.restart()  # the staff's own rate limit is fixed; it begins anew
+    tenant = await flowgrid.onboard("enterprise", max_agents=1_000_000, max_users=1_000_000)
+    api: Api = getattr(tenant, role)
+    (tmp_path / "schemathesis.toml").write_text(CONFIG, encoding="utf-8")
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run"]
+    command += [f"{flowgrid.host.url}/api/openapi.json", "--checks", "all", "--continue-on-failure", "--no-color"]
+    command += ["--max-examples", EXAMPLES, "--seed", SEED, "-H", f"Authorization: Bearer {api.token}"]
+    command += ["-H", f"x-tenant-id: {api.tenant_id}"] if api.tenant_id else []
+    run = subprocess.run([*command, *selection], cwd=tmp_path, capture_output=True, text=True)  # noqa: ASYNC221
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (await tenant.staff.get("quotas")).status_code == 200, "the limits were spent, so not all of it was tested"

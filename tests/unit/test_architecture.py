@@ -1,0 +1,91 @@
+"""The shape of the code: what the composition root may do, what starting costs, how large a module may be."""
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import function_app
+from tests.unit.world import World
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("functions", "shared", "local", "cli")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+HEAVY = ("jwt", "limits", "cryptography", "zstandard", "defusedxml", "httpx", "starlette", "uvicorn", "typer", "rich")
+AZURE_SDKS = ("azure.cosmos", "azure.servicebus", "azure.storage", "azure.identity", "azure.keyvault")
+NO_LOGIC = (ast.For, ast.While, ast.Try, ast.With, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+def loaded(*names: str) -> list[str]:
+    """Which of these modules a fresh interpreter has loaded once it has imported the app."""
+    program = (
+        "import sys, function_app\n"
+        f"print(*[name for name in {names!r} if any((one + '.').startswith(name + '.') for one in sys.modules)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_importing_the_app_loads_nothing_heavy() -> None:
+    assert loaded(*HEAVY, *AZURE_SDKS) == []
+
+
+def test_importing_the_app_opens_no_file(tmp_path: Path) -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import function_app"
+    subprocess.run([sys.executable, "-B", "-c", program, str(ROOT)], cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_function_has_a_name_of_its_own() -> None:
+    function_app.app.functions_bindings = None  # it counts names over calls; another test may have called it
+    names = Counter(function.get_function_name() for function in function_app.app.get_functions())
+    assert {name: count for name, count in names.items() if count > 1} == {}
+
+
+def test_every_route_is_registered_once(world: World) -> None:
+    routes = Counter((route.method, route.path) for route in world.core.endpoint.routes)
+    assert {route: count for route, count in routes.items() if count > 1} == {}
+
+
+async def test_with_a_service_bus_connection_triggers_take_the_place_of_the_drain_timer(tmp_path: Path) -> None:
+    world = World.over(tmp_path, servicebusconnection="Endpoint=sb://localhost")
+    await world.close()
+    assert {"store_usage", "run_job"} <= set(world.functions) and "drain_queues" not in world.functions
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_stays_below_350_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 350
+
+
+def test_the_composition_root_decides_nothing() -> None:
+    source = (ROOT / "function_app.py").read_text()
+    tree = ast.parse(source)
+    loops = [node for node in ast.walk(tree) if isinstance(node, ast.For)]
+    branches = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    others = [node for node in ast.walk(tree) if isinstance(node, NO_LOGIC) and not isinstance(node, ast.For)]
+    assert (len(source.splitlines()) < 100, len(loops), len(branches), others) == (True, 1, 1, [])
+
+
+def test_the_composition_root_imports_services_and_shared_only() -> None:
+    tree = ast.parse((ROOT / "function_app.py").read_text())
+    names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert {name.partition(".")[0] for name in names} <= {"os", "azure", "functions", "shared"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.name == "http.py" and "functions" in path.parts], ids=str
+)
+def test_a_handler_is_one_call_without_a_branch(path: Path) -> None:
+    """`http.py` parses, calls one service method, answers: nothing else."""
+    handlers = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.AsyncFunctionDef)]
+    branching = [
+        handler.name
+        for handler in handlers
+        if any(isinstance(node, (ast.If, ast.For, ast.Try)) for node in ast.walk(handler))
+    ]
+    assert branching == []
