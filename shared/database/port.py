@@ -232,6 +232,21 @@ class Database(ABC):
         """Give back files and sockets."""
 
 
+class Provisioner(ABC):
+    """Makes databases of dedicated tenants where the database adapter itself cannot."""
+
+    @abstractmethod
+    async def ensure(self, database: str, operation: str | None = None) -> str | None:
+        """None when the database and its containers are there; else the operation to go on with, in the next call.
+
+        Takes about a minute at most. Idempotent. Raises `Unavailable` (try again later) with what is to be done.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back sockets."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where a tenant's data lives: a shared shard, or a database of its own; `generation` grows with every move."""

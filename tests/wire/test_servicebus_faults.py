@@ -21,10 +21,8 @@ from shared.messaging.port import Message
 from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import ServiceBusMessaging
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
-from tests.doubles.servicebus import ServiceBusDouble, service_bus
+from tests.doubles.servicebus import ServiceBusDouble, forget_cut_connections, service_bus
 
-# The SDK leaves the closing of a cut-off connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 QUEUE = "usage-events"
 TENANT = PLATFORM_TENANT_ID  # always there, so that no onboarding is needed
 
@@ -93,6 +91,7 @@ async def metered(double: ServiceBusDouble, tmp_path: Path) -> AsyncIterator[Met
     one = Metered(double, tmp_path)
     yield one
     await one.close()
+    forget_cut_connections()
 
 
 async def received(metered: Metered) -> Lease:
