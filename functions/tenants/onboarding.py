@@ -54,14 +54,15 @@ class Onboarding:
     async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
         """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
         tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT))
+        body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
         try:
-            await self._database.platform.put(
-                Create(Kind.TENANT, tenant.id, {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}),
-                tenant.id,
-            )
+            etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
         except Rejected:
             logger.info("onboarding goes on", extra={"tenant_id": tenant.id})
-        return await self.finish(tenant.id, staff)
+            etag = None
+        if etag is None:
+            return await self.finish(tenant.id, staff)
+        return await self._finish(tenant, Stored(body, etag), staff)
 
     async def onboard_like(self, *, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None:
         """A tenant with another one's plan (for a restore into a new tenant). Again with the same id is no error.
@@ -99,6 +100,11 @@ class Onboarding:
             raise Conflict(UNDONE)
         if tenant.status != "provisioning":
             return tenant
+        return await self._finish(tenant, held, session, provisioned=provisioned)
+
+    async def _finish(
+        self, tenant: Tenant, held: Stored, session: TenantSession | None, *, provisioned: bool = False
+    ) -> Tenant:
         try:
             await self._names.reserve("slug", tenant.slug, holder=tenant.id)
             await self._names.reserve("email", tenant.admin_email, holder=_admin_holder(tenant))

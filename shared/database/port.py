@@ -187,8 +187,8 @@ class PlatformStore(ABC):
         """One point read in the registry."""
 
     @abstractmethod
-    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
-        """One registry item changed; raises `Rejected`."""
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
+        """One registry item changed; raises `Rejected`. Returns its new ETag, None when that is not known."""
 
     @abstractmethod
     async def query(
