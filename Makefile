@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo lint format bench clean
+.PHONY: help run test test-emulators demo lint format bench clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,15 @@ run: $(READY) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and cu
 
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest
+
+EMULATORS := TEST_COSMOS_ENDPOINT='http://127.0.0.1:8081/' \
+  TEST_SERVICEBUS_CONNECTION='Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;' \
+  TEST_BLOB_CONNECTION='DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;'
+
+test-emulators: $(READY) ## Run the contract suites on Microsoft's emulators (needs Docker)
+	docker compose up --detach
+	$(EMULATORS) $(BIN)/python -m tests.emulators && $(EMULATORS) $(BIN)/python -m pytest tests/contract; \
+	  status=$$?; docker compose down --volumes; exit $$status
 
 demo: $(READY) ## Tell the whole main job in one screen
 	$(BIN)/python -m cli demo

@@ -29,6 +29,7 @@ from functions.identity.service import IdentityService
 from functions.platform.consumers import Consumers
 from functions.platform.health import HealthService
 from functions.tenants.onboarding import Onboarding
+from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
 from functions.usage.metering import Metering
 from functions.usage.service import UsageService
@@ -40,14 +41,18 @@ def compose(core: Core) -> func.FunctionApp:
     """Every function of the app, over one core."""
     settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
     database, directory, names = adapters.database, core.directory, core.names
-    onboarding = Onboarding(database, directory, names, services, settings.flowgrid_shards, settings.flowgrid_region)
+    provisioning = Provisioning(adapters.provisioner, directory, services, settings.jobs_queue)
+    shards, region = settings.flowgrid_shards, settings.flowgrid_region
+    onboarding = Onboarding(database, directory, names, services, shards, region, provisioning)
     tenants = TenantService(database, directory, services)
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
     restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like)
     backups = BackupService(adapters.blobs, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
-    jobs = core.jobs({"backup": export.run_backup, "restore": restoring.run_restore})
+    jobs = core.jobs(
+        {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision}
+    )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     health = HealthService(adapters.pings(), services.clock)
     sweeps = {

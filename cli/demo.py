@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.api import Api
@@ -20,14 +21,11 @@ def run() -> bool:
     console = Console(width=None if sys.stdout.isatty() else 110)
     checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="flowgrid-demo-") as folder:
-        child = Child(Path(folder), FLOWGRID_GLOBAL_LIMIT="100000")
         try:
-            child.start()
-            checks = asyncio.run(_tell(child, console))
+            with Child(Path(folder), FLOWGRID_GLOBAL_LIMIT="100000") as child:
+                checks = asyncio.run(_tell(child, console))
         except RuntimeError as error:
             checks.append(Check("the demo", "to run", str(error), False))
-        finally:
-            child.stop()
     console.print(_table(checks))
     failed = [check for check in checks if not check.ok]
     console.print(
@@ -52,8 +50,11 @@ async def _tell(child: Child, console: Console) -> list[Check]:
 async def _checked(step: Callable[[Demo], Awaitable[list[Check]]], demo: Demo) -> list[Check]:
     try:
         return await step(demo)
-    except (RuntimeError, KeyError, LookupError) as error:
-        return [Check(str(step.__doc__).rstrip("."), "no error", f"{type(error).__name__}: {error}", False)]
+    except KeyError as error:
+        seen = f"{error} is missing: an earlier step failed, or an answer has another shape"
+    except Exception as error:  # whatever it is, it is told, and the next steps are tried
+        seen = f"{type(error).__name__}: {error}"
+    return [Check(str(step.__doc__).rstrip("."), "no error", seen, False)]
 
 
 def _table(checks: list[Check]) -> Any:
@@ -61,5 +62,6 @@ def _table(checks: list[Check]) -> Any:
     for column in ("", "step", "expected", "seen"):
         table.add_column(column, overflow="fold")
     for check in checks:
-        table.add_row("[green]✓[/]" if check.ok else "[red]✗[/]", check.step, check.expected, check.seen)
+        mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
+        table.add_row(mark, *map(escape, (check.step, check.expected, check.seen)))
     return table

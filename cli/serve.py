@@ -39,6 +39,13 @@ class Backend:
     host: Host
     issuer: Issuer
     platform: Any
+    source: Source
+
+    async def close(self) -> None:
+        """The last to run: nothing receives or calls any more."""
+        if self.source is not self.platform.adapters.source:
+            await self.source.close()
+        await self.platform.close()
 
 
 def run(
@@ -61,7 +68,7 @@ def run(
 
         web = backend.host.asgi(backend.issuer.routes())
         with stopping_on_sigterm():
-            asyncio.run(Server(web, ready=ready, close=backend.platform.close).serve(sockets=[listening]))
+            asyncio.run(Server(web, ready=ready, close=backend.close).serve(sockets=[listening]))
 
 
 def prepare(data: Path | None, settings_file: Path | None) -> Settings:
@@ -89,18 +96,19 @@ def load(settings: Settings) -> Backend:
         if error.name != APP_MODULE:
             raise
         raise CliError(f"There is no {APP_MODULE}.py in {Path.cwd()}; run this in the project's folder.") from error
+    source = _source(module.platform)
     try:
         root = Path(module.__file__ or ".").parent
         host = Host(
             module.app,
             state=settings.flowgrid_data_dir / "host",
-            messaging=_source(module.platform),
+            messaging=source,
             values={**os.environ, **settings.values()},
             host_json=root / "host.json",
         )
     except HostError as error:
         raise CliError(str(error)) from error
-    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.platform)
+    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.platform, source)
 
 
 def _source(platform: Any) -> Source:
@@ -108,6 +116,11 @@ def _source(platform: Any) -> Source:
     embedded: Source | None = platform.adapters.source
     if embedded is not None:
         return embedded
+    if not platform.settings.flowgrid_servicebus_emulator:
+        raise CliError(
+            "FLOWGRID_SERVICEBUS_EMULATOR is empty; this host receives from an emulator only. "
+            "On Azure the Functions host receives from FLOWGRID_SERVICEBUS_NAMESPACE."
+        )
     from local.servicebus import ServiceBusSource
 
     return ServiceBusSource(platform.settings.flowgrid_servicebus_emulator)

@@ -1,5 +1,7 @@
 """What `make run` shows: a demo tenant of each tier, and curl lines that work as they are printed."""
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,10 +13,11 @@ TENANTS = {
     "globex": {"name": "Globex", "tier": "professional"},
     "initech": {"name": "Initech", "tier": "enterprise"},
 }
+USUAL_FOLDER = ".data"
 LINES = """
 In another terminal, in this folder:
 
-  TOKEN=$({python} -m cli token --tenant {tenant} --role admin --email ada@acme.example)
+  TOKEN=$({python} -m cli token --tenant {tenant} --role admin --email ada@acme.example{data})
   API={base}/api/v1; AUTH="Authorization: Bearer $TOKEN"; JSON="Content-Type: application/json"
 
   curl -s $API/me -H "$AUTH"
@@ -39,9 +42,19 @@ async def welcome(base_url: str, issuer: Issuer) -> None:
     print()
     for slug, id in ids.items():
         print(f"  {TENANTS[slug]['name']:<8} {TENANTS[slug]['tier']:<13} {id}")
+    print(LINES.format(python=_python(), tenant=ids["acme"], base=base_url, data=_data()), flush=True)
+
+
+def _python() -> str:
+    """This Python, as it is named from this folder."""
     here = Path(sys.executable)
-    python = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
-    print(LINES.format(python=python, tenant=ids["acme"], base=base_url), flush=True)
+    return shlex.quote(str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here))
+
+
+def _data() -> str:
+    """The option that `token` needs where the data is not in the usual folder."""
+    folder = os.environ.get("FLOWGRID_DATA_DIR", USUAL_FOLDER)
+    return "" if folder == USUAL_FOLDER else f" --data {shlex.quote(folder)}"
 
 
 async def _tenant(staff: Api, slug: str) -> str:

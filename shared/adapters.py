@@ -2,17 +2,18 @@
 
 import os
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.blobs.files import FileBlobs
 from shared.blobs.port import Blobs
 from shared.clock import Clock
-from shared.database.port import Database
+from shared.database.port import Database, Provisioner
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
+from shared.secrets.port import Secrets
 from shared.settings import Settings
 from shared.tenancy import shard
 
@@ -23,25 +24,35 @@ class Adapters:
     messaging: Messaging
     source: Source | None  # the embedded queue, to be drained here; None with Service Bus
     blobs: Blobs
+    secrets: Secrets
+    provisioner: Provisioner | None = None
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For the health check: each raises `Unavailable` when its service does not answer."""
-        return {"database": self.database.ping, "messaging": self.messaging.ping, "blobs": self.blobs.ping}
+        return {
+            "database": self.database.ping,
+            "messaging": self.messaging.ping,
+            "blobs": self.blobs.ping,
+            "secrets": self.secrets.ping,
+        }
 
     async def close(self) -> None:
-        for adapter in (self.messaging, self.database, self.blobs):
+        for adapter in (self.messaging, self.database, self.blobs, self.secrets):
             await adapter.close()
+        if self.provisioner is not None:
+            await self.provisioner.close()
 
 
 def build(settings: Settings, clock: Clock) -> Adapters:
     """No file and no socket is opened here."""
-    folder = settings.flowgrid_data_dir
     messaging, source = _messaging(settings, clock)
     return Adapters(
         database=_database(settings, clock),
         messaging=messaging,
         source=source,
-        blobs=FileBlobs(folder / "blobs"),
+        blobs=_blobs(settings),
+        secrets=_secrets(settings),
+        provisioner=_provisioner(settings),
     )
 
 
@@ -76,6 +87,38 @@ def _messaging(settings: Settings, clock: Clock) -> tuple[Messaging, Source | No
         clock=clock,
     )
     return azure, None
+
+
+def _provisioner(settings: Settings) -> Provisioner | None:
+    if settings.flowgrid_database != "cosmos" or not settings.flowgrid_cosmos_account_id:
+        return None
+    from shared.database.arm import CosmosProvisioner
+
+    return CosmosProvisioner(settings.flowgrid_cosmos_account_id, autoscale=settings.flowgrid_cosmos_dedicated_ru)
+
+
+def _blobs(settings: Settings) -> Blobs:
+    if settings.flowgrid_blobs == "files":
+        from shared.blobs.files import FileBlobs
+
+        return FileBlobs(settings.flowgrid_data_dir / "blobs")
+    from shared.blobs.azure import AzureBlobs
+
+    return AzureBlobs(settings.flowgrid_blob_account_url, emulator=settings.flowgrid_blob_emulator_connection)
+
+
+def _secrets(settings: Settings) -> Secrets:
+    if settings.flowgrid_secrets == "keyvault":
+        from shared.secrets.keyvault import KeyVaultSecrets
+
+        return KeyVaultSecrets(settings.flowgrid_keyvault_url)
+    from shared.secrets.file import FileSecrets
+
+    def key() -> bytes:
+        given, kept = settings.flowgrid_secrets_key, settings.flowgrid_data_dir / "secrets.key"
+        return given.encode() or urlsafe_b64encode(_kept(kept))
+
+    return FileSecrets(settings.flowgrid_data_dir / "secrets", key)
 
 
 class CursorKey:

@@ -85,6 +85,17 @@ def enqueue(
     return job
 
 
+def again(change: Change, session: TenantSession, queue: str, held: Held[Job]) -> Job:
+    """A failed job, begun anew where it stopped and sent with the change; `Conflict` at commit if it has changed."""
+    old = held.value
+    lease = rfc3339(session.services.clock.now() + START_WITHIN)
+    changes = {"status": "queued", "attempts": 0, "slices": 0, "lease_until": lease, "revision": old.revision + 1}
+    job = old.model_copy(update={**changes, "updated_at": change.at})
+    change.also(Replace(Kind.JOB, job.id, job.model_dump(mode="json"), held.etag))
+    change.send(queue, Message(f"{job.id}:again:{job.revision}", session.id, {"job_id": job.id}))
+    return job
+
+
 class Jobs:
     """Runs slices. `handlers`: what to call for each type of job."""
 

@@ -16,6 +16,11 @@ from shared.messaging.connection import is_emulator
 
 _PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
 
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=\Z")
+_COSMOS_ACCOUNT = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.DocumentDB/databaseAccounts/[^/]+\Z", re.IGNORECASE
+)
+
 
 class SettingsError(Exception):
     """One line per wrong setting: its name, what is wrong, what it should be."""
@@ -45,7 +50,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    flowgrid_data_dir: Path = Field(Path(".data"), description="Folder of the embedded database, queue and blobs.")
+    flowgrid_data_dir: Path = Field(
+        Path(".data"), description="Folder of the embedded database, queue, blobs and secrets."
+    )
     flowgrid_database: Literal["sqlite", "cosmos"] = Field("sqlite", description="Database adapter: sqlite or cosmos.")
     flowgrid_cosmos_endpoint: str = Field(
         "", description="Cosmos DB account, https://<account>.documents.azure.com:443/; needed with cosmos."
@@ -65,7 +72,29 @@ class Settings(BaseModel):
     flowgrid_servicebus_emulator: str = Field(
         "", description="Connection string of a Service Bus emulator on this machine, in place of a namespace."
     )
-    flowgrid_blobs: Literal["files"] = Field("files", description="Blob adapter.")
+    flowgrid_blobs: Literal["files", "azure"] = Field("files", description="Blob adapter: files or azure.")
+    flowgrid_blob_account_url: str = Field(
+        "", description="Storage account, https://<account>.blob.core.windows.net; needed with azure."
+    )
+    flowgrid_blob_emulator_connection: str = Field(
+        "",
+        description="Connection string of Azurite in place of an account; UseDevelopmentStorage=true is the usual one.",
+    )
+    flowgrid_secrets: Literal["file", "keyvault"] = Field("file", description="Secrets adapter: file or keyvault.")
+    flowgrid_secrets_key: str = Field(
+        "", description="Fernet key that encrypts the secrets file; empty: one is made in the data folder."
+    )
+    flowgrid_keyvault_url: str = Field(
+        "", description="Key Vault, https://<vault>.vault.azure.net; needed with keyvault."
+    )
+    flowgrid_cosmos_account_id: str = Field(
+        "",
+        description="Resource id of the Cosmos DB account, /subscriptions/…/databaseAccounts/<account>, in which the "
+        "app makes databases of dedicated tenants; empty: somebody else makes them.",
+    )
+    flowgrid_cosmos_dedicated_ru: int = Field(
+        0, ge=0, multiple_of=1000, description="Autoscale maximum of such a database, in RU/s; 0: a serverless account."
+    )
     flowgrid_shards: int = Field(
         1, ge=1, le=100, description="Number of shared databases that new tenants spread over."
     )
@@ -106,7 +135,7 @@ class Settings(BaseModel):
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
-        related = [*_cosmos(known), *_service_bus(known)]
+        related = [*_cosmos(known), *_service_bus(known), *_storage(known)]
         wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in related]
         try:
             settings = cls.model_validate(known)
@@ -154,6 +183,30 @@ def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
     if not namespace and not emulator:
         return [("FLOWGRID_SERVICEBUS_NAMESPACE", "missing")]
     return []
+
+
+def _storage(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the settings of blobs, secrets and provisioning need of each other."""
+    wrong = []
+    account, emulator = known.get("flowgrid_blob_account_url", ""), known.get("flowgrid_blob_emulator_connection", "")
+    if known.get("flowgrid_blobs") == "azure" and not account and not emulator:
+        wrong.append(("FLOWGRID_BLOB_ACCOUNT_URL", "missing"))
+    if account and emulator:
+        wrong.append(("FLOWGRID_BLOB_EMULATOR_CONNECTION", "there is an account as well"))
+    if account and not account.startswith("https://"):
+        wrong.append(("FLOWGRID_BLOB_ACCOUNT_URL", f"{account!r} is not an https address"))
+    if emulator and "UseDevelopmentStorage=true" not in emulator and "AccountName=devstoreaccount1;" not in emulator:
+        wrong.append(("FLOWGRID_BLOB_EMULATOR_CONNECTION", "not an emulator's; a real account takes no keys"))
+    vault = known.get("flowgrid_keyvault_url", "")
+    if known.get("flowgrid_secrets") == "keyvault" and not vault:
+        wrong.append(("FLOWGRID_KEYVAULT_URL", "missing"))
+    if vault and not vault.startswith("https://"):
+        wrong.append(("FLOWGRID_KEYVAULT_URL", f"{vault!r} is not an https address"))
+    if (key := known.get("flowgrid_secrets_key", "")) and not _FERNET_KEY.match(key):
+        wrong.append(("FLOWGRID_SECRETS_KEY", "not 32 bytes in URL-safe base64"))
+    if (id := known.get("flowgrid_cosmos_account_id", "")) and not _COSMOS_ACCOUNT.match(id):
+        wrong.append(("FLOWGRID_COSMOS_ACCOUNT_ID", f"{id!r} is not the resource id of a Cosmos DB account"))
+    return wrong
 
 
 def _explain(cls: type[Settings], problem: Any) -> str:

@@ -56,6 +56,7 @@ class Tenant(Resource):
     region: str
     admin_email: str
     placement: PlacementView
+    provisioning_job: str | None = Field(None, description="Of the platform tenant: the job that makes its database.")
     settings: TenantSettings
 
 

@@ -2,6 +2,9 @@
 
 registry entry (provisioning) -> slug -> admin's e-mail -> the tenant's own first batch -> entry (trial or active)
 
+A dedicated database that takes minutes to make is made by a job (provisioning.py), between e-mail and first batch;
+until then the tenant is answered as `provisioning`.
+
 Each step may be repeated, so the sweep finishes what a crash has left: the registry entry knows all that is needed.
 When a name turns out to be taken, the entry becomes `deleting` first and what was reserved is given back.
 """
@@ -11,12 +14,14 @@ from datetime import timedelta
 
 from functions.identity.models import User
 from functions.tenants.models import Limits, NewTenant, PlacementView, Tenant, TenantSettings
+from functions.tenants.provisioning import Provisioning, job_id
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.names import Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, FlowgridError
+from shared.errors import Conflict, FlowgridError, Unavailable
 from shared.ids import derived_id
+from shared.jobs import Continue, Done, Job
 from shared.plans import PLANS, Tier
 from shared.session import Services, TenantSession
 from shared.tenancy import Directory, TenantEntry, shard
@@ -29,7 +34,14 @@ COUNTERS = {"agents": 0, "users": 1}
 
 class Onboarding:
     def __init__(
-        self, database: Database, directory: Directory, names: Names, services: Services, shards: int, region: str
+        self,
+        database: Database,
+        directory: Directory,
+        names: Names,
+        services: Services,
+        shards: int,
+        region: str,
+        provisioning: Provisioning | None = None,
     ) -> None:
         self._database = database
         self._directory = directory
@@ -37,21 +49,26 @@ class Onboarding:
         self._services = services
         self._shards = shards
         self._region = region
+        self._provisioning = provisioning or Provisioning(None, directory, services, jobs_queue="")
 
     async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
         """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
         tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT))
+        body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
         try:
-            await self._database.platform.put(
-                Create(Kind.TENANT, tenant.id, {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}),
-                tenant.id,
-            )
+            etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
         except Rejected:
             logger.info("onboarding goes on", extra={"tenant_id": tenant.id})
-        return await self.finish(tenant.id, staff)
+            etag = None
+        if etag is None:
+            return await self.finish(tenant.id, staff)
+        return await self._finish(tenant, Stored(body, etag), staff)
 
     async def onboard_like(self, *, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None:
-        """A tenant with another one's plan (for a restore into a new tenant). Again with the same id is no error."""
+        """A tenant with another one's plan (for a restore into a new tenant). Again with the same id is no error.
+
+        Raises `Unavailable` while its database is being made.
+        """
         new = NewTenant(
             name=name,
             slug=slug,
@@ -65,10 +82,17 @@ class Onboarding:
         )
         platform = self._directory.platform
         session = TenantSession(platform, self._directory.open(platform), SYSTEM, SYSTEM_REQUEST, self._services)
-        await self.onboard(session, new, id=tenant_id)
+        tenant = await self.onboard(session, new, id=tenant_id)
+        if tenant.status == "provisioning":
+            raise Unavailable("The database of the new tenant is being made.", retry_after=30)
 
-    async def finish(self, tenant_id: str, session: TenantSession | None = None) -> Tenant:
-        """Do what is left to do for an entry in `provisioning`; an entry beyond that is answered as it is."""
+    async def finish(
+        self, tenant_id: str, session: TenantSession | None = None, *, provisioned: bool = False
+    ) -> Tenant:
+        """Do what is left to do for an entry in `provisioning`; an entry beyond that is answered as it is.
+
+        `provisioned`: the job has made the dedicated database; without it, the job is begun and finishes it later.
+        """
         held = await self._entry(tenant_id)
         tenant = Tenant.model_validate(held.body)
         if held.body.get("undo"):
@@ -76,15 +100,28 @@ class Onboarding:
             raise Conflict(UNDONE)
         if tenant.status != "provisioning":
             return tenant
+        return await self._finish(tenant, held, session, provisioned=provisioned)
+
+    async def _finish(
+        self, tenant: Tenant, held: Stored, session: TenantSession | None, *, provisioned: bool = False
+    ) -> Tenant:
         try:
             await self._names.reserve("slug", tenant.slug, holder=tenant.id)
             await self._names.reserve("email", tenant.admin_email, holder=_admin_holder(tenant))
         except Conflict:
             await self._undo(tenant, held)
             raise
-        await self._database.provision(Placement.from_document(held.body["placement"]))
+        placement = Placement.from_document(held.body["placement"])
+        if self._provisioning.needed(placement) and not provisioned:
+            await self._provisioning.begin(tenant.id, placement.database, session)
+            return tenant
+        await self._database.provision(placement)
         await self._seed(tenant, held, session)
         return await self._activate(tenant, held)
+
+    async def run_provision(self, session: TenantSession, job: Job) -> Done | Continue:
+        """The job that makes a dedicated database and finishes the onboarding."""
+        return await self._provisioning.slice(session, job, self.finish)
 
     async def sweep(self) -> int:
         """Finish or undo every onboarding that stopped half-way; returns how many there were."""
@@ -125,6 +162,7 @@ class Onboarding:
             region=self._region,
             admin_email=new.admin_email,
             placement=PlacementView.model_validate(placement.as_document()),
+            provisioning_job=job_id(id) if self._provisioning.needed(placement) else None,
             settings=new.settings,
         )
 
@@ -164,7 +202,7 @@ class Onboarding:
                 Replace(Kind.TENANT, tenant.id, {**held.body, **changes}, held.etag), tenant.id
             )
         except Rejected:
-            return await self.finish(tenant.id)
+            return await self.finish(tenant.id, provisioned=True)
         self._directory.forget(tenant.id)
         return tenant.model_copy(update=changes)
 

@@ -1,5 +1,7 @@
 """The usage queue's function: takes events by the batch."""
 
+from typing import List  # noqa: UP035  the Functions worker does not load a function annotated with list[…]
+
 import azure.functions as func
 
 from functions.usage.metering import Metering
@@ -16,7 +18,7 @@ def blueprint(metering: Metering) -> func.Blueprint:
         connection="ServiceBusConnection",
         cardinality=func.Cardinality.MANY,
     )
-    async def store_usage(messages: list[func.ServiceBusMessage]) -> None:
+    async def store_usage(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
         await metering.store([message_of(message) for message in messages])
 
     return queues

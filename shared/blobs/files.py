@@ -2,19 +2,17 @@
 
 import asyncio
 import os
-import re
+import stat
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from shared.blobs.port import BlobInfo, Blobs, BlobSpace
+from shared.blobs.port import BlobInfo, Blobs, BlobSpace, checked_area, checked_name, checked_tenant
 from shared.errors import Conflict, NotFound, Unavailable
 
 READ_BYTES = 1024 * 1024
-_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\Z")
 _TEMPORARY = ".part-"
-NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class FileBlobs(Blobs):
@@ -22,7 +20,7 @@ class FileBlobs(Blobs):
         self._folder = folder
 
     def space(self, area: str, tenant_id: str) -> BlobSpace:
-        return _Folder(self._folder / _checked(area) / _checked(tenant_id))
+        return _Folder(self._folder / checked_area(area) / checked_tenant(tenant_id))
 
     async def ping(self) -> None:
         try:
@@ -39,7 +37,7 @@ class _Folder(BlobSpace):
         self._folder = folder
 
     async def write(self, name: str, chunks: AsyncIterable[bytes], *, overwrite: bool = True) -> BlobInfo:
-        path = self._folder / _checked(name)
+        path = self._folder / checked_name(name)
         temporary = path.with_name(f"{_TEMPORARY}{uuid4().hex}")
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         file = await asyncio.to_thread(temporary.open, "xb")
@@ -57,31 +55,27 @@ class _Folder(BlobSpace):
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
         try:
-            file = await asyncio.to_thread((self._folder / _checked(name)).open, "rb")
-        except NO_FILE as error:
+            file = await asyncio.to_thread((self._folder / checked_name(name)).open, "rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotFound(f"There is no blob {name}.") from error
         with file:
             while chunk := await asyncio.to_thread(file.read, READ_BYTES):
                 yield chunk
 
     async def info(self, name: str) -> BlobInfo | None:
-        return await asyncio.to_thread(_found, self._folder, self._folder / _checked(name))
+        try:
+            return await asyncio.to_thread(_info, self._folder, self._folder / checked_name(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     async def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
-        for path in await asyncio.to_thread(_files, self._folder):
-            if path.relative_to(self._folder).as_posix().startswith(prefix):
-                blob = await asyncio.to_thread(_found, self._folder, path)
-                if blob is not None:  # not deleted meanwhile
-                    yield blob
+        for name in await asyncio.to_thread(_names, self._folder, prefix):
+            found = await self.info(name)
+            if found is not None:
+                yield found
 
     async def delete(self, name: str) -> None:
-        await asyncio.to_thread((self._folder / _checked(name)).unlink, missing_ok=True)
-
-
-def _checked(name: str) -> str:
-    if not all(_SEGMENT.match(segment) for segment in name.split("/")):
-        raise ValueError(f"{name!r} is not a blob name")
-    return name
+        await asyncio.to_thread(_remove, self._folder / checked_name(name))
 
 
 def _flush(file: BinaryIO) -> None:
@@ -101,18 +95,19 @@ def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
         os.close(folder)
 
 
-def _files(folder: Path) -> list[Path]:
+def _remove(path: Path) -> None:
+    if path.is_file():
+        path.unlink(missing_ok=True)
+
+
+def _names(folder: Path, prefix: str) -> list[str]:
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(_TEMPORARY))
-    return sorted(files, key=Path.as_posix)
-
-
-def _found(folder: Path, path: Path) -> BlobInfo | None:
-    try:
-        return _info(folder, path) if path.is_file() else None
-    except NO_FILE:
-        return None
+    names = (path.relative_to(folder).as_posix() for path in files)
+    return sorted(name for name in names if name.startswith(prefix))
 
 
 def _info(folder: Path, path: Path) -> BlobInfo:
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(path)
     return BlobInfo(path.relative_to(folder).as_posix(), status.st_size, f"{status.st_mtime_ns:x}-{status.st_ino:x}")

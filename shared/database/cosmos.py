@@ -152,11 +152,11 @@ class _Registry(PlatformStore):
         found = await self._calls.read((self._registry, kind.container), key, stored_id, tenant_id)
         return None if found is None or found["tenant_id"] != tenant_id else stored(kind, found)
 
-    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
         encode_batch([operation])
         batch = Batch([operation], tenant_id)
         key = _key(operation.kind, tenant_id, batch.ids[0])
-        await self._calls.commit((self._registry, batch.container), key, batch, tenant_id)
+        return await self._calls.commit((self._registry, batch.container), key, batch, tenant_id)
 
     async def query(
         self,

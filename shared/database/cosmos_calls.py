@@ -59,8 +59,11 @@ class Calls:
 
         return await self._tried(fetch, place, Patience(self._deadline), payer, operation)
 
-    async def commit(self, place: tuple[str, str], key: str, batch: Batch, payer: str) -> None:
-        """The batch, once; `Rejected` when it cannot be, `Unknown` when nobody can say whether it was."""
+    async def commit(self, place: tuple[str, str], key: str, batch: Batch, payer: str) -> str | None:
+        """The batch, once; `Rejected` when it cannot be, `Unknown` when nobody can say whether it was.
+
+        Returns the ETag that its last operation has left, None when the answer that held it was lost.
+        """
         patience = Patience(self._deadline)
         doubt = False
         while True:
@@ -69,12 +72,12 @@ class Calls:
             except Rejected:
                 if not doubt or not await self._happened(batch, place, key, payer):
                     raise
-                return
+                return None
             except Trouble as trouble:
                 doubt = doubt or trouble.lost
                 if doubt and not batch.guarded:
                     if await self._happened(batch, place, key, payer):
-                        return
+                        return None
                     if not batch.repeatable:
                         raise Unknown("The database did not say whether this was done.") from trouble
                 try:
@@ -83,11 +86,13 @@ class Calls:
                     if not doubt:
                         raise
                     if await self._happened(batch, place, key, payer):
-                        return
+                        return None
                     raise Unknown("The database did not say whether this was done.") from trouble
 
-    def _sender(self, batch: Batch, key: str, payer: str) -> Callable[[Client, "ContainerProxy"], Awaitable[None]]:
-        async def send(client: Client, container: "ContainerProxy") -> None:
+    def _sender(
+        self, batch: Batch, key: str, payer: str
+    ) -> Callable[[Client, "ContainerProxy"], Awaitable[str | None]]:
+        async def send(client: Client, container: "ContainerProxy") -> str | None:
             try:
                 results = await container.execute_item_batch(
                     batch.wire(), key, response_hook=self._hook(payer, "commit")
@@ -102,6 +107,8 @@ class Calls:
                         raise rejection from error
                 raise
             client.remember(container, results.get_response_headers())
+            etag: str | None = results[-1].get("eTag")
+            return etag
 
         return send
 

@@ -26,8 +26,13 @@ class Names:
         """
         id = derived_id(sort, name)
         body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder}
+        mine: Create | Replace = Create(Kind.RESERVATION, id, body)  # a free name costs one call
         for _ in range(TRIES_AT_A_RACE):
-            held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
+            try:
+                await self._platform.put(mine, PLATFORM_TENANT_ID)
+                return
+            except Rejected:
+                held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
             if held is not None and not self._old(held):
                 if held.body["holder"] == holder:
                     return
@@ -36,11 +41,6 @@ class Names:
                 break
             # one's own old reservation is renewed, or it would be an orphan to others before it is used
             mine = Replace(Kind.RESERVATION, id, body, held.etag) if held else Create(Kind.RESERVATION, id, body)
-            try:
-                await self._platform.put(mine, PLATFORM_TENANT_ID)
-                return
-            except Rejected:
-                continue  # somebody else was faster: look again
         raise Conflict(f"The {sort} {name} is taken.", field=sort)
 
     async def release(self, sort: str, name: str, *, holder: str) -> None:

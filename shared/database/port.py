@@ -187,8 +187,8 @@ class PlatformStore(ABC):
         """One point read in the registry."""
 
     @abstractmethod
-    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
-        """One registry item changed; raises `Rejected`."""
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
+        """One registry item changed; raises `Rejected`. Returns its new ETag, None when that is not known."""
 
     @abstractmethod
     async def query(
@@ -230,6 +230,21 @@ class Database(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Give back files and sockets."""
+
+
+class Provisioner(ABC):
+    """Makes databases of dedicated tenants where the database adapter itself cannot."""
+
+    @abstractmethod
+    async def ensure(self, database: str, operation: str | None = None) -> str | None:
+        """None when the database and its containers are there; else the operation to go on with, in the next call.
+
+        Takes about a minute at most. Idempotent. Raises `Unavailable` (try again later) with what is to be done.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back sockets."""
 
 
 @dataclass(frozen=True)

@@ -144,10 +144,10 @@ class _Registry(PlatformStore):
         now = self._clock.now().timestamp()
         return await self._files.read(REGISTRY, lambda db: _get(db, tenant_id, kind, id, now))
 
-    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
         encoded = encode_batch([operation])
         now = self._clock.now().timestamp()
-        await self._files.write(REGISTRY, lambda db: _apply(db, tenant_id, operation, encoded[0], 0, now))
+        return await self._files.write(REGISTRY, lambda db: _apply(db, tenant_id, operation, encoded[0], 0, now))
 
     async def query(
         self,
@@ -232,7 +232,9 @@ def _condition(kind: Kind, condition: Where) -> tuple[str, list[Any]]:
 
 def _apply(
     db: sqlite3.Connection, tenant_id: str, operation: Operation, encoded: str | None, index: int, now: float
-) -> None:
+) -> str:
+    """Do it; returns the ETag of what is there now."""
+    etag = secrets.token_hex(8)
     stored_id = check_id(operation.kind, operation.id)
     key = (tenant_id, operation.kind.container, stored_id)
     row = db.execute(
@@ -253,7 +255,7 @@ def _apply(
             text = _incremented(json.loads(row[1]), operation, index)
             db.execute(
                 "UPDATE items SET doc = ?, etag = ? WHERE tenant_id = ? AND container = ? AND id = ?",
-                (text, secrets.token_hex(8), *key),
+                (text, etag, *key),
             )
         case Create() | Replace() | Upsert():
             body = {**operation.body, "id": stored_id, "kind": operation.kind.value, "tenant_id": tenant_id}
@@ -264,10 +266,11 @@ def _apply(
                     operation.kind.value,
                     body.get("created_at", ""),
                     None if operation.ttl is None else now + operation.ttl,
-                    secrets.token_hex(8),
+                    etag,
                     json.dumps(body, ensure_ascii=False, separators=(",", ":")),
                 ),
             )
+    return etag
 
 
 def _incremented(body: Document, operation: Increment, index: int) -> str:

@@ -34,3 +34,7 @@ class Source(Protocol):
     async def complete(self, lease: Lease) -> None:
         """They are done with."""
         ...
+
+    async def close(self) -> None:
+        """Give back files and sockets."""
+        ...

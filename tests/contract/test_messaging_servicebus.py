@@ -8,10 +8,7 @@ from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
 from shared.messaging.servicebus import ServiceBusMessaging
 from tests.contract.messaging import Broker, MessagingContract
-from tests.doubles.servicebus import ServiceBusDouble, service_bus
-
-# The SDK leaves the closing of a cut-off connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+from tests.doubles.servicebus import ServiceBusDouble, forget_cut_connections, service_bus
 
 
 class ServiceBus(Broker):
@@ -45,6 +42,7 @@ async def broker(double: ServiceBusDouble) -> AsyncIterator[Broker]:
     yield azure
     await azure.azure_source.close()
     await azure.messaging.close()
+    forget_cut_connections()
 
 
 class TestMessaging(MessagingContract):

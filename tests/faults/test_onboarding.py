@@ -75,8 +75,9 @@ class FusedRegistry(PlatformStore):
         found: Stored | None = await self._fuse.guard(self._inner.get(kind, tenant_id, id))
         return found
 
-    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> None:
-        await self._fuse.guard(self._inner.put(operation, tenant_id))
+    async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
+        etag: str | None = await self._fuse.guard(self._inner.put(operation, tenant_id))
+        return etag
 
     async def query(
         self,

@@ -4,6 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from cli.welcome import LINES
 from function_app import platform
 from shared.settings import Settings
 
@@ -12,10 +15,22 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 OF_CORE_TOOLS = {"functions_worker_runtime", "azurewebjobsstorage"}
 
 
-def test_every_setting_is_documented_with_what_it_means() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", (ROOT / "docs/settings.md").read_text("utf-8"), re.MULTILINE)
-    meant = {name: field.description for name, field in Settings.model_fields.items()}
-    assert {name.lower(): meaning for name, meaning in rows} == meant
+def documented() -> dict[str, tuple[str, str]]:
+    """Setting in lower case -> what `docs/settings.md` says is its default, and its meaning."""
+    text = (ROOT / "docs/settings.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", text, re.MULTILINE)
+    return {name.lower(): (default, meaning) for name, default, meaning in rows}
+
+
+def default(name: str) -> str:
+    if name == "flowgrid_issuers":
+        return "the local issuer"
+    value = str(Settings.model_fields[name].default)
+    return f"`{value}`" if value else "(empty)"
+
+
+def test_every_setting_is_documented_with_its_default_and_what_it_means() -> None:
+    assert documented() == {name: (default(name), field.description) for name, field in Settings.model_fields.items()}
 
 
 def test_the_sample_settings_name_every_setting_and_pass_the_check() -> None:
@@ -38,11 +53,19 @@ def test_every_make_target_in_the_readme_exists() -> None:
     assert named <= targets
 
 
-def test_every_path_that_the_readme_calls_exists() -> None:
+@pytest.mark.parametrize("text", [README, LINES], ids=["README", "welcome"])
+def test_every_path_that_is_called_exists(text: str) -> None:
     paths = {route.path.removeprefix("v1/") for route in platform.endpoint.routes}
-    called = {path.partition("?")[0] for path in re.findall(r'\$API/([^\s"]+)', README)}
+    called = {path.partition("?")[0] for path in re.findall(r'\$API/([^\s"]+)', text)}
     assert called
     assert {re.sub(r"/\$\w+", "/{}", path) for path in called} <= {re.sub(r"{\w+}", "{}", path) for path in paths}
+
+
+@pytest.mark.parametrize("text", [README, LINES], ids=["README", "welcome"])
+def test_every_file_that_is_sent_exists(text: str) -> None:
+    sent = re.findall(r"--data-binary @(\S+)", text)
+    assert sent
+    assert [file for file in sent if not (ROOT / file).is_file()] == []
 
 
 def test_every_decision_is_numbered_once_and_has_its_three_parts() -> None:

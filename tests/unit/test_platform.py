@@ -35,7 +35,9 @@ async def test_a_healthy_service_says_so(world: World) -> None:
         200,
         {
             "status": "healthy",
-            "checks": {name: {"status": "ok", "message": None} for name in ("database", "messaging", "blobs")},
+            "checks": {
+                name: {"status": "ok", "message": None} for name in ("database", "messaging", "blobs", "secrets")
+            },
             "version": VERSION,
             "timestamp": "2026-11-24T12:00:00.000000Z",
         },

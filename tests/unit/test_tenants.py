@@ -157,10 +157,10 @@ def crash_at(world: World, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Crash
         await reserve(sort, name, holder=holder)
 
-    async def putting(operation: Any, tenant_id: str) -> None:
+    async def putting(operation: Any, tenant_id: str) -> str | None:
         if step == "activate" and isinstance(operation, Replace) and operation.kind is Kind.TENANT:
             raise Crash
-        await put(operation, tenant_id)
+        return await put(operation, tenant_id)
 
     async def provisioning(placement: Placement) -> None:
         raise Crash

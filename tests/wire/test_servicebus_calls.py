@@ -20,9 +20,6 @@ from tests.doubles.servicebus import ServiceBusDouble, service_bus
 
 QUEUE = "jobs"
 MAX_DELIVERIES = 10
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"  # the SDK forgets to close the socket of a broken connection
-)
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ from shared.messaging.servicebus import ServiceBusMessaging
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 from tests.doubles.servicebus import ServiceBusDouble
 
-# The SDK leaves the closing of a cut-off connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 QUEUE = "usage-events"
 TENANT = PLATFORM_TENANT_ID  # always there, so that no onboarding is needed
 

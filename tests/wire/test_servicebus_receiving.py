@@ -15,9 +15,6 @@ from tests.doubles.servicebus import ServiceBusDouble
 
 QUEUE = "jobs"
 TRIES = 100
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"  # the SDK forgets to close the socket of a broken connection
-)
 
 
 @pytest.fixture

@@ -1,0 +1,127 @@
+"""A small Azure Resource Manager with one Cosmos DB account, whose operations take as long as `looks` requests.
+
+https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations and the Cosmos DB provider: PUT
+answers 202 with `Azure-AsyncOperation`; a second operation at the same time is refused with 412.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DocumentDB/databaseAccounts/flowgrid"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    status: int
+    code: str
+    message: str = "No."
+    headers: dict[str, str] = field(default_factory=dict)
+    method: str | None = None
+
+
+@dataclass
+class ArmDouble:
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    refuse_at: dict[int, Refusal] = field(default_factory=dict)
+    answer: Literal["azure-async", "location", "at once"] = "azure-async"
+    outcome: Literal["Succeeded", "Failed", "Canceled"] = "Succeeded"
+    looks: int = 1
+    wait: str = "0"
+    _running: dict[str, tuple[str, dict[str, Any], int]] = field(default_factory=dict)
+    _ended: dict[str, str] = field(default_factory=dict)
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/operations/{id}", self._operation, methods=["GET"]),
+                Route("/{path:path}", self._get, methods=["GET"]),
+                Route("/{path:path}", self._put, methods=["PUT"]),
+            ]
+        )
+
+    def reset(self) -> None:
+        fresh = ArmDouble()
+        for name in vars(fresh):
+            setattr(self, name, getattr(fresh, name))
+
+    async def _get(self, request: Request) -> Response:
+        if refused := self._refused(request):
+            return refused
+        found = self.made.get(request.url.path)
+        if found is None:
+            return _error(404, "NotFound", f"{request.url.path} was not found.")
+        return JSONResponse({"id": request.url.path, "properties": {"resource": found}})
+
+    async def _put(self, request: Request) -> Response:
+        body = await request.json()
+        if refused := self._refused(request):
+            return refused
+        self.bodies.append(body)
+        path, resource = request.url.path, body["properties"]["resource"]
+        parent = path.rpartition("/containers/")[0]
+        if parent and parent not in self.made:
+            return _error(404, "NotFound", "The database was not found.")
+        if self._running:
+            return _error(412, "PreconditionFailed", "There is another user operation in progress.")
+        if self.answer == "at once":
+            self.made[path] = resource
+            return JSONResponse({"id": path, "properties": {"resource": resource}})
+        id = uuid4().hex
+        self._running[id] = (path, resource, self.looks)
+        where = f"{str(request.base_url).rstrip('/')}/operations/{id}"
+        name = "Azure-AsyncOperation" if self.answer == "azure-async" else "Location"
+        return JSONResponse({"status": "Enqueued"}, 202, {name: where, "Retry-After": self.wait})
+
+    async def _operation(self, request: Request) -> Response:
+        if refused := self._refused(request):
+            return refused
+        id = request.path_params["id"]
+        if id in self._running:
+            if self.answer == "location":
+                return Response(status_code=202, headers={"Retry-After": self.wait})
+            return JSONResponse({"status": "InProgress"}, headers={"Retry-After": self.wait})
+        if id not in self._ended:
+            return _error(404, "NotFound", "There is no such operation.")
+        if self.outcome != "Succeeded":
+            return JSONResponse({"status": self.outcome, "error": {"code": "BadRequest", "message": "No capacity."}})
+        if self.answer == "location":
+            path = self._ended[id]
+            return JSONResponse({"id": path, "properties": {"resource": self.made[path]}})
+        return JSONResponse({"status": "Succeeded"})
+
+    def _pass_time(self) -> None:
+        """Operations come nearer to their ends with every request."""
+        for id, (path, resource, looks) in list(self._running.items()):
+            if looks > 0:
+                self._running[id] = (path, resource, looks - 1)
+                continue
+            del self._running[id]
+            self._ended[id] = path
+            if self.outcome == "Succeeded":
+                self.made[path] = resource
+
+    def _refused(self, request: Request) -> Response | None:
+        self._pass_time()
+        self.requests.append(f"{request.method} {request.url.path.rpartition('/')[2]}")
+        refusal = self.refuse_at.get(len(self.requests) - 1)
+        if refusal is not None:
+            return _error(refusal.status, refusal.code, refusal.message, refusal.headers)
+        if "authorization" not in request.headers:
+            return _error(401, "AuthenticationFailed", "No token.")
+        if self.refusals and self.refusals[0].method in (None, request.method):
+            refusal = self.refusals.pop(0)
+            return _error(refusal.status, refusal.code, refusal.message, refusal.headers)
+        return None
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)

@@ -1,0 +1,169 @@
+"""What the Functions host says to Microsoft's Python worker, said in-process; runs on Python 3.13 as a script.
+
+    python functions_host.py <folder of function_app.py>      prints one JSON report on the last line
+
+`azure_functions_runtime` is the worker's own library since 3.13: it indexes the app and decodes, calls and encodes.
+Its messages are protobuf in Azure; here they are objects of the same shape.
+"""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+
+class Proto(SimpleNamespace):
+    """A protobuf message: any fields, and `WhichOneof` names the first that is set."""
+
+    def WhichOneof(self, group: str) -> str | None:
+        return next((name for name, value in vars(self).items() if value is not None), None)
+
+
+class StatusResult(Proto):
+    Failure = 0
+    Success = 1
+
+
+class BindingInfo(Proto):
+    out = 1
+    inout = 2
+
+
+class Protos:
+    """The message types that the worker makes."""
+
+    StatusResult = StatusResult
+    BindingInfo = BindingInfo
+
+    def __getattr__(self, name: str) -> type[Proto]:
+        return Proto
+
+
+class Host:
+    def __init__(self, folder: str) -> None:
+        self._worker = import_module("azure_functions_runtime")
+        self._folder = folder
+        self.functions: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        """Load the app as the host does: initialise the worker, ask what functions there are, load each."""
+        init = Proto(worker_init_request=Proto(capabilities={}, function_app_directory=self._folder))
+        properties = {"host": "127.0.0.1", "protos": Protos()}
+        answer = await self._worker.worker_init_request(Proto(request=init, properties=properties))
+        _check(answer.result)
+        answer = await self._worker.functions_metadata_request(None)
+        _check(answer.result)
+        self.functions = {one.name: one for one in answer.function_metadata_results}
+        for one in self.functions.values():
+            load = Proto(request=Proto(function_load_request=Proto(function_id=one.function_id)))
+            _check((await self._worker.function_load_request(load)).result)
+
+    def trigger(self, name: str) -> dict[str, Any]:
+        bindings: list[dict[str, Any]] = [json.loads(one) for one in self.functions[name].raw_bindings]
+        return next(one for one in bindings if one["type"].lower().endswith("trigger"))
+
+    async def invoke(self, name: str, data: Proto, metadata: dict[str, Any] | None = None) -> Any:
+        """The returned TypedData; raises what the function raised."""
+        request = Proto(
+            invocation_id=str(uuid4()),
+            function_id=self.functions[name].function_id,
+            input_data=[Parameter(self.trigger(name)["name"], data)],
+            trigger_metadata={key: Proto(json=json.dumps(value)) for key, value in (metadata or {}).items()},
+            trace_context=Proto(trace_parent="", trace_state="", attributes={}),
+            retry_context=Proto(retry_count=0, max_retry_count=0, exception=None),
+        )
+        answer = await self._worker.invocation_request(Proto(request=Proto(invocation_request=request)))
+        _check(answer.result)
+        return answer.return_value
+
+    async def call(self, name: str, method: str, *, token: str = "", body: bytes = b"") -> tuple[int, bytes]:
+        route = self.trigger(name)["route"]
+        names = [part[1:-1] for part in route.split("/") if part.startswith("{")]
+        headers = {"content-type": "application/json", "x-forwarded-for": "198.51.100.7:4711"}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        url = f"https://flowgrid.test/api/{route}"
+        http = Proto(
+            method=method,
+            url=url,
+            headers=headers,
+            params=dict.fromkeys(names, str(uuid4())),
+            query={},
+            body=Proto(bytes=body),
+        )
+        returned = await self.invoke(name, Proto(http=http))
+        answer = returned.http
+        content = answer.body.bytes if hasattr(answer.body, "bytes") else answer.body.string.encode()
+        return int(answer.status_code), content
+
+
+class Parameter:
+    def __init__(self, name: str, data: Proto) -> None:
+        self.name = name
+        self.data = data
+
+    def WhichOneof(self, group: str) -> str:
+        return "data"
+
+
+def _check(result: StatusResult) -> None:
+    if result.status != StatusResult.Success:
+        raise RuntimeError(f"{result.exception.message}\n{result.exception.stack_trace}")
+
+
+TIMER = {
+    "Schedule": {"AdjustForDST": True},
+    "ScheduleStatus": {"Last": "2026-11-24T12:00:00+00:00", "Next": "2026-11-24T12:00:30+00:00", "LastUpdated": ""},
+    "IsPastDue": False,
+}
+
+
+async def report(folder: str) -> dict[str, Any]:
+    host = Host(folder)
+    await host.start()
+    import function_app
+    from functions.tenants.models import NewTenant
+    from shared.messaging.port import Message
+    from tests.doubles.functions_data import backup_job, onboarded, usage_event_of, what_became_of
+
+    core = function_app.platform
+    seen: dict[str, Any] = {"python": sys.version, "functions": {}}
+    session = await onboarded(core, NewTenant(name="Acme", slug="acme", admin_email="ada@acme.example"))
+    event = usage_event_of(session, datetime.now(UTC) - timedelta(minutes=1))
+    job = await backup_job(core, session)
+    if "store_usage" not in host.functions:  # the drain timer takes it
+        await core.adapters.messaging.send(core.settings.usage_queue, [event])
+    real = {"store_usage": event, "run_job": job}  # others must cope with a message that says nothing
+    for name in host.functions:
+        trigger = host.trigger(name)
+        found: dict[str, Any] = {"bindings": [json.loads(one) for one in host.functions[name].raw_bindings]}
+        seen["functions"][name] = found
+        match trigger["type"]:
+            case "httpTrigger":
+                found["status"] = [(await host.call(name, method))[0] for method in trigger["methods"]]
+            case "timerTrigger":
+                await host.invoke(name, Proto(json=json.dumps(TIMER)))
+            case "serviceBusTrigger":
+                message = real.get(name, Message(str(uuid4()), session.id, {}))
+                properties = {"tenant_id": message.tenant_id}
+                body = json.dumps(message.body)
+                facts = {"MessageId": message.id, "DeliveryCount": 1, "ContentType": "application/json"}
+                metadata = {**facts, "ApplicationProperties": properties, "UserProperties": properties}
+                if str(trigger.get("cardinality", "one")).lower() == "many":
+                    arrays = {f"{key}Array": [value] for key, value in metadata.items()}
+                    await host.invoke(name, Proto(collection_bytes=Proto(bytes=[body.encode()])), arrays)
+                else:
+                    await host.invoke(name, Proto(bytes=body.encode()), metadata)
+    seen["open"] = [route.name for route in core.endpoint.routes if route.role is None]
+    seen["became"] = await what_became_of(session, event, job)
+    await core.close()
+    return seen
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [sys.argv[1]]
+    print(json.dumps(asyncio.run(report(sys.argv[1]))))

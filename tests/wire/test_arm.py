@@ -1,0 +1,164 @@
+"""Databases of dedicated tenants over Azure Resource Manager, against a double of it over HTTPS."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal
+
+import pytest
+
+from shared.database.arm import CosmosProvisioner
+from shared.database.cosmos_containers import INDEXING
+from shared.errors import Conflict, Throttled, Unavailable
+from tests.doubles.arm import ACCOUNT, ArmDouble, Refusal
+from tests.doubles.certificate import make_certificate
+from tests.doubles.identity import Identity
+from tests.doubles.server import serving
+
+DATABASE = f"{ACCOUNT}/sqlDatabases/tenant-1"
+EVERYTHING = {DATABASE, f"{DATABASE}/containers/items", f"{DATABASE}/containers/usage"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ArmDouble, str]]:
+    double = ArmDouble()
+    with serving(double.app(), make_certificate(tmp_path_factory.mktemp("tls"))) as address:
+        yield double, address
+
+
+@pytest.fixture
+def arm(server: tuple[ArmDouble, str]) -> ArmDouble:
+    server[0].reset()
+    return server[0]
+
+
+def provisioner_of(address: str, **options: Any) -> CosmosProvisioner:
+    given = {"endpoint": address, "credential": Identity, "poll_seconds": 0.01, "connection_verify": False}
+    return CosmosProvisioner(ACCOUNT, **{**given, **options})
+
+
+@pytest.fixture
+async def provisioner(arm: ArmDouble, server: tuple[ArmDouble, str]) -> AsyncIterator[CosmosProvisioner]:
+    provisioner = provisioner_of(server[1])
+    yield provisioner
+    await provisioner.close()
+
+
+@pytest.mark.parametrize("answer", ["azure-async", "location", "at once"])
+async def test_the_database_and_its_containers_are_made_one_after_the_other(
+    arm: ArmDouble, provisioner: CosmosProvisioner, answer: Literal["azure-async", "location", "at once"]
+) -> None:
+    arm.answer = answer
+    assert await provisioner.ensure("tenant-1") is None
+    assert set(arm.made) == EVERYTHING
+    assert [one for one in arm.requests if one.startswith("PUT")] == ["PUT tenant-1", "PUT items", "PUT usage"]
+
+
+async def test_containers_are_partitioned_by_tenant_expire_and_index_what_is_queried(
+    arm: ArmDouble, provisioner: CosmosProvisioner
+) -> None:
+    await provisioner.ensure("tenant-1")
+    for name in ("items", "usage"):
+        made = arm.made[f"{DATABASE}/containers/{name}"]
+        assert made["partitionKey"] == {"paths": ["/tenant_id"], "kind": "Hash", "version": 2}
+        assert made["defaultTtl"] == -1
+        assert made["indexingPolicy"] == INDEXING
+
+
+async def test_a_second_time_only_looks(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
+    await provisioner.ensure("tenant-1")
+    arm.requests.clear()
+    assert await provisioner.ensure("tenant-1") is None
+    assert arm.requests == ["GET tenant-1", "GET items", "GET usage"]
+
+
+async def test_a_serverless_account_gets_no_throughput_and_another_one_autoscale(
+    arm: ArmDouble, server: tuple[ArmDouble, str]
+) -> None:
+    for autoscale, options in ((0, {}), (4000, {"autoscaleSettings": {"maxThroughput": 4000}})):
+        arm.reset()
+        provisioner = provisioner_of(server[1], autoscale=autoscale)
+        await provisioner.ensure("tenant-1")
+        await provisioner.close()
+        assert [body["properties"]["options"] for body in arm.bodies] == [options, {}, {}]
+
+
+async def test_a_long_operation_is_handed_back_and_taken_up_again(
+    arm: ArmDouble, server: tuple[ArmDouble, str]
+) -> None:
+    arm.looks = 100
+    provisioner = provisioner_of(server[1], follow_seconds=0.1)
+    operation = await provisioner.ensure("tenant-1")
+    assert operation is not None
+    assert operation.startswith(f"{server[1]}/operations/")
+    assert arm.made == {}
+    arm.looks = 0
+    while operation is not None:
+        operation = await provisioner.ensure("tenant-1", operation)
+    await provisioner.close()
+    assert set(arm.made) == EVERYTHING
+
+
+async def test_an_operation_that_is_forgotten_is_looked_for_in_its_result(
+    arm: ArmDouble, provisioner: CosmosProvisioner, server: tuple[ArmDouble, str]
+) -> None:
+    assert await provisioner.ensure("tenant-1", f"{server[1]}/operations/gone") is None
+    assert set(arm.made) == EVERYTHING
+
+
+async def test_an_operation_of_another_host_is_not_asked(provisioner: CosmosProvisioner) -> None:
+    with pytest.raises(Unavailable, match="somebody else"):
+        await provisioner.ensure("tenant-1", "https://evil.example/operations/1")
+
+
+@pytest.mark.parametrize("at", range(6))
+async def test_a_refusal_at_any_request_is_survived(arm: ArmDouble, provisioner: CosmosProvisioner, at: int) -> None:
+    arm.looks = 0
+    arm.refuse_at = {at: Refusal(503, "ServiceUnavailable")}
+    with pytest.raises(Unavailable, match="503"):
+        await provisioner.ensure("tenant-1")
+    assert await provisioner.ensure("tenant-1") is None
+    assert set(arm.made) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error", "says"),
+    [
+        (Refusal(403, "AuthorizationFailed"), Unavailable, f"role Cosmos DB Operator on {ACCOUNT} "),
+        (Refusal(401, "InvalidAuthenticationToken"), Unavailable, "role Cosmos DB Operator"),
+        (Refusal(404, "ResourceGroupNotFound", method="PUT"), Unavailable, "FLOWGRID_COSMOS_ACCOUNT_ID is wrong"),
+        (Refusal(409, "Conflict"), Unavailable, "busy with another operation"),
+        (Refusal(412, "PreconditionFailed"), Unavailable, "busy with another operation"),
+        (Refusal(429, "TooManyRequests", headers={"Retry-After": "17"}), Throttled, "slow down"),
+        (Refusal(500, "InternalServerError", "Oops."), Unavailable, "500 .InternalServerError: Oops"),
+    ],
+)
+async def test_a_refusal_says_what_to_do(
+    arm: ArmDouble, provisioner: CosmosProvisioner, refusal: Refusal, error: type[Exception], says: str
+) -> None:
+    arm.refusals = [refusal]
+    with pytest.raises(error, match=says) as raised:
+        await provisioner.ensure("tenant-1")
+    assert type(raised.value) is error
+    assert not isinstance(raised.value, Throttled) or raised.value.retry_after == 17
+
+
+@pytest.mark.parametrize("outcome", ["Failed", "Canceled"])
+async def test_an_operation_that_fails_tells_why(
+    arm: ArmDouble, provisioner: CosmosProvisioner, outcome: Literal["Failed", "Canceled"]
+) -> None:
+    arm.outcome = outcome
+    with pytest.raises(Unavailable, match="No capacity"):
+        await provisioner.ensure("tenant-1")
+
+
+async def test_a_container_of_another_shape_is_a_conflict(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
+    arm.made[DATABASE] = {"id": "tenant-1"}
+    arm.made[f"{DATABASE}/containers/items"] = {"id": "items", "partitionKey": {"paths": ["/id"]}}
+    with pytest.raises(Conflict, match="partition key"):
+        await provisioner.ensure("tenant-1")
+
+
+async def test_nobody_listening_is_unavailable() -> None:
+    provisioner = provisioner_of("https://127.0.0.1:1")
+    with pytest.raises(Unavailable, match="does not answer"):
+        await provisioner.ensure("tenant-1")
+    await provisioner.close()
