@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = ("cold_start", "onboarding", "http")
+BENCHES = ("cold_start", "onboarding", "http", "adapter", "memory")
 
 
 def main() -> None:

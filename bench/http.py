@@ -28,8 +28,8 @@ async def run(quick: bool) -> list[dict[str, Any]]:
 
 
 async def _measure(flowgrid: Child, noop: Child, tenants: int, count: int) -> list[dict[str, Any]]:
-    tokens = await _onboard(flowgrid, tenants)
-    agents = {token: await _create(flowgrid, token, 20) for token in tokens}
+    tokens = await onboard(flowgrid, tenants)
+    agents = {token: await create(flowgrid, token, 20) for token in tokens}
     loads = {
         "no-op": (noop, 200, lambda token: Request("GET", "/api/noop")),
         "get agent": (flowgrid, 200, lambda token: Request("GET", f"/api/v1/agents/{agents[token]}", token)),
@@ -53,7 +53,7 @@ async def _measure(flowgrid: Child, noop: Child, tenants: int, count: int) -> li
     return rows
 
 
-async def _onboard(flowgrid: Child, tenants: int) -> list[str]:
+async def onboard(flowgrid: Child, tenants: int) -> list[str]:
     staff = Api(flowgrid.base_url, flowgrid.issuer.mint("bench", roles=["platform:admin"]))
     try:
         return [await _tenant(flowgrid, staff, number) for number in range(tenants)]
@@ -68,7 +68,7 @@ async def _tenant(flowgrid: Child, staff: Api, number: int) -> str:
     return flowgrid.issuer.mint(email, roles=["tenant:admin"], tenant_id=tenant["id"], email=email)
 
 
-async def _create(flowgrid: Child, token: str, count: int) -> str:
+async def create(flowgrid: Child, token: str, count: int) -> str:
     api = Api(flowgrid.base_url, token)
     try:
         created = [await api.ok("POST", "v1/agents", json=AGENT) for _ in range(count)]

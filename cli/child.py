@@ -54,6 +54,13 @@ class Child:
             raise
         return self
 
+    def resident_mib(self) -> float:
+        """The process's resident memory, in MiB (from /proc, so on Linux)."""
+        if self._process is None:
+            raise RuntimeError("the process does not run")
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -20,6 +20,7 @@ from shared.metering import Meter
 from shared.ratelimit import RateLimiter
 from shared.session import Services
 from shared.settings import Settings
+from shared.sharedkey import RegistryKey
 from shared.telemetry import log
 from shared.tenancy import Directory
 
@@ -76,7 +77,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         directory=directory,
         members=members,
         limiter=RateLimiter(clock),
-        cursors=Cursors(CursorKey(settings)),
+        cursors=_cursors(settings, adapters, clock),
         idempotency=Idempotency(clock),
         meter=Meter(services),
         services=services,
@@ -93,3 +94,11 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,
     )
+
+
+def _cursors(settings: Settings, adapters: Adapters, clock: Clock) -> Cursors:
+    """Signed with the given key, or with one that all instances share: by the data folder, or by the registry."""
+    if settings.flowgrid_cursor_key or settings.flowgrid_database == "sqlite":
+        return Cursors(CursorKey(settings))
+    key = RegistryKey(adapters.database, clock)
+    return Cursors(key, key.load)

@@ -109,7 +109,7 @@ class Settings(BaseModel):
     flowgrid_roles_claim: str = Field("roles", min_length=1, description="Token claim with the list of roles.")
     flowgrid_global_limit: int = Field(1000, ge=1, description="Calls per address in 15 minutes, before any token.")
     flowgrid_cursor_key: str = Field(
-        "", description="Secret that signs page cursors, 32 characters or more; empty: one is made in the data folder."
+        "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )
     flowgrid_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level logged.")
     usage_queue: str = Field("usage-events", min_length=1, description="Queue of usage events.")

@@ -119,6 +119,8 @@ class Endpoint:
         answered.allowances += await self._take(route, session)
         answered.session = session
         await self._check_role(route, session)
+        if route.paged:
+            await self.cursors.ready()
         call = self._read(route, req, session)
         answer, replayed = await self.idempotency.run(route, req, call, handler)
         answered.replayed = replayed

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,8 +43,14 @@ class Page(BaseModel, Generic[T]):
 class Cursors:
     """Signs and checks cursors with the service's key (HMAC-SHA-256, truncated to 128 bits)."""
 
-    def __init__(self, key: Callable[[], bytes]) -> None:
+    def __init__(self, key: Callable[[], bytes], load: Callable[[], Awaitable[None]] | None = None) -> None:
         self._key = key
+        self._load = load
+
+    async def ready(self) -> None:
+        """Load the key, where it has to be loaded."""
+        if self._load is not None:
+            await self._load()
 
     def sign(self, position: tuple[str, str] | None, scope: str, filters: Mapping[str, Any]) -> str | None:
         if position is None:
