@@ -1,24 +1,40 @@
-"""The contract of the messaging port on Service Bus: the real SDK against the double."""
+"""The contract of the messaging port on Service Bus: the real SDK against the double.
 
-from collections.abc import AsyncIterator, Iterator
+Or against the emulator that TEST_SERVICEBUS_CONNECTION names: its queues `things` and `elsewhere` lock for five
+seconds, and as it remembers ids over tests, each test's ids get a prefix of their own.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
 from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
+from shared.messaging.port import Message, Messaging
+from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import ServiceBusMessaging
-from tests.contract.messaging import Broker, MessagingContract
+from tests.contract.messaging import QUEUE, Broker, MessagingContract
 from tests.doubles.servicebus import ServiceBusDouble, forget_cut_connections, service_bus
 
+EMULATOR = "TEST_SERVICEBUS_CONNECTION"
+EMULATOR_LOCK_SECONDS = 5.0
 
-class ServiceBus(Broker):
+
+def adapter(connection: str) -> ServiceBusMessaging:
+    return ServiceBusMessaging(namespace="", emulator_connection=connection, health_queue=QUEUE, clock=SystemClock())
+
+
+class OnDouble(Broker):
     def __init__(self, double: ServiceBusDouble) -> None:
         self._double = double
-        self.messaging = ServiceBusMessaging(
-            namespace="", emulator_connection=double.connection, health_queue="things", clock=SystemClock()
-        )
-        self.azure_source = ServiceBusSource(double.connection)
-        self.source = self.azure_source
+        self.messaging = self.azure = adapter(double.connection)
+        self.source = self.azure_source = ServiceBusSource(double.connection)
 
     async def lose_locks(self) -> None:
         self._double.expire_locks()
@@ -29,6 +45,80 @@ class ServiceBus(Broker):
     def go_away(self) -> None:
         self._double.stop()
 
+    async def close(self) -> None:
+        await self.azure_source.close()
+        await self.azure.close()
+
+
+class OnEmulator(Broker):
+    def __init__(self, connection: str) -> None:
+        self._connection = connection
+        self._prefix = f"{uuid4().hex}:"
+        self.azure = adapter(connection)
+        self.azure_source = ServiceBusSource(connection)
+        self.messaging = PrefixedMessaging(self.azure, self._prefix)
+        self.source = PrefixedSource(self.azure_source, self._prefix)
+
+    async def lose_locks(self) -> None:
+        await asyncio.sleep(EMULATOR_LOCK_SECONDS + 0.5)
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def go_away(self) -> None:
+        nobody = re.sub(r"sb://[^;/]+", "sb://localhost:1", self._connection)
+        self.messaging = PrefixedMessaging(adapter(nobody), self._prefix)
+
+    async def empty(self) -> None:
+        """Nothing is left for another test."""
+        for queue in (QUEUE, "elsewhere"):
+            while (lease := await self.azure_source.receive(queue, most=100)).messages:
+                await self.azure_source.complete(lease)
+            for message, _ in await self.azure.dead(queue):
+                await self.azure.drop_dead(queue, message.id)
+
+    async def close(self) -> None:
+        await self.lose_locks()  # what the test still holds would come to the next one
+        await self.empty()
+        await self.azure_source.close()
+        await self.azure.close()
+
+
+class PrefixedMessaging(Messaging):
+    def __init__(self, inner: Messaging, prefix: str) -> None:
+        self._inner = inner
+        self._prefix = prefix
+
+    async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
+        named = [replace(message, id=self._prefix + message.id) for message in messages]
+        await self._inner.send(queue, named, delay=delay)
+
+    async def dead(self, queue: str, *, most: int = 100) -> list[tuple[Message, str]]:
+        found = await self._inner.dead(queue, most=most)
+        return [(replace(one, id=one.id.removeprefix(self._prefix)), reason) for one, reason in found]
+
+    async def drop_dead(self, queue: str, id: str) -> None:
+        await self._inner.drop_dead(queue, self._prefix + id)
+
+    async def ping(self) -> None:
+        await self._inner.ping()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class PrefixedSource:
+    def __init__(self, inner: ServiceBusSource, prefix: str) -> None:
+        self._inner = inner
+        self._prefix = prefix
+        self.waiting, self.renew = inner.waiting, inner.renew
+        self.retry, self.complete, self.close = inner.retry, inner.complete, inner.close
+
+    async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = 0.0) -> Lease:
+        lease = await self._inner.receive(queue, most=most)
+        named = [(replace(one, id=one.id.removeprefix(self._prefix)), count) for one, count in lease.messages]
+        return Lease(lease.token, named)
+
 
 @pytest.fixture
 def double() -> Iterator[ServiceBusDouble]:
@@ -37,11 +127,15 @@ def double() -> Iterator[ServiceBusDouble]:
 
 
 @pytest.fixture
-async def broker(double: ServiceBusDouble) -> AsyncIterator[Broker]:
-    azure = ServiceBus(double)
-    yield azure
-    await azure.azure_source.close()
-    await azure.messaging.close()
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+    one: OnDouble | OnEmulator
+    if EMULATOR in os.environ:
+        one = OnEmulator(os.environ[EMULATOR])
+        await one.empty()
+    else:
+        one = OnDouble(request.getfixturevalue("double"))
+    yield one
+    await one.close()
     forget_cut_connections()
 
 

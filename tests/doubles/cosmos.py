@@ -164,6 +164,8 @@ class CosmosDouble:
                 return Reply(200, self._account())
             case "GET", ["dbs", database]:
                 return Reply(200, store.database(database))
+            case "GET", ["dbs"]:
+                return _feed("Databases", [store.database(name) for name in store.databases])
             case "POST", ["dbs"]:
                 return Reply(201, store.create_database(body["id"]))
             case "DELETE", ["dbs", database]:

@@ -20,17 +20,21 @@ def queues() -> list[dict[str, Any]]:
     return list(namespace["Queues"])
 
 
-def test_the_service_bus_emulator_has_the_apps_queues() -> None:
+OF_THE_CONTRACT = {"things", "elsewhere"}
+
+
+def test_the_service_bus_emulator_has_the_apps_queues_and_the_contracts() -> None:
     settings = Settings.load({})
     named = {getattr(settings, name) for name in Settings.model_fields if name.endswith("_queue")}
-    assert {queue["Name"] for queue in queues()} == named
+    assert {queue["Name"] for queue in queues()} == named | OF_THE_CONTRACT
 
 
 def test_the_queues_stay_within_the_emulators_limits() -> None:
     for queue in queues():
         properties = queue["Properties"]
         assert properties["RequiresDuplicateDetection"] is True
-        assert properties["DuplicateDetectionHistoryTimeWindow"] == properties["LockDuration"] == "PT5M"
+        assert properties["DuplicateDetectionHistoryTimeWindow"] == "PT5M"
+        assert properties["LockDuration"] == ("PT5S" if queue["Name"] in OF_THE_CONTRACT else "PT5M")
         assert properties["DefaultMessageTimeToLive"] == "PT1H"
         assert properties["MaxDeliveryCount"] <= 10
 
