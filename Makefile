@@ -10,9 +10,12 @@ READY := $(VENV)/.ready
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): requirements.txt requirements-dev.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(READY): requirements.txt requirements-dev.txt requirements-servicebus.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	@$(PIP) -r requirements-servicebus.txt 2>/dev/null || echo "No C compiler: the Service Bus double's tests are skipped."
 	@touch $@
 
 run: $(READY) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines

@@ -3,6 +3,9 @@
 Links are `amqps://host/queue`, management links end in `$management` and answer requests, `$cbs` takes any token.
 """
 
+import tests.doubles.proton_here  # noqa: F401 - skips what needs Proton where it is not
+
+# isort: split
 import gc
 import queue as queues
 import threading
@@ -72,9 +75,9 @@ class ServiceBusDouble:
         queue = self._broker.queue
         return self._broker.call(lambda: len(queue(name).waiting) + len(queue(name).locked))
 
-    def put_raw(self, name: str, message: Message) -> None:
-        """A message as some other sender might have sent it."""
-        raw = bytes(message.encode())
+    def put_raw(self, name: str, body: bytes, **fields: Any) -> None:
+        """A message as some other sender might have sent it (`fields` are Proton's)."""
+        raw = bytes(Message(body=body, inferred=True, **fields).encode())
         self._broker.call(lambda: self._broker.queue(name).put(raw))
 
     def drop_next_send(self, *, accepted: bool) -> None:

@@ -1,5 +1,8 @@
 """One queue of the Service Bus double: peek-lock, delivery counts, duplicates, schedules, dead letters."""
 
+import tests.doubles.proton_here  # noqa: F401 - skips what needs Proton where it is not
+
+# isort: split
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass

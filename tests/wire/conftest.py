@@ -1,10 +1,12 @@
 """The double of Service Bus, as the wire tests use it."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.doubles.servicebus import ServiceBusDouble, forget_cut_connections, service_bus
+if TYPE_CHECKING:
+    from tests.doubles.servicebus import ServiceBusDouble
 
 HERE = __name__.rpartition(".")[0]
 # The SDK leaves the socket of a broken connection to the garbage collector, which may come in the middle of a test.
@@ -22,7 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def double() -> Iterator[ServiceBusDouble]:
+def double() -> "Iterator[ServiceBusDouble]":
+    from tests.doubles.servicebus import forget_cut_connections, service_bus
+
     with service_bus() as running:
         yield running
     forget_cut_connections()

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from proton import Message as AmqpMessage
 
 from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
@@ -130,7 +129,7 @@ async def test_dead_letters_without_an_id_are_told_apart_and_dropped(
     double: ServiceBusDouble, messaging: ServiceBusMessaging, source: ServiceBusSource
 ) -> None:
     for number in range(2):
-        double.put_raw(QUEUE, AmqpMessage(body=b'{"n": %d}' % number, inferred=True))
+        double.put_raw(QUEUE, b'{"n": %d}' % number)
     await killed(double, source, 2)
     dead = [one for one, _ in await messaging.dead(QUEUE)]
     assert sorted(one.body["n"] for one in dead) == [0, 1]

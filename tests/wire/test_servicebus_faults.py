@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from proton import Message as AmqpMessage
 
 from functions.usage.metering import Metering
 from local.servicebus import ServiceBusSource
@@ -126,9 +125,7 @@ async def test_a_worker_that_dies_before_completing_loses_and_doubles_nothing(me
 
 async def test_one_poisoned_message_is_moved_aside_and_the_others_are_stored(metered: Metered) -> None:
     events = metered.events(99)
-    metered.double.put_raw(
-        QUEUE, AmqpMessage(id="poison", body=b"{not json", inferred=True, properties={"tenant_id": TENANT})
-    )
+    metered.double.put_raw(QUEUE, b"{not json", id="poison", properties={"tenant_id": TENANT})
     await send(metered, events)
     await metered.handle_all()
     assert await metered.sum() == (99, 99)
