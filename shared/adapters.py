@@ -15,12 +15,14 @@ from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
 from shared.secrets.port import Secrets
 from shared.settings import Settings
+from shared.telemetry.charges import Charges
 from shared.tenancy import shard
 
 
 @dataclass(frozen=True)
 class Adapters:
     database: Database
+    charges: Charges
     messaging: Messaging
     source: Source | None  # the embedded queue, to be drained here; None with Service Bus
     blobs: Blobs
@@ -46,8 +48,10 @@ class Adapters:
 def build(settings: Settings, clock: Clock) -> Adapters:
     """No file and no socket is opened here."""
     messaging, source = _messaging(settings, clock)
+    charges = Charges()
     return Adapters(
-        database=_database(settings, clock),
+        database=_database(settings, clock, charges),
+        charges=charges,
         messaging=messaging,
         source=source,
         blobs=_blobs(settings),
@@ -56,7 +60,7 @@ def build(settings: Settings, clock: Clock) -> Adapters:
     )
 
 
-def _database(settings: Settings, clock: Clock) -> Database:
+def _database(settings: Settings, clock: Clock, charges: Charges) -> Database:
     if settings.flowgrid_database == "sqlite":
         from shared.database.sqlite import SqliteDatabase
 
@@ -69,6 +73,7 @@ def _database(settings: Settings, clock: Clock) -> Database:
         shards=[shard(number).database for number in range(1, settings.flowgrid_shards + 1)],
         clock=clock,
         emulator_key=settings.flowgrid_cosmos_emulator_key or None,
+        on_charge=charges.record,
     )
 
 
