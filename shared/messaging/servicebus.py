@@ -56,7 +56,7 @@ class ServiceBusMessaging(Messaging):
             return
         async with _mapped(f"queue {queue}"):
             if queue not in self._lanes:
-                self._lanes[queue] = _Lane(self._open().get_queue_sender(queue))
+                self._lanes[queue] = _Lane(lambda: self._open().get_queue_sender(queue))
             await self._lanes[queue].send(outgoing)
 
     async def dead(self, queue: str, *, most: int = DEAD_AT_ONCE) -> list[tuple[Message, str]]:
@@ -118,10 +118,15 @@ class ServiceBusMessaging(Messaging):
 
 
 class _Lane:
-    """One queue's sender. Who comes while a send is under way waits, and goes together with the others."""
+    """One queue's sender. Who comes while a send is under way waits, and goes together with the others.
 
-    def __init__(self, sender: "ServiceBusSender") -> None:
-        self._sender = sender
+    A sender that has not answered in time is not asked again: its connection may lead nowhere.
+    """
+
+    def __init__(self, sender: "Callable[[], ServiceBusSender]") -> None:
+        self._new = sender
+        self._sender = sender()
+        self._closing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._waiting: list[tuple[list[ServiceBusMessage], asyncio.Future[None]]] = []
 
@@ -135,19 +140,20 @@ class _Lane:
 
     async def _send_all(self) -> None:
         taken, self._waiting = self._waiting, []
+        outcome: Exception | None = Unavailable("The send took too long.", retry_after=5)
         try:
             await self._send([message for messages, _ in taken for message in messages])
-        except BaseException as error:
+            outcome = None
+        except Exception as error:
+            outcome = error
+        except asyncio.CancelledError:
+            self._replace_sender()
+            raise
+        finally:
             for _, done in taken:
                 if not done.done():
-                    cut_short = Unavailable("The send took too long.")
-                    done.set_exception(error if isinstance(error, Exception) else cut_short)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for _, done in taken:
-            if not done.done():
-                done.set_result(None)
+                    done.set_exception(outcome) if outcome else done.set_result(None)
+                    done.exception()  # who has gone will not ask
 
     async def _send(self, messages: list["ServiceBusMessage"]) -> None:
         """As many to a batch as the queue takes; a full one is sent and the next begun."""
@@ -165,8 +171,14 @@ class _Lane:
                 batch.add_message(message)
         await self._sender.send_messages(batch)
 
+    def _replace_sender(self) -> None:
+        closing = asyncio.create_task(self._sender.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._sender = self._new()
+
     async def close(self) -> None:
-        await self._sender.close()
+        await asyncio.gather(self._sender.close(), *self._closing, return_exceptions=True)
 
 
 class _Reader:

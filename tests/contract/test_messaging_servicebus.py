@@ -98,7 +98,8 @@ class PrefixedMessaging(Messaging):
 
     async def dead(self, queue: str, *, most: int = 100) -> list[tuple[Message, str]]:
         found = await self._inner.dead(queue, most=most)
-        return [(replace(one, id=one.id.removeprefix(self._prefix)), reason) for one, reason in found]
+        own = [(one, reason) for one, reason in found if one.id.startswith(self._prefix)]  # not another test's
+        return [(replace(one, id=one.id.removeprefix(self._prefix)), reason) for one, reason in own]
 
     async def drop_dead(self, queue: str, id: str) -> None:
         await self._inner.drop_dead(queue, self._prefix + id)
