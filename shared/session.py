@@ -194,15 +194,13 @@ class Change:
             update={"revision": old.revision + 1, "updated_at": self.at, "updated_by": self._session.user_id}
         )
         body = _document(new)
-        changed = Stale("It was changed by somebody else meanwhile; read it again.")
-        self._add(Replace(old.KIND, old.id, body, held.etag), lambda _: changed)
+        self._add(Replace(old.KIND, old.id, body, held.etag), _changed_meanwhile)
         self.audit(action, old.KIND, old.id, new.revision, _document(old), body)
         return new
 
     def delete(self, held: Held[R]) -> None:
         old = held.value
-        changed = Stale("It was changed by somebody else meanwhile; read it again.")
-        self._add(Delete(old.KIND, old.id, held.etag), lambda _: changed)
+        self._add(Delete(old.KIND, old.id, held.etag), _changed_meanwhile)
         self.audit("deleted", old.KIND, old.id, old.revision + 1, _document(old), None)
 
     def restore(self, model: type[R], body: Mapping[str, Any], held: Held[R] | None) -> R:
@@ -219,8 +217,7 @@ class Change:
             revision, user = held.value.revision + 1, self._session.user_id
             back = back.model_copy(update={"revision": revision, "updated_at": self.at, "updated_by": user})
             document, old = _document(back), _document(held.value)
-            changed = Stale("It was changed by somebody else meanwhile; read it again.")
-            self._add(Replace(model.KIND, back.id, document, held.etag), lambda _: changed)
+            self._add(Replace(model.KIND, back.id, document, held.etag), _changed_meanwhile)
         self.audit("restored", model.KIND, back.id, back.revision, old, document)
         return back
 
@@ -331,6 +328,10 @@ def _document(resource: Resource) -> dict[str, Any]:
 def _canonical(resource: Resource) -> str:
     """JSON text, because Python holds 1, 1.0 and True for equal and a client does not."""
     return json.dumps(resource.model_dump(mode="json"), sort_keys=True)
+
+
+def _changed_meanwhile(_: Rejected) -> FlowgridError:
+    return Stale("It was changed by somebody else meanwhile; read it again.")
 
 
 def _unexpected(rejected: Rejected) -> FlowgridError:
