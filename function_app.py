@@ -71,7 +71,7 @@ def compose(core: Core) -> func.FunctionApp:
             DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock
         ),
         functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
-        functions.identity.http.blueprint(endpoint, IdentityService(core.members, names)),
+        functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),

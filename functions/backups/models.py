@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Document, Kind
+from shared.emails import Email
 from shared.http.pagination import PageQuery
 from shared.jobs import Job
 from shared.resources import Body, Id, Resource, Timestamp
@@ -83,7 +84,7 @@ class RestoredTenant(Body):
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
     slug: str = Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme-restored"])
-    admin_email: str = Field(max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s]+\.[^@\s]+$", examples=["ada@example.com"])
+    admin_email: Email
 
 
 class NewRestore(Body):

@@ -4,12 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from functions.identity.models import Email, PersonName
+from functions.identity.models import PersonName
 from shared.database.port import Kind
+from shared.emails import Email
 from shared.http.pagination import PageQuery
 from shared.http.times import Time
 from shared.plans import TRIAL_DAYS, Tier
 from shared.resources import WHOLE, Body, Name, Resource, Timestamp
+from shared.tenancy import Membership
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme"])]
 Status = Literal["provisioning", "trial", "active", "suspended", "deleting"]
@@ -33,6 +35,9 @@ class Limits(Body):
 
 class TenantSettings(Body):
     limits: Limits = Limits()
+    membership: Membership = Field(
+        "required", description="open: who comes with a role and a verified e-mail address becomes a user by coming."
+    )
 
 
 class PlacementView(Body):

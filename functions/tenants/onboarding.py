@@ -1,23 +1,23 @@
-"""Onboarding: from a name to a tenant that works, in five calls, finished or undone whatever happens in between.
+"""Onboarding: from a name to a tenant that works, in four calls, finished or undone whatever happens in between.
 
-registry entry (provisioning) -> slug -> admin's e-mail -> the tenant's own first batch -> entry (trial or active)
+registry entry (provisioning) -> slug -> the tenant's own first batch -> entry (trial or active)
 
-A dedicated database that takes minutes to make is made by a job (provisioning.py), between e-mail and first batch;
+A dedicated database that takes minutes to make is made by a job (provisioning.py), between slug and first batch;
 until then the tenant is answered as `provisioning`.
 
 Each step may be repeated, so the sweep finishes what a crash has left: the registry entry knows all that is needed.
-When a name turns out to be taken, the entry becomes `deleting` first and what was reserved is given back.
+When the slug turns out to be taken, the entry becomes `deleting` first and what was reserved is given back.
 """
 
 import logging
 from datetime import timedelta
 
-from functions.identity.models import User
 from functions.tenants.models import Limits, NewTenant, PlacementView, Tenant, TenantSettings
 from functions.tenants.provisioning import Provisioning, job_id
+from shared.auth.users import User
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
-from shared.database.names import Names
+from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, FlowgridError, Unavailable
 from shared.ids import derived_id
@@ -52,7 +52,7 @@ class Onboarding:
         self._provisioning = provisioning or Provisioning(None, directory, services, jobs_queue="")
 
     async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
-        """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
+        """A working tenant. `Conflict` (and nothing left of it) when its slug is taken."""
         tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT))
         body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
         try:
@@ -106,8 +106,7 @@ class Onboarding:
         self, tenant: Tenant, held: Stored, session: TenantSession | None, *, provisioned: bool = False
     ) -> Tenant:
         try:
-            await self._names.reserve("slug", tenant.slug, holder=tenant.id)
-            await self._names.reserve("email", tenant.admin_email, holder=_admin_holder(tenant))
+            await self._names.reserve(SLUG, tenant.slug, holder=tenant.id)
         except Conflict:
             await self._undo(tenant, held)
             raise
@@ -212,8 +211,7 @@ class Onboarding:
             await platform.put(
                 Replace(Kind.TENANT, tenant.id, {**held.body, "status": "deleting", "undo": True}, held.etag), tenant.id
             )
-        await self._names.release("slug", tenant.slug, holder=tenant.id)
-        await self._names.release("email", tenant.admin_email, holder=_admin_holder(tenant))
+        await self._names.release(SLUG, tenant.slug, holder=tenant.id)
         await platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
         self._directory.forget(tenant.id)
 
@@ -222,7 +220,3 @@ class Onboarding:
         if held is None:
             raise Conflict(UNDONE)
         return held
-
-
-def _admin_holder(tenant: Tenant) -> str:
-    return f"{tenant.id}/{user_id(tenant.id, tenant.admin_email)}"

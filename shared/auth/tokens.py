@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from shared.auth.roles import highest
 from shared.clock import Clock
 from shared.context import Caller
+from shared.emails import canonical
 from shared.errors import Unauthenticated, Unavailable
 from shared.ids import is_uuid
 from shared.settings import Issuer
@@ -24,6 +25,7 @@ FETCH_TIMEOUT_SECONDS = 5
 MAX_KEYS_BYTES = 256 * 1024
 LEEWAY_SECONDS = 30
 MAX_TOKEN_BYTES = 16 * 1024
+MAX_SUBJECT = 255  # OpenID Connect Core §2
 
 
 class TokenVerifier:
@@ -63,18 +65,20 @@ class TokenVerifier:
             raise Unauthenticated("The token has expired; sign in again.") from error
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"The token does not verify: {error}.") from error
-        return self._caller(claims)
+        return self._caller(claims, issuer)
 
-    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+    def _caller(self, claims: Mapping[str, Any], issuer: Issuer) -> Caller:
         tenant_id = claims.get(self._tenant_claim)
         if tenant_id is not None and not (isinstance(tenant_id, str) and is_uuid(tenant_id)):
             raise Unauthenticated(f"The token's {self._tenant_claim} claim is not a tenant id.")
         return Caller(
-            subject=str(claims["sub"]),
+            subject=_subject(claims, issuer),
             email=_email(claims),
             name=claims["name"] if isinstance(claims.get("name"), str) else None,
             tenant_id=tenant_id,
             role=highest(claims.get(self._roles_claim)),
+            issuer=issuer.issuer,
+            email_verified=_email_verified(claims, issuer),
         )
 
 
@@ -149,8 +153,21 @@ def _bearer(authorization: str | None) -> str:
     return token.strip()
 
 
+def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:
+    subject = claims.get(issuer.subject_claim)
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
+        raise Unauthenticated(f"The token's {issuer.subject_claim} claim does not say who its holder is.")
+    return subject
+
+
 def _email(claims: Mapping[str, Any]) -> str | None:
-    """`email`, or the first of B2C's `emails`."""
+    """`email`, or the first of B2C's `emails`; None for what is no address."""
     emails = claims.get("emails")
-    email = claims.get("email") or (emails[0] if isinstance(emails, list) and emails else None)
-    return email if isinstance(email, str) else None
+    return canonical(claims.get("email") or (emails[0] if isinstance(emails, list) and emails else None))
+
+
+def _email_verified(claims: Mapping[str, Any], issuer: Issuer) -> bool:
+    """Whether the issuer says so. Some write the boolean as a text or a number (Entra's `xms_edov`: "1")."""
+    if issuer.email_verified_claim is None:
+        return True
+    return claims.get(issuer.email_verified_claim) in (True, 1, "true", "1")

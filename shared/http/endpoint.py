@@ -118,7 +118,8 @@ class Endpoint:
         log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
         answered.allowances += await self._take(route, session)
         answered.session = session
-        await self._check_role(route, session)
+        answered.session = session = await self._admit(route, session)
+        log_fields.set({**log_fields.get(), "user_id": session.user_id})
         if route.paged:
             await self.cursors.ready()
         call = self._read(route, req, session)
@@ -153,10 +154,13 @@ class Endpoint:
             allowances.append(await self.limiter.take(route.limit, session.id, most, 1, message))
         return allowances
 
-    async def _check_role(self, route: Route, session: TenantSession) -> None:
-        role = await self.members.role(session.store, session.caller)
-        if route.role is None or not role.includes(route.role):
+    async def _admit(self, route: Route, session: TenantSession) -> TenantSession:
+        """The session of the tenant's user that the caller is, if that is one, and one who may do this."""
+        admitted = await self.members.admit(session)
+        role = admitted.caller.role
+        if route.role is None or role is None or not role.includes(route.role):
             raise Forbidden(f"This needs the role {route.role}; the caller has {role}.")
+        return admitted
 
     def _read(self, route: Route, req: func.HttpRequest, session: TenantSession) -> Call[Any, Any]:
         try:

@@ -59,6 +59,12 @@ class Thing(Resource):
 class AUser(Thing):
     KIND: ClassVar[Kind] = Kind.USER
 
+    role: str = "user"
+    status: str = "active"
+    issuer: str | None = None
+    subject: str | None = None
+    last_login_at: str | None = None
+
 
 class AnElement(Thing):
     KIND: ClassVar[Kind] = Kind.ELEMENT
