@@ -18,6 +18,7 @@ import functions.usage.bus
 import functions.usage.http
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
+from functions.backups.copies import Copies
 from functions.backups.export import Export
 from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.restore import Restoring
@@ -48,7 +49,8 @@ def compose(core: Core) -> func.FunctionApp:
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
     restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like)
-    backups = BackupService(adapters.blobs, jobs_queue=settings.jobs_queue)
+    copies = Copies(names, database)
+    backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision}

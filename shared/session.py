@@ -312,7 +312,8 @@ class Change:
         name, _, limit = counter
         stored = await self._session.store.get(Kind.COUNTER, name)
         current = stored.body["value"] if stored else 0
-        return QuotaReached(name.rstrip("s").capitalize(), limit=limit or 0, current=current)
+        one = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
+        return QuotaReached(one.capitalize(), limit=limit or 0, current=current)
 
     def _add(self, operation: Operation, failure: Failure) -> None:
         self._operations.append(operation)

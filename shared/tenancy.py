@@ -32,9 +32,10 @@ class TenantEntry:
 
     @property
     def plan(self) -> Plan:
-        """The tier's plan with this tenant's own numbers in it."""
+        """The tier's plan with this tenant's own numbers in it. A copy may make none, or there would be no end."""
+        none = {"max_copies": 0} if self.copy_of else {}
         return PLANS[self.tier].with_overrides(
-            {**self.limits, "max_agents": self.max_agents, "max_users": self.max_users}
+            {**none, **self.limits, "max_agents": self.max_agents, "max_users": self.max_users}
         )
 
     @classmethod

@@ -80,7 +80,7 @@ class Verification(BaseModel):
 
 
 class RestoredTenant(Body):
-    """The tenant that a restore makes; its plan is that of the tenant restored from."""
+    """The tenant that a restore makes; plan, settings, trial and status are those of the tenant restored from."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
     slug: str = Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme-restored"])
@@ -94,7 +94,9 @@ class NewRestore(Body):
     as_of: Timestamp | None = Field(None, description="Any moment since the oldest backup, by backup and journal.")
     target: Target
     new_tenant: RestoredTenant | None = None
-    confirm: str | None = Field(None, description="With in_place: this tenant's slug, as a guard against mistakes.")
+    confirm: str | None = Field(
+        None, description="Needed with in_place: this tenant's slug, as a guard against mistakes."
+    )
 
 
 class Restore(Resource):

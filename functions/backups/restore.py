@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, Field
 
 from functions.backups.archive import Archive, Manifest
+from functions.backups.copies import copy_id
 from functions.backups.export import SKEW, Export, replay
 from functions.backups.models import COUNTED, RESOURCE_KINDS, Backup, NewRestore
 from functions.backups.replacing import Replacing, recount
@@ -139,7 +140,7 @@ class Restoring:
         new = asked.new_tenant
         if new is None:
             raise Conflict("A new tenant needs a name.")
-        id = _new_tenant_id(job)
+        id = copy_id(job.id)
         await self._onboard(tenant_id=id, name=new.name, slug=new.slug, admin_email=new.admin_email, like=session.entry)
         self._directory.forget(id)
         await recount(await self._target(session, job, asked))
@@ -147,7 +148,7 @@ class Restoring:
     async def _target(self, session: TenantSession, job: Job, asked: NewRestore) -> TenantSession:
         if asked.target == "in_place":
             return session
-        entry = await self._directory.entry(_new_tenant_id(job))
+        entry = await self._directory.entry(copy_id(job.id))
         if entry is None or entry.status == "provisioning":
             raise Unavailable("The new tenant is still being set up.")
         caller = Caller(session.user_id, None, None, entry.id, None)
@@ -216,10 +217,6 @@ async def _check(session: TenantSession, asked: NewRestore, snapshot: Snapshot) 
 
 def _written_kinds(asked: NewRestore) -> Sequence[Kind]:
     return [kind for kind in RESOURCE_KINDS if asked.target == "in_place" or kind is not Kind.USER]
-
-
-def _new_tenant_id(job: Job) -> str:
-    return derived_id("restore", job.id)
 
 
 def _add(tally: dict[str, int], kind: Kind, by: int) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions.backups.archive import Archive, Damaged, Manifest, read_back
+from functions.backups.copies import Copies
 from functions.backups.models import Backup, BackupType, NewBackup, NewRestore, Restore, Verification
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Kind, Order, Replace, Where
-from shared.errors import Conflict, Invalid, NotFound, Stale
+from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
 from shared.http.routes import PageRequest
 from shared.jobs import Job, enqueue
 from shared.resources import Held, Listing, find, load
@@ -20,8 +21,9 @@ PAGE_ITEMS = 200
 
 
 class BackupService:
-    def __init__(self, blobs: Blobs, *, jobs_queue: str) -> None:
+    def __init__(self, blobs: Blobs, copies: Copies, *, jobs_queue: str) -> None:
         self._blobs = blobs
+        self._copies = copies
         self._jobs_queue = jobs_queue
 
     async def create(self, tenant: TenantSession, new: NewBackup) -> Backup:
@@ -67,11 +69,18 @@ class BackupService:
         await _check_alone(tenant)
         change = tenant.change()
         asked = {**new.model_dump(mode="json", exclude={"confirm"}), "backup_id": held.value.id, "as_of": _as_of(new)}
-        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked)
+        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked, id=tenant.repeatable_id(RESTORE_JOB))
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
         change.also(Replace(Kind.BACKUP, held.value.id, held.value.model_dump(mode="json"), held.etag))
-        return await change.commit(Restore.of(job))
+        if new.new_tenant is None:
+            return await change.commit(Restore.of(job))
+        await self._copies.take(change, tenant, new.new_tenant, job_id=job.id)
+        try:
+            return await change.commit(Restore.of(job))
+        except (Conflict, QuotaReached, Stale):
+            await self._copies.untake(new.new_tenant, job_id=job.id)
+            raise
 
     async def get_restore(self, tenant: TenantSession, id: str) -> Restore:
         job = (await load(tenant, Job, id)).value
@@ -132,8 +141,8 @@ def _complete(backup: Backup) -> Backup:
 def _check_target(tenant: TenantSession, new: NewRestore) -> None:
     if (new.target == "new_tenant") != (new.new_tenant is not None):
         raise Invalid.of("new_tenant", "belongs to the target new_tenant, and only to it")
-    if new.confirm is not None and new.confirm != tenant.entry.slug:
-        raise Invalid.of("confirm", "is not this tenant's slug", new.confirm)
+    if new.target == "in_place" and new.confirm != tenant.entry.slug:
+        raise Invalid.of("confirm", "must be this tenant's slug, since what is there now is replaced", new.confirm)
 
 
 async def _check_alone(tenant: TenantSession) -> None:

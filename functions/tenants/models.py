@@ -10,7 +10,7 @@ from shared.emails import Email
 from shared.http.pagination import PageQuery
 from shared.http.times import Time
 from shared.plans import TRIAL_DAYS, Tier
-from shared.resources import WHOLE, Body, Name, Resource, Timestamp
+from shared.resources import WHOLE, Body, Id, Name, Resource, Timestamp
 from shared.tenancy import Membership
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme"])]
@@ -27,6 +27,7 @@ class Limits(Body):
     agents_per_minute: PerMinute | None = None
     design_per_minute: PerMinute | None = None
     backup_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = None
+    max_copies: Count | None = None
 
     @model_serializer(mode="wrap")
     def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, int]:
@@ -62,6 +63,7 @@ class Tenant(Resource):
     admin_email: str
     placement: PlacementView
     provisioning_job: str | None = Field(None, description="Of the platform tenant: the job that makes its database.")
+    copy_of: Id | None = Field(None, description="The tenant that a restore has made this one of.")
     settings: TenantSettings
 
 

@@ -12,7 +12,7 @@ When the slug turns out to be taken, the entry becomes `deleting` first and what
 import logging
 from datetime import timedelta
 
-from functions.tenants.models import Limits, NewTenant, PlacementView, Tenant, TenantSettings
+from functions.tenants.models import NewTenant, PlacementView, Tenant
 from functions.tenants.provisioning import Provisioning, job_id
 from shared.auth.users import User
 from shared.clock import parse_rfc3339, rfc3339
@@ -51,9 +51,11 @@ class Onboarding:
         self._region = region
         self._provisioning = provisioning or Provisioning(None, directory, services, jobs_queue="")
 
-    async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
-        """A working tenant. `Conflict` (and nothing left of it) when its slug is taken."""
-        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT))
+    async def onboard(
+        self, staff: TenantSession, new: NewTenant, *, id: str | None = None, like: Tenant | None = None
+    ) -> Tenant:
+        """A working tenant, `like`: as a copy of that. `Conflict` (and nothing left of it) when its slug is taken."""
+        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT), like)
         body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
         try:
             etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
@@ -65,24 +67,28 @@ class Onboarding:
         return await self._finish(tenant, Stored(body, etag), staff)
 
     async def onboard_like(self, *, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None:
-        """A tenant with another one's plan (for a restore into a new tenant). Again with the same id is no error.
+        """A tenant with another one's plan, settings, trial and status (for a restore into a new tenant).
 
-        Raises `Unavailable` while its database is being made.
+        Again with the same id is no error. `Conflict` when the other one is suspended or worse, `Unavailable` while the
+        new one's database is being made.
         """
+        source = Tenant.model_validate((await self._entry(like.id)).body)
+        if source.status not in ("active", "trial"):
+            raise Conflict(f"A tenant that is {source.status} cannot be copied.")
+        limits = source.settings.limits.model_copy(update={"max_copies": None})  # a copy's own are for staff to grant
         new = NewTenant(
             name=name,
             slug=slug,
-            tier=like.tier,
+            tier=source.tier,
             admin_email=admin_email,
-            trial_days=0,
-            max_agents=like.max_agents,
-            max_users=like.max_users,
-            dedicated=like.placement.mode == "dedicated",
-            settings=TenantSettings(limits=Limits(**like.limits)),
+            max_agents=source.max_agents,
+            max_users=source.max_users,
+            dedicated=source.placement.mode == "dedicated",
+            settings=source.settings.model_copy(update={"limits": limits}),
         )
         platform = self._directory.platform
         session = TenantSession(platform, self._directory.open(platform), SYSTEM, SYSTEM_REQUEST, self._services)
-        tenant = await self.onboard(session, new, id=tenant_id)
+        tenant = await self.onboard(session, new, id=tenant_id, like=source)
         if tenant.status == "provisioning":
             raise Unavailable("The database of the new tenant is being made.", retry_after=30)
 
@@ -137,8 +143,11 @@ class Onboarding:
                 logger.warning("onboarding undone, or to be finished by the next sweep", extra=extra)
         return len(halves)
 
-    def _new(self, staff: TenantSession, new: NewTenant, id: str) -> Tenant:
+    def _new(self, staff: TenantSession, new: NewTenant, id: str, like: Tenant | None) -> Tenant:
         now = self._services.clock.now()
+        trial_ends_at = rfc3339(now + timedelta(days=new.trial_days)) if new.trial_days else None
+        if like is not None:
+            trial_ends_at = like.trial_ends_at if like.status == "trial" else None
         plan = PLANS[new.tier]
         dedicated = new.tier is Tier.ENTERPRISE if new.dedicated is None else new.dedicated
         own = Placement("dedicated", f"tenant-{id}")
@@ -155,13 +164,14 @@ class Onboarding:
             slug=new.slug,
             tier=new.tier,
             status="provisioning",
-            trial_ends_at=rfc3339(now + timedelta(days=new.trial_days)) if new.trial_days else None,
+            trial_ends_at=trial_ends_at,
             max_agents=plan.max_agents if new.max_agents is None else new.max_agents,
             max_users=plan.max_users if new.max_users is None else new.max_users,
             region=self._region,
             admin_email=new.admin_email,
             placement=PlacementView.model_validate(placement.as_document()),
             provisioning_job=job_id(id) if self._provisioning.needed(placement) else None,
+            copy_of=like.id if like else None,
             settings=new.settings,
         )
 

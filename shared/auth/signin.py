@@ -53,7 +53,7 @@ class SignIn:
             return None
         stored = await session.store.get(Kind.USER, binding.body["user_id"])
         user = User.model_validate(stored.body) if stored else None
-        return user if user and (user.issuer, user.subject) == (session.caller.issuer, session.caller.subject) else None
+        return user if user is not None and _same(user, session.caller) else None
 
     async def _first(self, session: TenantSession, binding: Stored | None) -> User:
         email = session.caller.email if session.caller.email_verified else None
@@ -67,6 +67,8 @@ class SignIn:
                 raise Forbidden(NO_USER)
             return await self._join(session, email, id)
         held = Held.of(User, stored)
+        if _same(held.value, session.caller):  # since the look at the binding
+            return held.value
         if held.value.status == "disabled":
             raise Forbidden(DISABLED)
         if held.value.bound:
@@ -106,6 +108,10 @@ async def forget_identity(names: Names, tenant_id: str, user: User) -> None:
         holder = f"{tenant_id}/{user.id}"
         await names.release(EMAIL, user.email, holder=holder)
         await names.release(IDENTITY, identity(user.issuer, user.subject), holder=holder)
+
+
+def _same(user: User, caller: Caller) -> bool:
+    return (user.issuer, user.subject) == (caller.issuer, caller.subject)
 
 
 def _as_user(session: TenantSession, id: str) -> TenantSession:

@@ -19,14 +19,15 @@ class Names:
         self._directory = directory
         self._clock = clock
 
-    async def reserve(self, sort: str, name: str, *, holder: str) -> None:
+    async def reserve(self, sort: str, name: str, *, holder: str, job: str | None = None) -> None:
         """Take a name for `holder`, a tenant (`<id>`) or a user (`<tenant id>/<user id>`).
 
         Again for the same holder is no error, `Conflict` when it is somebody else's. A reservation that is a minute old
-        and whose holder never came to be, or to be bound to it (a crash in between), is taken over.
+        and whose holder never came to be, or to be bound to it (a crash in between), is taken over; not while the `job`
+        (`<tenant id>/<job id>`) that makes its holder is under way.
         """
         id = derived_id(sort, name)
-        body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder}
+        body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder, "job": job}
         mine: Create | Replace = Create(Kind.RESERVATION, id, body)  # a free name costs one call
         for _ in range(TRIES_AT_A_RACE):
             try:
@@ -59,12 +60,18 @@ class Names:
         tenant_id, _, user = reservation["holder"].partition("/")
         entry = await self._directory.entry(tenant_id)
         if entry is None or not user:
-            return entry is not None
+            return entry is not None or await self._under_way(reservation.get("job"))
         stored = await self._directory.open(entry).get(Kind.USER, user)
         issuer, subject = (stored.body.get("issuer"), stored.body.get("subject")) if stored else (None, None)
         if issuer is None or subject is None:
             return False
         return reservation["sort"] != IDENTITY or bool(reservation["name"] == identity(issuer, subject))
+
+    async def _under_way(self, job: str | None) -> bool:
+        tenant_id, _, id = (job or "").partition("/")
+        store = await self._directory.store(tenant_id) if job else None
+        stored = await store.get(Kind.JOB, id) if store else None
+        return stored is not None and stored.body["status"] in ("queued", "running")
 
     def _old(self, held: Stored) -> bool:
         return self._clock.now() - parse_rfc3339(held.body["created_at"]) > ORPHAN_AFTER

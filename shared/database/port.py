@@ -20,6 +20,7 @@ class Kind(StrEnum):
     USER = "user"
     BINDING = "binding"  # of a token's holder to a user; stays when the user is removed
     REMOVED = "removed"  # the mark of a removed user's address
+    COPY = "copy"  # of this tenant, made by a restore
     AGENT = "agent"
     ELEMENT = "element"
     RELATIONSHIP = "relationship"

@@ -10,7 +10,12 @@ import httpx
 from shared.auth.roles import Role
 from tests.e2e.host import Host
 
-UNLIMITED = {"requests_per_minute": 1_000_000, "agents_per_minute": 1_000_000, "design_per_minute": 1_000_000}
+UNLIMITED = {
+    "requests_per_minute": 1_000_000,
+    "agents_per_minute": 1_000_000,
+    "design_per_minute": 1_000_000,
+    "max_copies": 1_000,
+}
 AGENT = {"name": "Claims intake", "pattern": "Orchestrator"}
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from functions.backups.archive import Archive
+from functions.backups.copies import Copies
 from functions.backups.export import Export
 from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.models import RESOURCE_KINDS, Backup, NewBackup, NewRestore, plain
@@ -185,8 +186,9 @@ class BackupWorld:
         blobs = FragileBlobs(folder / "blobs")
         found = entry(TENANT_ID, **fields)
         tenant = session(own, found, directory.open(found), admin(TENANT_ID, "ada@acme.example"))
-        service = BackupService(blobs, jobs_queue="jobs")
         database = own.adapters.database
+        copies = Copies(own.names, database)
+        service = BackupService(blobs, copies, jobs_queue="jobs")
         fleet = Fleet(database, directory, own.services)
         world: BackupWorld
 
@@ -328,6 +330,8 @@ class BackupWorld:
 
     async def start_restore(self, backup: Backup | None = None, **asked: Any) -> str:
         body = {"target": "in_place", "backup_id": backup.id if backup else None, **asked}
+        if body["target"] == "in_place":
+            body.setdefault("confirm", self.tenant.entry.slug)
         return (await self.service.restore(self.tenant, NewRestore.model_validate(body))).id
 
     async def restore(self, backup: Backup | None = None, **asked: Any) -> Job:

@@ -12,7 +12,7 @@ from shared.auth.roles import Role, highest
 from shared.auth.signin import SignIn
 from shared.auth.users import binding_id
 from shared.context import Caller, user_id
-from shared.database.port import Kind, Operation, TenantStore, Upsert
+from shared.database.port import Kind, Operation, Stored, TenantStore, Upsert
 from shared.errors import Forbidden, QuotaReached, Unavailable
 from shared.session import TenantSession
 from tests.unit.world import ISSUER, OTHER_ID, STAFF, TENANT_ID, WatchedStore, World, entry, register, session
@@ -244,6 +244,21 @@ async def test_many_first_calls_of_one_person_at_once_bind_once(world: World, tw
     calls = [role(process, store, new_members(process), caller()) for process in (world, twin) * 4]
     assert await asyncio.gather(*calls) == [Role.USER] * 8
     assert len((await store.query(Kind.AUDIT)).items) == 1
+
+
+async def test_a_first_call_that_another_call_of_the_same_person_overtakes_is_let_in(
+    world: World, store: WatchedStore, members: Members
+) -> None:
+    class Overtaken(WatchedStore):
+        """Between the looks at the binding and at the user, the other call does both."""
+
+        async def get(self, kind: Kind, id: str) -> Stored | None:
+            if kind is Kind.USER:
+                await role(world, store, new_members(world), caller())
+            return await super().get(kind, id)
+
+    await know(store)
+    assert await role(world, Overtaken(store), members, caller()) is Role.USER
 
 
 async def test_of_two_identities_that_come_at_once_with_one_address_one_is_the_user(
