@@ -10,6 +10,7 @@ When the slug turns out to be taken, the entry becomes `deleting` first and what
 """
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from functions.tenants.models import NewTenant, PlacementView, Tenant
@@ -83,7 +84,7 @@ class Onboarding:
             admin_email=admin_email,
             max_agents=source.max_agents,
             max_users=source.max_users,
-            dedicated=source.placement.mode == "dedicated",
+            dedicated=like.placement.mode == "dedicated",
             settings=source.settings.model_copy(update={"limits": limits}),
         )
         platform = self._directory.platform
@@ -102,7 +103,7 @@ class Onboarding:
         held = await self._entry(tenant_id)
         tenant = Tenant.model_validate(held.body)
         if held.body.get("undo"):
-            await self._undo(tenant, held)
+            await self._undo(tenant)
             raise Conflict(UNDONE)
         if tenant.status != "provisioning":
             return tenant
@@ -114,7 +115,9 @@ class Onboarding:
         try:
             await self._names.reserve(SLUG, tenant.slug, holder=tenant.id)
         except Conflict:
-            await self._undo(tenant, held)
+            if not await self._mark_undone(tenant, held):
+                return await self.finish(tenant.id, session, provisioned=provisioned)
+            await self._undo(tenant)
             raise
         placement = Placement.from_document(held.body["placement"])
         if self._provisioning.needed(placement) and not provisioned:
@@ -215,14 +218,19 @@ class Onboarding:
         self._directory.forget(tenant.id)
         return tenant.model_copy(update=changes)
 
-    async def _undo(self, tenant: Tenant, held: Stored) -> None:
-        platform = self._database.platform
-        if not held.body.get("undo"):
-            await platform.put(
-                Replace(Kind.TENANT, tenant.id, {**held.body, "status": "deleting", "undo": True}, held.etag), tenant.id
-            )
+    async def _mark_undone(self, tenant: Tenant, held: Stored) -> bool:
+        """From here on nobody finishes it any more; False when somebody else has changed the entry meanwhile."""
+        marked = {**held.body, "status": "deleting", "undo": True}
+        try:
+            await self._database.platform.put(Replace(Kind.TENANT, tenant.id, marked, held.etag), tenant.id)
+        except Rejected:
+            return False
+        return True
+
+    async def _undo(self, tenant: Tenant) -> None:
         await self._names.release(SLUG, tenant.slug, holder=tenant.id)
-        await platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
+        with suppress(Rejected):  # another sweep has undone it
+            await self._database.platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
         self._directory.forget(tenant.id)
 
     async def _entry(self, tenant_id: str) -> Stored:

@@ -42,7 +42,7 @@ from tests.unit.world import (
 )
 
 State = dict[tuple[str, str], Document]
-ROOM = {"max_agents": 100_000, "max_users": 1000}
+ROOM = {"max_agents": 100_000, "max_users": 1000, "settings": {"limits": {"max_copies": 1000}}}
 
 
 class Killed(BaseException):
@@ -209,7 +209,7 @@ class BackupWorld:
         restoring = Restoring(blobs, export, directory, own.names, onboard, batches_per_slice=3)
         jobs = Jobs(
             {"backup": export.run_backup, "restore": restoring.run_restore},
-            {},
+            {"restore": copies.give_up},
             queue="jobs",
             directory=directory,
             database=database,

@@ -320,14 +320,15 @@ async def test_only_one_restore_runs_at_a_time(world: BackupWorld) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        {"target": "in_place"},
-        {"target": "in_place", "backup_id": "1", "as_of": "2026-11-24T12:00:00Z"},
+        {"target": "in_place", "confirm": "acme"},
+        {"target": "in_place", "confirm": "acme", "backup_id": "1", "as_of": "2026-11-24T12:00:00Z"},
         {"target": "new_tenant", "backup_id": "1"},
-        {"target": "in_place", "backup_id": "1", "new_tenant": NEW_TENANT},
+        {"target": "in_place", "confirm": "acme", "backup_id": "1", "new_tenant": NEW_TENANT},
         {"target": "in_place", "backup_id": "1", "confirm": "another-slug"},
-        {"target": "in_place", "as_of": "yesterday"},
-        {"target": "in_place", "as_of": "2026-11-24T12:00:00"},
-        {"target": "in_place", "as_of": "2126-11-24T12:00:00Z"},
+        {"target": "in_place", "backup_id": "1"},
+        {"target": "in_place", "confirm": "acme", "as_of": "yesterday"},
+        {"target": "in_place", "confirm": "acme", "as_of": "2026-11-24T12:00:00"},
+        {"target": "in_place", "confirm": "acme", "as_of": "2126-11-24T12:00:00Z"},
     ],
 )
 async def test_a_request_that_makes_no_sense_is_invalid(world: BackupWorld, asked: dict[str, Any]) -> None:
@@ -343,7 +344,9 @@ async def test_a_backup_that_is_not_complete_cannot_be_restored(world: BackupWor
 
 async def test_another_tenants_backup_is_not_there(world: BackupWorld) -> None:
     with pytest.raises(NotFound):
-        await world.service.restore(world.tenant, NewRestore(backup_id="somebody-elses", target="in_place"))
+        await world.service.restore(
+            world.tenant, NewRestore(backup_id="somebody-elses", target="in_place", confirm="acme")
+        )
 
 
 async def test_a_restore_is_shown_with_its_phase_and_its_report(world: BackupWorld) -> None:
