@@ -56,6 +56,7 @@ class Core:
     async def close(self) -> None:
         """Finish what runs behind the answers, then give back files and sockets."""
         await self.services.outbox.flush()
+        await self.endpoint.verifier.close()
         await self.adapters.close()
 
 
@@ -72,7 +73,6 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
             settings.flowgrid_issuers,
             tenant_claim=settings.flowgrid_tenant_claim,
             roles_claim=settings.flowgrid_roles_claim,
-            clock=clock,
         ),
         directory=directory,
         members=members,

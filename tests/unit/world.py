@@ -66,6 +66,7 @@ class FakeVerifier(TokenVerifier):
     """Knows its callers by subject: `Bearer <subject>`."""
 
     def __init__(self) -> None:
+        super().__init__([], tenant_claim="", roles_claim="")
         self.callers: dict[str, Caller] = {}
 
     async def verify(self, authorization: str | None) -> Caller:
