@@ -83,6 +83,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         meter=Meter(services),
         services=services,
         global_limit=settings.flowgrid_global_limit,
+        trusted_proxies=settings.flowgrid_trusted_proxies,
     )
     return Core(
         settings=settings,

@@ -13,7 +13,6 @@ from shared.context import Caller
 from shared.database.port import Kind
 from shared.errors import Unavailable
 from shared.http.answers import SECURITY_HEADERS
-from shared.http.endpoint import _address
 from tests.unit.world import AGENT, OTHER_ID, STAFF, World, admin, person
 
 UUID = "0190c2a8-7e10-7abc-8def-00000000dead"
@@ -265,24 +264,6 @@ async def test_a_usage_event_that_can_be_kept_nowhere_is_logged_whole_and_the_ca
     answer = await world.call("list_agents", admin(tenant))
     (lost,) = [vars(record)["event"] for record in log.records if record.name == "flowgrid.metering"]
     assert (answer.status, lost["type"]) == (200, "api_calls")
-
-
-# Addresses
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "address"),
-    [
-        ("", ""),
-        ("198.51.100.7", "198.51.100.7"),
-        ("198.51.100.7:50123", "198.51.100.7"),
-        ("10.0.0.1, 198.51.100.7:50123", "198.51.100.7"),
-        ("[2001:db8::1]:443", "2001:db8::1"),
-        ("2001:db8::1", "2001:db8::1"),
-    ],
-)
-def test_the_address_is_the_one_that_the_front_end_adds(forwarded: str, address: str) -> None:
-    assert _address(forwarded) == address
 
 
 # Handlers of every route
