@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
@@ -211,8 +211,11 @@ class Endpoint:
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:
-    """The query as it was sent: with the empty values too, which the Functions host leaves out of `params`."""
-    sent = parse_qsl(urlsplit(req.url).query, keep_blank_values=True)
+    """The query as it was sent: with the empty values too, which the Functions host leaves out of `params`.
+
+    The URL is not taken apart as one: it begins with the Host that the caller has named, which may be anything.
+    """
+    sent = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
     return {name: "" for name, value in sent if not value} | dict(req.params)
 
 

@@ -123,6 +123,8 @@ class World:
         params: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        host: str = "flowgrid.test",
+        search: str = "",
     ) -> Answer:
         """One HTTP call of the function `name`, as the Functions worker makes it."""
         route = next(one for one in self.core.endpoint.routes if one.name == name)
@@ -136,7 +138,7 @@ class World:
         path = route.path.format(**(params or {}))
         request = func.HttpRequest(
             route.method,
-            f"https://flowgrid.test/api/{path}",
+            f"https://{host}/api/{path}{search}",
             headers=sent,
             params=dict(query or {}),
             route_params=dict(params or {}),
