@@ -60,6 +60,7 @@ class Core:
     async def close(self) -> None:
         """Finish what runs behind the answers, then give back files and sockets."""
         await self.services.outbox.flush()
+        await self.endpoint.verifier.close()
         await self.adapters.close()
 
 
@@ -78,7 +79,6 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
             settings.flowgrid_issuers,
             tenant_claim=settings.flowgrid_tenant_claim,
             roles_claim=settings.flowgrid_roles_claim,
-            clock=clock,
         ),
         directory=directory,
         members=members,
@@ -88,6 +88,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         meter=Meter(services),
         services=services,
         global_limit=settings.flowgrid_global_limit,
+        trusted_proxies=settings.flowgrid_trusted_proxies,
     )
     return Core(
         settings=settings,

@@ -115,7 +115,16 @@ class Settings(BaseModel):
         "extension_TenantId", min_length=1, description="Token claim with the tenant id."
     )
     flowgrid_roles_claim: str = Field("roles", min_length=1, description="Token claim with the list of roles.")
-    flowgrid_global_limit: int = Field(1000, ge=1, description="Calls per address in 15 minutes, before any token.")
+    flowgrid_global_limit: int = Field(
+        1000, ge=1, description="Calls per address (IPv6: per /64) in 15 minutes that have no verified token."
+    )
+    flowgrid_trusted_proxies: int = Field(
+        1,
+        ge=0,
+        le=10,
+        description="How many proxies in front add the address that they see to X-Forwarded-For: Azure's front end is "
+        "one, a gateway before it makes two; 0: none is believed, and all callers share one window.",
+    )
     flowgrid_cursor_key: str = Field(
         "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )

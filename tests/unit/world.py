@@ -68,6 +68,7 @@ class FakeVerifier(TokenVerifier):
     """Knows its callers by subject: `Bearer <subject>`."""
 
     def __init__(self) -> None:
+        super().__init__([], tenant_claim="", roles_claim="")
         self.callers: dict[str, Caller] = {}
 
     async def verify(self, authorization: str | None) -> Caller:
@@ -142,6 +143,8 @@ class World:
         params: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        host: str = "flowgrid.test",
+        search: str = "",
     ) -> Answer:
         """One HTTP call of the function `name`, as the Functions worker makes it."""
         route = next(one for one in self.core.endpoint.routes if one.name == name)
@@ -155,7 +158,7 @@ class World:
         path = route.path.format(**(params or {}))
         request = func.HttpRequest(
             route.method,
-            f"https://flowgrid.test/api/{path}",
+            f"https://{host}/api/{path}{search}",
             headers=sent,
             params=dict(query or {}),
             route_params=dict(params or {}),
