@@ -312,7 +312,34 @@ async def test_a_stranger_to_an_open_tenant_becomes_a_counted_user_in_one_batch(
     assert await role(world, store, members, caller(Role.ADMIN), membership="open") is Role.ADMIN
     user, counter = await stored_user(store), await store.get(Kind.COUNTER, "users")
     assert (user["email"], user["role"], user["status"], user["subject"]) == (ADA, "admin", "active", "s-1")
+    assert user["name"] == "Ada L."
     assert (counter and counter.body["value"], len(store.batches)) == (1, 1)
+
+
+async def test_a_stranger_who_has_joined_is_known_by_identity_from_then_on(
+    world: World, store: TenantStore, members: Members
+) -> None:
+    await role(world, store, members, caller(), membership="open")
+    world.clock.advance(minutes=1)
+    admitted = await members.admit(of(world, store, caller(email=None), membership="required"))
+    assert admitted.user_id == ADA_ID
+
+
+async def test_a_stranger_who_belongs_to_another_tenant_is_not_let_into_an_open_one(
+    world: World, store: TenantStore, members: Members
+) -> None:
+    await world.core.names.reserve("identity", f"{ISSUER} s-1", holder=f"{OTHER_ID}/somebody")
+    with pytest.raises(Forbidden, match="already belongs to another tenant"):
+        await role(world, store, members, caller(), membership="open")
+    assert await store.get(Kind.USER, ADA_ID) is None
+
+
+@pytest.mark.parametrize(("name", "kept"), [(None, ""), ("x" * 300, "x" * 255)])
+async def test_a_strangers_name_is_kept_as_far_as_a_users_may_be_long(
+    world: World, store: TenantStore, members: Members, name: str | None, kept: str
+) -> None:
+    await role(world, store, members, replace(caller(), name=name), membership="open")
+    assert (await stored_user(store))["name"] == kept
 
 
 async def test_a_stranger_to_an_open_tenant_that_is_full_is_told_the_quota(
