@@ -71,7 +71,7 @@ class TokenVerifier:
         return Caller(
             subject=_subject(claims, issuer),
             email=_email(claims),
-            name=claims["name"] if isinstance(claims.get("name"), str) else None,
+            name=_text(claims.get("name")),
             tenant_id=tenant_id,
             role=highest(claims.get(self._roles_claim)),
             issuer=issuer.issuer,
@@ -89,10 +89,17 @@ def _bearer(authorization: str | None) -> str:
 
 
 def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:
-    subject = claims.get(issuer.subject_claim)
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
+    subject = _text(claims.get(issuer.subject_claim))
+    if subject is None or not 0 < len(subject) <= MAX_SUBJECT:
         raise Unauthenticated(f"The token's {issuer.subject_claim} claim does not say who its holder is.")
     return subject
+
+
+def _text(claim: object) -> str | None:
+    """None for what is no text, or none that can be stored: JSON may hold half of a character (a lone surrogate)."""
+    if not isinstance(claim, str) or any("\ud800" <= one <= "\udfff" for one in claim):
+        return None
+    return claim
 
 
 def _email(claims: Mapping[str, Any]) -> str | None:

@@ -267,10 +267,11 @@ async def test_an_issuer_may_name_the_claim_that_says_who_somebody_is(web: Web) 
     assert (await make(web, subject_claim="oid").verify(signed(oid="o-1"))).subject == "o-1"
 
 
-@pytest.mark.parametrize("oid", [None, "", 7, ["o-1"], "x" * 256])
+@pytest.mark.parametrize("oid", [None, "", 7, ["o-1"], "x" * 256, "\ud800"])
 async def test_a_token_that_does_not_say_who_its_holder_is_is_refused(web: Web, oid: Any) -> None:
     assert "oid" in await refused(make(web, subject_claim="oid"), signed(oid=oid))
 
 
-async def test_a_name_that_is_no_text_is_left_out(verifier: TokenVerifier) -> None:
-    assert (await verifier.verify(signed(name=["Ada"]))).name is None
+@pytest.mark.parametrize("name", [["Ada"], "Ada \ud800"])
+async def test_a_name_that_is_no_text_is_left_out(verifier: TokenVerifier, name: Any) -> None:
+    assert (await verifier.verify(signed(name=name))).name is None
