@@ -1,5 +1,9 @@
-"""Time: one instant type (aware UTC datetimes, microseconds) and one text form (RFC 3339), so tests own both."""
+"""Time: one instant type (aware UTC datetimes, microseconds) and one text form (RFC 3339), so tests own both.
 
+`now` is for what others read, and may be set back; what is about waiting asks `monotonic`.
+"""
+
+import time
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -9,10 +13,17 @@ class Clock(Protocol):
         """The current instant, aware, in UTC."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds that only ever grow, from an unknown beginning; comparable within one machine's run."""
+        ...
+
 
 class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
 
 def rfc3339(instant: datetime) -> str:

@@ -17,7 +17,7 @@ from shared.auth.members import Members
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.context import Caller, RequestInfo, log_fields
-from shared.errors import Forbidden, Invalid, PreconditionRequired, RateLimited, TenantSuspended
+from shared.errors import Forbidden, Invalid, PreconditionRequired, RateLimited, TenantSuspended, Unavailable
 from shared.http.answers import Answered, finish, respond
 from shared.http.bodies import Json, Merge, Raw, field_errors
 from shared.http.idempotency import Idempotency
@@ -97,10 +97,12 @@ class Endpoint:
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
-            instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
-            response = problem(error, request_id=request.request_id, instance=f"/{instance}")
+            response = _problem(error, req, request)
         if answered.session is not None:
-            await self.meter.api_call(answered.session, route, started, response.status_code)
+            try:
+                await self.meter.api_call(answered.session, route, started, response.status_code)
+            except Unavailable as error:
+                response = _problem(error, req, request)
         return finish(response, answered, self.services.clock.now())
 
     async def _answer(
@@ -185,6 +187,11 @@ class Endpoint:
             ip_address=_address(req.headers.get("x-forwarded-for", "")),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
+
+
+def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
+    instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
+    return problem(error, request_id=request.request_id, instance=f"/{instance}")
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.messaging.port import Message, Messaging, encode
 from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
@@ -136,10 +135,7 @@ class SqliteMessaging(Messaging):
         )
 
     async def ping(self) -> None:
-        try:
-            await self._files.read(FILE, lambda db: db.execute("SELECT 1").fetchone())
-        except sqlite3.Error as error:
-            raise Unavailable(f"The queue does not answer: {error}") from error
+        await self._files.probe(FILE)
 
     async def close(self) -> None:
         await self._files.close()

@@ -6,9 +6,14 @@ from datetime import UTC, datetime, timedelta
 class FakeClock:
     def __init__(self) -> None:
         self.instant = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+        self.elapsed = 5000.0
 
     def now(self) -> datetime:
         return self.instant
 
     def forward(self, **delta: float) -> None:
         self.instant += timedelta(**delta)
+        self.elapsed += timedelta(**delta).total_seconds()
+
+    def monotonic(self) -> float:
+        return self.elapsed

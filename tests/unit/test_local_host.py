@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,10 @@ from local.timers import Timer
 from shared.clock import SystemClock
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
+from tests.doubles.clock import FakeClock
 
 VALUES = {"NIGHTLY": "0 0 2 * * *", "JOBS_QUEUE": "jobs", "USAGE_QUEUE": "usage-events"}
 GUID = "0190c2a8-7e10-7abc-8def-0123456789ab"
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.instant = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.instant
-
-    def forward(self, **delta: float) -> None:
-        self.instant += timedelta(**delta)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import azure.functions as func
@@ -10,7 +10,7 @@ import pytest
 
 from shared.auth.roles import Role
 from shared.context import Caller
-from shared.database.port import Kind
+from shared.database.port import Kind, Operation
 from shared.errors import Unavailable
 from shared.http.answers import SECURITY_HEADERS
 from shared.http.endpoint import _address
@@ -252,8 +252,17 @@ async def test_a_usage_event_that_cannot_be_sent_waits_in_the_outbox(
     assert (answer.status, len(left.items)) == (200, 1)
 
 
-async def test_a_usage_event_that_can_be_kept_nowhere_is_logged_whole_and_the_call_is_answered(
-    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "body", "error"), [("list_agents", None, "unavailable"), ("create_agent", AGENT, "unknown_outcome")]
+)
+async def test_a_call_whose_usage_event_can_be_kept_nowhere_is_told_to_come_again(
+    world: World,
+    tenant: str,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+    name: str,
+    body: Any,
+    error: str,
 ) -> None:
     async def away(*_: Any, **__: Any) -> None:
         raise Unavailable("away")
@@ -261,10 +270,36 @@ async def test_a_usage_event_that_can_be_kept_nowhere_is_logged_whole_and_the_ca
     await world.call("list_agents", admin(tenant))
     store = (await world.session(tenant)).store
     monkeypatch.setattr(world.core.adapters.messaging, "send", away)
-    monkeypatch.setattr(store, "commit", away)
-    answer = await world.call("list_agents", admin(tenant))
-    (lost,) = [vars(record)["event"] for record in log.records if record.name == "flowgrid.metering"]
-    assert (answer.status, lost["type"]) == (200, "api_calls")
+
+    async def only_the_change(operations: Sequence[Operation]) -> None:
+        if len(operations) == 1:
+            raise Unavailable("away")
+        await commit(operations)
+
+    commit = store.commit
+    monkeypatch.setattr(store, "commit", only_the_change)
+    answer = await world.call(name, admin(tenant), body)
+    (kept,) = [vars(record)["event"] for record in log.records if record.name == "flowgrid.metering"]
+    assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, error, "1")
+    assert kept["type"] == "api_calls"
+
+
+async def test_a_write_that_could_not_be_metered_is_answered_and_metered_when_it_comes_again_under_its_key(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    await events(world)
+    key = {"idempotency-key": "once"}
+    with monkeypatch.context() as broken:
+        broken.setattr(world.core.endpoint.meter, "api_call", away)
+        first = await world.call("create_agent", admin(tenant), AGENT, headers=key)
+    again = await world.call("create_agent", admin(tenant), AGENT, headers=key)
+    listed = await world.call("list_agents", admin(tenant))
+    assert (first.status, again.status, len(listed.json["items"])) == (503, 201, 1)
+    calls = [event["data"]["operation"] for event in await events(world) if event["type"] == "api_calls"]
+    assert sorted(calls) == ["create_agent", "list_agents"]
 
 
 # Addresses

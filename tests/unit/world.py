@@ -43,12 +43,21 @@ AGENT = {"name": "Claims intake", "pattern": "Orchestrator"}
 class FakeClock:
     def __init__(self, instant: datetime = START) -> None:
         self.instant = instant
+        self.elapsed = 5000.0
 
     def now(self) -> datetime:
         return self.instant
 
+    def monotonic(self) -> float:
+        return self.elapsed
+
     def advance(self, **delta: float) -> None:
         self.instant += timedelta(**delta)
+        self.elapsed += timedelta(**delta).total_seconds()
+
+    def set_back(self, **delta: float) -> None:
+        """As an operator, or a time server, sets a clock that was wrong: nothing else notices."""
+        self.instant -= timedelta(**delta)
 
 
 class FakeIds:
