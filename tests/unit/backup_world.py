@@ -201,6 +201,7 @@ class BackupWorld:
         restoring = Restoring(blobs, export, directory, own.names, onboard, batches_per_slice=3)
         jobs = Jobs(
             {"backup": export.run_backup, "restore": restoring.run_restore},
+            {},
             queue="jobs",
             directory=directory,
             database=database,
