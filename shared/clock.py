@@ -4,8 +4,10 @@
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+SKEW = timedelta(minutes=10)  # two clocks of ours are never further apart; one that was set back may be
 
 
 class Clock(Protocol):
@@ -29,6 +31,14 @@ class SystemClock:
 def rfc3339(instant: datetime) -> str:
     """`2026-11-24T08:15:00.000000Z`: always six decimals, so that text order is time order."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def runs(until: str, now: datetime, longest: timedelta) -> bool:
+    """Whether a lease that was given for `longest` at most still runs.
+
+    One that seems to run for much longer was given before the clock was set back: nobody waits that hour.
+    """
+    return rfc3339(now) < until <= rfc3339(now + longest + SKEW)
 
 
 def parse_rfc3339(text: str) -> datetime:

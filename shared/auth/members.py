@@ -35,7 +35,7 @@ class Members:
 
     async def _read(self, store: TenantStore, email: str) -> tuple[str | None, Role | None]:
         key = (store.tenant_id, user_id(store.tenant_id, email))
-        now = self._clock.now().timestamp()
+        now = self._clock.monotonic()
         if key not in self._known or now - self._known[key][0] >= LIVES_SECONDS:
             stored = await store.get(Kind.USER, key[1])
             role = Role(f"tenant:{stored.body['role']}") if stored else None

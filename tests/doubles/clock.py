@@ -15,5 +15,9 @@ class FakeClock:
         self.instant += timedelta(**delta)
         self.elapsed += timedelta(**delta).total_seconds()
 
+    def set_back(self, **delta: float) -> None:
+        """As an operator, or a time server, sets a clock that was wrong: nothing else notices."""
+        self.instant -= timedelta(**delta)
+
     def monotonic(self) -> float:
         return self.elapsed

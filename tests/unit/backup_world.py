@@ -36,6 +36,7 @@ from tests.unit.world import (
     WatchedStore,
     admin,
     entry,
+    never,
     register,
     session,
 )
@@ -173,6 +174,7 @@ class BackupWorld:
         """`changes`: fields of the tenant's entry."""
         clock = FakeClock()
         own = core(Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder / "data"}), clock, FakeIds())
+        own.services.outbox.pause = never
         fields = {**ROOM, **changes}
         await register(own, TENANT_ID, **fields)
         directory = FleetDirectory(own.directory)

@@ -331,6 +331,17 @@ async def test_a_run_missed_while_the_host_was_down_is_made_up_once_and_says_so(
     assert [request.past_due for request in runs] == [True, False]
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_a_timer(
+    timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
+) -> None:
+    timer = await started(host_of(timer_app, values={"nightly": "*/30 * * * * *"}))
+    clock.set_back(hours=1)
+    assert not await timer.run_if_due()
+    clock.forward(seconds=30)
+    assert await timer.run_if_due()
+    assert len(runs) == 1
+
+
 async def test_a_restart_without_a_missed_run_runs_nothing(
     timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
 ) -> None:

@@ -1,5 +1,6 @@
 """A whole Flowgrid in a folder, clock and ids owned by the test: calls go through the real registered handlers."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,10 @@ class FakeIds:
         return f"01900000-0000-7000-8000-{self._last:012x}"
 
 
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
 class FakeVerifier(TokenVerifier):
     """Knows its callers by subject: `Bearer <subject>`."""
 
@@ -115,6 +120,7 @@ class World:
             Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder, **settings}), clock, FakeIds(process)
         )
         own.endpoint.verifier = verifier = FakeVerifier()
+        own.services.outbox.pause = never  # tests say when: `outbox.flush()`
         world = cls(own, function_app.compose(own), clock, verifier)
         world.functions = {str(one.get_function_name()): one.get_user_function() for one in world.app.get_functions()}
         return world
