@@ -1,5 +1,6 @@
-"""A clock that stands still until it is told otherwise."""
+"""A clock that stands still until it is told otherwise, and a pause that is never over."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 
@@ -21,3 +22,8 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self.elapsed
+
+
+async def never() -> None:
+    """For what happens a moment later: tests say when."""
+    await asyncio.Event().wait()

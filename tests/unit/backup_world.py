@@ -27,6 +27,7 @@ from shared.resources import Resource, load
 from shared.session import Change, TenantSession
 from shared.settings import Settings
 from shared.tenancy import TenantEntry
+from tests.doubles.clock import never
 from tests.unit.world import (
     SETTINGS,
     TENANT_ID,
@@ -36,7 +37,6 @@ from tests.unit.world import (
     WatchedStore,
     admin,
     entry,
-    never,
     register,
     session,
 )

@@ -17,8 +17,8 @@ from functions.usage.metering import Metering
 from functions.usage.models import Period
 from functions.usage.periods import PERIODS, start_of
 from shared.clock import rfc3339
-from shared.database.port import Kind, Operation
-from shared.errors import Unavailable
+from shared.database.port import Kind, Operation, Rejected
+from shared.errors import Conflict, Unavailable
 from shared.events import Metric, usage_event
 from shared.messaging.port import Message
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, World, register
@@ -372,3 +372,77 @@ async def test_a_tenant_whose_store_is_away_does_not_keep_the_others_events_back
     with pytest.raises(Unavailable):
         await metering.store([event(1), event(2, tenant_id=OTHER_ID)])
     assert set((await rollups(world, OTHER_ID)).values()) == {(1, 1)}
+
+
+# Exact bounds, and races that are lost
+
+
+@pytest.mark.parametrize(
+    ("data", "counted"),
+    [
+        ({"value": 0}, True),
+        ({"value": 10**12}, True),
+        ({"value": 1, "x": "y" * (16_384 - len('{"x":""}'))}, True),
+        ({"value": 1, "x": "y" * (16_384 - len('{"x":""}') + 1)}, False),
+    ],
+    ids=["nothing", "10^12", "16 KB", "one byte more"],
+)
+async def test_an_event_at_its_exact_bound_is_counted(
+    world: World, metering: Metering, data: dict[str, Any], counted: bool
+) -> None:
+    await metering.store([bad(1, data=data)])
+    assert (len(await rollups(world)), len(await dead(world))) == ((3, 0) if counted else (0, 1))
+
+
+async def test_an_event_that_somebody_else_stores_meanwhile_is_counted_once_and_the_rest_too(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+    store = directory.stores[TENANT_ID]
+
+    async def faster(operations: Sequence[Operation]) -> None:
+        store.before = None
+        await metering.store([event(2)])
+
+    store.before = faster
+    await metering.store([event(1), event(2), event(3)])
+    assert set((await rollups(world)).values()) == {(4, 4)}
+
+
+async def test_a_delivery_that_loses_twenty_races_comes_again(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+    store, lost = directory.stores[TENANT_ID], list[int]()
+
+    async def faster(operations: Sequence[Operation]) -> None:
+        lost.append(len(operations))
+        raise Rejected("condition", 0)
+
+    store.before = faster
+    with pytest.raises(Conflict, match="comes again"):
+        await metering.store([event(1)])
+    store.before = None
+    assert (len(lost), set((await rollups(world)).values())) == (20, {(1, 1)})
+
+
+async def test_a_store_that_is_away_between_a_lost_race_and_the_next_look_makes_the_delivery_come_again(
+    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await metering.store([event(0)])
+    store = directory.stores[TENANT_ID]
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    async def faster(operations: Sequence[Operation]) -> None:
+        store.before = None
+        monkeypatch.setattr(store, "query", away)
+        raise Rejected("exists", 0)
+
+    store.before = faster
+    with pytest.raises(Unavailable):
+        await metering.store([event(1)])
+    monkeypatch.undo()
+    await metering.store([event(1)])
+    assert set((await rollups(world)).values()) == {(2, 2)}

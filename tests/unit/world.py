@@ -1,6 +1,5 @@
 """A whole Flowgrid in a folder, clock and ids owned by the test: calls go through the real registered handlers."""
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from shared.messaging.sqlite import SqliteMessaging
 from shared.session import IdempotencySlot, TenantSession
 from shared.settings import Settings
 from shared.tenancy import Directory, TenantEntry
+from tests.doubles.clock import never
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 STAFF = Caller("staff-1", "staff@flowgrid.example", "Staff", None, Role.PLATFORM)
@@ -70,10 +70,6 @@ class FakeIds:
     def new(self) -> str:
         self._last += 1
         return f"01900000-0000-7000-8000-{self._last:012x}"
-
-
-async def never() -> None:
-    await asyncio.Event().wait()
 
 
 class FakeVerifier(TokenVerifier):
