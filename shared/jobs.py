@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.change import Change
 from shared.clock import SKEW, rfc3339, runs
 from shared.context import Caller, RequestInfo
 from shared.database.port import Create, Database, Kind, Rejected, Replace, Where
 from shared.errors import FlowgridError, Unavailable
 from shared.messaging.port import Message, Messaging
 from shared.resources import Held, Resource, load
-from shared.session import Change, Services, TenantSession
+from shared.session import Services, TenantSession
 from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.jobs")
@@ -32,6 +33,7 @@ FINISH_TRIES = 5
 START_WITHIN = timedelta(minutes=1)
 MAX_ATTEMPTS = 10
 MAX_BACKOFF_SECONDS = 300
+UNFINISHED = ["queued", "running"]
 
 
 class Job(Resource):
@@ -158,7 +160,7 @@ class Jobs:
     async def sweep(self) -> int:
         """Send again the message of every job whose lease has run out; returns how many."""
         now = self._services.clock.now()
-        active, sweep = Where("status", "in", ["queued", "running"]), self._database.platform.sweep
+        active, sweep = Where("status", "in", UNFINISHED), self._database.platform.sweep
         stalled = await sweep(Kind.JOB, [active, Where("lease_until", "<", rfc3339(now))])
         # and what was leased before the clock was set back
         stalled += await sweep(Kind.JOB, [active, Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))])
@@ -263,14 +265,14 @@ class Jobs:
             return False
         body = {**stored.body, "lease_until": rfc3339(self._services.clock.now() + LEASE)}
         with suppress(Rejected):  # the next look says why
-            await session.store.commit([Replace(Kind.JOB, job.id, body, stored.etag)])
+            await session.store.control.commit([Replace(Kind.JOB, job.id, body, stored.etag)])
         return True
 
     async def _save(self, session: TenantSession, held: Held[Job], **changes: Any) -> Job:
         job = held.value
         now = max(rfc3339(self._services.clock.now()), job.updated_at)
         saved = job.model_copy(update={**changes, "revision": job.revision + 1, "updated_at": now})
-        await session.store.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
+        await session.store.control.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
         return saved
 
     async def _send(self, job: Job, message_id: str, *, delay: timedelta | None = None) -> None:

@@ -45,7 +45,7 @@ class Meter:
             await self._services.outbox.send(self._services.usage_queue, [event])
         except FlowgridError:
             try:
-                await session.store.commit([outbox_item(self._services.usage_queue, event, now)])
+                await session.store.control.commit([outbox_item(self._services.usage_queue, event, now)])
             except FlowgridError as error:
                 logger.error("a usage event could not be kept", extra={"event": event.body, "reason": error.message})
                 if route.method == "GET":

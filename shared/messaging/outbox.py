@@ -95,7 +95,7 @@ async def sweep_outbox(database: Database, directory: Directory, messaging: Mess
                 continue
             if await _sent(messaging, stored, broken):
                 sent += 1
-                await _forget(store, [id])
+                await _forget(store.control, [id])
         except FlowgridError as error:
             logger.warning("an event stays in the outbox", extra={"tenant_id": tenant_id, "reason": str(error)})
     return sent
