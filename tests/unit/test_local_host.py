@@ -55,7 +55,7 @@ def client(host: Host, peer: tuple[str, int] = ("10.0.0.9", 4711)) -> httpx.Asyn
     return httpx.AsyncClient(transport=transport, base_url="http://flowgrid.test")
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  a condition, not an event
             await asyncio.sleep(0.005)
