@@ -38,7 +38,8 @@ class IdempotencySlot:
     def record(self, answer: BaseModel | None, at: str) -> Create:
         body = None if answer is None else answer.model_dump(mode="json")
         etag = answer.etag if isinstance(answer, Resource) else None
-        document = {"created_at": at, "fingerprint": self.fingerprint, "body": body, "etag": etag}
+        made = [answer.KIND.value, answer.id] if isinstance(answer, Resource) else None
+        document = {"created_at": at, "fingerprint": self.fingerprint, "body": body, "etag": etag, "made": made}
         return Create(Kind.IDEMPOTENCY, self.id, document, ttl=IDEMPOTENCY_SECONDS)
 
 

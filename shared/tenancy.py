@@ -80,7 +80,7 @@ class Directory:
         """The tenant's entry, at most five seconds old; None when there is no such tenant."""
         if tenant_id == PLATFORM_TENANT_ID:
             return self.platform
-        now = self._clock.now().timestamp()
+        now = self._clock.monotonic()
         cached = self._entries.get(tenant_id)
         if cached and now - cached[0] < ENTRY_LIVES_SECONDS:
             return cached[1]
@@ -111,7 +111,7 @@ class Directory:
     def remember(self, stored: Stored) -> TenantEntry:
         """Take in an entry just read or written."""
         entry = TenantEntry.from_document(stored.body)
-        self._entries[entry.id] = (self._clock.now().timestamp(), entry)
+        self._entries[entry.id] = (self._clock.monotonic(), entry)
         return entry
 
     def forget(self, tenant_id: str) -> None:

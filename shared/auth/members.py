@@ -49,7 +49,7 @@ class Members:
 
     async def _user(self, session: TenantSession) -> User:
         key = (session.id, binding_id(session.caller.issuer, session.caller.subject))
-        now, forgotten = self._clock.now().timestamp(), self._forgotten
+        now, forgotten = self._clock.monotonic(), self._forgotten
         known = self._known.get(key)
         if known is not None and now - known.at < LIVES_SECONDS:
             return known.user

@@ -6,7 +6,7 @@ A `TenantStore` is bound to its tenant when it is made and none of its methods t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -266,7 +266,11 @@ class Database(ABC):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Raise `Unavailable` when the registry does not answer."""
+        """Raise `Unavailable` when the registry does not answer, or does not take a write."""
+
+    def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What health asks, by name: the registry (`database`) and each shard (`database:<name>`), as `ping` does."""
+        return {"database": self.ping}
 
     @abstractmethod
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from shared.auth.members import Members
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.context import Caller, RequestInfo, log_fields
+from shared.database.fence import Overtaken
 from shared.errors import (
     FlowgridError,
     Forbidden,
@@ -26,6 +27,7 @@ from shared.errors import (
     RateLimited,
     TenantSuspended,
     Unauthenticated,
+    Unavailable,
 )
 from shared.http.addresses import client_address, window_of
 from shared.http.answers import Answered, finish, respond
@@ -38,7 +40,7 @@ from shared.ids import is_uuid
 from shared.metering import Meter
 from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
 from shared.ratelimit import Allowance, RateLimiter, Taken
-from shared.session import Services, TenantSession
+from shared.session import TRIES_AT_A_RACE, Services, TenantSession
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
@@ -108,10 +110,12 @@ class Endpoint:
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
-            instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
-            response = problem(error, request_id=request.request_id, instance=f"/{instance}")
+            response = _problem(error, req, request)
         if answered.session is not None:
-            await self.meter.api_call(answered.session, route, started, response.status_code)
+            try:
+                await self.meter.api_call(answered.session, route, started, response.status_code)
+            except Unavailable as error:
+                response = _problem(error, req, request)
         return finish(response, answered, self.services.clock.now())
 
     async def _answer(
@@ -130,9 +134,20 @@ class Endpoint:
         if route.paged:
             await self.cursors.ready()
         call = self._read(route, req, session)
-        answer, replayed = await self.idempotency.run(route, req, call, handler)
+        answer, replayed = await self._in_time(route, req, call, handler)
         answered.replayed = replayed
         return respond(route, req, answer, self._next_cursor(route, call, answer))
+
+    async def _in_time(
+        self, route: Route, req: func.HttpRequest, call: Call[Any, Any], handler: Handler
+    ) -> tuple[Any, bool]:
+        """The handler's answer; run again, since nothing was written, when a backup's moment came in between."""
+        for _ in range(TRIES_AT_A_RACE):
+            try:
+                return await self.idempotency.run(route, req, call, handler)
+            except Overtaken:
+                continue
+        return await self.idempotency.run(route, req, call, handler)
 
     async def _admitted(self, route: Route, req: func.HttpRequest, answered: Answered, taken: Taken) -> TenantSession:
         """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else."""
@@ -213,6 +228,11 @@ class Endpoint:
             ip_address=client_address(req.headers.get("x-forwarded-for", ""), self.trusted_proxies),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
+
+
+def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
+    instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
+    return problem(error, request_id=request.request_id, instance=f"/{instance}")
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:

@@ -66,7 +66,7 @@ async def victim(flowgrid: Flowgrid) -> Victim:
         """the backup is complete"""
         return bool((await admin.ok("GET", f"backups/{backup['id']}"))["status"] == "complete")
 
-    await eventually(backed_up, within=30)
+    await eventually(backed_up)
     slug = f"t-{uuid4().hex[:20]}"
     twin = {"name": slug, "slug": slug, "admin_email": f"admin@{slug}.example"}
     asked = {"backup_id": backup["id"], "target": "new_tenant", "new_tenant": twin}
@@ -78,7 +78,7 @@ async def victim(flowgrid: Flowgrid) -> Victim:
         """the restore has succeeded"""
         return bool((await admin.ok("GET", f"restores/{ids['restore_id']}"))["status"] == "succeeded")
 
-    await eventually(restored, within=30)
+    await eventually(restored)
     return Victim(tenant, ids, email)
 
 

@@ -35,6 +35,7 @@ from shared.messaging.outbox import Outbox
 from shared.session import Services, TenantSession
 from shared.settings import Settings
 from shared.tenancy import Directory
+from tests.doubles.clock import never
 from tests.unit.world import FakeClock, FakeIds
 
 NEW = NewTenant(name="Acme", slug="acme", admin_email="ada@acme.example")
@@ -165,7 +166,7 @@ class Process:
     def over(cls, adapters: Adapters, clock: FakeClock, ids: FakeIds, fuse: Fuse) -> "Process":
         database = FusedDatabase(adapters.database, fuse)
         directory = Directory(database, clock)
-        services = Services(clock, ids, Outbox(adapters.messaging), "usage-events")
+        services = Services(clock, ids, Outbox(adapters.messaging, never), "usage-events")
         names = Names(database, directory, clock)
         onboarding = Onboarding(database, directory, names, services, shards=1, region="local")
         store = directory.open(directory.platform)

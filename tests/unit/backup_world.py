@@ -30,6 +30,7 @@ from shared.resources import Resource, load
 from shared.session import TenantSession
 from shared.settings import Settings
 from shared.tenancy import TenantEntry
+from tests.doubles.clock import never
 from tests.unit.world import (
     SETTINGS,
     TENANT_ID,
@@ -187,6 +188,7 @@ class BackupWorld:
         """`changes`: fields of the tenant's entry."""
         clock = FakeClock()
         own = core(Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder / "data"}), clock, FakeIds())
+        own.services.outbox.pause = never
         fields = {**ROOM, **changes}
         await register(own, TENANT_ID, **fields)
         directory = FleetDirectory(own.directory)

@@ -12,6 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 from local.issuer import Issuer
+from shared.clock import SystemClock
 from shared.settings import Settings
 
 TENANT = "0190c2a8-7e10-7abc-8def-0123456789ab"
@@ -72,7 +73,7 @@ def test_a_token_without_a_tenant_has_no_tenant_claim(issuer: Issuer) -> None:
 
 
 def test_a_token_ends_after_its_lifetime(tmp_path: Path, settings: Settings) -> None:
-    class Past:
+    class Past(SystemClock):
         def now(self) -> datetime:
             return datetime.now(UTC) - timedelta(hours=2)
 

@@ -33,6 +33,7 @@ from shared.messaging.sqlite import SqliteMessaging
 from shared.session import IdempotencySlot, TenantSession
 from shared.settings import Settings
 from shared.tenancy import Directory, TenantEntry
+from tests.doubles.clock import never
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ISSUER = "https://login.test/v2.0"
@@ -46,12 +47,21 @@ AGENT = {"name": "Claims intake", "pattern": "Orchestrator"}
 class FakeClock:
     def __init__(self, instant: datetime = START) -> None:
         self.instant = instant
+        self.elapsed = 5000.0
 
     def now(self) -> datetime:
         return self.instant
 
+    def monotonic(self) -> float:
+        return self.elapsed
+
     def advance(self, **delta: float) -> None:
         self.instant += timedelta(**delta)
+        self.elapsed += timedelta(**delta).total_seconds()
+
+    def set_back(self, **delta: float) -> None:
+        """As an operator, or a time server, sets a clock that was wrong: nothing else notices."""
+        self.instant -= timedelta(**delta)
 
 
 class FakeIds:
@@ -128,6 +138,7 @@ class World:
         )
         own.endpoint.verifier = verifier = FakeVerifier()
         own.endpoint.members = Acquaintances(own.members)
+        own.services.outbox.pause = never  # tests say when: `outbox.flush()`
         world = cls(own, function_app.compose(own), clock, verifier)
         world.functions = {str(one.get_function_name()): one.get_user_function() for one in world.app.get_functions()}
         return world
