@@ -91,6 +91,11 @@ class SqliteFiles:
             return file
 
 
+def is_outage(error: BaseException | None) -> bool:
+    """Whether it is the file's or the disk's fault, not the statement's."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTAGES
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block or the COMMIT raises."""
@@ -121,7 +126,7 @@ class _Thread:
                 self._files[name] = self._open_file(name)
             return work(self._files[name])
         except (OSError, sqlite3.DatabaseError) as error:
-            if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTAGES:
+            if isinstance(error, OSError) or is_outage(error):
                 raise Unavailable(f"The file {name}.db cannot be used: {error}") from error
             raise
 
