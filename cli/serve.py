@@ -27,6 +27,7 @@ from local.host import Host
 from local.issuer import FOLDER, Issuer
 from shared.messaging.receiving import Source
 from shared.settings import Settings, SettingsError
+from shared.telemetry import log
 
 OnReady = Callable[[str, Issuer], Awaitable[None]]
 APP_MODULE = "function_app"
@@ -80,9 +81,7 @@ def prepare(data: Path | None, settings_file: Path | None) -> Settings:
     add_settings_file(os.environ, settings_file or default_settings_file(Path.cwd()))
     settings = load_settings(os.environ)
     writable_folder(settings.flowgrid_data_dir)
-    logging.basicConfig(level=settings.flowgrid_log_level)
-    for noisy in ("httpx", "uvicorn", "azure"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[log.handler()])  # everybody else's
     return settings
 
 

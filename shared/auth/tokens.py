@@ -12,6 +12,12 @@ from shared.settings import Issuer
 
 LEEWAY_SECONDS = 30
 MAX_TOKEN_BYTES = 16 * 1024
+_REASONS = {  # what the log calls a claim, or a signature, that does not verify
+    "InvalidSignatureError": "signature",
+    "InvalidAudienceError": "audience",
+    "ImmatureSignatureError": "not_yet_valid",
+    "MissingRequiredClaimError": "missing_claim",
+}
 
 Keys = Callable[[Issuer], SigningKeys]
 
@@ -33,12 +39,12 @@ class TokenVerifier:
         try:
             unverified = jwt.decode_complete(token, options={"verify_signature": False})
         except jwt.PyJWTError as error:
-            raise Unauthenticated("The token is not a JSON Web Token.") from error
+            raise Unauthenticated("The token is not a JSON Web Token.", reason="no_jwt") from error
         header, issuer_name = unverified["header"], unverified["payload"].get("iss")
         if header.get("alg") != ALGORITHM:
-            raise Unauthenticated("The token must be signed with RS256.")
+            raise Unauthenticated("The token must be signed with RS256.", reason="algorithm")
         if not isinstance(issuer_name, str) or issuer_name not in self._issuers:
-            raise Unauthenticated("The token's issuer is not one of this service's.")
+            raise Unauthenticated("The token's issuer is not one of this service's.", reason="unknown_issuer")
         issuer, keys = self._issuers[issuer_name]
         key = await keys.get(header.get("kid"))
         try:
@@ -52,9 +58,12 @@ class TokenVerifier:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated("The token has expired; sign in again.") from error
+            text = "The token has expired; sign in again."
+            raise Unauthenticated(text, reason="expired", issuer=issuer.issuer) from error
         except jwt.PyJWTError as error:
-            raise Unauthenticated(f"The token does not verify: {error}.") from error
+            reason = _REASONS.get(type(error).__name__, "invalid")
+            text = f"The token does not verify: {error}."
+            raise Unauthenticated(text, reason=reason, issuer=issuer.issuer) from error
         return self._caller(claims)
 
     async def close(self) -> None:
@@ -65,7 +74,7 @@ class TokenVerifier:
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
         tenant_id = claims.get(self._tenant_claim)
         if tenant_id is not None and not (isinstance(tenant_id, str) and is_uuid(tenant_id)):
-            raise Unauthenticated(f"The token's {self._tenant_claim} claim is not a tenant id.")
+            raise Unauthenticated(f"The token's {self._tenant_claim} claim is not a tenant id.", reason="tenant_claim")
         return Caller(
             subject=str(claims["sub"]),
             email=_email(claims),
@@ -78,9 +87,9 @@ class TokenVerifier:
 def _bearer(authorization: str | None) -> str:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
+        raise Unauthenticated("Send a token: Authorization: Bearer <token>.", reason="no_token")
     if len(token) > MAX_TOKEN_BYTES:
-        raise Unauthenticated("The token is too long.")
+        raise Unauthenticated("The token is too long.", reason="too_long")
     return token.strip()
 
 

@@ -4,6 +4,7 @@ request id -> address limit -> authenticate -> tenant -> member and role -> tena
 -> idempotency -> handler -> answer, meter, log, headers
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from shared.ratelimit import Allowance, RateLimiter, Taken
 from shared.session import Services, TenantSession
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
+logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 MAX_USER_AGENT = 512
@@ -140,7 +142,8 @@ class Endpoint:
             session = await self._session(route, caller, req, answered.request)
             log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
             await self._check_role(route, session)
-        except (Unauthenticated, Forbidden):
+        except (Unauthenticated, Forbidden) as error:
+            _log_refusal(error, answered.request)
             answered.allowances.append(taken.allowance)
             raise
         except FlowgridError:  # a slip of staff's, or our own outage
@@ -208,6 +211,14 @@ class Endpoint:
             ip_address=client_address(req.headers.get("x-forwarded-for", ""), self.trusted_proxies),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
+
+
+def _log_refusal(error: Unauthenticated | Forbidden, request: RequestInfo) -> None:
+    """One line for each: why, by whose token, from where. Never the token, nor who is in it."""
+    told = {"reason": error.code, "address": request.ip_address}
+    if isinstance(error, Unauthenticated):
+        told |= {"reason": error.reason, "issuer": error.issuer or ""}
+    logger.warning("a caller was refused", extra=told)
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:
