@@ -5,7 +5,6 @@ request id -> address limit -> authenticate -> tenant -> member and role -> tena
 """
 
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -34,7 +33,7 @@ from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
 from shared.http.routes import Call, Handler, OpenCall, PageRequest, Route
-from shared.ids import is_uuid
+from shared.ids import is_request_id, is_uuid
 from shared.metering import Meter
 from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
 from shared.ratelimit import Allowance, RateLimiter, Taken
@@ -43,7 +42,6 @@ from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
 logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 MAX_USER_AGENT = 512
 
 
@@ -207,7 +205,7 @@ class Endpoint:
     def _request_info(self, req: func.HttpRequest) -> RequestInfo:
         asked = req.headers.get("x-request-id", "")
         return RequestInfo(
-            request_id=asked if _REQUEST_ID.match(asked) else self.services.ids.new(),
+            request_id=asked if is_request_id(asked) else self.services.ids.new(),
             ip_address=client_address(req.headers.get("x-forwarded-for", ""), self.trusted_proxies),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
