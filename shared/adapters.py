@@ -44,6 +44,7 @@ class Adapters:
             await adapter.close()
         if self.provisioner is not None:
             await self.provisioner.close()
+        self.charges.flush()
 
 
 def build(settings: Settings, clock: Clock) -> Adapters:
