@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared.errors import Unavailable
+from shared.folders import private_folder
 
 T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -56,7 +57,7 @@ class SqliteFiles:
         await self._reader.close()
 
     def _open(self, name: str) -> sqlite3.Connection:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         connection = sqlite3.connect(
             self._folder / f"{name}.db",
             isolation_level=None,

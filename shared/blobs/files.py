@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from shared.blobs.port import BlobInfo, Blobs, BlobSpace, checked_area, checked_name, checked_tenant
 from shared.errors import Conflict, NotFound, Unavailable
+from shared.folders import private_folder
 
 READ_BYTES = 1024 * 1024
 _TEMPORARY = ".part-"
@@ -24,7 +25,7 @@ class FileBlobs(Blobs):
 
     async def ping(self) -> None:
         try:
-            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(private_folder, self._folder)
         except OSError as error:
             raise Unavailable(f"The blob folder cannot be used: {error}") from error
 
@@ -39,7 +40,7 @@ class _Folder(BlobSpace):
     async def write(self, name: str, chunks: AsyncIterable[bytes], *, overwrite: bool = True) -> BlobInfo:
         path = self._folder / checked_name(name)
         temporary = path.with_name(f"{_TEMPORARY}{uuid4().hex}")
-        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(private_folder, path.parent)
         file = await asyncio.to_thread(temporary.open, "xb")
         try:
             with file:
