@@ -9,12 +9,13 @@ from contextlib import suppress
 
 from functions.backups.models import RestoredTenant
 from shared.auth.roles import Role
+from shared.change import Change
 from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Increment, Kind, Rejected
 from shared.errors import Conflict
 from shared.ids import derived_id
 from shared.jobs import Job
-from shared.session import Change, TenantSession
+from shared.session import TenantSession
 
 logger = logging.getLogger("flowgrid.copies")
 COUNTER = "copies"
@@ -48,7 +49,8 @@ class Copies:
     async def give_up(self, session: TenantSession, job: Job) -> None:
         """The job has failed for good: give back what it took, unless its tenant is there. Again does no harm."""
         id = copy_id(job.id)
-        held = await session.store.get(Kind.COPY, id)
+        store = session.past_the_fence().store
+        held = await store.get(Kind.COPY, id)
         if held is None:
             return
         entry = await self._platform.get(Kind.TENANT, id, id)
@@ -58,9 +60,7 @@ class Copies:
             return
         await self._names.release(SLUG, held.body["slug"], holder=id)
         try:
-            await session.store.commit(
-                [Delete(Kind.COPY, id, held.etag), Increment(Kind.COUNTER, COUNTER, {"value": -1})]
-            )
+            await store.commit([Delete(Kind.COPY, id, held.etag), Increment(Kind.COUNTER, COUNTER, {"value": -1})])
         except Rejected:
             logger.info("the copy was given back before", extra={"tenant_id": session.id, "job_id": job.id})
 

@@ -8,15 +8,17 @@ from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.auth.members import Members
 from shared.auth.signin import COUNTER, DISABLED, forget_identity
 from shared.auth.users import Removals, User, binding_id
+from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import user_id
+from shared.database.fence import Fenced
 from shared.database.names import Names
 from shared.database.port import Delete, Kind, Replace, Upsert, Where
 from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Held, Listing, find, load
-from shared.session import Change, TenantSession
+from shared.session import TenantSession
 
 LOGIN_EVERY = timedelta(hours=1)
 
@@ -42,8 +44,9 @@ class IdentityService:
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
         """An invitation. It neither says nor changes what the address is in another tenant."""
         id = user_id(tenant.id, new.email)
-        change = tenant.change()
-        user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id)
+        buried = (await tenant.buried(Kind.USER, [id])).get(id)
+        change = tenant.change(*([buried] if buried else []))
+        user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=tenant.plan.max_users)
         mark = await self._removals.id(tenant.id, new.email)
         removed = await tenant.store.get(Kind.REMOVED, mark)
@@ -117,6 +120,8 @@ class IdentityService:
             return await change.commit(change.update(held, fields, action="signed_in"))
         except Stale:  # by another call of the same user, most likely
             return (await load(tenant, User, user.id)).value
+        except Fenced:  # reading goes on during a restore; that they came is noted afterwards
+            return user
 
 
 async def _keep_another_admin(tenant: TenantSession, change: Change, leaving: User) -> None:

@@ -84,8 +84,9 @@ class SignIn:
         caller = session.caller
         role = (caller.role or Role.VIEWER).removeprefix("tenant:")
         fields = {"email": email, "name": (caller.name or "")[:255], "role": role, "status": "active"}
-        change = _as_user(session, id).change()
-        user = change.create(User, {**fields, **_signed_in(session)}, id=id)
+        buried = (await session.buried(Kind.USER, [id])).get(id)
+        change = _as_user(session, id).change(*([buried] if buried else []))
+        user = change.create(User, {**fields, **_signed_in(session)}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=session.plan.max_users)
         change.also(_binding(caller, id, change.at, None))
         return await change.commit(user)
