@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.change import Change
 from shared.clock import rfc3339
 from shared.context import Caller, RequestInfo
 from shared.database.port import Create, Database, Kind, Rejected, Replace, Where
 from shared.errors import FlowgridError, Unavailable
 from shared.messaging.port import Message, Messaging
 from shared.resources import Held, Resource, load
-from shared.session import Change, Services, TenantSession
+from shared.session import Services, TenantSession
 from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.jobs")
@@ -27,6 +28,7 @@ LEASE = timedelta(minutes=5)
 START_WITHIN = timedelta(minutes=1)
 MAX_ATTEMPTS = 10
 MAX_BACKOFF_SECONDS = 300
+UNFINISHED = ["queued", "running"]
 
 
 class Job(Resource):
@@ -152,7 +154,7 @@ class Jobs:
         """Send again the message of every job whose lease has run out; returns how many."""
         now = rfc3339(self._services.clock.now())
         stalled = await self._database.platform.sweep(
-            Kind.JOB, [Where("status", "in", ["queued", "running"]), Where("lease_until", "<", now)]
+            Kind.JOB, [Where("status", "in", UNFINISHED), Where("lease_until", "<", now)]
         )
         for stored in stalled:
             job = Job.model_validate(stored.body)
@@ -230,7 +232,7 @@ class Jobs:
         job = held.value
         now = max(rfc3339(self._services.clock.now()), job.updated_at)
         saved = job.model_copy(update={**changes, "revision": job.revision + 1, "updated_at": now})
-        await session.store.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
+        await session.store.control.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
         return saved
 
     async def _send(self, job: Job, message_id: str, *, delay: timedelta | None = None) -> None:

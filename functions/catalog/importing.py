@@ -200,12 +200,15 @@ async def _commit(
 ) -> ImportCounts:
     page = await tenant.store.query(model.KIND, [Where("id", "in", [one.id for one in wanted])])
     there: dict[str, Held[Any]] = {stored.body["id"]: Held.of(model, stored) for stored in page.items}
-    change = tenant.change(*there.values())
+    new_ids = [one.id for one in wanted if one.id not in there]
+    buried = await tenant.buried(model.KIND, new_ids) if new_ids else {}
+    change = tenant.change(*there.values(), *buried.values())
     tally = ImportCounts()
     for one in wanted:
         held = there.get(one.id)
         if held is None:
-            change.create(model, {**one.fields, "source_identifier": one.identifier}, id=one.id)
+            fields = {**one.fields, "source_identifier": one.identifier}
+            change.create(model, fields, id=one.id, buried=buried.get(one.id))
             tally.created += 1
         elif (new := change.update(held, one.fields)) is held.value:
             tally.unchanged += 1
