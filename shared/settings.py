@@ -185,7 +185,7 @@ def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:
         return []
     if not endpoint:
         return [("FLOWGRID_COSMOS_ENDPOINT", "missing")]
-    here = _here(endpoint)
+    here = is_local(endpoint)
     wrong = []
     if key and not here:
         wrong.append(("FLOWGRID_COSMOS_EMULATOR_KEY", "only for an endpoint on localhost"))
@@ -199,12 +199,15 @@ def _issuers(settings: "Settings") -> list[str]:
 
     On this machine nobody is; but tokens made here open nothing that is elsewhere.
     """
-    plain = [one for one in settings.flowgrid_issuers if _is_plain(one.issuer) or _is_plain(one.jwks_uri)]
-    wrong = [f"{url!r} is not https" for one in plain for url in _addresses(one) if _is_plain(url) and not _here(url)]
-    mixed = [one for one in plain if not wrong and not all(map(_here, _addresses(one)))]
-    wrong += [f"{one.issuer!r} is elsewhere, its jwks_uri is not" for one in mixed]
+    plain = [
+        (url, is_local(url) and is_local(one.issuer))
+        for one in settings.flowgrid_issuers
+        for url in (one.issuer, one.jwks_uri)
+        if url is not None and not url.lower().startswith("https://")
+    ]
+    wrong = [f"{url!r} is not https" for url, here in plain if not here]
     if not wrong and plain and (away := _elsewhere(settings)):
-        wrong.append(f"{plain[0].issuer!r} is on this machine, but not {', '.join(away)}")
+        wrong.append(f"{plain[0][0]!r} is on this machine, but not {', '.join(away)}")
     return wrong
 
 
@@ -218,18 +221,10 @@ def _elsewhere(settings: "Settings") -> list[str]:
         "FLOWGRID_KEYVAULT_URL": settings.flowgrid_secrets == "keyvault",
     }
     addresses = {name: str(getattr(settings, name.lower())) for name, is_used in used.items() if is_used}
-    return [name for name, address in addresses.items() if address and not _here(address)]
+    return [name for name, address in addresses.items() if address and not is_local(address)]
 
 
-def _addresses(issuer: Issuer) -> list[str]:
-    return [issuer.issuer] if issuer.jwks_uri is None else [issuer.issuer, issuer.jwks_uri]
-
-
-def _is_plain(url: str | None) -> bool:
-    return url is not None and not url.lower().startswith("https://")
-
-
-def _here(url: str) -> bool:
+def is_local(url: str) -> bool:
     """Whether the address is this machine's."""
     try:
         return urlsplit(url).hostname in LOCAL

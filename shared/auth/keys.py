@@ -10,9 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.auth.pages import Pages, is_local
+from shared.auth.pages import Pages
 from shared.errors import Unauthenticated, Unavailable
-from shared.settings import Issuer
+from shared.settings import Issuer, is_local
 
 if TYPE_CHECKING:
     from jwt import PyJWK

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from shared.messaging.connection import LOCAL
+from shared.settings import is_local
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -90,14 +90,6 @@ class Pages:
                 return None
 
         return Resolver()
-
-
-def is_local(url: str) -> bool:
-    """Whether the address is this machine's."""
-    try:
-        return urlsplit(url).hostname in LOCAL
-    except ValueError:
-        return False
 
 
 def _check(url: str, *, local: bool) -> None:

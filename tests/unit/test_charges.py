@@ -1,5 +1,6 @@
 """Request units are told by tenant and operation, each once, by every process for itself."""
 
+import io
 import json
 import logging
 
@@ -80,15 +81,16 @@ def test_the_next_half_minute_begins_with_the_next_call(
     assert told(log) == {}
 
 
-def test_the_lines_are_not_those_of_the_request_that_happens_to_write_them(
-    charges: Charges, log: pytest.LogCaptureFixture
-) -> None:
+def test_the_lines_are_not_those_of_the_request_that_happens_to_write_them(charges: Charges) -> None:
+    written = logging.StreamHandler(io.StringIO())
+    written.setFormatter(JsonLines())
+    logging.getLogger("flowgrid.charges").addHandler(written)
     token = log_fields.set({"request_id": "r-1", "user_id": "u-1", "tenant_id": "other"})
-    log.handler.setFormatter(JsonLines())
     charges.record("a", "get", 1.0)
     charges.flush()
     log_fields.reset(token)
-    line = json.loads(log.text)
+    logging.getLogger("flowgrid.charges").removeHandler(written)
+    line = json.loads(written.stream.getvalue())
     assert (line["tenant_id"], line.keys() & {"request_id", "user_id"}) == ("a", set())
 
 

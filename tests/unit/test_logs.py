@@ -244,3 +244,13 @@ async def test_a_main_job_in_which_much_goes_wrong_logs_no_name_no_address_and_n
     await world.sweep()
     text = written()
     assert ("unexpected error" in text, "a caller was refused" in text, canaries(text)) == (True, True, [])
+
+
+@pytest.mark.parametrize(
+    "name", ["azure.core.pipeline.policies.http_logging_policy", "azure.cosmos", "asyncio", "aiohttp.client"]
+)
+def test_libraries_warn_in_the_same_form_and_tell_nothing_below(name: str, world: World) -> None:
+    """`azure.core` would log the address of each request at INFO, and ids are part of addresses."""
+    top = logging.getLogger(name.partition(".")[0])
+    assert [type(one.formatter) for one in top.handlers if isinstance(one, logging.StreamHandler)][:1] == [JsonLines]
+    assert (top.propagate, logging.getLogger(name).isEnabledFor(logging.INFO)) == (False, False)

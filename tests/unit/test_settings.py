@@ -122,7 +122,7 @@ def test_an_issuer_elsewhere_speaks_https(azure: dict[str, str], issuer: str) ->
 @pytest.mark.parametrize("uri", ["http://login.example/keys", "http://127.0.0.1/keys"])
 def test_the_keys_of_an_issuer_elsewhere_come_over_https(uri: str) -> None:
     (line,) = wrong(**issued("https://login.example/v2.0", jwks_uri=uri))
-    assert line.startswith("FLOWGRID_ISSUERS: ")
+    assert line.startswith(f"FLOWGRID_ISSUERS: {uri!r} is not https; ")
 
 
 def test_an_https_issuer_opens_azure() -> None:
