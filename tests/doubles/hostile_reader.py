@@ -1,4 +1,4 @@
-"""`python -m tests.doubles.hostile_reader NAME …`: reads hostile files, each in a process of its own, and says what it took.
+"""`python -m tests.doubles.hostile_reader NAME …`: reads hostile files, each in a process of its own.
 
 One line of JSON a file: seconds of processor time, megabytes of memory beyond the file itself, and what came of it.
 """

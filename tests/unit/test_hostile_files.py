@@ -64,7 +64,6 @@ def test_no_hostile_file_takes_much_memory_or_time() -> None:
         ("a million names of nodes", "1000 different names"),
         ("a namespace of 15 KB in every attribute", "namespace may have at most 500"),
         ("a million property definitions", "10,000 property definitions"),
-        ("a name in a million languages", "at most 5000 nodes"),
         ("definitions of one name", "at most 255"),
     ],
 )
@@ -207,14 +206,13 @@ async def test_the_encodings_that_tools_write_are_read(catalog: Catalog, encodin
     declared = {"utf-8-sig": "utf-8", "cp1252": "windows-1252"}.get(
         encoding, encoding.removesuffix("-le").removesuffix("-be")
     )
-    text = hand_written('<element identifier="a" xsi:type="Node"><name>Störung</name></element>' * 1).decode()
+    text = hand_written('<element identifier="a" xsi:type="Node"><name>Störung</name></element>').decode()
     await catalog.read(f'<?xml version="1.0" encoding="{declared}"?>{text}'.encode(encoding))
     assert [one["name"] for one in await catalog.stored(Kind.ELEMENT)] == ["Störung"]
 
 
 async def test_a_definition_whose_name_is_as_long_as_may_be_is_taken(catalog: Catalog) -> None:
-    body = model(
-        f"<elements>{in_one(f'<properties>{VALUE}</properties>').partition('<elements>')[2].partition('</elements>')[0]}</elements>{definitions(definition('k' * 255))}"
-    )
+    owner = f'<element identifier="a" xsi:type="Node"><name>A</name><properties>{VALUE}</properties></element>'
+    body = model(f"<elements>{owner}</elements>{definitions(definition('k' * 255))}")
     await catalog.read(body.encode())
     assert [one["properties"] for one in await catalog.stored(Kind.ELEMENT)] == [{"k" * 255: "v"}]
