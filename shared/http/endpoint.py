@@ -19,7 +19,7 @@ from shared.auth.tokens import TokenVerifier
 from shared.context import Caller, RequestInfo, log_fields
 from shared.errors import Forbidden, Invalid, PreconditionRequired, RateLimited, TenantSuspended
 from shared.http.answers import Answered, finish, respond
-from shared.http.bodies import Json, Merge, Raw, field_errors
+from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
@@ -162,7 +162,7 @@ class Endpoint:
         try:
             query = route.query.model_validate(_parameters(req))
         except ValidationError as error:
-            raise Invalid(field_errors(error)) from error
+            raise invalid(error) from error
         if_match = req.headers.get("if-match")
         if route.method == "PUT" and if_match is None:
             raise PreconditionRequired("A PUT replaces a version that you name: send the ETag of it in If-Match.")
