@@ -34,7 +34,7 @@ def main() -> None:
 def _table(name: str, about: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"{name}: {about}", title_justify="left", min_width=100)
     for column in rows[0]:
-        table.add_column(column, justify="left" if column in ("call", "tier", "import", "file", "answer") else "right")
+        table.add_column(column, justify="left" if column in ("call", "tier", "import", "file", "answers") else "right")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     return table

@@ -1,12 +1,13 @@
 """Questions about the graph of one tenant: what is at an end, which relationships meet an item, what is around it."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 from functions.catalog.archimate import Concept, RelationshipType, allowed_types
 from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
 from shared.database.port import Document, Kind, Stored, Where
 from shared.errors import Invalid
-from shared.resources import Held
+from shared.resources import MAX_PAGE_BYTES, Held
 from shared.session import Change, TenantSession
 
 IN_AT_ONCE = 200
@@ -144,10 +145,11 @@ async def depending_on(tenant: TenantSession, id: str) -> list[Held[Relationship
 
 
 async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) -> Neighbourhood:
-    """Breadth first: one query per direction and step for each 200 elements of the frontier."""
+    """Breadth first: one query per direction and step for each 200 elements of the frontier; no more than a page."""
     distances = {center.id: 0}
     relationships: dict[str, Document] = {}
-    truncated = False
+    elements: dict[str, Document] = {}
+    truncated, room = False, MAX_PAGE_BYTES
     frontier = {center.id}
     ends_here = {"in": ("target_id",), "out": ("source_id",), "both": ENDS}[query.direction]
     for distance in range(1, query.depth + 1):
@@ -156,15 +158,22 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
         ends = {met[one][end] for one in met for end in ENDS}
         reached = await by_ids(tenant, Kind.ELEMENT, ends - set(distances))
         for id in sorted(reached)[: MOST_NEIGHBOURS - len(distances) + 1]:
+            if (size := _size(reached[id])) > room:
+                break
+            room -= size
             distances[id] = distance
+            elements[id] = reached[id]
         truncated = truncated or any(id not in distances for id in reached) or len(met) >= MOST_NEIGHBOURS * 2
-        relationships |= {
-            one: body for one, body in met.items() if body["source_id"] in distances and body["target_id"] in distances
-        }
+        for one, body in met.items():
+            if one not in relationships and body["source_id"] in distances and body["target_id"] in distances:
+                if (size := _size(body)) > room:
+                    truncated = True
+                    break
+                room -= size
+                relationships[one] = body
         frontier = set(reached) & set(distances)
         if not frontier or truncated:
             break
-    elements = await by_ids(tenant, Kind.ELEMENT, set(distances) - {center.id})
     neighbours = [Neighbour(distance=distances[id], element=Element.model_validate(elements[id])) for id in elements]
     return Neighbourhood(
         center=center,
@@ -172,6 +181,10 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
         relationships=[Relationship.model_validate(body) for body in relationships.values()],
         truncated=truncated,
     )
+
+
+def _size(body: Document) -> int:
+    return len(json.dumps(body, ensure_ascii=False).encode())
 
 
 def chunks(ids: Sequence[str]) -> Iterable[list[str]]:

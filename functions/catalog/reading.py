@@ -4,9 +4,10 @@ Why a thread and not a process, and what bounds what: docs/decisions/0019.
 """
 
 import asyncio
+import ctypes
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
 from functions.catalog.exchange import (
@@ -20,8 +21,9 @@ from functions.catalog.exchange import (
 from functions.catalog.values import refusal, settled_element, settled_relationship
 from shared.errors import Invalid, TooLarge, Unavailable
 
-READ_SECONDS: Final = 20.0
-PAUSE_SECONDS: Final = 0.0005  # after each slice of a file: whoever waits for the interpreter has it meanwhile
+READ_SECONDS: Final = 30.0
+WORK_SECONDS: Final = 0.001  # then a pause, in which whoever waits for the interpreter has it
+PAUSE_SECONDS: Final = 0.0005
 AT_ONCE: Final = 4
 BYTES_AT_ONCE: Final = 40 * 1024 * 1024
 RETRY_AFTER: Final = 5
@@ -50,6 +52,7 @@ class Uploads:
             yield
         finally:
             del self._running[tenant_id]
+            _give_back()
 
     async def read(self, body: bytes) -> list[Found]:
         """What the file holds. `Invalid` for one that is no exchange file; `TooLarge` beyond a limit, or its time.
@@ -58,20 +61,31 @@ class Uploads:
         """
         async with self._turn:
             stopped = False
-            until = self.monotonic() + READ_SECONDS
+            working_since = self.monotonic()
+            until = working_since + READ_SECONDS
 
             def watch() -> None:
+                nonlocal working_since
+                now = self.monotonic()
                 if stopped:
                     raise Unavailable("Nobody waits for this any more.")
-                if self.monotonic() > until:
+                if now > until:
                     raise TooLarge(f"The file takes longer than {READ_SECONDS:.0f} s to read; divide the model.")
-                self._pause(PAUSE_SECONDS)
+                if now - working_since >= WORK_SECONDS:
+                    self._pause(PAUSE_SECONDS)
+                    working_since = self.monotonic()
 
             try:
                 return await asyncio.to_thread(_read, body, watch)
             except asyncio.CancelledError:
                 stopped = True
                 raise
+
+
+def _give_back() -> None:
+    """Memory that was taken in many small pieces: glibc keeps it for the process otherwise."""
+    with suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _read(body: bytes, watch: Callable[[], None]) -> list[Found]:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ async def test_the_reading_ends_when_the_caller_goes() -> None:
         reached.set()
         go_on.wait(30)
 
-    uploads = Uploads(pause=pause)
+    uploads = Uploads(monotonic=count().__next__, pause=pause)
     task = asyncio.create_task(uploads.read(elements("<a/>" * 100_000).encode()))
     await asyncio.to_thread(reached.wait, 30)
     task.cancel()
