@@ -5,9 +5,10 @@ query parameters and headers joined with a comma; a query parameter without a va
 Follows the real worker (`HttpResponseConverter`): of a repeated answer header other than Set-Cookie the last one wins.
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -23,6 +24,7 @@ from local.routes import Found, RouteTable, template
 from shared.http.answers import SECURITY_HEADERS
 
 logger = logging.getLogger("flowgrid.local.http")
+BODY_SECONDS = 60.0
 MAX_BODY_BYTES = 33 * 1024 * 1024
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 
@@ -51,14 +53,19 @@ class HttpTriggers:
         if not isinstance(found, Found):
             return _nothing(request, path, found)
         try:
-            body = await _body(request)
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(request)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody hears it
+        except TimeoutError:
+            return problem(request, 408, "too_slow", f"The body did not come within {BODY_SECONDS:.0f} s.")
         if body is None:
             return problem(request, 413, "too_large", f"A body may have at most {MAX_BODY_BYTES // 1024**2 - 1} MB.")
         incoming = to_azure(request, body, found.params)
         try:
-            return to_starlette(await found.target.call(incoming, headers=incoming.headers))
+            return to_starlette(await _while_heard(request, found.target.call(incoming, headers=incoming.headers)))
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody hears it
         except Exception:
             logger.exception("function %s failed", found.target.name)
             return problem(request, 500, "internal", "Something went wrong on our side.")
@@ -151,6 +158,25 @@ def _nothing(request: Request, path: str, allowed: frozenset[str]) -> Response:
     methods = ", ".join(sorted(allowed))
     detail = f"{request.method} is not possible here; use {' or '.join(sorted(allowed))}."
     return problem(request, 405, "method_not_allowed", detail, headers={"Allow": methods})
+
+
+async def _while_heard(request: Request, call: Coroutine[Any, Any, Any]) -> Any:
+    """What the call comes to; it is cancelled, and `ClientDisconnect` raised, when its client goes before that."""
+    running, gone = asyncio.create_task(call), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise ClientDisconnect
+    finally:
+        running.cancel()
+        gone.cancel()
+        await asyncio.gather(running, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _body(request: Request) -> bytes | None:

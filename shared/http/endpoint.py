@@ -4,6 +4,7 @@ request id -> global limit -> authenticate -> tenant -> tenant and route limit -
 -> handler -> answer, meter, log, headers
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from shared.tenancy import PLATFORM_TENANT_ID, Directory
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 MAX_USER_AGENT = 512
+CLIENT_GONE = 499
 
 
 @dataclass
@@ -94,6 +96,10 @@ class Endpoint:
         answered = Answered(request, started)
         try:
             response = await self._answer(route, handler, req, answered)
+        except asyncio.CancelledError:
+            if answered.session is not None:  # whoever hangs up has called all the same
+                await self.meter.api_call(answered.session, route, started, CLIENT_GONE)
+            raise
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
