@@ -51,7 +51,8 @@ def compose(core: Core) -> func.FunctionApp:
     backups = BackupService(adapters.blobs, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
     jobs = core.jobs(
-        {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision}
+        {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
+        {"restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     health = HealthService(adapters.pings(), services.clock)

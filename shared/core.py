@@ -12,7 +12,7 @@ from shared.http.endpoint import Endpoint
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors
 from shared.ids import Ids, Uuid7Ids
-from shared.jobs import Jobs, Slice
+from shared.jobs import GiveUp, Jobs, Slice
 from shared.ledger import Ledger
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.outbox import Outbox, sweep_outbox
@@ -42,10 +42,11 @@ class Core:
     async def sweep_outbox(self) -> int:
         return await sweep_outbox(self.adapters.database, self.directory, self.adapters.messaging, self.services.clock)
 
-    def jobs(self, handlers: Mapping[str, Slice]) -> Jobs:
-        """The runner of long jobs, given what each type of job does."""
+    def jobs(self, handlers: Mapping[str, Slice], give_up: Mapping[str, GiveUp] | None = None) -> Jobs:
+        """The runner of long jobs, given what each type of job does, and what it gives back when it fails for good."""
         return Jobs(
             handlers,
+            give_up or {},
             queue=self.settings.jobs_queue,
             directory=self.directory,
             database=self.adapters.database,

@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.change import Change
 from shared.clock import rfc3339
 from shared.context import Caller, RequestInfo
 from shared.database.port import Create, Database, Kind, Rejected, Replace, Where
 from shared.errors import FlowgridError, Unavailable
 from shared.messaging.port import Message, Messaging
 from shared.resources import Held, Resource, load
-from shared.session import Change, Services, TenantSession
+from shared.session import Services, TenantSession
 from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.jobs")
@@ -27,6 +28,7 @@ LEASE = timedelta(minutes=5)
 START_WITHIN = timedelta(minutes=1)
 MAX_ATTEMPTS = 10
 MAX_BACKOFF_SECONDS = 300
+UNFINISHED = ["queued", "running"]
 
 
 class Job(Resource):
@@ -59,7 +61,16 @@ class Continue:
     checkpoint: Mapping[str, Any]
 
 
-Slice = Callable[[TenantSession, Job], Awaitable[Done | Continue]]
+@dataclass(frozen=True)
+class Wait:
+    """Nothing can be done before something else is over: the same slice again, after a pause, as often as it takes."""
+
+    reason: str
+    seconds: int
+
+
+Slice = Callable[[TenantSession, Job], Awaitable[Done | Continue | Wait]]
+GiveUp = Callable[[TenantSession, Job], Awaitable[None]]
 
 
 def enqueue(
@@ -97,11 +108,16 @@ def again(change: Change, session: TenantSession, queue: str, held: Held[Job]) -
 
 
 class Jobs:
-    """Runs slices. `handlers`: what to call for each type of job."""
+    """Runs slices. `handlers`: what to call for each type of job.
+
+    `give_up`: what to call when a job of a type fails for good, before it is stored as failed: it gives back what the
+    job holds. It may be called again; while it raises `Unavailable`, the job goes on, only to give up later.
+    """
 
     def __init__(
         self,
         handlers: Mapping[str, Slice],
+        give_up: Mapping[str, GiveUp],
         *,
         queue: str,
         directory: Directory,
@@ -110,6 +126,7 @@ class Jobs:
         services: Services,
     ) -> None:
         self._handlers = handlers
+        self._give_up = give_up
         self._queue = queue
         self._directory = directory
         self._database = database
@@ -137,7 +154,7 @@ class Jobs:
         """Send again the message of every job whose lease has run out; returns how many."""
         now = rfc3339(self._services.clock.now())
         stalled = await self._database.platform.sweep(
-            Kind.JOB, [Where("status", "in", ["queued", "running"]), Where("lease_until", "<", now)]
+            Kind.JOB, [Where("status", "in", UNFINISHED), Where("lease_until", "<", now)]
         )
         for stored in stalled:
             job = Job.model_validate(stored.body)
@@ -162,7 +179,7 @@ class Jobs:
                 raise FlowgridError(f"gave up after {MAX_ATTEMPTS} attempts at the same slice")
             outcome = await self._handlers[job.type](session, job)
         except Unavailable as error:
-            await self._again(session, job, str(error))
+            await self._again(session, job, str(error), _backoff(job))
             return
         except Exception as error:
             expected = isinstance(error, FlowgridError)
@@ -173,21 +190,31 @@ class Jobs:
                 extra={"tenant_id": session.id, "job_id": job.id, "job_type": job.type, "reason": str(error)},
             )
             message = str(error) if expected else "Something went wrong on our side; quote the job id."
-            await self._finish(session, job, status="failed", error=message)
+            await self._fail(session, job, message)
             return
         if isinstance(outcome, Done):
             await self._finish(session, job, status="succeeded", result=dict(outcome.result), error=None)
+        elif isinstance(outcome, Wait):
+            await self._again(session, job, outcome.reason, timedelta(seconds=outcome.seconds), attempts=0)
         else:
             now = rfc3339(self._services.clock.now() + START_WITHIN)
             changes = {"status": "queued", "checkpoint": dict(outcome.checkpoint), "slices": job.slices + 1}
             if await self._finish(session, job, **changes, attempts=0, lease_until=now, error=None):
                 await self._send(job, f"{job.id}:{job.slices + 1}")
 
-    async def _again(self, session: TenantSession, job: Job, reason: str) -> None:
-        delay = timedelta(seconds=min(2**job.attempts, MAX_BACKOFF_SECONDS))
+    async def _fail(self, session: TenantSession, job: Job, reason: str) -> None:
+        try:
+            if job.type in self._give_up:
+                await self._give_up[job.type](session, job)
+        except Unavailable as error:
+            await self._again(session, job, str(error), _backoff(job))
+            return
+        await self._finish(session, job, status="failed", error=reason)
+
+    async def _again(self, session: TenantSession, job: Job, reason: str, delay: timedelta, **changes: Any) -> None:
         until = rfc3339(self._services.clock.now() + delay + START_WITHIN)
-        if await self._finish(session, job, status="queued", lease_until=until, error=reason):
-            await self._send(job, f"{job.id}:{job.slices}:{job.attempts}", delay=delay)
+        if await self._finish(session, job, status="queued", lease_until=until, error=reason, **changes):
+            await self._send(job, f"{job.id}:{job.slices}:{job.revision}", delay=delay)
 
     async def _finish(self, session: TenantSession, job: Job, **changes: Any) -> bool:
         """Store what a slice has come to; False when it outlived its lease and another runner has taken over."""
@@ -205,9 +232,13 @@ class Jobs:
         job = held.value
         now = max(rfc3339(self._services.clock.now()), job.updated_at)
         saved = job.model_copy(update={**changes, "revision": job.revision + 1, "updated_at": now})
-        await session.store.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
+        await session.store.control.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
         return saved
 
     async def _send(self, job: Job, message_id: str, *, delay: timedelta | None = None) -> None:
         message = Message(message_id, job.tenant_id, {"job_id": job.id})
         await self._messaging.send(self._queue, [message], delay=delay)
+
+
+def _backoff(job: Job) -> timedelta:
+    return timedelta(seconds=min(2**job.attempts, MAX_BACKOFF_SECONDS))

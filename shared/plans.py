@@ -27,6 +27,7 @@ class Plan:
     agents_per_minute: int
     design_per_minute: int
     backup_retention_days: int
+    max_backups: int  # on demand, kept at a time
 
     def route_limit(self, limit: Limit) -> int:
         """Calls per minute that one tenant may make to the routes of `limit`."""
@@ -42,7 +43,7 @@ GLOBAL_REQUESTS = 1000
 GLOBAL_WINDOW_MINUTES = 15
 
 PLANS: Mapping[Tier, Plan] = {
-    Tier.STANDARD: Plan(50, 5, 1_000_000, 10, 10, 5, 30),
-    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 10, 10, 5, 30),
-    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 100, 10, 5, 90),
+    Tier.STANDARD: Plan(50, 5, 1_000_000, 10, 10, 5, 30, 5),
+    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 10, 10, 5, 30, 20),
+    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 100, 10, 5, 90, 50),
 }

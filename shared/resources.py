@@ -69,19 +69,29 @@ class Resource(BaseModel):
             raise Stale("This is not the current version any more; read it again, apply your change, send its ETag.")
 
 
+class Tombstone(BaseModel):
+    """What a deletion leaves: the revision and instant that whatever takes the id again goes on from."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    revision: int
+    updated_at: Timestamp
+
+
 R = TypeVar("R", bound=Resource)
+H = TypeVar("H", bound=BaseModel)
 M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Held(Generic[R]):
+class Held(Generic[H]):
     """A resource as read, with the store's ETag that a change of it must still meet."""
 
-    value: R
+    value: H
     etag: str
 
     @classmethod
-    def of(cls, model: type[R], stored: Stored) -> "Held[R]":
+    def of(cls, model: type[H], stored: Stored) -> "Held[H]":
         return cls(model.model_validate(stored.body), stored.etag)
 
 

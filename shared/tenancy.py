@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.clock import Clock
+from shared.database.fence import Handle
 from shared.database.port import Database, Kind, Placement, Stored, TenantStore
 from shared.plans import PLANS, Plan, Tier
 
@@ -55,6 +56,7 @@ class Directory:
         self._database = database
         self._clock = clock
         self._entries: dict[str, tuple[float, TenantEntry]] = {}
+        self._handles: dict[str, tuple[Placement, Handle]] = {}
         self.platform = TenantEntry(
             id=PLATFORM_TENANT_ID,
             name="Flowgrid",
@@ -83,11 +85,21 @@ class Directory:
     async def store(self, tenant_id: str) -> TenantStore | None:
         """The tenant's store, or None when there is no such tenant."""
         entry = await self.entry(tenant_id)
-        return self._database.tenant(tenant_id, entry.placement) if entry else None
+        return self.open(entry) if entry else None
 
     def open(self, entry: TenantEntry) -> TenantStore:
-        """The store of a tenant whose entry is at hand."""
-        return self._database.tenant(entry.id, entry.placement)
+        """The store of a tenant whose entry is at hand: writes go through the fence (shared/database/fence.py)."""
+        known = self._handles.get(entry.id)
+        if known is None or known[0] != entry.placement:
+            handle = Handle(self._database.tenant(entry.id, entry.placement))
+            known = self._handles[entry.id] = (entry.placement, handle)
+        return known[1].control if entry.id == PLATFORM_TENANT_ID else known[1]
+
+    def held_by(self, entry: TenantEntry, holder: str, since: str) -> TenantStore:
+        """The store of a tenant whose fence is closed for this holder `since` then."""
+        handle = Handle(self._database.tenant(entry.id, entry.placement), holder=holder)
+        handle.floor = since
+        return handle
 
     def remember(self, stored: Stored) -> TenantEntry:
         """Take in an entry just read or written."""

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions.agents.models import Agent, AgentFields
+from shared.change import Change
 from shared.database.port import Kind
 from shared.events import Metric
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Listing, find, load
-from shared.session import Change, TenantSession
+from shared.session import TenantSession
 
 COUNTER = "agents"
 

@@ -1,16 +1,17 @@
 """Writing a backup: one moment, although writes go on.
 
-1. Scan the resources, kind by kind. This takes a while, and shows each item as it was when it was read.
-2. Fix the end, `as_of`. Replay the journal from before the scan to the end: every entry holds the whole new value, so
-   all lines in order make the state at the end, whatever the scan has or has not seen.
-3. Undo what the scan may have seen of changes stamped after the end (a writer whose clock is ahead): the old value of
-   the first such entry is the state at the end, and going backwards puts that one last.
+1. Take a moment (the permit is rotated: shared/database/fence.py), then scan the resources, kind by kind. This takes
+   a while, and shows each item as it was when it was read.
+2. Take another moment: the end, `as_of`. Whatever is stamped up to it has been committed. Replay the journal from the
+   one to the other: every entry holds the whole new value, so of all lines each item's last revision is the state at
+   the end, whatever the scan has or has not seen.
+3. Undo what the scan may have seen of changes stamped after the end (by a writer whose clock is ahead).
 4. Add the history, and the manifest last of all: without it there is no backup.
+
+No clock is relied upon: the order of one item's changes is its revision.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import timedelta
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -19,19 +20,19 @@ from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, 
 from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
-from shared.clock import parse_rfc3339, rfc3339
+from shared.database.fence import rotate
 from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Kind, Order, Stored, TenantStore, Where
 from shared.errors import Conflict, FlowgridError, Unavailable
-from shared.jobs import Continue, Done, Job
+from shared.jobs import Continue, Done, Job, Wait
+from shared.locks import Locked, take
 from shared.resources import load
 from shared.session import TenantSession
 
-Pause = Callable[[float], Awaitable[None]]
-
 PAGE_ITEMS = 100
 PARTS_PER_SLICE = 8
-SKEW = timedelta(minutes=5)  # how far clocks may differ, and how long a change may take from its instant to its commit
-SETTLE = timedelta(seconds=2)  # how long to wait for changes that have their instant but are not committed yet
+BETWEEN_LOOKS_SECONDS = 5
+MAKING = "backup"  # the lock of whoever makes one
+SHOWN_DANGLING = 5
 STEPS: tuple[tuple[Literal["scan", "journal", "undo", "history"], Kind], ...] = (
     *(("scan", kind) for kind in RESOURCE_KINDS),
     ("journal", Kind.AUDIT),
@@ -63,26 +64,32 @@ class Progress(BaseModel):
 class Export:
     """Writes backups, a slice at a time."""
 
-    def __init__(
-        self,
-        blobs: Blobs,
-        *,
-        parts_per_slice: int = PARTS_PER_SLICE,
-        settle: timedelta = SETTLE,
-        pause: Pause = asyncio.sleep,
-    ) -> None:
+    def __init__(self, blobs: Blobs, *, parts_per_slice: int = PARTS_PER_SLICE) -> None:
         self._blobs = blobs
         self._parts_per_slice = parts_per_slice
-        self._settle = settle
-        self._pause = pause
 
-    async def run_backup(self, session: TenantSession, job: Job) -> Done | Continue:
-        """A slice of a job of type `backup`."""
+    async def run_backup(self, session: TenantSession, job: Job) -> Done | Continue | Wait:
+        """A slice of a job of type `backup`; one at a time of a tenant's are being made."""
+        session = session.past_the_fence()
+        try:
+            await self._alone(session, job)
+        except Locked as locked:
+            return Wait(locked.message, BETWEEN_LOOKS_SECONDS)
         backup = (await load(session, Backup, job.input["backup_id"])).value
         progress = await self.advance(session, backup, job.checkpoint)
         if progress is not None:
             return Continue(progress)
         return Done({"backup_id": backup.id})
+
+    async def _alone(self, session: TenantSession, job: Job) -> None:
+        change = session.change()
+        await take(change, session.store, MAKING, job.id, "Another backup is being made; this one is next.")
+        if change.empty:
+            return
+        try:
+            await change.commit(None)
+        except Conflict as error:
+            raise Locked("Another backup is being made; this one is next.", job.id) from error
 
     async def advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
@@ -102,17 +109,10 @@ class Export:
             await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
             raise
 
-    async def settled(self, session: TenantSession, instant: str) -> None:
-        """Wait until whatever carries an instant up to this one has been committed."""
-        left = parse_rfc3339(instant) + self._settle - session.services.clock.now()
-        if left > timedelta(0):
-            await self._pause(left.total_seconds())
-
     async def _advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        now = rfc3339(session.services.clock.now())
-        progress = Progress.model_validate(checkpoint) if checkpoint else Progress(began_at=now)
+        progress = Progress.model_validate(checkpoint) if checkpoint else Progress(began_at=await moment(session))
         archive = Archive(self._blobs, backup)
         for _ in range(self._parts_per_slice):
             if progress.written:
@@ -150,18 +150,14 @@ class Export:
     async def _page(self, session: TenantSession, progress: Progress) -> tuple[list[Line], Progress]:
         step, kind = STEPS[progress.step]
         if step != "scan" and progress.as_of is None:
-            as_of = rfc3339(session.services.clock.now())
-            await self.settled(session, as_of)
-            progress = progress.model_copy(update={"as_of": as_of})
+            progress = progress.model_copy(update={"as_of": await moment(session)})
         as_of = progress.as_of or ""
         where: list[Where] = []
         order = Order("id")
         if step == "journal":
-            since = rfc3339(parse_rfc3339(progress.began_at) - SKEW)
-            where, order = journal(since, as_of), OLDEST_FIRST
+            where, order = journal(progress.began_at, as_of), OLDEST_FIRST
         elif step == "undo":
-            until = rfc3339(parse_rfc3339(as_of) + SKEW)
-            where, order = _after(as_of, until), NEWEST_FIRST
+            where, order = [*_of_resources(), Where("created_at", ">", as_of)], NEWEST_FIRST
         elif kind is Kind.AUDIT:
             where = [Where("created_at", "<=", as_of)]
         page = await session.store.query(kind, where, order=order, limit=PAGE_ITEMS, after=progress.after)
@@ -184,9 +180,11 @@ class Export:
             bytes=sum(part.bytes for part in progress.parts),
             parts=list(progress.parts),
         )
-        manifest = manifest.model_copy(update={"counts": await _counted(archive, manifest)})
+        counts, dangling = await _counted(archive, manifest)
+        manifest = manifest.model_copy(update={"counts": counts})
         fields = {
             "status": "complete",
+            "error": unfit(dangling),
             "as_of": manifest.as_of,
             "counts": manifest.counts,
             "bytes": manifest.bytes,
@@ -207,30 +205,32 @@ def replayed(entry: Stored) -> Line | None:
 
 
 def _undone(entry: Stored) -> Line | None:
-    return _line(entry, entry.body["old_value"], entry.body["new_value"])
+    line = _line(entry, entry.body["old_value"], entry.body["new_value"])
+    return None if line is None else {**line, "undo": True}
 
 
 def _line(entry: Stored, value: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Line | None:
-    kind, id = Kind(entry.body["resource_type"]), entry.body["resource_id"]
+    kind, id, revision = Kind(entry.body["resource_type"]), entry.body["resource_id"], entry.body["revision"]
     if value is not None:
-        return _put(kind, value)
-    return None if other is None else {"op": "delete", "kind": kind.value, "id": id}
+        return {**_put(kind, value), "revision": revision}
+    return None if other is None else {"op": "delete", "kind": kind.value, "id": id, "revision": revision}
 
 
 def _put(kind: Kind, body: Mapping[str, Any]) -> Line:
     return {"op": "put", "kind": kind.value, "id": body["id"], "item": plain(body)}
 
 
-def _after(instant: str, until: str) -> list[Where]:
-    return [*_of_resources(), Where("created_at", ">", instant), Where("created_at", "<=", until)]
-
-
 def _of_resources() -> list[Where]:
     return [Where("resource_type", "in", [kind.value for kind in RESOURCE_KINDS])]
 
 
+async def moment(session: TenantSession) -> str:
+    """An instant up to which everything is committed, and after which everything will be stamped."""
+    return await rotate(session.store, session.services.ids.new(), session.services.clock.now())
+
+
 async def replay(store: TenantStore, snapshot: Snapshot, *, since: str, until: str) -> None:
-    """Bring a snapshot from `since` to `until` by the journal. An overlap does no harm: entries hold whole values."""
+    """Bring a snapshot from `since` to `until` by the journal, in whatever order its entries are stamped."""
     after: tuple[str, str] | None = None
     while True:
         page = await store.query(Kind.AUDIT, journal(since, until), limit=PAGE_ITEMS, after=after)
@@ -240,14 +240,20 @@ async def replay(store: TenantStore, snapshot: Snapshot, *, since: str, until: s
             return
 
 
-async def _counted(archive: Archive, manifest: Manifest) -> dict[str, int]:
+def unfit(dangling: list[str]) -> str | None:
+    """What is wrong with a backup whose items do not fit together: it cannot be restored, and says so at once."""
+    return f"does not fit together: {', '.join(dangling)} without what they refer to" if dangling else None
+
+
+async def _counted(archive: Archive, manifest: Manifest) -> tuple[dict[str, int], list[str]]:
     with Snapshot() as snapshot:
         await snapshot.load(archive, manifest)
         counts = {kind.value: snapshot.count(kind) for kind in RESOURCE_KINDS}
+        dangling = snapshot.dangling(SHOWN_DANGLING)
     history = [part for part in manifest.parts if part.section == "history"]
     problems = await read_back(archive, history)
     if problems:
         raise Damaged(problems[0])
     for kind in HISTORY_KINDS:
         counts[kind.value] = sum(part.lines.get(kind.value, 0) for part in history)
-    return counts
+    return counts, dangling

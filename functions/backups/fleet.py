@@ -77,7 +77,7 @@ class DailyBackups:
             if await session.store.get(Kind.JOB, job_id) is not None:
                 return 0
             try:
-                await self._backups.begin(session, "daily", id=id, job_id=job_id)
+                await self._backups.begin_daily(session, id=id, job_id=job_id)
             except Conflict:
                 return 0
             return 1

@@ -52,6 +52,19 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
 
     @endpoint(
         routes,
+        "DELETE",
+        "v1/backups/{backup_id}",
+        role=Role.ADMIN,
+        answer=None,
+        status=204,
+        summary="Delete a manual backup",
+        errors=(409,),
+    )
+    async def delete_backup(call: Call) -> None:
+        await backups.delete(call.tenant, call.params["backup_id"])
+
+    @endpoint(
+        routes,
         "POST",
         "v1/backups/{backup_id}/verify",
         role=Role.ADMIN,

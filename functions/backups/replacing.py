@@ -11,12 +11,14 @@ from shared.clock import rfc3339
 from shared.database.names import Names
 from shared.database.port import Create, Document, Kind, Order, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, Stale, Unavailable
-from shared.resources import Held
+from shared.resources import Held, Tombstone
 from shared.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH_RESOURCES = 40
 BATCH_BYTES = 1_500_000  # of the 2 MB that a batch may be, its audit entries included
 PAGE_ITEMS = 200
+ENDS = ("source_id", "target_id")
+MOST_NESTED = 100
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Outcome:
 class _Difference:
     body: Document
     held: Held[Kept] | None
+    buried: Held[Tombstone] | None = None
 
     @property
     def weight(self) -> int:
@@ -58,8 +61,8 @@ class Replacing:
 
     async def write_next(self, kind: Kind, after: str) -> Outcome:
         """Make the snapshot's next resources of a kind what they were; those that are so already stay untouched."""
-        bodies = self._snapshot.page(kind, after, BATCH_RESOURCES)
-        outcome = Outcome(bodies[-1]["id"] if len(bodies) == BATCH_RESOURCES else None)
+        bodies, last = self._snapshot.page(kind, after, BATCH_RESOURCES)
+        outcome = Outcome(last if len(bodies) == BATCH_RESOURCES else None)
         for _ in range(TRIES_AT_A_RACE):
             differences = await self._differences(kind, bodies, outcome)
             try:
@@ -81,6 +84,8 @@ class Replacing:
             )
             outcome.next = page.next[1] if page.next else None
             surplus = self._surplus(kind, page.items)
+            if kind is Kind.RELATIONSHIP:
+                surplus = await self._with_what_ends_at_them(surplus)
             try:
                 for group in _groups([_Difference(held.value.model_dump(), held) for held in surplus]):
                     await self._remove(kind, [one.held for one in group if one.held])
@@ -92,6 +97,8 @@ class Replacing:
 
     async def _differences(self, kind: Kind, bodies: Sequence[Document], outcome: Outcome) -> list[_Difference]:
         current = await self._current(kind, [body["id"] for body in bodies])
+        gone = [body["id"] for body in bodies if body["id"] not in current]
+        buried = await self._target.buried(kind, gone) if gone else {}
         outcome.skipped = []
         differences = []
         for body in bodies:
@@ -102,7 +109,7 @@ class Replacing:
             if reason:
                 outcome.skipped.append(f"{kind} {body['id']}: {reason}")
             else:
-                differences.append(_Difference(body, held))
+                differences.append(_Difference(body, held, buried.get(body["id"])))
         return differences
 
     async def _reason_to_skip(self, kind: Kind, body: Document, held: Held[Kept] | None) -> str | None:
@@ -118,9 +125,10 @@ class Replacing:
         return None
 
     async def _put(self, kind: Kind, group: Sequence[_Difference]) -> None:
-        change = self._target.change(*[one.held for one in group if one.held])
+        last: list[Held[Any] | None] = [one.held or one.buried for one in group]
+        change = self._target.change(*[one for one in last if one is not None])
         for one in group:
-            change.restore(KEPT[kind], one.body, one.held)
+            change.restore(KEPT[kind], one.body, one.held, one.buried)
         created = sum(one.held is None for one in group)
         if kind in COUNTED and created:
             change.count(COUNTED[kind], created)
@@ -148,6 +156,33 @@ class Replacing:
         missing = self._snapshot.missing(kind, [stored.body["id"] for stored in items])
         missing -= {self._spared_user} if kind is Kind.USER and self._spared_user else set()
         return [_held(kind, stored) for stored in items if stored.body["id"] in missing]
+
+    async def _with_what_ends_at_them(self, surplus: Sequence[Held[Kept]]) -> list[Held[Kept]]:
+        """Relationships, and before them those that end at them, which are surplus too: what the snapshot has is by
+        now as it was then, with ends that the snapshot has."""
+        found = {held.value.id: held for held in surplus}
+        ranks = dict.fromkeys(found, 0)
+        frontier, rank = list(found), 0
+        while frontier and rank < MOST_NESTED:
+            rank += 1
+            met = {held.value.id: held for end in ENDS for held in await self._ending_at(end, frontier)}
+            found |= met
+            ranks |= dict.fromkeys(met, rank)
+            frontier = list(met)
+        return sorted(found.values(), key=lambda held: ranks[held.value.id], reverse=True)
+
+    async def _ending_at(self, end: str, ids: Sequence[str]) -> list[Held[Kept]]:
+        found: list[Held[Kept]] = []
+        for start in range(0, len(ids), PAGE_ITEMS):
+            where = [Where(end, "in", list(ids[start : start + PAGE_ITEMS]))]
+            after: tuple[str, str] | None = None
+            while True:
+                page = await self._target.store.query(Kind.RELATIONSHIP, where, limit=PAGE_ITEMS, after=after)
+                found += [_held(Kind.RELATIONSHIP, stored) for stored in page.items]
+                after = page.next
+                if after is None:
+                    break
+        return found
 
     def _holder(self, user: str) -> str:
         return f"{self._target.id}/{user}"
@@ -190,7 +225,7 @@ def _groups(differences: Sequence[_Difference]) -> Iterator[list[_Difference]]:
     group: list[_Difference] = []
     room = BATCH_BYTES
     for one in differences:
-        if group and one.weight > room:
+        if group and (one.weight > room or len(group) == BATCH_RESOURCES):
             yield group
             group, room = [], BATCH_BYTES
         group.append(one)

@@ -4,24 +4,29 @@ check -> keep (in place: a `pre_restore` backup) or target (the new tenant) -> w
 
 What to restore is a `Snapshot` made anew for each slice: of a backup, or of the last backup before a point in time and
 the journal up to it. A slice compares it with what is there now, so one that was killed is simply run again.
+
+From the first write to the end the tenant is fenced (shared/fencing.py): only the restore writes, reading goes on. Each
+of its batches leaves a tenant that fits together: what is referred to comes first, and goes last.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, Field
 
-from functions.backups.archive import Archive, Manifest
-from functions.backups.export import SKEW, Export, replay
+from functions.backups.archive import Archive, Damaged, Manifest
+from functions.backups.export import Export, moment, replay
+from functions.backups.index import last_good
 from functions.backups.models import COUNTED, RESOURCE_KINDS, Backup, NewRestore
 from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
-from shared.clock import parse_rfc3339, rfc3339
 from shared.context import Caller
 from shared.database.names import Names
 from shared.database.port import Kind
 from shared.errors import Conflict, QuotaReached, Unavailable
+from shared.fencing import close, reopen, settled_moment
 from shared.ids import derived_id
 from shared.jobs import Continue, Done, Job
 from shared.resources import load
@@ -50,8 +55,10 @@ class State(BaseModel):
     restored: dict[str, int] = Field(default_factory=dict)
     unchanged: dict[str, int] = Field(default_factory=dict)
     deleted: dict[str, int] = Field(default_factory=dict)
-    deleted_in_round: int = 0
     skipped: list[str] = Field(default_factory=list)
+    backup_id: str | None = None
+    replaced_at: str | None = None
+    counters: dict[str, int] = Field(default_factory=dict)
 
 
 class Restoring:
@@ -76,6 +83,7 @@ class Restoring:
 
     async def run_restore(self, session: TenantSession, job: Job) -> Done | Continue:
         """A slice of a job of type `restore`."""
+        session = session.past_the_fence()
         asked = NewRestore.model_validate(job.input)
         state = State.model_validate(job.checkpoint)
         if state.phase == "keep":
@@ -89,37 +97,57 @@ class Restoring:
             await self._with_snapshot(session, job, asked, state)
         return Continue(state.model_dump(mode="json"))
 
+    async def give_up(self, session: TenantSession, job: Job) -> None:
+        """The tenant's own writes go on, whatever has been restored; again is no error."""
+        asked = NewRestore.model_validate(job.input)
+        if asked.target == "in_place":
+            await reopen(session, job.id)
+        elif await self._directory.entry(_new_tenant_id(job)) is not None:
+            await reopen(await self._target(session, job, asked), job.id)
+
     async def _with_snapshot(self, session: TenantSession, job: Job, asked: NewRestore, state: State) -> None:
         with Snapshot() as snapshot:
-            await self._fill(session, asked, snapshot)
+            await self._fill(session, asked, state, snapshot)
             if state.phase == "check":
                 await _check(session, asked, snapshot)
                 state.phase = "keep" if asked.target == "in_place" else "target"
                 return
             target = await self._target(session, job, asked)
+            state.replaced_at = await close(target, job.id)
+            target = replace(target, store=self._directory.held_by(target.entry, job.id, state.replaced_at))
             own_user = session.user_id if asked.target == "in_place" else None
             replacing = Replacing(target, self._names, snapshot, spared_user=own_user)
-            if state.phase == "write":
-                await self._write(replacing, asked, state)
-            else:
-                await self._delete(replacing, state)
+            await self._write(replacing, asked, state)
+            if state.phase == "finish":
+                state.counters = await recount(target)
 
-    async def _fill(self, session: TenantSession, asked: NewRestore, snapshot: Snapshot) -> None:
+    async def _fill(self, session: TenantSession, asked: NewRestore, state: State, snapshot: Snapshot) -> None:
         """Everything is read and its hashes compared before anything of it is used."""
-        manifest = await self._load(session, asked, snapshot)
+        manifest = await self._load(session, asked, state, snapshot)
         if asked.as_of is not None:
-            await self._export.settled(session, asked.as_of)
-            since = rfc3339(parse_rfc3339(manifest.as_of) - SKEW)
-            await replay(session.store, snapshot, since=since, until=asked.as_of)
+            if state.phase == "check":
+                await moment(session)  # whatever is stamped up to the point in time is committed now
+            until = await settled_moment(session.store, asked.as_of)
+            await replay(session.store, snapshot, since=manifest.as_of, until=until)
 
-    async def _load(self, session: TenantSession, asked: NewRestore, snapshot: Snapshot) -> Manifest:
-        backup = (await load(session, Backup, asked.backup_id or "")).value
-        if backup.status != "complete":
-            raise Conflict(f"This backup is {backup.status}; only a complete one can be restored.")
-        archive = Archive(self._blobs, backup)
-        manifest = await archive.manifest()
-        await snapshot.load(archive, manifest)
-        return manifest
+    async def _load(self, session: TenantSession, asked: NewRestore, state: State, snapshot: Snapshot) -> Manifest:
+        """The backup; one that turns out damaged is marked, and a point in time goes back to the one before it."""
+        while True:
+            backup = (await load(session, Backup, state.backup_id or asked.backup_id or "")).value
+            if backup.status != "complete":
+                raise Conflict(f"This backup is {backup.status}; only a complete one can be restored.")
+            archive = Archive(self._blobs, backup)
+            try:
+                manifest = await archive.manifest()
+                await snapshot.load(archive, manifest)
+                return manifest
+            except Damaged as damage:
+                await _mark(session, backup, damage)
+                before = await last_good(session, asked.as_of) if asked.as_of and state.phase == "check" else None
+                if before is None:
+                    raise
+                state.backup_id = before.id
+                snapshot.clear()
 
     async def _keep(self, session: TenantSession, job: Job, state: State) -> None:
         """What is replaced is backed up first, so that a restore can itself be undone."""
@@ -132,7 +160,6 @@ class Restoring:
         progress = await self._export.advance(session, backup, state.export)
         state.export = progress or {}
         if progress is None:
-            await recount(session)
             state.phase = "write"
 
     async def _make_target(self, session: TenantSession, job: Job, asked: NewRestore) -> None:
@@ -142,7 +169,6 @@ class Restoring:
         id = _new_tenant_id(job)
         await self._onboard(tenant_id=id, name=new.name, slug=new.slug, admin_email=new.admin_email, like=session.entry)
         self._directory.forget(id)
-        await recount(await self._target(session, job, asked))
 
     async def _target(self, session: TenantSession, job: Job, asked: NewRestore) -> TenantSession:
         if asked.target == "in_place":
@@ -151,55 +177,53 @@ class Restoring:
         if entry is None or entry.status == "provisioning":
             raise Unavailable("The new tenant is still being set up.")
         caller = Caller(session.user_id, None, None, entry.id, None)
-        return TenantSession(entry, self._directory.open(entry), caller, session.request, session.services)
+        store = self._directory.open(entry).control
+        return TenantSession(entry, store, caller, session.request, session.services)
 
     async def _write(self, replacing: Replacing, asked: NewRestore, state: State) -> None:
-        kinds = _written_kinds(asked)
+        """What is missing or other than it was, what is referred to first; then (in place) what is too much, last."""
         for _ in range(self._batches_per_slice):
+            kinds = _written_kinds(asked) if state.phase == "write" else RESOURCE_KINDS[::-1]
             if state.kind == len(kinds):
-                in_place = asked.target == "in_place"
-                state.phase, state.kind, state.after = ("delete" if in_place else "finish"), 0, ""
-                return
-            kind = kinds[state.kind]
-            outcome = await replacing.write_next(kind, state.after)
-            _add(state.restored, kind, outcome.changed)
-            _add(state.unchanged, kind, outcome.unchanged)
-            state.skipped += outcome.skipped
-            state.after = outcome.next or ""
-            state.kind += 1 if outcome.next is None else 0
-
-    async def _delete(self, replacing: Replacing, state: State) -> None:
-        """Rounds over all kinds, what refers first, until one deletes nothing: then nothing dangles, whoever writes."""
-        kinds = RESOURCE_KINDS[::-1]
-        for _ in range(self._batches_per_slice):
-            if state.kind == len(kinds):
-                again = state.deleted_in_round > 0
-                state.kind, state.after, state.deleted_in_round = 0, "", 0
-                if not again:
-                    state.phase = "finish"
+                deleting = asked.target == "in_place" and state.phase == "write"
+                state.phase, state.kind, state.after = ("delete" if deleting else "finish"), 0, ""
+                if not deleting:
                     return
+                continue
             kind = kinds[state.kind]
-            outcome = await replacing.delete_next(kind, state.after)
-            _add(state.deleted, kind, outcome.changed)
-            state.deleted_in_round += outcome.changed
+            if state.phase == "write":
+                outcome = await replacing.write_next(kind, state.after)
+                _add(state.restored, kind, outcome.changed)
+                _add(state.unchanged, kind, outcome.unchanged)
+                state.skipped += outcome.skipped
+            else:
+                outcome = await replacing.delete_next(kind, state.after)
+                _add(state.deleted, kind, outcome.changed)
             state.after = outcome.next or ""
             state.kind += 1 if outcome.next is None else 0
 
     async def _finish(self, session: TenantSession, job: Job, asked: NewRestore, state: State) -> Mapping[str, Any]:
-        backup = (await load(session, Backup, asked.backup_id or "")).value
+        backup = (await load(session, Backup, state.backup_id or asked.backup_id or "")).value
         target = await self._target(session, job, asked)
         in_place = asked.target == "in_place"
+        await reopen(target, job.id)
         return {
             "backup_id": backup.id,
             "as_of": asked.as_of or backup.as_of,
             "tenant_id": target.id,
             "pre_restore_backup_id": state.pre_restore,
+            "replaced_at": state.replaced_at,
             "restored": state.restored,
             "unchanged": state.unchanged,
             "deleted": state.deleted,
             "skipped": state.skipped if in_place else [*state.skipped, USERS_STAY],
-            "counters": await recount(target),
+            "counters": state.counters,
         }
+
+
+async def _mark(session: TenantSession, backup: Backup, damage: Damaged) -> None:
+    fields = {"error": f"damaged: {damage.message}"[:1000]}
+    await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
 
 
 async def _check(session: TenantSession, asked: NewRestore, snapshot: Snapshot) -> None:
@@ -211,7 +235,7 @@ async def _check(session: TenantSession, asked: NewRestore, snapshot: Snapshot) 
             raise QuotaReached(kind.value.capitalize(), limit=limits[kind], current=snapshot.count(kind))
     dangling = snapshot.dangling(SHOWN_IDS)
     if dangling:
-        raise Conflict(f"Relationships without both ends would come back: {', '.join(dangling)}.", ids=dangling)
+        raise Conflict(f"What they refer to would not come back with: {', '.join(dangling)}.", items=dangling)
 
 
 def _written_kinds(asked: NewRestore) -> Sequence[Kind]:

@@ -7,21 +7,18 @@ half-way, what is left does not look complete, and the next run takes it up agai
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.backups.archive import Archive
 from functions.backups.fleet import Fleet
+from functions.backups.index import being_restored, prune
 from functions.backups.models import Backup
-from functions.backups.service import RESTORE_JOB
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
-from shared.database.port import Kind, Order, Where
-from shared.errors import Stale
-from shared.jobs import Job
+from shared.database.port import Kind, Order
+from shared.jobs import UNFINISHED, Job
 from shared.resources import Held
 from shared.session import TenantSession
 
 ABANDONED_AFTER = timedelta(days=1)
 PAGE_ITEMS = 200
-UNFINISHED = ["queued", "running"]
 
 
 class Retention:
@@ -36,25 +33,13 @@ class Retention:
     async def prune(self, session: TenantSession) -> int:
         """Prune one tenant's; returns how many backups went."""
         backups = await _backups(session)
-        kept = {*_last_good([held.value for held in backups]), *await _being_restored(session)}
+        kept = {*_last_good([held.value for held in backups]), *await being_restored(session)}
         now = session.services.clock.now()
         pruned = 0
         for held in backups:
             if held.value.id not in kept and await _due(session, held.value, now):
-                pruned += await self._remove(session, held)
+                pruned += await prune(self._blobs, session, held)
         return pruned
-
-    async def _remove(self, session: TenantSession, held: Held[Backup]) -> int:
-        if held.value.status != "pruning":
-            change = session.change(held)
-            change.update(held, {"status": "pruning"}, action="expired")
-            try:
-                await change.commit(None)
-            except Stale:  # a restore of it has just begun, or it has just been completed: it is not due any more
-                return 0
-        await Archive(self._blobs, held.value).remove()
-        await session.remove(Backup, held.value.id, if_match=None)
-        return 1
 
 
 def _last_good(backups: list[Backup]) -> list[str]:
@@ -95,9 +80,3 @@ async def _backups(session: TenantSession) -> list[Held[Backup]]:
         after = page.next
         if after is None:
             return found
-
-
-async def _being_restored(session: TenantSession) -> set[str]:
-    where = [Where("type", "=", RESTORE_JOB), Where("status", "in", UNFINISHED)]
-    jobs = await session.store.query(Kind.JOB, where, limit=PAGE_ITEMS)
-    return {stored.body["input"]["backup_id"] for stored in jobs.items}

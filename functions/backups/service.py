@@ -4,19 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions.backups.archive import Archive, Damaged, Manifest, read_back
+from functions.backups.export import SHOWN_DANGLING, unfit
+from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
 from functions.backups.models import Backup, BackupType, NewBackup, NewRestore, Restore, Verification
+from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
+from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Kind, Order, Replace, Where
+from shared.database.port import Kind, Replace
 from shared.errors import Conflict, Invalid, NotFound, Stale
 from shared.http.routes import PageRequest
 from shared.jobs import Job, enqueue
+from shared.locks import Locked, looking_again, take
 from shared.resources import Held, Listing, find, load
 from shared.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
-RESTORE_JOB = "restore"
-PAGE_ITEMS = 200
+RESTORING = "restore"  # the lock of whoever restores this tenant
+MOST_AT_ONCE = 3
+ALL_TAKEN = f"{MOST_AT_ONCE} backups on demand are being made or waiting; wait for one of them."
 
 
 class BackupService:
@@ -25,12 +31,36 @@ class BackupService:
         self._jobs_queue = jobs_queue
 
     async def create(self, tenant: TenantSession, new: NewBackup) -> Backup:
-        ids = tenant.services.ids
-        return await self.begin(tenant, "manual", id=ids.new(), job_id=ids.new(), note=new.note)
+        """One on demand: a few may wait for each other, and the plan says how many are kept."""
+        return await looking_again(lambda: self._create(tenant, new))
 
-    async def begin(self, tenant: TenantSession, type: BackupType, *, id: str, job_id: str, note: str = "") -> Backup:
-        """A backup and the job that makes it. `Conflict` when there is one of this id already."""
-        change = tenant.change()
+    async def _create(self, tenant: TenantSession, new: NewBackup) -> Backup:
+        ids = tenant.services.ids
+        change, job_id = tenant.change(), ids.new()
+        await _queue_up(change, tenant, job_id)
+        change.count(KEPT_COUNTER, +1, limit=tenant.plan.max_backups)
+        return await self._begin(change, tenant, "manual", id=ids.new(), job_id=job_id, note=new.note)
+
+    async def begin_daily(self, tenant: TenantSession, *, id: str, job_id: str) -> Backup:
+        """The day's backup and the job that makes it. `Conflict` when there is one of this id already."""
+        tenant = tenant.past_the_fence()
+        return await self._begin(tenant.change(), tenant, "daily", id=id, job_id=job_id)
+
+    async def delete(self, tenant: TenantSession, id: str) -> None:
+        """Take a manual backup away, with all that was written of it. `Conflict` for one that is in use."""
+        held = await load(tenant, Backup, id)
+        if held.value.type != "manual":
+            raise Conflict(f"A {held.value.type} backup goes when its time is over, on {held.value.expires_at}.")
+        if held.value.status == "running":
+            raise Conflict("This backup is being made; delete it when that is done.", job_id=held.value.job_id)
+        if id in await being_restored(tenant):
+            raise Conflict("This backup is being restored; delete it when that is done.")
+        if not await prune(self._blobs, tenant, held):
+            raise Conflict("Others are changing this backup; try again.")
+
+    async def _begin(
+        self, change: Change, tenant: TenantSession, type: BackupType, *, id: str, job_id: str, note: str = ""
+    ) -> Backup:
         backup = Backup.begin(change, tenant, type, id=id, job_id=job_id, note=note)
         enqueue(change, tenant, self._jobs_queue, BACKUP_JOB, {"backup_id": id}, id=job_id)
         return await change.commit(backup)
@@ -43,6 +73,7 @@ class BackupService:
 
     async def verify(self, tenant: TenantSession, id: str) -> Verification:
         """Read all of it back. Damage is an answer, and is noted in the backup: it does not count as good any more."""
+        tenant = tenant.past_the_fence()
         backup = _complete((await load(tenant, Backup, id)).value)
         verification = await self._read_back(tenant, backup)
         fields = {
@@ -63,11 +94,14 @@ class BackupService:
     async def restore(self, tenant: TenantSession, new: NewRestore) -> Restore:
         """The job of a restore; what can be told at once is checked at once."""
         _check_target(tenant, new)
+        return await looking_again(lambda: self._begin_restore(tenant, new))
+
+    async def _begin_restore(self, tenant: TenantSession, new: NewRestore) -> Restore:
         held = await self._source(tenant, new)
-        await _check_alone(tenant)
         change = tenant.change()
         asked = {**new.model_dump(mode="json", exclude={"confirm"}), "backup_id": held.value.id, "as_of": _as_of(new)}
         job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked)
+        await take(change, tenant.store, RESTORING, job.id, "A restore of this tenant is under way; wait for its end.")
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
         change.also(Replace(Kind.BACKUP, held.value.id, held.value.model_dump(mode="json"), held.etag))
@@ -85,6 +119,8 @@ class BackupService:
         try:
             manifest = await archive.manifest()
             problems = await read_back(archive, manifest.parts)
+            if not problems and (wrong := await _unfit(archive, manifest)):
+                problems = [wrong]
         except Damaged as damage:
             problems = [damage.message]
         parts = manifest.parts if manifest else []
@@ -108,10 +144,26 @@ class BackupService:
             return held
         if as_of > rfc3339(tenant.services.clock.now()):
             raise Invalid.of("as_of", "lies in the future", new.as_of)
-        before = await _last_before(tenant, as_of)
+        before = await last_good(tenant, as_of)
         if before is None:
             raise Conflict("There is no good backup from before this time.", as_of=as_of)
         return await load(tenant, Backup, before.id)
+
+
+async def _queue_up(change: Change, tenant: TenantSession, job_id: str) -> None:
+    """Take one of the few places that backups on demand may have at a time."""
+    for place in range(1, MOST_AT_ONCE + 1):
+        try:
+            return await take(change, tenant.store, f"backup-{place}", job_id, ALL_TAKEN)
+        except Locked:
+            if place == MOST_AT_ONCE:
+                raise
+
+
+async def _unfit(archive: Archive, manifest: Manifest) -> str | None:
+    with Snapshot() as snapshot:
+        await snapshot.load(archive, manifest)
+        return unfit(snapshot.dangling(SHOWN_DANGLING))
 
 
 def _as_of(new: NewRestore) -> str | None:
@@ -134,26 +186,3 @@ def _check_target(tenant: TenantSession, new: NewRestore) -> None:
         raise Invalid.of("new_tenant", "belongs to the target new_tenant, and only to it")
     if new.confirm is not None and new.confirm != tenant.entry.slug:
         raise Invalid.of("confirm", "is not this tenant's slug", new.confirm)
-
-
-async def _check_alone(tenant: TenantSession) -> None:
-    """Two restores at a time would mix two moments."""
-    where = [Where("type", "=", RESTORE_JOB), Where("status", "in", ["queued", "running"])]
-    running = await tenant.store.query(Kind.JOB, where, limit=1)
-    if running.items:
-        id = running.items[0].body["id"]
-        raise Conflict("A restore of this tenant is under way; wait for it to end.", restore_id=id)
-
-
-async def _last_before(tenant: TenantSession, instant: str) -> Backup | None:
-    """The last good backup that shows a moment up to this one."""
-    found: Backup | None = None
-    after: tuple[str, str] | None = None
-    where = [Where("status", "=", "complete"), Where("as_of", "<=", instant)]
-    while True:
-        page = await find(tenant, Backup, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
-        good = [backup for backup in page.items if backup.error is None]
-        found = max([*good, *([found] if found else [])], key=lambda backup: backup.as_of or "", default=None)
-        after = page.next
-        if after is None:
-            return found

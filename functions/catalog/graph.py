@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 
 from functions.catalog.archimate import Concept, RelationshipType, allowed_types
 from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
+from shared.change import Change
 from shared.database.port import Document, Kind, Stored, Where
 from shared.errors import Invalid
 from shared.resources import MAX_PAGE_BYTES, Held
-from shared.session import Change, TenantSession
+from shared.session import TenantSession
 
 IN_AT_ONCE = 200
 MOST_NEIGHBOURS = 1000

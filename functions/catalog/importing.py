@@ -18,11 +18,12 @@ from functions.catalog.models import Element, ImportCounts, ImportReport, Relati
 from functions.catalog.reading import Uploads
 from functions.catalog.service import keep_relationships_allowed
 from shared.blobs.port import Blobs
+from shared.change import Change
 from shared.database.port import Document, Kind, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
 from shared.ids import derived_id
 from shared.resources import Held
-from shared.session import TRIES_AT_A_RACE, Change, TenantSession
+from shared.session import TRIES_AT_A_RACE, TenantSession
 
 AREA = "imports"
 ELEMENTS_AT_ONCE = 40
@@ -223,7 +224,9 @@ async def _commit(
 ) -> ImportCounts:
     page = await tenant.store.query(model.KIND, [Where("id", "in", [one.id for one in wanted])])
     there: dict[str, Held[Any]] = {stored.body["id"]: Held.of(model, stored) for stored in page.items}
-    change = tenant.change(*there.values())
+    new_ids = [one.id for one in wanted if one.id not in there]
+    buried = await tenant.buried(model.KIND, new_ids) if new_ids else {}
+    change = tenant.change(*there.values(), *buried.values())
     tally = ImportCounts()
     joined: list[tuple[Wanted, Relationship, Relationship | None]] = []
     for number, one in enumerate(wanted):
@@ -232,7 +235,8 @@ async def _commit(
         held = there.get(one.id)
         old = None if held is None else held.value
         if held is None:
-            new = change.create(model, {**one.fields, "source_identifier": one.identifier}, id=one.id)
+            fields = {**one.fields, "source_identifier": one.identifier}
+            new = change.create(model, fields, id=one.id, buried=buried.get(one.id))
             tally.created += 1
         elif (new := change.update(held, one.fields)) is old:
             tally.unchanged += 1

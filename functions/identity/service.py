@@ -6,6 +6,7 @@ from typing import Any
 
 from functions.identity.models import Me, MyTenant, NewUser, User, UserFields
 from shared.auth.members import DISABLED, Members
+from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import user_id
 from shared.database.names import Names
@@ -14,7 +15,7 @@ from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Held, Listing, find, load
-from shared.session import Change, TenantSession
+from shared.session import TenantSession
 
 COUNTER = "users"
 LOGIN_EVERY = timedelta(hours=1)
@@ -41,8 +42,9 @@ class IdentityService:
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
         id = user_id(tenant.id, new.email)
         await self._names.reserve("email", new.email, holder=f"{tenant.id}/{id}")
-        change = tenant.change()
-        user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id)
+        buried = (await tenant.buried(Kind.USER, [id])).get(id)
+        change = tenant.change(*([buried] if buried else []))
+        user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=tenant.plan.max_users)
         try:
             created = await change.commit(user)

@@ -25,6 +25,7 @@ class Limits(Body):
     agents_per_minute: PerMinute | None = None
     design_per_minute: PerMinute | None = None
     backup_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = None
+    max_backups: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = None
 
     @model_serializer(mode="wrap")
     def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, int]:

@@ -17,6 +17,7 @@ from functions.tenants.models import Limits, NewTenant, PlacementView, Tenant, T
 from functions.tenants.provisioning import Provisioning, job_id
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
+from shared.database.fence import first_permit
 from shared.database.names import Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, FlowgridError, Unavailable
@@ -29,7 +30,7 @@ from shared.tenancy import Directory, TenantEntry, shard
 logger = logging.getLogger("flowgrid.onboarding")
 SWEEP_AFTER = timedelta(seconds=30)
 UNDONE = "This onboarding has been undone; begin again."
-COUNTERS = {"agents": 0, "users": 1}
+COUNTERS = {"agents": 0, "users": 1, "backups": 0}
 
 
 class Onboarding:
@@ -170,8 +171,10 @@ class Onboarding:
         """The tenant's first batch: counters, first admin, and the audit of both. Its second time changes nothing."""
         entry = self._directory.remember(held)
         caller, request = (staff.caller, staff.request) if staff else (SYSTEM, SYSTEM_REQUEST)
-        session = TenantSession(entry, self._directory.open(entry), caller, request, self._services)
+        store = self._directory.open(entry).control  # there is no permit yet: this batch brings it
+        session = TenantSession(entry, store, caller, request, self._services)
         change = session.change()
+        change.also(first_permit())
         for name, value in COUNTERS.items():
             change.also(Create(Kind.COUNTER, name, {"created_at": change.at, "value": value}))
         change.audit("created", Kind.TENANT, tenant.id, 1, None, tenant.model_dump(mode="json"))

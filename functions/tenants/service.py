@@ -168,7 +168,7 @@ class TenantService:
         store = await self._directory.store(tenant_id)
         try:
             if store is not None:
-                await store.commit([Create(Kind.AUDIT, entry["id"], entry)])
+                await store.control.commit([Create(Kind.AUDIT, entry["id"], entry)])
         except Rejected:
             logger.info("this change was audited before", extra={"tenant_id": tenant_id})
         try:

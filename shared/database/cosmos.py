@@ -14,7 +14,7 @@ from shared.database.cosmos_batch import Batch, stored
 from shared.database.cosmos_calls import Calls, OnCharge
 from shared.database.cosmos_client import Account, CredentialFactory, default_credential, preparation
 from shared.database.cosmos_containers import TENANT_CONTAINERS
-from shared.database.cosmos_query import select
+from shared.database.cosmos_query import select, tombstones
 from shared.database.cosmos_retry import NoContainer
 from shared.database.limits import check_id, encode_batch
 from shared.database.port import (
@@ -108,7 +108,7 @@ class _Partition(TenantStore):
         found = await self._calls.read(
             (self._database, kind.container), self.tenant_id, check_id(kind, id), self.tenant_id
         )
-        return None if found is None else stored(kind, found)
+        return None if found is None or found["kind"] != kind.value else stored(kind, found)
 
     async def query(
         self,
@@ -133,6 +133,13 @@ class _Partition(TenantStore):
                 after = page.next
                 if after is None:
                     break
+
+    async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
+        if not ids:
+            return []
+        query = tombstones(self.tenant_id, [check_id(kind, id) for id in ids])
+        found = await self._calls.query((self._database, kind.container), query, self.tenant_id, self.tenant_id)
+        return [stored(kind, document) for document in found]
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         encode_batch(operations)

@@ -14,12 +14,14 @@ from typing import Any, Literal
 from shared.database.cosmos_query import path
 from shared.database.limits import MAX_PATCHES, check_id
 from shared.database.port import (
+    Bury,
     Create,
     Delete,
     Document,
     Increment,
     Kind,
     Operation,
+    Read,
     Rejected,
     Replace,
     Stored,
@@ -29,6 +31,7 @@ from shared.database.port import (
 MARK = "commit_id"
 _OURS = (MARK, "ttl", "_rid", "_self", "_etag", "_ts", "_attachments")
 _LASTING = (Kind.AUDIT, Kind.USAGE_EVENT, Kind.RESERVATION, Kind.IDEMPOTENCY, Kind.COUNTER, Kind.JOB)
+_Written = Create | Replace | Upsert | Bury
 Wire = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
@@ -48,7 +51,7 @@ class Batch:
         self.container = operations[0].kind.container
         self.mark = secrets.token_hex(8)
         self._tenant_id = tenant_id
-        self._writes = any(isinstance(operation, Create | Replace | Upsert) for operation in operations)
+        self._writes = any(isinstance(operation, _Written) for operation in operations)
         self._owners = [index for index, _ in self._wire()]
 
     def wire(self) -> list[Wire]:
@@ -59,7 +62,8 @@ class Batch:
     def guarded(self) -> bool:
         """Whether it fails when it has happened already."""
         return any(
-            isinstance(operation, Create) or (isinstance(operation, Replace | Delete) and operation.etag is not None)
+            isinstance(operation, Create)
+            or (isinstance(operation, Replace | Delete | Bury) and operation.etag is not None)
             for operation in self.operations
         )
 
@@ -69,22 +73,25 @@ class Batch:
         return not any(isinstance(operation, Increment) for operation in self.operations)
 
     @property
-    def only_deletes(self) -> bool:
-        return all(isinstance(operation, Delete) for operation in self.operations)
+    def deleted(self) -> list[str] | None:
+        """The ids that are gone when this has happened; None when it does more than delete."""
+        if not all(isinstance(operation, Delete | Read) for operation in self.operations):
+            return None
+        return [id for operation, id in zip(self.operations, self.ids, strict=True) if isinstance(operation, Delete)]
 
     def witness(self) -> str | None:
         """The id of the document whose mark tells whether this batch happened: one that stays as it is, if possible."""
         marked = [
             (_preference(operation), self.ids[index])
             for index, operation in enumerate(self.operations)
-            if isinstance(operation, Create | Replace | Upsert if self._writes else Increment)
+            if isinstance(operation, _Written if self._writes else Increment)
         ]
         return min(marked)[1] if marked else None
 
     def superseded(self, found: Document) -> bool:
         """Whether the witness, found with another's mark, is a version that may have come after ours."""
         return any(
-            isinstance(operation, Replace) and operation.etag not in (None, found["_etag"]) and id == found["id"]
+            isinstance(operation, Replace | Bury) and operation.etag not in (None, found["_etag"]) and id == found["id"]
             for operation, id in zip(self.operations, self.ids, strict=True)
         )
 
@@ -106,7 +113,9 @@ class Batch:
                     yield index, ("create", (self._body(operation, id),), {})
                 case Upsert():
                     yield index, ("upsert", (self._body(operation, id),), {})
-                case Replace():
+                case Read():
+                    yield index, ("read", (id,), {})
+                case Replace() | Bury():
                     yield index, ("replace", (id, self._body(operation, id)), _if_match(operation.etag))
                 case Delete():
                     yield index, ("delete", (id,), _if_match(operation.etag))
@@ -114,8 +123,9 @@ class Batch:
                     for patches, options in self._patches(operation):
                         yield index, ("patch", (id, patches), options)
 
-    def _body(self, operation: Create | Replace | Upsert, id: str) -> Document:
-        own: Document = {"id": id, "kind": operation.kind.value, "tenant_id": self._tenant_id, MARK: self.mark}
+    def _body(self, operation: Create | Replace | Upsert | Bury, id: str) -> Document:
+        kind = Kind.TOMBSTONE if isinstance(operation, Bury) else operation.kind
+        own: Document = {"id": id, "kind": kind.value, "tenant_id": self._tenant_id, MARK: self.mark}
         if operation.ttl is not None:
             own["ttl"] = operation.ttl
         return {**operation.body, **own}
@@ -127,12 +137,14 @@ class Batch:
         while chunk := list(islice(amounts, MAX_PATCHES - len(marks))):
             patches = [{"op": "incr", "path": _pointer(field), "value": amount} for field, amount in chunk]
             conditions = [
-                _at_most(field, amount, operation.at_most[field])
-                for field, amount in chunk
-                if field in operation.at_most
+                f"{path('kind')} = {json.dumps(operation.kind.value)}",  # not a tombstone
+                *(
+                    _at_most(field, amount, operation.at_most[field])
+                    for field, amount in chunk
+                    if field in operation.at_most
+                ),
             ]
-            options = {"filter_predicate": f"from c where {' AND '.join(conditions)}"} if conditions else {}
-            yield marks + patches, options
+            yield marks + patches, {"filter_predicate": f"from c where {' AND '.join(conditions)}"}
             marks = []
 
 

@@ -121,7 +121,7 @@ class Calls:
                 if found is not None and found.get(MARK) != batch.mark and batch.superseded(found):
                     raise Unknown("Others have changed the same meanwhile; read it again.")
                 return found is not None and found.get(MARK) == batch.mark
-            return batch.only_deletes and not await self._present(batch, place, key, payer)
+            return batch.deleted is not None and not await self._present(batch.deleted, place, key, payer)
         except NoContainer:
             return False
         except Unknown:
@@ -132,8 +132,8 @@ class Calls:
     async def _look(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
         return await self._resolving().read(place, key, id, payer)
 
-    async def _present(self, batch: Batch, place: tuple[str, str], key: str, payer: str) -> bool:
-        return bool(await self._resolving().query(place, those(payer, batch.ids), key, payer))
+    async def _present(self, ids: list[str], place: tuple[str, str], key: str, payer: str) -> bool:
+        return bool(await self._resolving().query(place, those(payer, ids), key, payer))
 
     def _resolving(self) -> "Calls":
         return Calls(self._account, deadline=RESOLVE_SECONDS, on_charge=self._on_charge)

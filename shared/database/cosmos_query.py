@@ -47,6 +47,19 @@ def select(
     return query
 
 
+def tombstones(tenant_id: str, stored_ids: Sequence[str]) -> Query:
+    """What these ids have left, where they are buried."""
+    query = Query()
+    ids = ", ".join(query.bind(id) for id in stored_ids)
+    clauses = [
+        f"{path('tenant_id')} = {query.bind(tenant_id)}",
+        f"{path('kind')} = {query.bind(Kind.TOMBSTONE.value)}",
+        f"{path('id')} IN ({ids})",
+    ]
+    query.text = f"SELECT * FROM c WHERE {' AND '.join(clauses)}"  # noqa: S608 - bound
+    return query
+
+
 def those(tenant_id: str, stored_ids: Sequence[str]) -> Query:
     """Which of these ids there are."""
     query = Query()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from shared.database.port import Delete, Document, Increment, Kind, Operation
+from shared.database.port import Delete, Document, Increment, Kind, Operation, Read
 from shared.errors import Invalid, TooLarge
 
 MAX_OPERATIONS = 100
@@ -44,7 +44,7 @@ def encode_batch(operations: Sequence[Operation]) -> list[str | None]:
         raise TooLarge(f"A batch holds 1 to {MAX_OPERATIONS} operations, not {count}.")
     if len({operation.kind.container for operation in operations}) > 1:
         raise ValueError("a batch stays within one container")
-    encoded = [None if isinstance(op, Delete | Increment) else encode(op.body) for op in operations]
+    encoded = [None if isinstance(op, Delete | Increment | Read) else encode(op.body) for op in operations]
     size = sum(len(text.encode()) for text in encoded if text)
     if size > MAX_BYTES:
         raise TooLarge(f"This change is {size} bytes of JSON; at most {MAX_BYTES} can be stored at once.")

@@ -27,6 +27,10 @@ class Kind(StrEnum):
     IDEMPOTENCY = "idempotency"
     JOB = "job"
     BACKUP = "backup"
+    TOMBSTONE = "tombstone"
+    PERMIT = "open"
+    FENCE = "fence"
+    LOCK = "lock"
     USAGE_EVENT = "usage_event"
     ROLLUP = "rollup"
     TENANT = "tenant"
@@ -95,11 +99,34 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class Bury:
+    """Replace an existing item by a tombstone: no read and no query of its kind finds it, but its id stays taken.
+
+    `body` says what whoever takes the id again must go on from. Rejected as `Replace` is.
+    """
+
+    kind: Kind
+    id: str
+    body: Document
+    etag: str
+    ttl: int | None = None
+
+
+@dataclass(frozen=True)
+class Read:
+    """The item must be there when the batch is committed, or it is rejected as `missing`: existence, nothing else."""
+
+    kind: Kind
+    id: str
+
+
+@dataclass(frozen=True)
 class Increment:
     """Add whole numbers to fields (a dotted path; absent counts as 0) of an existing item, without reading it.
 
     The objects on the path must be there. More than ten fields count as several operations of the batch.
-    `at_most` bounds what a field may be after the addition; the batch is rejected as `condition` beyond it.
+    `at_most` bounds what a field may be after the addition; the batch is rejected as `condition` beyond it, and
+    for an item that is buried.
     """
 
     kind: Kind
@@ -108,7 +135,7 @@ class Increment:
     at_most: Mapping[str, int] = field(default_factory=dict)
 
 
-Operation = Create | Replace | Upsert | Delete | Increment
+Operation = Create | Replace | Upsert | Delete | Bury | Read | Increment
 
 
 class Rejected(Exception):
@@ -153,6 +180,13 @@ class TenantStore(ABC):
     """One tenant's documents. Errors beside those named: `Throttled`, `Unavailable`, `Unknown` (shared.errors)."""
 
     tenant_id: str
+    latest: str = ""  # the newest instant seen through this handle: what is written through it is stamped no earlier
+    floor: str = ""  # what is written through it is stamped later than this
+
+    @property
+    def control(self) -> "TenantStore":
+        """The same partition past its fence (shared.fencing): for jobs and backups, never for resources."""
+        return self
 
     @abstractmethod
     async def get(self, kind: Kind, id: str) -> Stored | None:
@@ -173,6 +207,10 @@ class TenantStore(ABC):
     @abstractmethod
     def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
         """Every item of `kinds`, in pages ordered by kind and id; with `since`, those created at or after it."""
+
+    @abstractmethod
+    async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
+        """The tombstones of those of at most 200 ids that have been buried; one query."""
 
     @abstractmethod
     async def commit(self, operations: Sequence[Operation]) -> None:

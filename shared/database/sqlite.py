@@ -13,6 +13,7 @@ from shared.clock import Clock
 from shared.database.limits import check_id, encode, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
+    Bury,
     Create,
     Database,
     Delete,
@@ -24,6 +25,7 @@ from shared.database.port import (
     Page,
     Placement,
     PlatformStore,
+    Read,
     Rejected,
     Replace,
     Stored,
@@ -121,6 +123,10 @@ class _Partition(TenantStore):
                 if after is None:
                     break
 
+    async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
+        now = self._clock.now().timestamp()
+        return await self._files.read(self._file, lambda db: _buried(db, self.tenant_id, kind, ids, now))
+
     async def commit(self, operations: Sequence[Operation]) -> None:
         encoded = encode_batch(operations)
         now = self._clock.now().timestamp()
@@ -174,11 +180,21 @@ class _Registry(PlatformStore):
 
 def _get(db: sqlite3.Connection, tenant_id: str, kind: Kind, id: str, now: float) -> Stored | None:
     row = db.execute(
-        "SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND id = ?"
+        "SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND id = ? AND kind = ?"
         " AND (expires_at IS NULL OR expires_at > ?)",
-        (tenant_id, kind.container, f"{kind}:{id}", now),
+        (tenant_id, kind.container, f"{kind}:{id}", kind.value, now),
     ).fetchone()
     return _stored(kind, *row) if row else None
+
+
+def _buried(db: sqlite3.Connection, tenant_id: str, kind: Kind, ids: Sequence[str], now: float) -> list[Stored]:
+    marks = ", ".join("?" * len(ids))
+    rows = db.execute(
+        f"SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND kind = ? AND id IN ({marks})"  # noqa: S608
+        " AND (expires_at IS NULL OR expires_at > ?)",
+        (tenant_id, kind.container, Kind.TOMBSTONE.value, *(f"{kind}:{id}" for id in ids), now),
+    ).fetchall()
+    return [_stored(kind, *row) for row in rows]
 
 
 def _query(
@@ -238,17 +254,21 @@ def _apply(
     stored_id = check_id(operation.kind, operation.id)
     key = (tenant_id, operation.kind.container, stored_id)
     row = db.execute(
-        "SELECT etag, doc FROM items WHERE tenant_id = ? AND container = ? AND id = ?"
+        "SELECT etag, doc, kind FROM items WHERE tenant_id = ? AND container = ? AND id = ?"
         " AND (expires_at IS NULL OR expires_at > ?)",
         (*key, now),
     ).fetchone()
     if isinstance(operation, Create) and row:
         raise Rejected("exists", index)
-    if isinstance(operation, Replace | Delete | Increment) and not row:
+    if not isinstance(operation, Create | Upsert) and not row:
         raise Rejected("missing", index)
-    if isinstance(operation, Replace | Delete) and operation.etag is not None and operation.etag != row[0]:
+    if isinstance(operation, Replace | Delete | Bury) and operation.etag is not None and operation.etag != row[0]:
         raise Rejected("stale", index)
+    if isinstance(operation, Increment) and row[2] != operation.kind.value:
+        raise Rejected("condition", index)
     match operation:
+        case Read():
+            return str(row[0])
         case Delete():
             db.execute("DELETE FROM items WHERE tenant_id = ? AND container = ? AND id = ?", key)
         case Increment():
@@ -257,13 +277,14 @@ def _apply(
                 "UPDATE items SET doc = ?, etag = ? WHERE tenant_id = ? AND container = ? AND id = ?",
                 (text, etag, *key),
             )
-        case Create() | Replace() | Upsert():
-            body = {**operation.body, "id": stored_id, "kind": operation.kind.value, "tenant_id": tenant_id}
+        case Create() | Replace() | Upsert() | Bury():
+            kind = Kind.TOMBSTONE if isinstance(operation, Bury) else operation.kind
+            body = {**operation.body, "id": stored_id, "kind": kind.value, "tenant_id": tenant_id}
             db.execute(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *key,
-                    operation.kind.value,
+                    kind.value,
                     body.get("created_at", ""),
                     None if operation.ttl is None else now + operation.ttl,
                     etag,

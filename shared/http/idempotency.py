@@ -10,13 +10,14 @@ from typing import Any
 
 import azure.functions as func
 
+from shared.change import AnsweredMeanwhile
 from shared.clock import Clock, rfc3339
 from shared.database.port import Kind, Rejected, Stored
 from shared.errors import Conflict, Invalid, Unprocessable
 from shared.http.answers import Replay
 from shared.http.routes import Call, Handler, Route
 from shared.ids import derived_id
-from shared.session import AnsweredMeanwhile, IdempotencySlot, TenantSession
+from shared.session import IdempotencySlot, TenantSession
 
 MAX_KEY = 255
 KEY_PATTERN = r"^[!-~]{1,255}$"

@@ -71,7 +71,7 @@ async def sweep_outbox(database: Database, directory: Directory, messaging: Mess
         await messaging.send(stored.body["queue"], [Message(id, tenant_id, stored.body["message"])])
         store = await directory.store(tenant_id)
         if store is not None:
-            await _forget(store, [id])
+            await _forget(store.control, [id])
     return len(left)
 
 

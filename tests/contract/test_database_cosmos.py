@@ -7,6 +7,7 @@ import pytest
 from shared.database.cosmos import CosmosDatabase
 from tests.contract.conftest import EMULATOR
 from tests.contract.database import LifetimeContract, LimitContract, WriteContract
+from tests.contract.fence import FenceContract, TombstoneContract
 from tests.contract.queries import QueryContract
 from tests.contract.registry import RegistryContract, SweepContract
 
@@ -41,4 +42,12 @@ class TestRegistry(RegistryContract):
 
 
 class TestSweeps(SweepContract):
+    pass
+
+
+class TestFence(FenceContract):
+    pass
+
+
+class TestTombstones(TombstoneContract):
     pass

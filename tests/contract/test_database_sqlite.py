@@ -4,6 +4,7 @@ import pytest
 
 from shared.database.sqlite import SqliteDatabase
 from tests.contract.database import LifetimeContract, LimitContract, WriteContract
+from tests.contract.fence import FenceContract, TombstoneContract
 from tests.contract.queries import QueryContract
 from tests.contract.registry import RegistryContract, SweepContract
 
@@ -34,4 +35,12 @@ class TestRegistry(RegistryContract):
 
 
 class TestSweeps(SweepContract):
+    pass
+
+
+class TestFence(FenceContract):
+    pass
+
+
+class TestTombstones(TombstoneContract):
     pass

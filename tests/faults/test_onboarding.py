@@ -106,6 +106,10 @@ class FusedTenantStore(TenantStore):
         found: Stored | None = await self._fuse.guard(self._inner.get(kind, id))
         return found
 
+    async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
+        found: list[Stored] = await self._fuse.guard(self._inner.buried(kind, ids))
+        return found
+
     async def query(
         self,
         kind: Kind,

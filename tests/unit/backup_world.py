@@ -19,12 +19,14 @@ from functions.backups.service import BackupService
 from functions.backups.snapshot import Snapshot
 from shared.blobs.files import FileBlobs
 from shared.blobs.port import BlobInfo, Blobs, BlobSpace
+from shared.change import Change
 from shared.clock import rfc3339
 from shared.core import Core, core
+from shared.database.fence import Handle
 from shared.database.port import OLDEST_FIRST, Create, Document, Kind, Operation, Order, Page, Replace, Stored, Where
-from shared.jobs import Done, Job, Jobs
+from shared.jobs import Continue, Done, Job, Jobs
 from shared.resources import Resource, load
-from shared.session import Change, TenantSession
+from shared.session import TenantSession
 from shared.settings import Settings
 from shared.tenancy import TenantEntry
 from tests.unit.world import (
@@ -41,7 +43,7 @@ from tests.unit.world import (
 )
 
 State = dict[tuple[str, str], Document]
-ROOM = {"max_agents": 100_000, "max_users": 1000}
+ROOM: dict[str, Any] = {"max_agents": 100_000, "max_users": 1000, "settings": {"limits": {"max_backups": 1000}}}
 
 
 class Killed(BaseException):
@@ -53,6 +55,7 @@ class Thing(Resource):
     email: str | None = None
     source_id: str | None = None
     target_id: str | None = None
+    element_id: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -132,6 +135,10 @@ class BusyStore(WatchedStore):
         super().__init__(store)
         self._meanwhile = meanwhile
 
+    @property
+    def control(self) -> WatchedStore:
+        return self
+
     async def query(
         self,
         kind: Kind,
@@ -166,7 +173,6 @@ class BackupWorld:
     retention: Retention
     daily: DailyBackups
     onboarded: list[str] = field(default_factory=list)
-    while_settling: Callable[[], Awaitable[None]] | None = None
 
     @classmethod
     async def over(cls, folder: Path, **changes: Any) -> "BackupWorld":
@@ -184,11 +190,6 @@ class BackupWorld:
         fleet = Fleet(database, directory, own.services)
         world: BackupWorld
 
-        async def pause(seconds: float) -> None:
-            if world.while_settling is not None:
-                await world.while_settling()
-            clock.advance(seconds=seconds)
-
         async def onboard(*, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None:
             if tenant_id not in world.onboarded:
                 store = await register(own, tenant_id, slug=slug, **ROOM)
@@ -197,10 +198,11 @@ class BackupWorld:
                 )
                 world.onboarded.append(tenant_id)
 
-        export = Export(blobs, parts_per_slice=3, settle=timedelta(seconds=2), pause=pause)
+        export = Export(blobs, parts_per_slice=3)
         restoring = Restoring(blobs, export, directory, own.names, onboard, batches_per_slice=3)
         jobs = Jobs(
             {"backup": export.run_backup, "restore": restoring.run_restore},
+            {"restore": restoring.give_up},
             queue="jobs",
             directory=directory,
             database=database,
@@ -317,8 +319,16 @@ class BackupWorld:
         job = await self.job(backup.job_id)
         busy = replace(self.tenant, store=store)
         while not isinstance(outcome := await self.export.run_backup(busy, job), Done):
+            assert isinstance(outcome, Continue)
             job = job.model_copy(update={"checkpoint": json.loads(json.dumps(dict(outcome.checkpoint)))})
         return await self.service.get(self.tenant, backup.id)
+
+    def behind(self, **delta: float) -> "BackupWorld":
+        """The same tenant, through a process whose clock is behind by so much."""
+        clock = FakeClock(self.clock.now() - timedelta(**delta))
+        services = replace(self.tenant.services, clock=clock)
+        store = Handle(self.core.adapters.database.tenant(self.tenant.id, self.tenant.entry.placement))
+        return replace(self, tenant=replace(self.tenant, store=store, services=services))
 
     async def start_restore(self, backup: Backup | None = None, **asked: Any) -> str:
         body = {"target": "in_place", "backup_id": backup.id if backup else None, **asked}
@@ -333,7 +343,9 @@ class BackupWorld:
         with Snapshot() as snapshot:
             await snapshot.load(archive, await archive.manifest())
             return {
-                (kind.value, body["id"]): body for kind in RESOURCE_KINDS for body in snapshot.page(kind, "", 1_000_000)
+                (kind.value, body["id"]): body
+                for kind in RESOURCE_KINDS
+                for body in snapshot.page(kind, "", 1_000_000)[0]
             }
 
     def files(self, backup: Backup) -> list[Path]:

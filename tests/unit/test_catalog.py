@@ -11,7 +11,7 @@ from functions.catalog.graph import depending_on
 from functions.catalog.models import ElementFields, NeighbourQuery, Relationship, RelationshipFields
 from functions.catalog.service import BATCH
 from shared.auth.roles import Role
-from shared.database.port import Create, Delete, Kind, Operation
+from shared.database.port import Bury, Create, Kind, Operation
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
 from shared.http.routes import PageRequest
 from shared.resources import Held
@@ -26,7 +26,7 @@ async def catalog(world: World) -> Catalog:
 
 
 def deletes(kind: Kind, operations: Sequence[Operation]) -> bool:
-    return any(isinstance(one, Delete) and one.kind is kind for one in operations)
+    return any(isinstance(one, Bury) and one.kind is kind for one in operations)
 
 
 def once_looked(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Awaitable[Any]]) -> None:

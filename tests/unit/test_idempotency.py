@@ -34,6 +34,7 @@ def watch(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, WatchedSto
         return stores.setdefault(tenant_id, WatchedStore(plain(tenant_id, placement)))
 
     monkeypatch.setattr(database, "tenant", watched)
+    monkeypatch.setattr(world.core.directory, "_handles", {})
     return stores
 
 
@@ -137,7 +138,8 @@ async def test_the_record_is_in_the_batch_of_the_work(
         for batch in stores[ada.tenant_id or ""].batches
         if any(isinstance(one, Create) and one.kind is Kind.IDEMPOTENCY for one in batch)
     ]
-    assert {one.kind for one in batch} == {Kind.IDEMPOTENCY, Kind.AGENT, Kind.AUDIT, Kind.COUNTER, Kind.OUTBOX}
+    kinds = {Kind.PERMIT, Kind.IDEMPOTENCY, Kind.AGENT, Kind.AUDIT, Kind.COUNTER, Kind.OUTBOX}
+    assert {one.kind for one in batch} == kinds
 
 
 async def test_a_failure_of_the_store_leaves_neither_work_nor_record(

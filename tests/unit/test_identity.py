@@ -50,6 +50,7 @@ def watch(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, WatchedSto
         return stores.setdefault(tenant_id, WatchedStore(plain(tenant_id, placement)))
 
     monkeypatch.setattr(database, "tenant", watched)
+    monkeypatch.setattr(world.core.directory, "_handles", {})
     return stores
 
 

@@ -10,7 +10,7 @@ import pytest
 from shared.clock import rfc3339
 from shared.database.port import Kind
 from shared.errors import Conflict, NotFound, Throttled, Unavailable
-from shared.jobs import LEASE, MAX_ATTEMPTS, Continue, Done, Job, Jobs, enqueue
+from shared.jobs import LEASE, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
 from shared.messaging.port import Message
 from shared.resources import Held, load
 from shared.session import TenantSession
@@ -18,7 +18,7 @@ from tests.unit.world import OTHER_ID, TENANT_ID, World, admin, entry, register,
 
 QUEUE = "jobs"
 JOB_ID = "0190c2a8-7e10-7abc-8def-00000000000b"
-Work = Callable[[TenantSession, Job], Awaitable[Done | Continue]]
+Work = Callable[[TenantSession, Job], Awaitable[Done | Continue | Wait]]
 
 
 class Bench:
@@ -29,12 +29,15 @@ class Bench:
         self.session = session
         self.seen: list[dict[str, Any]] = []
         self.work: Work = self.done
+        self.given_up: list[str] = []
+        self.giving_up: Exception | None = None
         self.jobs = self.runner()
 
     def runner(self) -> Jobs:
         core = self.world.core
         return Jobs(
             {"count": self._slice},
+            {"count": self._give_up},
             queue=QUEUE,
             directory=core.directory,
             database=core.adapters.database,
@@ -42,9 +45,14 @@ class Bench:
             services=core.services,
         )
 
-    async def _slice(self, session: TenantSession, job: Job) -> Done | Continue:
+    async def _slice(self, session: TenantSession, job: Job) -> Done | Continue | Wait:
         self.seen.append(dict(job.checkpoint))
         return await self.work(session, job)
+
+    async def _give_up(self, session: TenantSession, job: Job) -> None:
+        self.given_up.append(job.status)
+        if self.giving_up is not None:
+            raise self.giving_up
 
     async def done(self, session: TenantSession, job: Job) -> Done:
         return Done({"counted": len(self.seen)})
@@ -378,3 +386,48 @@ async def test_updated_at_of_a_job_does_not_move_backwards(bench: Bench) -> None
 async def test_a_new_job_has_a_minute_to_begin(bench: Bench) -> None:
     job = await bench.start()
     assert job.lease_until == rfc3339(bench.world.clock.now() + timedelta(minutes=1))
+
+
+# Giving up, and waiting for something else
+
+
+async def test_a_job_that_fails_for_good_first_gives_back_what_it_holds(bench: Bench) -> None:
+    bench.work = raising(Conflict("no"))
+    await bench.start()
+    await bench.run()
+    assert (bench.given_up, (await bench.job()).status) == (["running"], "failed")
+
+
+async def test_a_job_that_succeeds_or_is_tried_again_gives_nothing_back(bench: Bench) -> None:
+    bench.work = raising(Unavailable("later"))
+    await bench.start()
+    await bench.run()
+    bench.work = bench.done
+    await bench.run()
+    assert (bench.given_up, (await bench.job()).status) == ([], "succeeded")
+
+
+async def test_a_job_that_cannot_give_back_what_it_holds_is_not_over(bench: Bench) -> None:
+    bench.work, bench.giving_up = raising(Conflict("no")), Unavailable("the store is away")
+    await bench.start()
+    await bench.run()
+    assert (await bench.job()).status == "queued"
+    bench.giving_up = None
+    await bench.run()
+    assert (bench.given_up, (await bench.job()).status) == (["running", "running"], "failed")
+
+
+async def test_a_job_may_wait_for_something_else_more_often_than_it_may_fail(bench: Bench) -> None:
+    async def wait(session: TenantSession, job: Job) -> Wait:
+        return Wait("another backup is under way", seconds=5)
+
+    bench.work = wait
+    await bench.start()
+    await bench.due()
+    for _ in range(12):
+        await bench.run()
+        assert await bench.due() == 0
+        bench.world.clock.advance(seconds=5)
+        assert await bench.due() == 1
+    job = await bench.job()
+    assert (job.status, job.attempts, job.error) == ("queued", 0, "another backup is under way")

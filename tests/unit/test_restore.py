@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from functions.backups.models import Backup, NewBackup, NewRestore, same_content
+from functions.backups.models import RESOURCE_KINDS, Backup, NewBackup, NewRestore, same_content
 from functions.backups.restore import USERS_STAY
 from shared.clock import rfc3339
 from shared.context import user_id
+from shared.database.fence import Overtaken
 from shared.database.port import Kind, Operation
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import derived_id
@@ -110,7 +111,9 @@ async def test_what_was_deleted_comes_back_field_by_field(world: BackupWorld) ->
     backup = await world.back_up()
     await world.delete(agent)
     await world.restore(backup)
-    assert (await load(world.tenant, AnAgent, agent.id)).value == agent
+    restored = (await load(world.tenant, AnAgent, agent.id)).value
+    assert same_content(restored.model_dump(), agent.model_dump())
+    assert (restored.revision, restored.created_at) == (agent.revision + 2, agent.created_at)
 
 
 async def test_what_was_not_there_goes(world: BackupWorld) -> None:
@@ -275,7 +278,7 @@ async def untouched(world: BackupWorld, backup: Backup, reason: str) -> None:
     assert job.status == "failed" and reason in str(job.error)
     assert await world.state() == before
     batches = world.directory.stores[TENANT_ID].batches[committed:]
-    assert {operation.kind for batch in batches for operation in batch} == {Kind.JOB}
+    assert not {operation.kind for batch in batches for operation in batch} & {*RESOURCE_KINDS, Kind.PERMIT, Kind.FENCE}
 
 
 async def test_only_one_restore_runs_at_a_time(world: BackupWorld) -> None:
@@ -377,6 +380,7 @@ async def test_a_point_in_time_after_a_restore(world: BackupWorld) -> None:
     await turmoil(world, things)
     await world.restore(backup)
     await world.make(AnAgent, "after the restore")
+    world.clock.advance(seconds=1)
     wanted, instant = await world.state(), rfc3339(world.clock.now())
     world.clock.advance(minutes=1)
     await turmoil(world, [one for one in things if (one.KIND.value, one.id) in wanted])
@@ -384,18 +388,29 @@ async def test_a_point_in_time_after_a_restore(world: BackupWorld) -> None:
     assert content(await world.state()) == content(wanted)
 
 
-async def test_a_point_in_time_has_what_was_stamped_before_its_backup_and_committed_after_it(
-    world: BackupWorld,
-) -> None:
+async def test_a_change_that_was_stamped_before_a_backups_moment_is_not_committed_after_it(world: BackupWorld) -> None:
     change = world.tenant.change()
     slow = change.create(AnElement, {"name": "slow"})
-    world.clock.advance(seconds=1)
+    world.clock.advance(minutes=10)
     await world.back_up()
-    await change.commit(None)
-    instant = rfc3339(world.clock.now())
-    await world.delete(slow)
-    await world.restore(as_of=instant)
-    assert (await load(world.tenant, AnElement, slow.id)).value == slow
+    with pytest.raises(Overtaken):
+        await change.commit(slow)
+    with pytest.raises(NotFound):
+        await load(world.tenant, AnElement, slow.id)
+
+
+async def test_a_change_by_a_clock_that_is_behind_is_stamped_after_the_backup_that_it_comes_after(
+    world: BackupWorld,
+) -> None:
+    backup = await world.back_up()
+    behind = world.behind(minutes=10)
+    with pytest.raises(Overtaken):  # it hears of the backup only now
+        await behind.make(AnElement, "first")
+    element = await behind.make(AnElement, "second")
+    assert element.created_at > (backup.as_of or "")
+    world.clock.advance(minutes=1)
+    await world.restore(as_of=rfc3339(world.clock.now()))
+    assert (await load(world.tenant, AnElement, element.id)).value == element
 
 
 async def test_before_the_first_backup_there_is_no_point_in_time(world: BackupWorld) -> None:

@@ -12,12 +12,13 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from pydantic import Field
 
+from shared.change import Change
 from shared.clock import rfc3339
 from shared.database.port import Create, Kind, Operation
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale, TooLarge, Unavailable
 from shared.events import Metric
 from shared.resources import Resource, load
-from shared.session import Change, IdempotencySlot, TenantSession
+from shared.session import IdempotencySlot, TenantSession
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
 
@@ -461,13 +462,24 @@ async def test_what_is_touched_twice_is_touched_once(tenant: TenantSession, stor
 # Restoring
 
 
-async def test_what_is_gone_is_restored_as_it_was(tenant: TenantSession) -> None:
+async def test_what_is_gone_is_restored_as_the_revision_after_its_deletion(tenant: TenantSession) -> None:
     thing = await made(tenant, name="one")
     await tenant.remove(Thing, thing.id, if_match=None)
-    change = tenant.change()
-    change.restore(Thing, thing.model_dump(), None)
+    buried = (await tenant.buried(Thing.KIND, [thing.id]))[thing.id]
+    change = tenant.change(buried)
+    change.restore(Thing, thing.model_dump(), None, buried)
     await change.commit(None)
-    assert (await load(tenant, Thing, thing.id)).value == thing
+    after = (await load(tenant, Thing, thing.id)).value
+    assert (after.name, after.revision, after.created_at) == ("one", 3, thing.created_at)
+    assert after.updated_at > buried.value.updated_at
+
+
+async def test_what_never_was_here_is_restored_as_it_was(tenant: TenantSession) -> None:
+    elsewhere = (await made(tenant, name="one")).model_copy(update={"id": "another", "revision": 7})
+    change = tenant.change()
+    change.restore(Thing, elsewhere.model_dump(), None)
+    await change.commit(None)
+    assert (await load(tenant, Thing, "another")).value == elsewhere
 
 
 async def test_what_is_there_is_restored_as_its_next_revision(tenant: TenantSession) -> None:

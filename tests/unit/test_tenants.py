@@ -179,6 +179,7 @@ def crash_at(world: World, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(database, "provision", provisioning)
     if step == "seed":
         monkeypatch.setattr(database, "tenant", opening)
+        monkeypatch.setattr(world.core.directory, "_handles", {})
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -440,6 +441,7 @@ def unwritable(world: World, tenant_id: str, monkeypatch: pytest.MonkeyPatch, er
         return store
 
     monkeypatch.setattr(database, "tenant", opening)
+    monkeypatch.setattr(world.core.directory, "_handles", {})
 
 
 async def test_an_audit_entry_that_a_crash_kept_back_is_written_by_the_sweep(

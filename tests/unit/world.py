@@ -14,6 +14,7 @@ from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.context import Caller, RequestInfo
 from shared.core import Core, core
+from shared.database.fence import first_permit
 from shared.database.port import (
     OLDEST_FIRST,
     Create,
@@ -240,21 +241,47 @@ async def register(core: Core, tenant_id: str = TENANT_ID, **changes: Any) -> Te
     }
     await core.adapters.database.platform.put(Create(Kind.TENANT, tenant_id, line), tenant_id)
     store = core.adapters.database.tenant(tenant_id, found.placement)
-    await store.commit([Create(Kind.COUNTER, name, {"created_at": "", "value": 0}) for name in ("agents", "users")])
+    counters = [Create(Kind.COUNTER, name, {"created_at": "", "value": 0}) for name in ("agents", "users", "backups")]
+    await store.commit([*counters, first_permit()])
     return store
 
 
 class WatchedStore(TenantStore):
     """A store that remembers its batches, and may do something else `before` one of them."""
 
-    def __init__(self, store: TenantStore) -> None:
+    def __init__(self, store: TenantStore, main: "WatchedStore | None" = None) -> None:
         self.tenant_id = store.tenant_id
         self.inner = store
-        self.batches: list[list[Operation]] = []
+        self.main = main or self
+        self.batches: list[list[Operation]] = [] if main is None else main.batches
         self.before: Callable[[Sequence[Operation]], Any] | None = None
+        self._control: WatchedStore | None = None
+
+    @property
+    def control(self) -> "WatchedStore":
+        if self.inner.control is self.inner:
+            return self
+        if self._control is None:
+            self._control = self.beside(self.inner.control)
+        return self._control
+
+    def beside(self, inner: TenantStore) -> "WatchedStore":
+        """Another way to the same partition, watched together with this one."""
+        return WatchedStore(inner, self.main)
+
+    @property
+    def latest(self) -> str:  # type: ignore[override]
+        return self.inner.latest
+
+    @property
+    def floor(self) -> str:  # type: ignore[override]
+        return self.inner.floor
 
     async def get(self, kind: Kind, id: str) -> Stored | None:
         return await self.inner.get(kind, id)
+
+    async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
+        return await self.inner.buried(kind, ids)
 
     async def query(
         self,
@@ -271,8 +298,8 @@ class WatchedStore(TenantStore):
         return self.inner.scan(kinds, since=since)
 
     async def commit(self, operations: Sequence[Operation]) -> None:
-        if self.before is not None:
-            await self.before(operations)
+        if self.main.before is not None:
+            await self.main.before(operations)
         self.batches.append(list(operations))
         await self.inner.commit(operations)
 
@@ -293,6 +320,9 @@ class WatchedDirectory(Directory):
 
     def open(self, entry: TenantEntry) -> TenantStore:
         return self.stores.setdefault(entry.id, WatchedStore(self._inner.open(entry)))
+
+    def held_by(self, entry: TenantEntry, holder: str, since: str) -> TenantStore:
+        return self.stores[entry.id].beside(self._inner.held_by(entry, holder, since))
 
     def forget(self, tenant_id: str) -> None:
         self._inner.forget(tenant_id)

@@ -1,0 +1,55 @@
+"""A tenant's backups: the last good one before a time, those in use, and how one is taken away."""
+
+from functions.backups.archive import Archive
+from functions.backups.models import Backup
+from shared.blobs.port import Blobs
+from shared.change import Change
+from shared.database.port import Kind, Order, Where
+from shared.errors import Stale
+from shared.jobs import UNFINISHED
+from shared.resources import HasStore, Held, find
+from shared.session import TenantSession
+
+PAGE_ITEMS = 200
+RESTORE_JOB = "restore"
+KEPT_COUNTER = "backups"  # those on demand
+
+
+async def being_restored(session: TenantSession) -> set[str]:
+    """The backups that a restore is going to read."""
+    where = [Where("type", "=", RESTORE_JOB), Where("status", "in", UNFINISHED)]
+    jobs = await session.store.query(Kind.JOB, where, limit=PAGE_ITEMS)
+    return {stored.body["input"]["backup_id"] for stored in jobs.items}
+
+
+async def prune(blobs: Blobs, session: TenantSession, held: Held[Backup]) -> int:
+    """Take a backup away: to `pruning`, manifest, parts, resource. 0 when it has changed and is not to go any more."""
+    if held.value.status != "pruning":
+        change = session.change(held)
+        change.update(held, {"status": "pruning"}, action="expired")
+        try:
+            await change.commit(None)
+        except Stale:  # a restore of it has just begun, or it has just been completed: it is not due any more
+            return 0
+    await Archive(blobs, held.value).remove()
+
+    async def uncount(change: Change, backup: Backup) -> None:
+        if backup.type == "manual":
+            change.count(KEPT_COUNTER, -1)
+
+    await session.remove(Backup, held.value.id, if_match=None, also=uncount)
+    return 1
+
+
+async def last_good(tenant: HasStore, instant: str) -> Backup | None:
+    """The last good backup that shows a moment up to this one."""
+    found: Backup | None = None
+    after: tuple[str, str] | None = None
+    where = [Where("status", "=", "complete"), Where("as_of", "<=", instant)]
+    while True:
+        page = await find(tenant, Backup, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
+        good = [backup for backup in page.items if backup.error is None]
+        found = max([*good, *([found] if found else [])], key=lambda backup: backup.as_of or "", default=None)
+        after = page.next
+        if after is None:
+            return found

@@ -1,0 +1,253 @@
+"""`Change`, the unit of work that every write goes through: one write = one batch.
+
+The resources, their audit entries (whole old and new values: they are also the recovery journal), the counters with
+their quotas, the outbox events, the idempotency record. All or nothing.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.fence import TICK, stamp
+from shared.database.limits import encode
+from shared.database.port import Bury, Create, Increment, Kind, Operation, Rejected, Replace
+from shared.errors import Conflict, FlowgridError, Invalid, QuotaReached, Stale, TooLarge
+from shared.events import Metric, usage_event
+from shared.messaging.outbox import outbox_item
+from shared.messaging.port import Message
+from shared.resources import MAX_RESOURCE_BYTES, Held, Resource, Tombstone
+
+if TYPE_CHECKING:
+    from shared.session import TenantSession
+
+R = TypeVar("R", bound=Resource)
+A = TypeVar("A", bound=BaseModel | None)
+Failure = Callable[[Rejected], FlowgridError]
+
+TOMBSTONE_SECONDS = 3660 * 86400  # longer than any plan or tenant keeps a backup (at most 3650 days)
+
+
+class AnsweredMeanwhile(FlowgridError):
+    """Another request with the same idempotency key has committed first; its answer is the answer."""
+
+
+class Change:
+    """Collects what one write does; every entry of it carries the same instant."""
+
+    def __init__(self, session: "TenantSession", held: tuple[Held[Any], ...], after: str | None) -> None:
+        self._session = session
+        before = [*(one.value.updated_at for one in held), *([after] if after else [])]
+        now = stamp(session.store, session.services.clock.now())
+        self.at = rfc3339(max([now, *(parse_rfc3339(instant) + TICK for instant in before)]))
+        self._operations: list[Operation] = []
+        self._failures: list[Failure] = []
+        self._touched: set[tuple[Kind, str]] = set()
+        self._counters: list[tuple[str, int, int | None]] = []
+        self._messages: list[tuple[str, Message]] = []
+
+    def create(
+        self,
+        model: type[R],
+        fields: Mapping[str, Any],
+        *,
+        id: str | None = None,
+        buried: Held[Tombstone] | None = None,
+    ) -> R:
+        """A new resource at revision 1, or at the one after its tombstone. `Conflict` at commit when its id is taken.
+
+        Who gives an id that may have been used before has looked for its tombstone (`TenantSession.buried`).
+        """
+        session = self._session
+        revision = 1 if buried is None else buried.value.revision + 1
+        resource = model.model_validate(
+            {
+                **fields,
+                "id": id or session.services.ids.new(),
+                "tenant_id": session.id,
+                "revision": revision,
+                "created_at": self.at,
+                "updated_at": self.at,
+                "created_by": session.user_id,
+                "updated_by": session.user_id,
+            }
+        )
+        body = _document(resource)
+        self._create(model.KIND, resource.id, body, buried)
+        self.audit("created", model.KIND, resource.id, revision, None, body)
+        return resource
+
+    def update(self, held: Held[R], fields: Mapping[str, Any], *, action: str = "updated") -> R:
+        """The resource with these fields changed; the very same object when they change nothing."""
+        old = held.value
+        new = type(old).model_validate({**old.model_dump(), **fields})
+        if _canonical(new) == _canonical(old):
+            return old
+        new = new.model_copy(
+            update={"revision": old.revision + 1, "updated_at": self.at, "updated_by": self._session.user_id}
+        )
+        body = _document(new)
+        self._add(Replace(old.KIND, old.id, body, held.etag), _changed_meanwhile)
+        self.audit(action, old.KIND, old.id, new.revision, _document(old), body)
+        return new
+
+    def delete(self, held: Held[R]) -> None:
+        """It goes, but for a tombstone: what is made of the same id later goes on from its revision and instant."""
+        old = held.value
+        revision = old.revision + 1
+        tombstone = {"created_at": self.at, "updated_at": self.at, "revision": revision}
+        self._add(Bury(old.KIND, old.id, tombstone, held.etag, TOMBSTONE_SECONDS), _changed_meanwhile)
+        self.audit("deleted", old.KIND, old.id, revision, _document(old), None)
+
+    def restore(
+        self,
+        model: type[R],
+        body: Mapping[str, Any],
+        held: Held[R] | None,
+        buried: Held[Tombstone] | None = None,
+    ) -> R:
+        """A resource as it once was: verbatim where it never was, as the next revision of what there is or has been.
+
+        `Conflict` or `Stale` at commit when that has changed meanwhile.
+        """
+        back = model.model_validate({**body, "tenant_id": self._session.id})
+        last = held.value.revision if held else buried.value.revision if buried else None
+        if last is not None:
+            stamped = {"revision": last + 1, "updated_at": self.at, "updated_by": self._session.user_id}
+            back = back.model_copy(update=stamped)
+        document = _document(back)
+        if held is None:
+            self._create(model.KIND, back.id, document, buried)
+        else:
+            self._add(Replace(model.KIND, back.id, document, held.etag), _changed_meanwhile)
+        self.audit("restored", model.KIND, back.id, back.revision, _document(held.value) if held else None, document)
+        return back
+
+    def audit(
+        self,
+        action: str,
+        kind: str,
+        id: str,
+        revision: int,
+        old: Mapping[str, Any] | None,
+        new: Mapping[str, Any] | None,
+    ) -> None:
+        """An entry of the audit trail: who did what to which resource, with its whole old and new value."""
+        session = self._session
+        body = {
+            "created_at": self.at,
+            "user_id": session.user_id,
+            "action": f"{kind}.{action}",
+            "resource_type": kind,
+            "resource_id": id,
+            "revision": revision,
+            "old_value": old,
+            "new_value": new,
+            "ip_address": session.request.ip_address,
+            "user_agent": session.request.user_agent,
+            "request_id": session.request.request_id,
+        }
+        self._add(Create(Kind.AUDIT, session.services.ids.new(), body), _unexpected)
+
+    def touch(self, kind: Kind, id: str, field: str, *, revision: int | None = None) -> None:
+        """What this change refers to must be there, and a deletion of it that has already looked must look again.
+
+        Raises `Invalid`, naming the `field` of the request, when it is not; `Stale` when it is beyond the `revision`
+        that was looked at. (The store's ETag moves, the revision not.)
+        """
+        if (kind, id) in self._touched:
+            return
+        self._touched.add((kind, id))
+        gone = Invalid.of(field, f"is no {kind} of this tenant", id)
+        moved = Stale("What this refers to was changed meanwhile; look again.")
+        bound = {} if revision is None else {"revision": revision}
+        operation = Increment(kind, id, {"touched": 1, **dict.fromkeys(bound, 0)}, bound)
+        # a condition that fails without a bound says that it is buried
+        self._add(operation, lambda rejected: moved if rejected.reason == "condition" and bound else gone)
+
+    def count(self, counter: str, by: int, *, limit: int | None = None) -> None:
+        """Move a counter; with `limit`, `QuotaReached` at commit when it would go beyond."""
+        self._counters.append((counter, by, limit))
+
+    def emit(self, metric: Metric, value: int, **data: Any) -> None:
+        """A usage event that happens if, and only if, the change does."""
+        services = self._session.services
+        now = services.clock.now()  # not the change's instant, which may follow a clock that is ahead
+        event = usage_event(metric, id=services.ids.new(), tenant_id=self._session.id, at=now, value=value, **data)
+        self.send(services.usage_queue, event)
+
+    def send(self, queue: str, message: Message) -> None:
+        """A message that is sent if, and only if, the change is committed."""
+        self._messages.append((queue, message))
+        self._add(outbox_item(queue, message, self._session.services.clock.now()), _unexpected)
+
+    @property
+    def empty(self) -> bool:
+        return not self._operations
+
+    def also(self, operation: Operation) -> None:
+        """An operation on something that is no resource (a job, a rollup): not audited."""
+        self._add(operation, _unexpected)
+
+    async def commit(self, answer: A) -> A:
+        """Write all of it in one batch, send the events, and return `answer`."""
+        session = self._session
+        if session.idempotency is not None and not session.idempotency.stored:
+            # first, so that a request that lost the race hears of the answer, not of what it met
+            self._operations.insert(0, session.idempotency.record(answer, self.at))
+            self._failures.insert(0, lambda _: AnsweredMeanwhile("answered meanwhile"))
+        counted: dict[int, tuple[str, int, int | None]] = {}
+        for name, by, limit in self._counters:
+            counted[len(self._operations)] = (name, by, limit)
+            at_most = {} if limit is None else {"value": limit}
+            self._add(Increment(Kind.COUNTER, name, {"value": by}, at_most), _unexpected)
+        try:
+            await session.store.commit(self._operations)
+        except Rejected as rejected:
+            if rejected.index in counted and rejected.reason == "condition":
+                raise await self._quota(counted[rejected.index]) from rejected
+            raise self._failures[rejected.index](rejected) from rejected
+        if session.idempotency is not None:
+            session.idempotency.stored = True
+        await session.services.outbox.relay(session.store.control, self._messages)
+        return answer
+
+    async def _quota(self, counter: tuple[str, int, int | None]) -> QuotaReached:
+        name, _, limit = counter
+        stored = await self._session.store.get(Kind.COUNTER, name)
+        current = stored.body["value"] if stored else 0
+        return QuotaReached(name.rstrip("s").capitalize(), limit=limit or 0, current=current)
+
+    def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Held[Tombstone] | None) -> None:
+        taken = Conflict(f"There is such a {kind} already.", id=id)
+        if buried is None:
+            self._add(Create(kind, id, body), lambda _: taken)
+        else:
+            self._add(Replace(kind, id, body, buried.etag), lambda _: taken)
+
+    def _add(self, operation: Operation, failure: Failure) -> None:
+        self._operations.append(operation)
+        self._failures.append(failure)
+
+
+def _document(resource: Resource) -> dict[str, Any]:
+    body = resource.model_dump(mode="json")
+    size = len(encode(body).encode())
+    if size > MAX_RESOURCE_BYTES:
+        raise TooLarge(f"This {resource.KIND} is {size} bytes of JSON; at most {MAX_RESOURCE_BYTES} can be kept.")
+    return body
+
+
+def _canonical(resource: Resource) -> str:
+    """JSON text, because Python holds 1, 1.0 and True for equal and a client does not."""
+    return json.dumps(resource.model_dump(mode="json"), sort_keys=True)
+
+
+def _changed_meanwhile(_: Rejected) -> FlowgridError:
+    return Stale("It was changed by somebody else meanwhile; read it again.")
+
+
+def _unexpected(rejected: Rejected) -> FlowgridError:
+    return Conflict(f"The change met another one; try again ({rejected}).")

@@ -1,0 +1,69 @@
+"""Closing a tenant's fence for one holder, and opening it again, each with its entry in the audit trail."""
+
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.fence import TICK, Fenced, current, permit
+from shared.database.port import NEWEST_FIRST, Create, Delete, Kind, TenantStore, Where
+from shared.errors import Conflict
+from shared.session import TenantSession
+
+FENCE = "fence"  # what the audit calls it
+ONCE_SECONDS = 30 * 86400  # far longer than any instance may sleep
+
+
+async def close(session: TenantSession, holder: str) -> str:
+    """From now on only `holder` writes (`Directory.held_by`); the instant before which all others have.
+
+    Again for the same holder answers the same. `Fenced` while it is another's; `Conflict` once it has been opened
+    again: a holder closes it once, or one that has slept through the opening would undo what was written since.
+    """
+    session = session.past_the_fence()
+    mine = await session.store.get(Kind.FENCE, holder)
+    if mine is not None:
+        return str(mine.body["created_at"])
+    if await session.store.get(Kind.LOCK, _once(holder)) is not None:
+        raise Conflict("The fence was opened while this still wrote; what is done is done, the rest is not.")
+    old = await current(session.store)
+    change = session.change(after=await _newest(session.store, old.body["created_at"]))
+    change.also(Delete(Kind.PERMIT, old.body["id"], old.etag))
+    change.also(Create(Kind.FENCE, holder, {"created_at": change.at}))
+    change.also(Create(Kind.LOCK, _once(holder), {"created_at": change.at}, ttl=ONCE_SECONDS))
+    change.audit("closed", FENCE, holder, 1, None, None)
+    try:
+        await change.commit(None)
+    except Conflict as error:  # somebody else has just rotated the permit, or closed the fence
+        raise Fenced from error
+    return change.at
+
+
+async def reopen(session: TenantSession, holder: str) -> None:
+    """Everybody writes again, stamped later than all that the holder has written. Again is no error."""
+    session = session.past_the_fence()
+    mine = await session.store.get(Kind.FENCE, holder)
+    if mine is None:
+        return
+    change = session.change(after=await _newest(session.store, mine.body["created_at"]))
+    change.also(Delete(Kind.FENCE, holder, mine.etag))
+    change.also(permit(session.services.ids.new(), change.at))
+    change.audit("opened", FENCE, holder, 2, None, None)
+    try:
+        await change.commit(None)
+    except Conflict:  # by another runner of the same work
+        return
+
+
+async def settled_moment(store: TenantStore, instant: str) -> str:
+    """The instant itself; or, where it lies inside a time in which the fence was closed, the moment before that."""
+    where = [Where("resource_type", "=", FENCE), Where("created_at", "<=", instant)]
+    last = await store.query(Kind.AUDIT, where, order=NEWEST_FIRST, limit=1)
+    if not last.items or last.items[0].body["action"] != f"{FENCE}.closed":
+        return instant
+    return rfc3339(parse_rfc3339(last.items[0].body["created_at"]) - TICK)
+
+
+def _once(holder: str) -> str:
+    return f"closed-by-{holder}"
+
+
+async def _newest(store: TenantStore, known: str) -> str:
+    page = await store.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
+    return max([known, *(str(stored.body["created_at"]) for stored in page.items)])

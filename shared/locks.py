@@ -1,0 +1,52 @@
+"""Locks in a tenant's partition, each held by a job for as long as that is unfinished: nobody has to give one back."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from shared.change import Change
+from shared.database.port import Create, Kind, Replace, TenantStore
+from shared.errors import Conflict, Stale
+from shared.jobs import UNFINISHED
+from shared.session import TRIES_AT_A_RACE
+
+T = TypeVar("T")
+
+
+class Locked(Conflict):
+    """The lock is another job's; `job_id` names it."""
+
+    code = "locked"
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(message, job_id=job_id)
+        self.job_id = job_id
+
+
+async def take(change: Change, store: TenantStore, name: str, job_id: str, refusal: str) -> None:
+    """Add to the change that the job takes the lock. `Locked`, with this `refusal`, while another has it.
+
+    Of two that take it at once, the second gets `Conflict` at its commit, and `Locked` when it looks again.
+    """
+    held = await store.get(Kind.LOCK, name)
+    body = {"created_at": change.at, "job_id": job_id}
+    if held is None:
+        change.also(Create(Kind.LOCK, name, body))
+        return
+    if held.body["job_id"] == job_id:
+        return
+    holder = await store.get(Kind.JOB, held.body["job_id"])
+    if holder is not None and holder.body["status"] in UNFINISHED:
+        raise Locked(refusal, held.body["job_id"])
+    change.also(Replace(Kind.LOCK, name, body, held.etag))
+
+
+async def looking_again(work: Callable[[], Awaitable[T]]) -> T:
+    """Work whose change takes a lock: done anew when it lost a race, so that whoever comes second hears why."""
+    for _ in range(TRIES_AT_A_RACE - 1):
+        try:
+            return await work()
+        except Locked:
+            raise
+        except (Conflict, Stale):
+            continue
+    return await work()
