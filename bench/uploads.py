@@ -1,6 +1,7 @@
 """Hostile uploads, one after the other and many at once, beside another tenant's calls on the same host.
 
-The goals: the host's memory grows by less than 200 MB, and the other tenant's p50 stays below 3 times its quiet value.
+Each is sent for a while, as often as an enterprise plan lets one tenant call. The goals: the host's memory grows by
+less than 200 MB, and the other tenant's p50 stays below 3 times its quiet value just before.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ from cli.child import Child
 from tests.doubles.hostile_files import FILES, file
 
 QUIET_CALLS = 500
-SEND_SECONDS = 2.0
+QUIET_SECONDS = 0.7
+SEND_SECONDS = 2.4
+SEND_EVERY = 0.6  # a hundred in a minute
 AT_ONCE = 8
 SAMPLE_SECONDS = 0.02
 CALL_SECONDS = 600.0
@@ -39,7 +42,8 @@ async def run(quick: bool) -> list[dict[str, Any]]:
         watch = _Watch(child, tokens[0], agent)
         for _ in range(QUIET_CALLS):
             await watch.call()
-        quiet, before = watch.p50(), child.resident_mib()
+        watch.p50()
+        before = child.resident_mib()
         rows: list[dict[str, Any]] = []
 
         async def send(name: str, token: str) -> Counter[int]:
@@ -47,7 +51,9 @@ async def run(quick: bool) -> list[dict[str, Any]]:
 
         async with watch:
             for name in names:
+                quiet = await watch.quiet()
                 rows.append(watch.row(name, await send(name, tokens[1]), quiet, before))
+            quiet = await watch.quiet()
             answers = await asyncio.gather(*map(send, names, tokens[1:]))
             rows.append(watch.row(f"{AT_ONCE} of them at once", sum(answers, Counter[int]()), quiet, before))
         await watch.close()
@@ -55,7 +61,7 @@ async def run(quick: bool) -> list[dict[str, Any]]:
     most = max(float(row["grown MiB"]) for row in rows)
     goal = "yes" if worst < 3 and most < 200 else "NO"
     total = {"file": f"the worst; within the goals: {goal}", "answers": "", "seconds": ""}
-    return [*rows, {**total, "p50 ms": f"quiet {quiet * 1000:.2f}", "p50 / quiet": worst, "grown MiB": most}]
+    return [*rows, {**total, "quiet": "", "p50 ms": "", "p50 / quiet": worst, "grown MiB": most}]
 
 
 def upload(base_url: str, token: str, name: str) -> Counter[int]:
@@ -70,6 +76,7 @@ def upload(base_url: str, token: str, name: str) -> Counter[int]:
             if answer.status_code not in (200, 400, 413, 503):
                 raise RuntimeError(f"{answer.status_code}: {answer.text[:200]}")
             statuses[answer.status_code] += 1
+            time.sleep(max(0.0, SEND_EVERY - answer.elapsed.total_seconds()))
     return statuses
 
 
@@ -95,6 +102,13 @@ class _Watch:
         times, self._times = self._times, []
         return median(times) if times else 0.0
 
+    async def quiet(self) -> float:
+        """The p50 while nothing is sent, in what the machine does just now."""
+        self.p50()
+        await asyncio.sleep(QUIET_SECONDS)
+        self._since, self._most = time.perf_counter(), 0.0
+        return self.p50()
+
     def row(self, name: str, statuses: Counter[int], quiet: float, before: float) -> dict[str, Any]:
         seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
         most, self._most = self._most, 0.0
@@ -103,6 +117,7 @@ class _Watch:
             "file": name,
             "answers": ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items())),
             "seconds": round(seconds, 1),
+            "quiet": round(quiet * 1000, 2),
             "p50 ms": round(p50 * 1000, 2),
             "p50 / quiet": round(p50 / quiet, 2),
             "grown MiB": round(max(most - before, 0.0), 1),

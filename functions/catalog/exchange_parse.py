@@ -16,7 +16,7 @@ from functions.catalog.exchange import NAMESPACE, ExchangeError, ExchangeTooLarg
 
 NS: Final = f"{NAMESPACE}}}"
 LANG: Final = "http://www.w3.org/XML/1998/namespace}lang"
-SLICE_BYTES: Final = 4 * 1024
+SLICE_BYTES: Final = 2 * 1024
 MAX_MARKUP_BYTES: Final = 32 * 1024
 MAX_NESTING: Final = 64
 MAX_NODES: Final = 3_000_000

@@ -22,7 +22,7 @@ from functions.catalog.values import refusal, settled_element, settled_relations
 from shared.errors import Invalid, TooLarge, Unavailable
 
 READ_SECONDS: Final = 30.0
-WORK_SECONDS: Final = 0.001  # then a pause, in which whoever waits for the interpreter has it
+WORK_SECONDS: Final = 0.0005  # then a pause, in which whoever waits for the interpreter has it
 PAUSE_SECONDS: Final = 0.0005
 AT_ONCE: Final = 4
 BYTES_AT_ONCE: Final = 40 * 1024 * 1024

@@ -93,6 +93,34 @@ async def test_a_body_that_never_ends_is_not_waited_for(monkeypatch: pytest.Monk
     assert sent[0]["status"] == 408
 
 
+async def test_more_bodies_than_may_be_held_at_once_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local.http.MAX_HELD_BYTES", 10)
+    held, answered = asyncio.Event(), asyncio.Event()
+
+    async def handler(req: func.HttpRequest) -> func.HttpResponse:
+        held.set()
+        await answered.wait()
+        return func.HttpResponse(b"ok")
+
+    def receiving(size: int) -> Callable[[], Awaitable[Message]]:
+        bodies = iter([{"type": "http.request", "body": b"x" * size, "more_body": False}])
+
+        async def receive() -> Message:
+            for body in bodies:
+                return body
+            return await asyncio.Event().wait()  # type: ignore[return-value]  # never
+
+        return receive
+
+    triggers = host(handler)
+    first = asyncio.create_task(send(triggers, receiving(8)))
+    await held.wait()
+    refused = await send(triggers, receiving(8))
+    answered.set()
+    assert [(await first)[0]["status"], refused[0]["status"]] == [200, 503]
+    assert (await send(triggers, receiving(8)))[0]["status"] == 200
+
+
 async def test_who_hangs_up_is_metered_all_the_same(world: World) -> None:
     tenant = (await world.onboard())["id"]
     await world.drain()
