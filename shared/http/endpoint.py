@@ -4,6 +4,7 @@ request id -> address limit -> authenticate -> tenant -> member and role -> tena
 -> idempotency -> handler -> answer, meter, log, headers
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from shared.errors import (
 )
 from shared.http.addresses import client_address, window_of
 from shared.http.answers import Answered, finish, respond
-from shared.http.bodies import Json, Merge, Raw, field_errors
+from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
@@ -46,6 +47,7 @@ from shared.tenancy import PLATFORM_TENANT_ID, Directory
 logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
 MAX_USER_AGENT = 512
+CLIENT_GONE = 499
 
 
 @dataclass
@@ -107,6 +109,10 @@ class Endpoint:
         answered = Answered(request, started)
         try:
             response = await self._answer(route, handler, req, answered)
+        except asyncio.CancelledError:
+            if answered.session is not None:  # whoever hangs up has called all the same
+                await self.meter.api_call(answered.session, route, started, CLIENT_GONE)
+            raise
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
@@ -206,7 +212,7 @@ class Endpoint:
         try:
             query = route.query.model_validate(_parameters(req))
         except ValidationError as error:
-            raise Invalid(field_errors(error)) from error
+            raise invalid(error) from error
         if_match = req.headers.get("if-match")
         if route.method == "PUT" and if_match is None:
             raise PreconditionRequired("A PUT replaces a version that you name: send the ETag of it in If-Match.")
