@@ -85,6 +85,7 @@ class Timer:
         """Run when the schedule (or the start) says so; an exception is logged, the schedule goes on."""
         if self._started is None or self._last is None:
             raise RuntimeError("a timer is started before it runs")
+        self._last = min(self._last, self._clock.now())  # the clock may have been set back: no waiting for its return
         due = self.next_run(self._last)
         at_startup, self._run_on_startup = self._run_on_startup, False
         if self._clock.now() < due and not at_startup:

@@ -11,6 +11,7 @@ from pathlib import Path
 from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database, Provisioner
+from shared.disk import outage
 from shared.folders import private_folder
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
@@ -33,7 +34,7 @@ class Adapters:
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For the health check: each raises `Unavailable` when its service does not answer."""
         return {
-            "database": self.database.ping,
+            **self.database.parts(),
             "messaging": self.messaging.ping,
             "blobs": self.blobs.ping,
             "secrets": self.secrets.ping,
@@ -63,16 +64,17 @@ def build(settings: Settings, clock: Clock) -> Adapters:
 
 
 def _database(settings: Settings, clock: Clock, charges: Charges) -> Database:
+    shards = [shard(number).database for number in range(1, settings.flowgrid_shards + 1)]
     if settings.flowgrid_database == "sqlite":
         from shared.database.sqlite import SqliteDatabase
 
-        return SqliteDatabase(settings.flowgrid_data_dir / "database", clock)
+        return SqliteDatabase(settings.flowgrid_data_dir / "database", clock, shards)
     from shared.database.cosmos import CosmosDatabase
 
     return CosmosDatabase(
         endpoint=settings.flowgrid_cosmos_endpoint,
         registry=settings.flowgrid_cosmos_registry,
-        shards=[shard(number).database for number in range(1, settings.flowgrid_shards + 1)],
+        shards=shards,
         clock=clock,
         emulator_key=settings.flowgrid_cosmos_emulator_key or None,
         on_charge=charges.record,
@@ -142,6 +144,7 @@ class CursorKey:
         return self._key
 
 
+@outage("The data folder")
 def _kept(path: Path) -> bytes:
     """The file's content; whoever comes first makes it, whole before it has its name."""
     if not path.exists():

@@ -60,8 +60,9 @@ class RateLimiter:
 
     def _open(self) -> "FixedWindowRateLimiter":
         if self._limiter is None:
-            from limits.aio.storage import MemoryStorage
             from limits.aio.strategies import FixedWindowRateLimiter
+
+            from shared.ratewindows import MemoryStorage
 
             self._storage = MemoryStorage()
             self._limiter = FixedWindowRateLimiter(self._storage)

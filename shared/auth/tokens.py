@@ -6,12 +6,14 @@ from typing import Any
 from shared.auth.keys import ALGORITHM, SigningKeys
 from shared.auth.roles import highest
 from shared.context import Caller
+from shared.emails import canonical
 from shared.errors import Unauthenticated
 from shared.ids import is_uuid
 from shared.settings import Issuer
 
 LEEWAY_SECONDS = 30
 MAX_TOKEN_BYTES = 16 * 1024
+MAX_SUBJECT = 255  # OpenID Connect Core §2
 _REASONS = {  # what the log calls a claim, or a signature, that does not verify
     "InvalidSignatureError": "signature",
     "InvalidAudienceError": "audience",
@@ -64,23 +66,25 @@ class TokenVerifier:
             reason = _REASONS.get(type(error).__name__, "invalid")
             text = f"The token does not verify: {error}."
             raise Unauthenticated(text, reason=reason, issuer=issuer.issuer) from error
-        return self._caller(claims)
+        return self._caller(claims, issuer)
 
     async def close(self) -> None:
         """Give up what is being fetched."""
         for _, keys in self._issuers.values():
             await keys.close()
 
-    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+    def _caller(self, claims: Mapping[str, Any], issuer: Issuer) -> Caller:
         tenant_id = claims.get(self._tenant_claim)
         if tenant_id is not None and not (isinstance(tenant_id, str) and is_uuid(tenant_id)):
             raise Unauthenticated(f"The token's {self._tenant_claim} claim is not a tenant id.", reason="tenant_claim")
         return Caller(
-            subject=str(claims["sub"]),
+            subject=_subject(claims, issuer),
             email=_email(claims),
-            name=claims["name"] if isinstance(claims.get("name"), str) else None,
+            name=_text(claims.get("name")),
             tenant_id=tenant_id,
             role=highest(claims.get(self._roles_claim)),
+            issuer=issuer.issuer,
+            email_verified=_email_verified(claims, issuer),
         )
 
 
@@ -93,8 +97,30 @@ def _bearer(authorization: str | None) -> str:
     return token.strip()
 
 
+def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:
+    subject = _text(claims.get(issuer.subject_claim))
+    if subject is None or not 0 < len(subject) <= MAX_SUBJECT:
+        raise Unauthenticated(
+            f"The token's {issuer.subject_claim} claim does not say who its holder is.", reason="subject"
+        )
+    return subject
+
+
+def _text(claim: object) -> str | None:
+    """None for what is no text, or none that can be stored: JSON may hold half of a character (a lone surrogate)."""
+    if not isinstance(claim, str) or any("\ud800" <= one <= "\udfff" for one in claim):
+        return None
+    return claim
+
+
 def _email(claims: Mapping[str, Any]) -> str | None:
-    """`email`, or the first of B2C's `emails`."""
+    """`email`, or the first of B2C's `emails`; None for what is no address."""
     emails = claims.get("emails")
-    email = claims.get("email") or (emails[0] if isinstance(emails, list) and emails else None)
-    return email if isinstance(email, str) else None
+    return canonical(claims.get("email") or (emails[0] if isinstance(emails, list) and emails else None))
+
+
+def _email_verified(claims: Mapping[str, Any], issuer: Issuer) -> bool:
+    """Whether the issuer says so. Some write the boolean as a text or a number (Entra's `xms_edov`: "1")."""
+    if issuer.email_verified_claim is None:
+        return True
+    return claims.get(issuer.email_verified_claim) in (True, 1, "true", "1")

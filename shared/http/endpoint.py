@@ -4,6 +4,7 @@ request id -> address limit -> authenticate -> tenant -> member and role -> tena
 -> idempotency -> handler -> answer, meter, log, headers
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,18 +18,21 @@ from shared.auth.members import Members
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.context import Caller, RequestInfo, log_fields
+from shared.database.fence import Overtaken
 from shared.errors import (
     FlowgridError,
     Forbidden,
     Invalid,
     PreconditionRequired,
+    QuotaReached,
     RateLimited,
     TenantSuspended,
     Unauthenticated,
+    Unavailable,
 )
 from shared.http.addresses import client_address, window_of
 from shared.http.answers import Answered, finish, respond
-from shared.http.bodies import Json, Merge, Raw, field_errors
+from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
@@ -37,12 +41,13 @@ from shared.ids import is_request_id, is_uuid
 from shared.metering import Meter
 from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
 from shared.ratelimit import Allowance, RateLimiter, Taken
-from shared.session import Services, TenantSession
+from shared.session import TRIES_AT_A_RACE, Services, TenantSession
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
 logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
 MAX_USER_AGENT = 512
+CLIENT_GONE = 499
 
 
 @dataclass
@@ -104,13 +109,19 @@ class Endpoint:
         answered = Answered(request, started)
         try:
             response = await self._answer(route, handler, req, answered)
+        except asyncio.CancelledError:
+            if answered.session is not None:  # whoever hangs up has called all the same
+                await self.meter.api_call(answered.session, route, started, CLIENT_GONE)
+            raise
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
-            instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
-            response = problem(error, request_id=request.request_id, instance=f"/{instance}")
+            response = _problem(error, req, request)
         if answered.session is not None:
-            await self.meter.api_call(answered.session, route, started, response.status_code)
+            try:
+                await self.meter.api_call(answered.session, route, started, response.status_code)
+            except Unavailable as error:
+                response = _problem(error, req, request)
         return finish(response, answered, self.services.clock.now())
 
     async def _answer(
@@ -129,9 +140,20 @@ class Endpoint:
         if route.paged:
             await self.cursors.ready()
         call = self._read(route, req, session)
-        answer, replayed = await self.idempotency.run(route, req, call, handler)
+        answer, replayed = await self._in_time(route, req, call, handler)
         answered.replayed = replayed
         return respond(route, req, answer, self._next_cursor(route, call, answer))
+
+    async def _in_time(
+        self, route: Route, req: func.HttpRequest, call: Call[Any, Any], handler: Handler
+    ) -> tuple[Any, bool]:
+        """The handler's answer; run again, since nothing was written, when a backup's moment came in between."""
+        for _ in range(TRIES_AT_A_RACE):
+            try:
+                return await self.idempotency.run(route, req, call, handler)
+            except Overtaken:
+                continue
+        return await self.idempotency.run(route, req, call, handler)
 
     async def _admitted(self, route: Route, req: func.HttpRequest, answered: Answered, taken: Taken) -> TenantSession:
         """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else."""
@@ -139,8 +161,9 @@ class Endpoint:
             caller = await self.verifier.verify(req.headers.get("authorization"))
             session = await self._session(route, caller, req, answered.request)
             log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
-            await self._check_role(route, session)
-        except (Unauthenticated, Forbidden) as error:
+            session = await self._admit(route, session)
+            log_fields.set({**log_fields.get(), "user_id": session.user_id})
+        except (Unauthenticated, Forbidden, QuotaReached) as error:
             _log_refusal(error, answered.request)
             answered.allowances.append(taken.allowance)
             raise
@@ -177,16 +200,19 @@ class Endpoint:
             taken.append(await self.limiter.take(route.limit, session.id, most, 1, message))
         return [one.allowance for one in taken]
 
-    async def _check_role(self, route: Route, session: TenantSession) -> None:
-        role = await self.members.role(session.store, session.caller)
-        if route.role is None or not role.includes(route.role):
+    async def _admit(self, route: Route, session: TenantSession) -> TenantSession:
+        """The session of the tenant's user that the caller is, if that is one, and one who may do this."""
+        admitted = await self.members.admit(session)
+        role = admitted.caller.role
+        if route.role is None or role is None or not role.includes(route.role):
             raise Forbidden(f"This needs the role {route.role}; the caller has {role}.")
+        return admitted
 
     def _read(self, route: Route, req: func.HttpRequest, session: TenantSession) -> Call[Any, Any]:
         try:
             query = route.query.model_validate(_parameters(req))
         except ValidationError as error:
-            raise Invalid(field_errors(error)) from error
+            raise invalid(error) from error
         if_match = req.headers.get("if-match")
         if route.method == "PUT" and if_match is None:
             raise PreconditionRequired("A PUT replaces a version that you name: send the ETag of it in If-Match.")
@@ -211,7 +237,12 @@ class Endpoint:
         )
 
 
-def _log_refusal(error: Unauthenticated | Forbidden, request: RequestInfo) -> None:
+def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
+    instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
+    return problem(error, request_id=request.request_id, instance=f"/{instance}")
+
+
+def _log_refusal(error: FlowgridError, request: RequestInfo) -> None:
     """One line for each: why, by whose token, from where. Never the token, nor who is in it."""
     told = {"reason": error.code, "address": request.ip_address}
     if isinstance(error, Unauthenticated):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+from shared.disk import outage
 from shared.errors import NotFound, Unavailable
 from shared.folders import private_folder
 from shared.secrets.port import Secrets, SecretSpace, checked_name, checked_tenant, checked_value, name_of, reference
@@ -50,8 +51,10 @@ class _Folder(SecretSpace):
 
     async def delete(self, reference: str) -> None:
         path = self._folder / name_of(reference)
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        with outage("The secrets' folder"):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
+    @outage("The secrets' folder")
     def _write(self, name: str, value: str) -> None:
         from cryptography.fernet import Fernet
 
@@ -65,6 +68,7 @@ class _Folder(SecretSpace):
             os.fsync(file.fileno())
         temporary.replace(self._folder / name)
 
+    @outage("The secrets' folder")
     def _read(self, name: str) -> str:
         from cryptography.fernet import Fernet, InvalidToken
 

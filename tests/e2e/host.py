@@ -22,7 +22,7 @@ from shared.database.port import Document, Kind
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "local.settings.sample.json"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 FORWARDED = "E2E_"
 OF_A_TENANT = [kind for kind in Kind if kind.container in ("items", "usage")]
@@ -126,7 +126,7 @@ class Host:
             return [item.body async for page in store.scan(kinds or OF_A_TENANT) for item in page]
 
 
-async def eventually(condition: Callable[[], Awaitable[T]], *, within: float = 10.0) -> T:
+async def eventually(condition: Callable[[], Awaitable[T]], *, within: float = 60.0) -> T:
     """The first answer of `condition` that is true; it is asked again until then, at most `within` seconds."""
     until = time.monotonic() + within
     while not (found := await condition()):

@@ -42,6 +42,12 @@ async def refused(world: World, tenant: str, why: str) -> Answer:
         return await world.call("list_agents")
     if why == "no role":
         return await world.call("list_agents", person(tenant, None))
+    if why == "no user":
+        return await world.call("list_agents", admin(tenant, "stranger@acme.example"))
+    if why == "no room":
+        full = {"max_users": 1, "settings": {"membership": "open"}}
+        await world.call("patch_tenant", STAFF, full, params={"tenant_id": tenant})
+        return await world.call("list_agents", admin(tenant, "stranger@acme.example"))
     if why == "too low a role":
         return await world.call("create_agent", person(tenant, Role.VIEWER), AGENT)
     if why == "no tenant":
@@ -60,13 +66,13 @@ async def refused(world: World, tenant: str, why: str) -> Answer:
     return await world.call("list_agents", admin(tenant))
 
 
-REFUSALS = ["no token", "no role", "too low a role", "no tenant", "disabled", "suspended"]
+REFUSALS = ["no token", "no user", "no room", "no role", "too low a role", "no tenant", "disabled", "suspended"]
 
 
 @pytest.mark.parametrize("why", REFUSALS)
 async def test_who_is_refused_spends_a_call_of_the_address(world: World, tenant: str, why: str) -> None:
     answer = await refused(world, tenant, why)
-    assert (answer.status in (401, 403), await spent(world)) == (True, 1)
+    assert (answer.status in (401, 403, 429), await spent(world)) == (True, 1)
 
 
 @pytest.mark.parametrize("why", REFUSALS)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,10 @@ from local.timers import Timer
 from shared.clock import SystemClock
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
+from tests.doubles.clock import FakeClock
 
 VALUES = {"NIGHTLY": "0 0 2 * * *", "JOBS_QUEUE": "jobs", "USAGE_QUEUE": "usage-events"}
 GUID = "0190c2a8-7e10-7abc-8def-0123456789ab"
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.instant = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.instant
-
-    def forward(self, **delta: float) -> None:
-        self.instant += timedelta(**delta)
 
 
 @pytest.fixture
@@ -67,7 +56,7 @@ def client(host: Host, peer: tuple[str, int] = ("10.0.0.9", 4711)) -> httpx.Asyn
     return httpx.AsyncClient(transport=transport, base_url="http://flowgrid.test")
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  a condition, not an event
             await asyncio.sleep(0.005)
@@ -344,6 +333,17 @@ async def test_a_run_missed_while_the_host_was_down_is_made_up_once_and_says_so(
     clock.forward(days=1)
     assert await timer.run_if_due()
     assert [request.past_due for request in runs] == [True, False]
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_a_timer(
+    timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
+) -> None:
+    timer = await started(host_of(timer_app, values={"nightly": "*/30 * * * * *"}))
+    clock.set_back(hours=1)
+    assert not await timer.run_if_due()
+    clock.forward(seconds=30)
+    assert await timer.run_if_due()
+    assert len(runs) == 1
 
 
 async def test_a_restart_without_a_missed_run_runs_nothing(

@@ -269,8 +269,17 @@ async def test_a_usage_event_that_cannot_be_sent_waits_in_the_outbox(
     assert (answer.status, len(left.items)) == (200, 1)
 
 
-async def test_a_usage_event_that_can_be_kept_nowhere_is_logged_whole_and_the_call_is_answered(
-    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "body", "error"), [("list_agents", None, "unavailable"), ("create_agent", AGENT, "unknown_outcome")]
+)
+async def test_a_call_whose_usage_event_can_be_kept_nowhere_is_told_to_come_again(
+    world: World,
+    tenant: str,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+    name: str,
+    body: Any,
+    error: str,
 ) -> None:
     async def away(*_: Any, **__: Any) -> None:
         raise Unavailable("away")
@@ -278,10 +287,29 @@ async def test_a_usage_event_that_can_be_kept_nowhere_is_logged_whole_and_the_ca
     await world.call("list_agents", admin(tenant))
     store = (await world.session(tenant)).store
     monkeypatch.setattr(world.core.adapters.messaging, "send", away)
-    monkeypatch.setattr(store, "commit", away)
-    answer = await world.call("list_agents", admin(tenant))
-    (lost,) = [vars(record)["event"] for record in log.records if record.name == "flowgrid.metering"]
-    assert (answer.status, lost["type"]) == (200, "api_calls")
+    monkeypatch.setattr(store.control, "commit", away)
+    answer = await world.call(name, admin(tenant), body)
+    (kept,) = [vars(record)["event"] for record in log.records if record.name == "flowgrid.metering"]
+    assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, error, "1")
+    assert kept["type"] == "api_calls"
+
+
+async def test_a_write_that_could_not_be_metered_is_answered_and_metered_when_it_comes_again_under_its_key(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    await events(world)
+    key = {"idempotency-key": "once"}
+    with monkeypatch.context() as broken:
+        broken.setattr(world.core.endpoint.meter, "api_call", away)
+        first = await world.call("create_agent", admin(tenant), AGENT, headers=key)
+    again = await world.call("create_agent", admin(tenant), AGENT, headers=key)
+    listed = await world.call("list_agents", admin(tenant))
+    assert (first.status, again.status, len(listed.json["items"])) == (503, 201, 1)
+    calls = [event["data"]["operation"] for event in await events(world) if event["type"] == "api_calls"]
+    assert sorted(calls) == ["create_agent", "list_agents"]
 
 
 # Handlers of every route

@@ -26,7 +26,12 @@ def web() -> Web:
 
 @pytest.fixture
 def verifier(web: Web) -> TokenVerifier:
-    one, two = Issuer(issuer=ONE, audience="flowgrid"), Issuer(issuer=TWO, audience="flowgrid-two")
+    return make(web)
+
+
+def make(web: Web, **changes: Any) -> TokenVerifier:
+    """`changes`: settings of the first issuer."""
+    one, two = Issuer(issuer=ONE, audience="flowgrid", **changes), Issuer(issuer=TWO, audience="flowgrid-two")
     names = {"tenant_claim": "extension_TenantId", "roles_claim": "roles"}
     return TokenVerifier([one, two], **names, keys=web.keys(FakeClock()))
 
@@ -56,8 +61,9 @@ async def refused(verifier: TokenVerifier, authorization: str | None) -> str:
 
 
 async def test_a_good_token_names_its_holder(verifier: TokenVerifier) -> None:
-    token = signed(extension_TenantId=TENANT_ID, email="Ada@acme.example", name="Ada")
-    assert await verifier.verify(token) == Caller("s-1", "Ada@acme.example", "Ada", TENANT_ID, Role.USER)
+    token = signed(extension_TenantId=TENANT_ID, email="Ada@acme.example", email_verified=True, name="Ada")
+    holder = Caller("s-1", "ada@acme.example", "Ada", TENANT_ID, Role.USER, ONE, email_verified=True)
+    assert await verifier.verify(token) == holder
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
@@ -219,5 +225,53 @@ async def test_the_email_is_the_claim_or_the_first_of_b2cs_list(
     assert (await verifier.verify(signed(**own))).email == email
 
 
-async def test_a_name_that_is_no_text_is_left_out(verifier: TokenVerifier) -> None:
-    assert (await verifier.verify(signed(name=["Ada"]))).name is None
+@pytest.mark.parametrize(
+    "email",
+    [" ada@acme.example", "ada@acme.example.", "\uff41da@acme.example", "ada@acme.example\u200b", "a@b..c", "ada"],
+)
+async def test_an_address_in_another_spelling_is_none(verifier: TokenVerifier, email: str) -> None:
+    assert (await verifier.verify(signed(email=email, email_verified=True))).email is None
+
+
+@pytest.mark.parametrize(
+    ("own", "verified"),
+    [
+        ({"email_verified": True}, True),
+        ({"email_verified": "true"}, True),
+        ({"email_verified": 1}, True),
+        ({"email_verified": False}, False),
+        ({"email_verified": "false"}, False),
+        ({"email_verified": ["true"]}, False),
+        ({"xms_edov": True}, False),
+        ({}, False),
+    ],
+)
+async def test_an_address_is_verified_only_when_the_token_says_so(
+    verifier: TokenVerifier, own: dict[str, Any], verified: bool
+) -> None:
+    assert (await verifier.verify(signed(email="ada@acme.example", **own))).email_verified is verified
+
+
+async def test_an_issuer_may_say_that_an_address_is_verified_in_a_claim_of_its_own(web: Web) -> None:
+    entra = make(web, email_verified_claim="xms_edov")
+    tokens = [signed(email="ada@acme.example", **own) for own in ({"xms_edov": "1"}, {"email_verified": True})]
+    assert [(await entra.verify(token)).email_verified for token in tokens] == [True, False]
+
+
+async def test_an_issuer_may_be_known_to_assert_verified_addresses_only(web: Web) -> None:
+    b2c = make(web, email_verified_claim=None)
+    assert (await b2c.verify(signed(emails=["ada@acme.example"]))).email_verified
+
+
+async def test_an_issuer_may_name_the_claim_that_says_who_somebody_is(web: Web) -> None:
+    assert (await make(web, subject_claim="oid").verify(signed(oid="o-1"))).subject == "o-1"
+
+
+@pytest.mark.parametrize("oid", [None, "", 7, ["o-1"], "x" * 256, "\ud800"])
+async def test_a_token_that_does_not_say_who_its_holder_is_is_refused(web: Web, oid: Any) -> None:
+    assert "oid" in await refused(make(web, subject_claim="oid"), signed(oid=oid))
+
+
+@pytest.mark.parametrize("name", [["Ada"], "Ada \ud800"])
+async def test_a_name_that_is_no_text_is_left_out(verifier: TokenVerifier, name: Any) -> None:
+    assert (await verifier.verify(signed(name=name))).name is None
