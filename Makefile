@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-emulators demo lint format bench clean
+.PHONY: help run test test-long test-emulators demo lint format bench clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +21,13 @@ $(READY): requirements.txt requirements-dev.txt requirements-servicebus.txt
 run: $(READY) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines
 	$(BIN)/python -m cli serve
 
-test: $(READY) ## Run every test
-	$(BIN)/python -m pytest
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test: $(READY) ## Run the tests, but for the long ones
+	$(TESTS) -m "not long"
+
+test-long: $(READY) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
+	$(TESTS) -m long
 
 EMULATORS := TEST_COSMOS_ENDPOINT='http://127.0.0.1:8081/' \
   TEST_SERVICEBUS_CONNECTION='Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;' \

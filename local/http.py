@@ -23,11 +23,12 @@ from starlette.types import Receive, Scope, Send
 from local.bindings import Function
 from local.routes import Found, RouteTable, template
 from shared.http.answers import SECURITY_HEADERS
+from shared.ids import is_request_id
 
 logger = logging.getLogger("flowgrid.local.http")
 BODY_SECONDS = 60.0
 MAX_BODY_BYTES = 33 * 1024 * 1024
-MAX_HELD_BYTES = 80 * 1024 * 1024
+MAX_HELD_BYTES = 64 * 1024 * 1024
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 
 
@@ -140,7 +141,8 @@ def problem(
     request: Request, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
 ) -> Response:
     """RFC 9457, with the members that `shared/http/problems.py` gives the app's own errors."""
-    request_id = request.headers.get("x-request-id") or str(uuid4())
+    asked = request.headers.get("x-request-id", "")
+    request_id = asked if is_request_id(asked) else str(uuid4())
     body = {
         "type": f"https://flowgrid.dev/problems/{code}",
         "title": HTTPStatus(status).phrase,

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared.clock import Clock, SystemClock
+from shared.folders import private_folder
 from shared.settings import Settings
 
 FOLDER = "oidc"
@@ -67,7 +68,8 @@ class Issuer:
             "exp": now + int(lifetime.total_seconds()),
             self._roles_claim: list(roles),
         }
-        optional = {"email": email, "name": name, self._tenant_claim: tenant_id}
+        verified = None if email is None else True
+        optional = {"email": email, "email_verified": verified, "name": name, self._tenant_claim: tenant_id}
         claims |= {claim: value for claim, value in optional.items() if value is not None}
         current = self._keys()[-1]
         return jwt.encode(claims, jwt.PyJWK(current).key, ALGORITHM, headers={"kid": current["kid"]})
@@ -93,7 +95,7 @@ class Issuer:
     def _replace(self, old: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the old keys without their private halves and a new one, readable by the owner only, atomically."""
         keys = [{member: key[member] for member in _PUBLIC} for key in old] + [_new_key()]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self._path.parent)
         temporary = self._path.with_name(f"keys.{uuid4().hex}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -17,6 +17,7 @@ from croniter import croniter
 
 from local.bindings import Function, HostError
 from shared.clock import Clock, parse_rfc3339, rfc3339
+from shared.folders import private_folder
 
 logger = logging.getLogger("flowgrid.local.timers")
 LONGEST_WAIT = timedelta(seconds=1)  # so that a clock that was set, or a laptop that slept, is noticed
@@ -39,7 +40,7 @@ class Monitor:
             return None
 
     def save(self, name: str, last: datetime) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         temporary = self._path(name).with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as file:
             json.dump({"last": rfc3339(last)}, file)
@@ -84,6 +85,7 @@ class Timer:
         """Run when the schedule (or the start) says so; an exception is logged, the schedule goes on."""
         if self._started is None or self._last is None:
             raise RuntimeError("a timer is started before it runs")
+        self._last = min(self._last, self._clock.now())  # the clock may have been set back: no waiting for its return
         due = self.next_run(self._last)
         at_startup, self._run_on_startup = self._run_on_startup, False
         if self._clock.now() < due and not at_startup:

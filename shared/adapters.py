@@ -11,6 +11,8 @@ from pathlib import Path
 from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database, Provisioner
+from shared.disk import outage
+from shared.folders import private_folder
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
 from shared.secrets.port import Secrets
@@ -32,7 +34,7 @@ class Adapters:
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For the health check: each raises `Unavailable` when its service does not answer."""
         return {
-            "database": self.database.ping,
+            **self.database.parts(),
             "messaging": self.messaging.ping,
             "blobs": self.blobs.ping,
             "secrets": self.secrets.ping,
@@ -43,6 +45,7 @@ class Adapters:
             await adapter.close()
         if self.provisioner is not None:
             await self.provisioner.close()
+        self.charges.flush()
 
 
 def build(settings: Settings, clock: Clock) -> Adapters:
@@ -61,16 +64,17 @@ def build(settings: Settings, clock: Clock) -> Adapters:
 
 
 def _database(settings: Settings, clock: Clock, charges: Charges) -> Database:
+    shards = [shard(number).database for number in range(1, settings.flowgrid_shards + 1)]
     if settings.flowgrid_database == "sqlite":
         from shared.database.sqlite import SqliteDatabase
 
-        return SqliteDatabase(settings.flowgrid_data_dir / "database", clock)
+        return SqliteDatabase(settings.flowgrid_data_dir / "database", clock, shards)
     from shared.database.cosmos import CosmosDatabase
 
     return CosmosDatabase(
         endpoint=settings.flowgrid_cosmos_endpoint,
         registry=settings.flowgrid_cosmos_registry,
-        shards=[shard(number).database for number in range(1, settings.flowgrid_shards + 1)],
+        shards=shards,
         clock=clock,
         emulator_key=settings.flowgrid_cosmos_emulator_key or None,
         on_charge=charges.record,
@@ -140,10 +144,11 @@ class CursorKey:
         return self._key
 
 
+@outage("The data folder")
 def _kept(path: Path) -> bytes:
     """The file's content; whoever comes first makes it, whole before it has its name."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,13 @@
-"""Time: one instant type (aware UTC datetimes, microseconds) and one text form (RFC 3339), so tests own both."""
+"""Time: one instant type (aware UTC datetimes, microseconds) and one text form (RFC 3339), so tests own both.
 
-from datetime import UTC, datetime
+`now` is for what others read, and may be set back; what is about waiting asks `monotonic`.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+SKEW = timedelta(minutes=10)  # two clocks of ours are never further apart; one that was set back may be
 
 
 class Clock(Protocol):
@@ -9,15 +15,30 @@ class Clock(Protocol):
         """The current instant, aware, in UTC."""
         ...
 
+    def monotonic(self) -> float:
+        """Seconds that only ever grow, from an unknown beginning; comparable within one machine's run."""
+        ...
+
 
 class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def monotonic(self) -> float:
+        return time.monotonic()
+
 
 def rfc3339(instant: datetime) -> str:
     """`2026-11-24T08:15:00.000000Z`: always six decimals, so that text order is time order."""
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def runs(until: str, now: datetime, longest: timedelta) -> bool:
+    """Whether a lease that was given for `longest` at most still runs.
+
+    One that seems to run for much longer was given before the clock was set back: nobody waits that hour.
+    """
+    return rfc3339(now) < until <= rfc3339(now + longest + SKEW)
 
 
 def parse_rfc3339(text: str) -> datetime:

@@ -66,7 +66,14 @@ class Invalid(FlowgridError):
 
 
 class Unauthenticated(FlowgridError):
+    """`reason` and `issuer` are for the log: which check failed, and whose token it was, where that is known."""
+
     code = "unauthenticated"
+
+    def __init__(self, message: str, *, reason: str = "invalid", issuer: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.issuer = issuer
 
 
 class Forbidden(FlowgridError):

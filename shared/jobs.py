@@ -1,11 +1,13 @@
 """Long jobs: durable, in slices, under a lease; whatever vanishes half-way is taken up again by the sweep.
 
-A job is an item of its tenant. A message on the jobs queue runs one slice of it: claim the lease, work, store the
-checkpoint, send the continuation. Handlers are idempotent from their last checkpoint on.
+A job is an item of its tenant. A message on the jobs queue runs one slice of it: claim the lease, work (the lease is
+renewed meanwhile), store the checkpoint, send the continuation. Handlers are idempotent from their last checkpoint on.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
@@ -13,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from shared.change import Change
-from shared.clock import rfc3339
+from shared.clock import SKEW, rfc3339, runs
 from shared.context import Caller, RequestInfo
 from shared.database.port import Create, Database, Kind, Rejected, Replace, Where
 from shared.errors import FlowgridError, Unavailable
@@ -24,7 +26,10 @@ from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.jobs")
 
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(seconds=90)
+RENEW_SECONDS = 30.0
+LONGEST_LEASE = timedelta(minutes=6)  # of a job that waits for its next try
+FINISH_TRIES = 5
 START_WITHIN = timedelta(minutes=1)
 MAX_ATTEMPTS = 10
 MAX_BACKOFF_SECONDS = 300
@@ -124,6 +129,7 @@ class Jobs:
         database: Database,
         messaging: Messaging,
         services: Services,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._handlers = handlers
         self._give_up = give_up
@@ -132,6 +138,7 @@ class Jobs:
         self._database = database
         self._messaging = messaging
         self._services = services
+        self._pause = pause
 
     async def run(self, tenant_id: str, job_id: str) -> None:
         """Run one slice, unless the job is finished, gone, or in somebody else's hands."""
@@ -152,10 +159,11 @@ class Jobs:
 
     async def sweep(self) -> int:
         """Send again the message of every job whose lease has run out; returns how many."""
-        now = rfc3339(self._services.clock.now())
-        stalled = await self._database.platform.sweep(
-            Kind.JOB, [Where("status", "in", UNFINISHED), Where("lease_until", "<", now)]
-        )
+        now = self._services.clock.now()
+        active, sweep = Where("status", "in", UNFINISHED), self._database.platform.sweep
+        stalled = await sweep(Kind.JOB, [active, Where("lease_until", "<", rfc3339(now))])
+        # and what was leased before the clock was set back
+        stalled += await sweep(Kind.JOB, [active, Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))])
         for stored in stalled:
             job = Job.model_validate(stored.body)
             await self._send(job, f"{job.id}:{job.slices}:{job.lease_until}")
@@ -165,7 +173,7 @@ class Jobs:
         job, now = held.value, self._services.clock.now()
         if job.status in ("succeeded", "failed"):
             return None
-        if job.status == "running" and job.lease_until > rfc3339(now):
+        if job.status == "running" and runs(job.lease_until, now, LONGEST_LEASE):
             return None
         changes = {"status": "running", "lease_until": rfc3339(now + LEASE), "attempts": job.attempts + 1}
         try:
@@ -177,7 +185,8 @@ class Jobs:
         try:
             if job.attempts > MAX_ATTEMPTS:
                 raise FlowgridError(f"gave up after {MAX_ATTEMPTS} attempts at the same slice")
-            outcome = await self._handlers[job.type](session, job)
+            async with self._renewed(session, job):
+                outcome = await self._handlers[job.type](session, job)
         except Unavailable as error:
             await self._again(session, job, str(error), _backoff(job))
             return
@@ -205,7 +214,8 @@ class Jobs:
     async def _fail(self, session: TenantSession, job: Job, reason: str) -> None:
         try:
             if job.type in self._give_up:
-                await self._give_up[job.type](session, job)
+                async with self._renewed(session, job):
+                    await self._give_up[job.type](session, job)
         except Unavailable as error:
             await self._again(session, job, str(error), _backoff(job))
             return
@@ -218,15 +228,45 @@ class Jobs:
 
     async def _finish(self, session: TenantSession, job: Job, **changes: Any) -> bool:
         """Store what a slice has come to; False when it outlived its lease and another runner has taken over."""
-        held = await load(session, Job, job.id)
-        try:
-            if held.value.revision == job.revision:
+        for _ in range(FINISH_TRIES):
+            held = await load(session, Job, job.id)
+            if held.value.revision != job.revision:
+                break
+            with suppress(Rejected):  # taken over just now, or only renewed: look again
                 await self._save(session, held, **changes)
                 return True
-        except Rejected:
-            pass  # taken over just now
         logger.warning("a slice outlived its lease", extra={"tenant_id": session.id, "job_id": job.id})
         return False
+
+    @asynccontextmanager
+    async def _renewed(self, session: TenantSession, job: Job) -> AsyncIterator[None]:
+        """Renew the lease while the block runs, as long as it is ours."""
+
+        async def renew() -> None:
+            while True:
+                await self._pause(RENEW_SECONDS)
+                try:
+                    if not await self._renew(session, job):
+                        return
+                except FlowgridError as error:
+                    logger.warning("a lease could not be renewed", extra={"job_id": job.id, "reason": error.message})
+
+        renewing = asyncio.create_task(renew(), name=f"lease of job {job.id}")
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+
+    async def _renew(self, session: TenantSession, job: Job) -> bool:
+        """A longer lease at the same revision; False when the job is in other hands."""
+        stored = await session.store.get(Kind.JOB, job.id)
+        if stored is None or stored.body["revision"] != job.revision:
+            return False
+        body = {**stored.body, "lease_until": rfc3339(self._services.clock.now() + LEASE)}
+        with suppress(Rejected):  # the next look says why
+            await session.store.control.commit([Replace(Kind.JOB, job.id, body, stored.etag)])
+        return True
 
     async def _save(self, session: TenantSession, held: Held[Job], **changes: Any) -> Job:
         job = held.value

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from shared.clock import Clock, rfc3339
+from shared.clock import Clock, rfc3339, runs
 from shared.database.port import Create, Database, Kind, Rejected, Replace
 from shared.tenancy import PLATFORM_TENANT_ID
 
@@ -29,7 +29,7 @@ class Ledger:
             await platform.put(Create(Kind.RESERVATION, claim, body, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
         except Rejected:
             held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, claim)
-            if held is None or held.body["status"] == "done" or held.body["lease_until"] > rfc3339(now):
+            if held is None or held.body["status"] == "done" or runs(held.body["lease_until"], now, LEASE):
                 return False
             try:
                 await platform.put(

@@ -1,10 +1,14 @@
-"""Metering at the source: every authenticated call that passed its rate limits becomes one durable usage event."""
+"""Metering at the source: every authenticated call that passed its rate limits becomes one durable usage event.
+
+No call is answered whose event is not durable: the event goes to the queue, else to the outbox, else the caller is
+told to come again (decision 0020).
+"""
 
 import logging
 from datetime import datetime
 
 from shared.auth.roles import Role
-from shared.errors import FlowgridError
+from shared.errors import FlowgridError, Unavailable, Unknown
 from shared.events import Metric, usage_event
 from shared.http.routes import Route
 from shared.messaging.outbox import outbox_item
@@ -18,7 +22,10 @@ class Meter:
         self._services = services
 
     async def api_call(self, session: TenantSession, route: Route, started: datetime, status_code: int) -> None:
-        """Count the call before it is answered; the work of Flowgrid's own staff is not the tenant's usage."""
+        """Count the call before it is answered; the work of Flowgrid's own staff is not the tenant's usage.
+
+        Raises `Unavailable` when the event of a read cannot be kept, `Unknown` when it is that of a write.
+        """
         if session.caller.role is Role.PLATFORM:
             return
         now = self._services.clock.now()
@@ -38,6 +45,12 @@ class Meter:
             await self._services.outbox.send(self._services.usage_queue, [event])
         except FlowgridError:
             try:
-                await session.store.commit([outbox_item(self._services.usage_queue, event, now)])
-            except FlowgridError:
-                logger.exception("a usage event could not be kept", extra={"event": event.body})
+                await session.store.control.commit([outbox_item(self._services.usage_queue, event, now)])
+            except FlowgridError as error:
+                logger.error("a usage event could not be kept", extra={"event": event.body, "reason": error.message})
+                if route.method == "GET":
+                    raise Unavailable("This call cannot be counted at the moment; try again.") from error
+                raise Unknown(
+                    "This call cannot be counted at the moment. What it asked for may have been done: "
+                    "send it again with the same Idempotency-Key, or look."
+                ) from error

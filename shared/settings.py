@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from shared.messaging.connection import is_emulator
+from shared.messaging.connection import LOCAL, is_emulator
 
 _PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
 
+_TRIGGERS = "ServiceBusConnection__fullyQualifiedNamespace"
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=\Z")
 _COSMOS_ACCOUNT = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.DocumentDB/databaseAccounts/[^/]+\Z", re.IGNORECASE
@@ -27,13 +28,20 @@ class SettingsError(Exception):
 
 
 class Issuer(BaseModel):
-    """An OpenID Connect provider whose tokens are accepted (keys come from its discovery document, or `jwks_uri`)."""
+    """An OpenID Connect provider whose tokens are accepted (keys come from its discovery document, or `jwks_uri`).
+
+    `subject_claim` names who somebody is, for good (Entra: `oid`, since its `sub` differs from app to app).
+    `email_verified_claim` must be true for an e-mail to count (Entra: `xms_edov`); null: this issuer asserts verified
+    addresses only, as B2C's user flows do, which have no such claim.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: str = Field(min_length=1)
     audience: str = Field(min_length=1)
     jwks_uri: str | None = None
+    subject_claim: str = Field("sub", min_length=1)
+    email_verified_claim: str | None = Field("email_verified", min_length=1)
 
 
 def _from_json(value: Any) -> Any:
@@ -101,13 +109,23 @@ class Settings(BaseModel):
     flowgrid_region: str = Field("local", min_length=1, description="Region that new tenants are placed in.")
     flowgrid_issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_from_json), Field(min_length=1)] = Field(
         (Issuer(issuer="http://127.0.0.1:7071/oidc", audience="flowgrid"),),
-        description="JSON list of accepted token issuers: issuer, audience, optional jwks_uri.",
+        description="JSON list of accepted token issuers: issuer, audience; optional jwks_uri, subject_claim (sub; "
+        "Entra: oid), email_verified_claim (email_verified; Entra: xms_edov; null: it asserts verified ones only).",
     )
     flowgrid_tenant_claim: str = Field(
         "extension_TenantId", min_length=1, description="Token claim with the tenant id."
     )
     flowgrid_roles_claim: str = Field("roles", min_length=1, description="Token claim with the list of roles.")
-    flowgrid_global_limit: int = Field(1000, ge=1, description="Calls per address in 15 minutes, before any token.")
+    flowgrid_global_limit: int = Field(
+        1000, ge=1, description="Calls per address (IPv6: per /64) in 15 minutes that have no verified token."
+    )
+    flowgrid_trusted_proxies: int = Field(
+        1,
+        ge=0,
+        le=10,
+        description="How many proxies in front add the address that they see to X-Forwarded-For: Azure's front end is "
+        "one, a gateway before it makes two; 0: none is believed, and all callers share one window.",
+    )
     flowgrid_cursor_key: str = Field(
         "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )
@@ -142,6 +160,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             problems = error.errors(include_url=False)
             wrong += [_explain(cls, problem) for problem in problems if problem["loc"][0] not in placeholders]
+        else:
+            description = cls.model_fields["flowgrid_issuers"].description
+            wrong += [f"FLOWGRID_ISSUERS: {what}; {description}" for what in _issuers(settings)]
         if wrong:
             raise SettingsError("\n".join(wrong))
         return settings
@@ -164,13 +185,56 @@ def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:
         return []
     if not endpoint:
         return [("FLOWGRID_COSMOS_ENDPOINT", "missing")]
-    here = urlsplit(endpoint).hostname in ("localhost", "127.0.0.1", "::1")
+    here = _here(endpoint)
     wrong = []
     if key and not here:
         wrong.append(("FLOWGRID_COSMOS_EMULATOR_KEY", "only for an endpoint on localhost"))
     if not (endpoint.startswith("https://") or (here and key and endpoint.startswith("http://"))):
         wrong.append(("FLOWGRID_COSMOS_ENDPOINT", f"{endpoint!r} is not an https address"))
     return wrong
+
+
+def _issuers(settings: "Settings") -> list[str]:
+    """What is wrong with issuers that speak plain HTTP: whoever is on the way could sign tokens as they do.
+
+    On this machine nobody is; but tokens made here open nothing that is elsewhere.
+    """
+    plain = [one for one in settings.flowgrid_issuers if _is_plain(one.issuer) or _is_plain(one.jwks_uri)]
+    wrong = [f"{url!r} is not https" for one in plain for url in _addresses(one) if _is_plain(url) and not _here(url)]
+    mixed = [one for one in plain if not wrong and not all(map(_here, _addresses(one)))]
+    wrong += [f"{one.issuer!r} is elsewhere, its jwks_uri is not" for one in mixed]
+    if not wrong and plain and (away := _elsewhere(settings)):
+        wrong.append(f"{plain[0].issuer!r} is on this machine, but not {', '.join(away)}")
+    return wrong
+
+
+def _elsewhere(settings: "Settings") -> list[str]:
+    """The settings of the Azure adapters that work with an account, and not with an emulator on this machine."""
+    used = {
+        "FLOWGRID_COSMOS_ENDPOINT": settings.flowgrid_database == "cosmos",
+        "FLOWGRID_SERVICEBUS_NAMESPACE": not settings.flowgrid_servicebus_emulator
+        and settings.flowgrid_messaging == "servicebus",
+        "FLOWGRID_BLOB_ACCOUNT_URL": settings.flowgrid_blobs == "azure",
+        "FLOWGRID_KEYVAULT_URL": settings.flowgrid_secrets == "keyvault",
+    }
+    addresses = {name: str(getattr(settings, name.lower())) for name, is_used in used.items() if is_used}
+    return [name for name, address in addresses.items() if address and not _here(address)]
+
+
+def _addresses(issuer: Issuer) -> list[str]:
+    return [issuer.issuer] if issuer.jwks_uri is None else [issuer.issuer, issuer.jwks_uri]
+
+
+def _is_plain(url: str | None) -> bool:
+    return url is not None and not url.lower().startswith("https://")
+
+
+def _here(url: str) -> bool:
+    """Whether the address is this machine's."""
+    try:
+        return urlsplit(url).hostname in LOCAL
+    except ValueError:
+        return False
 
 
 def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -180,9 +244,12 @@ def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
         return []
     if emulator and not is_emulator(emulator):
         return [("FLOWGRID_SERVICEBUS_EMULATOR", "not a connection to this machine")]
+    wrong = []
     if not namespace and not emulator:
-        return [("FLOWGRID_SERVICEBUS_NAMESPACE", "missing")]
-    return []
+        wrong.append(("FLOWGRID_SERVICEBUS_NAMESPACE", "missing"))
+    if not any(known.get(name) for name in ("servicebusconnection", _TRIGGERS.lower())):
+        wrong.append((_TRIGGERS, "missing, so nothing would receive what is sent"))
+    return wrong
 
 
 def _storage(known: Mapping[str, str]) -> list[tuple[str, str]]:

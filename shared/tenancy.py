@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from shared.clock import Clock
 from shared.database.fence import Handle
@@ -11,6 +11,8 @@ from shared.plans import PLANS, Plan, Tier
 
 PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
 ENTRY_LIVES_SECONDS = 5.0
+
+Membership = Literal["required", "open"]  # open: whoever has a role in the token becomes a user by coming
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class TenantEntry:
     max_users: int
     placement: Placement
     limits: Mapping[str, int] = field(default_factory=dict)
+    membership: Membership = "required"
+    copy_of: str | None = None
 
     @property
     def plan(self) -> Plan:
-        """The tier's plan with this tenant's own numbers in it."""
+        """The tier's plan with this tenant's own numbers in it. A copy may make none, or there would be no end."""
+        none = {"max_copies": 0} if self.copy_of else {}
         return PLANS[self.tier].with_overrides(
-            {**self.limits, "max_agents": self.max_agents, "max_users": self.max_users}
+            {**none, **self.limits, "max_agents": self.max_agents, "max_users": self.max_users}
         )
 
     @classmethod
@@ -46,6 +51,8 @@ class TenantEntry:
             max_users=body["max_users"],
             placement=Placement.from_document(body["placement"]),
             limits=body["settings"]["limits"],
+            membership=body["settings"].get("membership", "required"),
+            copy_of=body.get("copy_of"),
         )
 
 
@@ -73,7 +80,7 @@ class Directory:
         """The tenant's entry, at most five seconds old; None when there is no such tenant."""
         if tenant_id == PLATFORM_TENANT_ID:
             return self.platform
-        now = self._clock.now().timestamp()
+        now = self._clock.monotonic()
         cached = self._entries.get(tenant_id)
         if cached and now - cached[0] < ENTRY_LIVES_SECONDS:
             return cached[1]
@@ -104,7 +111,7 @@ class Directory:
     def remember(self, stored: Stored) -> TenantEntry:
         """Take in an entry just read or written."""
         entry = TenantEntry.from_document(stored.body)
-        self._entries[entry.id] = (self._clock.now().timestamp(), entry)
+        self._entries[entry.id] = (self._clock.monotonic(), entry)
         return entry
 
     def forget(self, tenant_id: str) -> None:

@@ -12,6 +12,8 @@ from types import TracebackType
 
 from functions.backups.archive import Archive, Line, Manifest
 from shared.database.port import Document, Kind
+from shared.errors import Unavailable
+from shared.sqlite import is_outage
 
 SCHEMA = """
 CREATE TABLE items (kind TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER, body TEXT, PRIMARY KEY (kind, id));
@@ -68,6 +70,8 @@ class Snapshot:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._db.close()
+        if is_outage(error):
+            raise Unavailable(f"There is no room for a tenant's snapshot at the moment: {error}.") from error
 
     def clear(self) -> None:
         """Forget everything."""

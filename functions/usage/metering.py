@@ -6,15 +6,16 @@ be counted is moved to the dead letters with its reason; the others of its deliv
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from functions.usage.dimensions import MAX_NAMES, OTHER, admit, dimension
 from functions.usage.periods import PERIODS, start_of
 from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.database.limits import MAX_OPERATIONS, encode, patches
-from shared.database.port import Create, Increment, Kind, Operation, Rejected, TenantStore, Where
+from shared.database.port import Create, Document, Increment, Kind, Operation, Rejected, TenantStore, Where
 from shared.errors import Conflict, FlowgridError, Invalid
 from shared.events import Metric
 from shared.ids import is_uuid
@@ -30,13 +31,6 @@ MAX_DATA_BYTES = 16 * 1024  # so that a batch of the largest events is one that 
 EVENT_KEPT_SECONDS = 100 * 86400
 KEPT_SECONDS = {"hour": 100 * 86400, "day": 800 * 86400, "month": None}
 TRIES = 20
-DIMENSION = {
-    Metric.API_CALLS: ("operation",),
-    Metric.AGENTS_CREATED: ("pattern",),
-    Metric.AI_TOKENS: ("provider", "model"),
-    Metric.EXECUTIONS: ("status",),
-    Metric.STORAGE_BYTES: ("kind",),
-}
 
 
 class Uncountable(Exception):
@@ -55,12 +49,11 @@ class Event:
 
     @property
     def dimension(self) -> str | None:
-        parts = [str(self.data[name]) for name in DIMENSION[self.metric] if name in self.data]
-        return "/".join(parts).replace(".", "_") or None
+        return dimension(self.metric, self.data)
 
     def fields(self) -> set[str]:
         """What it moves in each of its rollups."""
-        return {"value", "count"} | ({self.dimension} if self.dimension else set())
+        return {"value", "count", "names"} | ({f"dimensions.{self.dimension}"} if self.dimension else set())
 
     def rollup_ids(self) -> list[str]:
         return [f"{self.metric}:{period}:{rfc3339(start_of(period, self.at))}" for period in PERIODS]
@@ -112,6 +105,10 @@ def read(message: Message, now: datetime) -> Event:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Uncountable(f"not a usage event: {type(error).__name__} {error}") from error
+    try:
+        dimension(event.metric, event.data)
+    except ValueError as error:
+        raise Uncountable(str(error)) from error
     if body.get("specversion") != "1.0":
         raise Uncountable("not a CloudEvent of version 1.0")
     if not (isinstance(event.id, str) and is_uuid(event.id)):
@@ -146,28 +143,25 @@ async def _store(store: TenantStore, events: list[Event]) -> None:
 
 
 async def _commit(store: TenantStore, events: list[Event]) -> None:
-    new_rollups: set[str] = set()
     for _ in range(TRIES):
         if not events:
             return
-        operations = _operations(events, new_rollups)
+        rollups = await _found(store, Kind.ROLLUP, {id for event in events for id in event.rollup_ids()})
         try:
-            await store.commit(operations)
+            await store.commit(_operations(events, rollups))
             return
         except Rejected:
-            known = await _known(store, Kind.USAGE_EVENT, [event.id for event in events])
+            known = await _found(store, Kind.USAGE_EVENT, {event.id for event in events})
             events = [event for event in events if event.id not in known]
-            ids = sorted({id for event in events for id in event.rollup_ids()})
-            new_rollups = set(ids) - await _known(store, Kind.ROLLUP, ids)
     raise Conflict("Others keep moving the same rollups; this delivery comes again.")
 
 
-async def _known(store: TenantStore, kind: Kind, ids: list[str]) -> set[str]:
-    page = await store.query(kind, [Where("id", "in", ids)]) if ids else None
-    return {stored.body["id"] for stored in page.items} if page else set()
+async def _found(store: TenantStore, kind: Kind, ids: set[str]) -> dict[str, Document]:
+    page = await store.query(kind, [Where("id", "in", sorted(ids))])
+    return {stored.body["id"]: stored.body for stored in page.items}
 
 
-def _operations(events: list[Event], new_rollups: set[str]) -> list[Operation]:
+def _operations(events: list[Event], rollups: Mapping[str, Document]) -> list[Operation]:
     operations: list[Operation] = [
         Create(
             Kind.USAGE_EVENT,
@@ -177,30 +171,49 @@ def _operations(events: list[Event], new_rollups: set[str]) -> list[Operation]:
         )
         for event in events
     ]
-    amounts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    moving: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         for id in event.rollup_ids():
-            amounts[id]["value"] += event.value
-            amounts[id]["count"] += 1
-            if event.dimension is not None:
-                amounts[id][f"dimensions.{event.dimension}"] += event.value
-    for id, added in amounts.items():
-        operations.append(_new_rollup(id, added) if id in new_rollups else Increment(Kind.ROLLUP, id, dict(added)))
+            moving[id].append(event)
+    for id, own in moving.items():
+        found = rollups.get(id)
+        operations.append(_new_rollup(id, own) if found is None else _moved_rollup(id, own, found))
     return operations
 
 
-def _new_rollup(id: str, amounts: dict[str, int]) -> Create:
+def _new_rollup(id: str, events: Sequence[Event]) -> Create:
     metric, period, start = id.split(":", 2)
-    dimensions = {
-        name.removeprefix("dimensions."): amount for name, amount in amounts.items() if name.startswith("dimensions.")
-    }
+    dimensions = _divided(events, {}, 0)
     body = {
         "created_at": start,
         "metric": metric,
         "period": period,
         "start": start,
-        "value": amounts["value"],
-        "count": amounts["count"],
+        "value": sum(event.value for event in events),
+        "count": len(events),
         "dimensions": dimensions,
+        "names": len(dimensions.keys() - {OTHER}),
     }
     return Create(Kind.ROLLUP, id, body, ttl=KEPT_SECONDS[period])
+
+
+def _moved_rollup(id: str, events: Sequence[Event], found: Document) -> Increment:
+    """New names are counted under a bound, so that two who add the last ones at once do not both."""
+    dimensions = _divided(events, found["dimensions"], found.get("names", 0))
+    amounts = {"value": sum(event.value for event in events), "count": len(events)}
+    amounts |= {f"dimensions.{name}": value for name, value in dimensions.items()}
+    new = len(dimensions.keys() - found["dimensions"].keys() - {OTHER})
+    if not new:
+        return Increment(Kind.ROLLUP, id, amounts)
+    return Increment(Kind.ROLLUP, id, {**amounts, "names": new}, {"names": MAX_NAMES})
+
+
+def _divided(events: Sequence[Event], known: Mapping[str, int], counted: int) -> dict[str, int]:
+    """What the events add to each name of a rollup."""
+    wanted = [event.dimension for event in events if event.dimension is not None]
+    admitted = admit(wanted, known, counted)
+    added: dict[str, int] = defaultdict(int)
+    for event in events:
+        if event.dimension is not None:
+            added[event.dimension if event.dimension in admitted else OTHER] += event.value
+    return dict(added)

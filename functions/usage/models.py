@@ -35,7 +35,9 @@ class Bucket(BaseModel):
     start: Timestamp
     value: int
     count: int = Field(description="Events.")
-    dimensions: dict[str, int] = {}
+    dimensions: dict[str, int] = Field(
+        {}, description="The value by name, at most 100 of them and `other`; `%2F` and `%25` are `/` and `%` in a part."
+    )
 
 
 class Usage(BaseModel):

@@ -1,9 +1,10 @@
 """Reading usage and quotas."""
 
+from functions.usage.dimensions import shown
 from functions.usage.models import Bucket, Quota, Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
 from functions.usage.periods import LONGEST, LOOK_BACK, start_of
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import NEWEST_FIRST, Kind, Where
+from shared.database.port import NEWEST_FIRST, Document, Kind, Where
 from shared.errors import Invalid
 from shared.events import Metric
 from shared.http.routes import PageRequest
@@ -32,7 +33,7 @@ class UsageService:
         after: tuple[str, str] | None = None
         while True:
             page = await tenant.store.query(Kind.ROLLUP, where, after=after)
-            items += [Bucket.model_validate(stored.body) for stored in page.items]
+            items += [_bucket(stored.body) for stored in page.items]
             after = page.next
             if after is None:
                 break
@@ -73,3 +74,7 @@ class UsageService:
                 for (name, limit), used in zip(limits.items(), current, strict=True)
             ],
         )
+
+
+def _bucket(body: Document) -> Bucket:
+    return Bucket.model_validate({**body, "dimensions": {shown(name): n for name, n in body["dimensions"].items()}})

@@ -4,12 +4,15 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
 from shared.blobs.port import BlobInfo, Blobs, BlobSpace, checked_area, checked_name, checked_tenant
+from shared.disk import outage
 from shared.errors import Conflict, NotFound, Unavailable
+from shared.folders import private_folder
 
 READ_BYTES = 1024 * 1024
 _TEMPORARY = ".part-"
@@ -23,10 +26,7 @@ class FileBlobs(Blobs):
         return _Folder(self._folder / checked_area(area) / checked_tenant(tenant_id))
 
     async def ping(self) -> None:
-        try:
-            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"The blob folder cannot be used: {error}") from error
+        await asyncio.to_thread(_probe, self._folder)
 
     async def close(self) -> None:
         return None
@@ -39,27 +39,24 @@ class _Folder(BlobSpace):
     async def write(self, name: str, chunks: AsyncIterable[bytes], *, overwrite: bool = True) -> BlobInfo:
         path = self._folder / checked_name(name)
         temporary = path.with_name(f"{_TEMPORARY}{uuid4().hex}")
-        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-        file = await asyncio.to_thread(temporary.open, "xb")
+        file = await asyncio.to_thread(_create, temporary)
         try:
-            with file:
-                async for chunk in chunks:
-                    await asyncio.to_thread(file.write, chunk)
-                await asyncio.to_thread(_flush, file)
-            await asyncio.to_thread(_publish, temporary, path, overwrite)
+            async for chunk in chunks:
+                await asyncio.to_thread(_append, file, chunk)
+            await asyncio.to_thread(_publish, file, temporary, path, overwrite)
         except FileExistsError as error:
             raise Conflict(f"There is a blob {name} already.") from error
         finally:
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+            await asyncio.to_thread(_discard, file, temporary)
         return _info(self._folder, path)
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
         try:
-            file = await asyncio.to_thread((self._folder / checked_name(name)).open, "rb")
+            file = await asyncio.to_thread(_open, self._folder / checked_name(name))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotFound(f"There is no blob {name}.") from error
         with file:
-            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+            while chunk := await asyncio.to_thread(_next, file):
                 yield chunk
 
     async def info(self, name: str) -> BlobInfo | None:
@@ -78,12 +75,34 @@ class _Folder(BlobSpace):
         await asyncio.to_thread(_remove, self._folder / checked_name(name))
 
 
-def _flush(file: BinaryIO) -> None:
+def _probe(folder: Path) -> None:
+    """Write, as any blob does."""
+    try:
+        private_folder(folder)
+        probe = folder / f"{_TEMPORARY}{uuid4().hex}"
+        try:
+            probe.write_bytes(b"probe")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(f"The blob folder cannot be used: {error.strerror}.") from error
+
+
+@outage("The blob folder")
+def _create(temporary: Path) -> BinaryIO:
+    private_folder(temporary.parent)
+    return temporary.open("xb")
+
+
+@outage("The blob folder")
+def _append(file: BinaryIO, chunk: bytes) -> None:
+    file.write(chunk)
+
+
+@outage("The blob folder")
+def _publish(file: BinaryIO, temporary: Path, path: Path, overwrite: bool) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
     if overwrite:
         temporary.replace(path)
     else:
@@ -95,6 +114,24 @@ def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
         os.close(folder)
 
 
+@outage("The blob folder")
+def _discard(file: BinaryIO, temporary: Path) -> None:
+    temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # what it still held could not be written, and is of no use to anybody
+        file.close()
+
+
+@outage("The blob folder")
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+@outage("The blob folder")
+def _next(file: BinaryIO) -> bytes:
+    return file.read(READ_BYTES)
+
+
+@outage("The blob folder")
 def _remove(path: Path) -> None:
     if path.is_file():
         path.unlink(missing_ok=True)

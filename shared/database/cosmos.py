@@ -6,10 +6,11 @@ and every query names the tenant once more in its text. Only the registry's list
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from shared.clock import Clock
+from shared.clock import Clock, rfc3339
 from shared.database.cosmos_batch import Batch, stored
 from shared.database.cosmos_calls import Calls, OnCharge
 from shared.database.cosmos_client import Account, CredentialFactory, default_credential, preparation
@@ -31,6 +32,7 @@ from shared.database.port import (
     Replace,
     Stored,
     TenantStore,
+    Upsert,
     Where,
 )
 from shared.tenancy import PLATFORM_TENANT_ID
@@ -38,6 +40,8 @@ from shared.tenancy import PLATFORM_TENANT_ID
 logger = logging.getLogger("flowgrid.cosmos")
 DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there
 PING_SECONDS = 3.0
+PROBE = "probe"
+PROBE_KEPT_SECONDS = 3600
 PAGE_SIZE = 200
 SWEEPS_AT_ONCE = 8
 
@@ -67,6 +71,7 @@ class CosmosDatabase(Database):
         self._calls = Calls(self._account, deadline=deadline, on_charge=on_charge)
         self._quick = Calls(self._account, deadline=min(deadline, PING_SECONDS), on_charge=on_charge)
         self._registry = registry
+        self._shards = shards
         self._clock = clock
         self._platform = _Registry(self._calls, registry, tuple(shards))
         self._partitions: dict[tuple[str, str], _Partition] = {}
@@ -92,7 +97,18 @@ class CosmosDatabase(Database):
             await self._calls.read((placement.database, name), PLATFORM_TENANT_ID, "probe:none", PLATFORM_TENANT_ID)
 
     async def ping(self) -> None:
-        await self._quick.read((self._registry, "tenants"), PLATFORM_TENANT_ID, "probe:none", PLATFORM_TENANT_ID)
+        await self._probe(self._registry, Kind.RESERVATION)
+
+    def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        shards = {f"database:{name}": partial(self._probe, name, Kind.IDEMPOTENCY) for name in self._shards}
+        return {"database": self.ping, **shards}
+
+    async def _probe(self, database: str, kind: Kind) -> None:
+        """Write, as any change would (about 7 RU), an item that nobody lists and that goes by itself."""
+        body = {"created_at": rfc3339(self._clock.now())}
+        batch = Batch([Upsert(kind, PROBE, body, PROBE_KEPT_SECONDS)], PLATFORM_TENANT_ID)
+        key = _key(kind, PLATFORM_TENANT_ID, batch.ids[0])
+        await self._quick.commit((database, kind.container), key, batch, PLATFORM_TENANT_ID)
 
     async def close(self) -> None:
         await self._account.close()

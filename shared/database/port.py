@@ -6,7 +6,7 @@ A `TenantStore` is bound to its tenant when it is made and none of its methods t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -18,6 +18,9 @@ class Kind(StrEnum):
     """What an item is; it also decides the container that the item lives in."""
 
     USER = "user"
+    BINDING = "binding"  # of a token's holder to a user; stays when the user is removed
+    REMOVED = "removed"  # the mark of a removed user's address
+    COPY = "copy"  # of this tenant, made by a restore
     AGENT = "agent"
     ELEMENT = "element"
     RELATIONSHIP = "relationship"
@@ -263,7 +266,11 @@ class Database(ABC):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Raise `Unavailable` when the registry does not answer."""
+        """Raise `Unavailable` when the registry does not answer, or does not take a write."""
+
+    def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What health asks, by name: the registry (`database`) and each shard (`database:<name>`), as `ping` does."""
+        return {"database": self.ping}
 
     @abstractmethod
     async def close(self) -> None:

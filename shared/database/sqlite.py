@@ -1,10 +1,12 @@
 """The embedded database: one SQLite file for the registry, one per shard, one per dedicated tenant."""
 
+import asyncio
 import json
 import re
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -56,9 +58,10 @@ _FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
 class SqliteDatabase(Database):
     """Files `<folder>/<database>.db`; the same schema in each."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, shards: Sequence[str] = ()) -> None:
         self._files = SqliteFiles(folder, SCHEMA)
         self._clock = clock
+        self._shards = shards
         self._platform = _Registry(self._files, clock)
         self._partitions: dict[tuple[str, str], _Partition] = {}
 
@@ -76,10 +79,19 @@ class SqliteDatabase(Database):
         await self._files.write(placement.database, lambda connection: None)
 
     async def ping(self) -> None:
-        try:
-            await self._files.read(REGISTRY, lambda connection: connection.execute("SELECT 1").fetchone())
-        except sqlite3.Error as error:
-            raise Unavailable(f"The database does not answer: {error}") from error
+        await self._files.probe(REGISTRY)
+
+    def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        shards = {f"database:{name}": partial(self._files.probe, name) for name in self._shards}
+        return {"database": self.ping, **shards, "database:dedicated": self._dedicated}
+
+    async def _dedicated(self) -> None:
+        """The databases of single tenants: all there. Their names are not told to whoever asks."""
+        names = set(self._files.names()) - {REGISTRY, *self._shards}
+        found = await asyncio.gather(*(self._files.read(name, _one) for name in names), return_exceptions=True)
+        lost = [one for one in found if isinstance(one, BaseException)]
+        if lost:
+            raise Unavailable(f"{len(lost)} of {len(names)} databases of single tenants cannot be used.") from lost[0]
 
     async def close(self) -> None:
         await self._files.close()
@@ -176,6 +188,10 @@ class _Registry(PlatformStore):
             )
             found += page.items
         return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
+
+
+def _one(db: sqlite3.Connection) -> None:
+    db.execute("SELECT 1 FROM items LIMIT 1").fetchone()
 
 
 def _get(db: sqlite3.Connection, tenant_id: str, kind: Kind, id: str, now: float) -> Stored | None:

@@ -1,6 +1,7 @@
 """`Idempotency-Key` on every POST: 24 hours long the same key gives the same answer, and the work is done once.
 
-The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded.
+The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded. What
+was made may be gone since, by a deletion or by a restore: then it is not told again (one point read, at a repetition).
 """
 
 import re
@@ -20,6 +21,7 @@ from shared.ids import derived_id
 from shared.session import IdempotencySlot, TenantSession
 
 MAX_KEY = 255
+_IN_THE_TENANT = {kind.value for kind in Kind if kind.container == "items"}
 KEY_PATTERN = r"^[!-~]{1,255}$"
 _KEY = re.compile(KEY_PATTERN.replace("$", r"\Z"))
 
@@ -39,7 +41,7 @@ class Idempotency:
         slot = _slot(key, route, req, call.tenant)
         recorded = await call.tenant.store.get(Kind.IDEMPOTENCY, slot.id)
         if recorded is not None:
-            return _replay(recorded, slot), True
+            return await _replay(recorded, slot, call.tenant), True
         running = (call.tenant.id, slot.id)
         if running in self._running:
             raise Conflict("A request with this Idempotency-Key is being worked on; ask again in a moment.")
@@ -66,7 +68,7 @@ class Idempotency:
         recorded = await session.store.get(Kind.IDEMPOTENCY, slot.id)
         if recorded is None:
             raise Conflict("A request with this Idempotency-Key has just expired; send it again.")
-        return _replay(recorded, slot)
+        return await _replay(recorded, slot, session)
 
 
 def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) -> IdempotencySlot:
@@ -76,7 +78,13 @@ def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) 
     return IdempotencySlot(derived_id("idempotency", tenant.user_id, key), digest)
 
 
-def _replay(recorded: Stored, slot: IdempotencySlot) -> Replay:
+async def _replay(recorded: Stored, slot: IdempotencySlot, tenant: TenantSession) -> Replay:
     if recorded.body["fingerprint"] != slot.fingerprint:
         raise Unprocessable("This Idempotency-Key was used for another request; use a new key for a new request.")
+    kind, id = recorded.body.get("made") or ("", "")
+    if kind in _IN_THE_TENANT and await tenant.store.get(Kind(kind), id) is None:
+        raise Conflict(
+            "This Idempotency-Key was answered before, and what it made is gone since; use a new key to make it again.",
+            id=id,
+        )
     return Replay(recorded.body["body"], recorded.body["etag"])

@@ -5,26 +5,37 @@ What a crash leaves behind is sent by the sweep; the message id is the event id,
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from shared.clock import Clock, rfc3339
-from shared.database.port import Create, Database, Delete, Kind, Rejected, TenantStore, Where
-from shared.errors import FlowgridError
+from shared.database.port import Create, Database, Delete, Kind, Rejected, Stored, TenantStore, Where
+from shared.errors import FlowgridError, Unavailable
 from shared.messaging.port import Message, Messaging, encode
 from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.outbox")
 SWEEP_AFTER = timedelta(seconds=15)
+AHEAD = timedelta(minutes=10)  # further in the future only since a clock was set back
 FORGET_AFTER_SECONDS = 0.05
 FORGET_AT_ONCE = 100
+SWEEP_PAGE = 200
+SWEEP_PAGES = 20
+
+
+async def a_moment() -> None:
+    await asyncio.sleep(FORGET_AFTER_SECONDS)
 
 
 class Outbox:
-    def __init__(self, messaging: Messaging) -> None:
+    """`pause`: what passes between sending and forgetting, so that many are forgotten at once."""
+
+    def __init__(self, messaging: Messaging, pause: Callable[[], Awaitable[None]] = a_moment) -> None:
+        self.pause = pause
         self._messaging = messaging
         self._sent: dict[TenantStore, list[str]] = {}
         self._forgetting: asyncio.Task[None] | None = None
+        self._flushing = asyncio.Lock()
 
     async def send(self, queue: str, messages: Sequence[Message]) -> None:
         """Send what need not be committed with anything; raises `Unavailable` when it cannot be taken."""
@@ -45,13 +56,14 @@ class Outbox:
 
     async def flush(self) -> None:
         """Delete the outbox items of everything sent so far."""
-        while self._sent:
-            store, ids = self._sent.popitem()
-            for start in range(0, len(ids), FORGET_AT_ONCE):
-                await _forget(store, ids[start : start + FORGET_AT_ONCE])
+        async with self._flushing:
+            while self._sent:
+                store, ids = self._sent.popitem()
+                for start in range(0, len(ids), FORGET_AT_ONCE):
+                    await _forget(store, ids[start : start + FORGET_AT_ONCE])
 
     async def _forget_soon(self) -> None:
-        await asyncio.sleep(FORGET_AFTER_SECONDS)
+        await self.pause()
         await self.flush()
 
 
@@ -63,30 +75,67 @@ def outbox_item(queue: str, message: Message, at: datetime) -> Create:
 
 
 async def sweep_outbox(database: Database, directory: Directory, messaging: Messaging, clock: Clock) -> int:
-    """Send what has been waiting for longer than a healthy relay takes; returns how many were sent."""
-    before = rfc3339(clock.now() - SWEEP_AFTER)
-    left = await database.platform.sweep(Kind.OUTBOX, [Where("created_at", "<", before)])
-    for stored in left:
+    """Send what has been waiting for longer than a healthy relay takes; returns how many were sent.
+
+    What cannot be sent or forgotten is left for the next sweep and stops nobody else's events. Those of a tenant that
+    is gone stay where they are: nobody would count them.
+    """
+    now = clock.now()
+    fresh = (rfc3339(now - SWEEP_AFTER), rfc3339(now + AHEAD))
+    broken: set[str] = set()
+    sent = 0
+    async for stored in _waiting(database):
+        if fresh[0] <= stored.body["created_at"] <= fresh[1] or stored.body["queue"] in broken:
+            continue
         tenant_id, id = stored.body["tenant_id"], stored.body["id"]
-        await messaging.send(stored.body["queue"], [Message(id, tenant_id, stored.body["message"])])
-        store = await directory.store(tenant_id)
-        if store is not None:
-            await _forget(store.control, [id])
-    return len(left)
+        try:
+            store = await directory.store(tenant_id)
+            if store is None:
+                logger.warning("an event of a tenant that is gone stays in the outbox", extra={"tenant_id": tenant_id})
+                continue
+            if await _sent(messaging, stored, broken):
+                sent += 1
+                await _forget(store.control, [id])
+        except FlowgridError as error:
+            logger.warning("an event stays in the outbox", extra={"tenant_id": tenant_id, "reason": str(error)})
+    return sent
+
+
+async def _waiting(database: Database) -> AsyncIterator[Stored]:
+    """Every outbox item, oldest first, up to some thousands; each once."""
+    seen: set[tuple[str, str]] = set()
+    since: list[Where] = []
+    for _ in range(SWEEP_PAGES):
+        page = await database.platform.sweep(Kind.OUTBOX, since, limit=SWEEP_PAGE)
+        new = [one for one in page if (one.body["tenant_id"], one.body["id"]) not in seen]
+        for stored in new:
+            seen.add((stored.body["tenant_id"], stored.body["id"]))
+            yield stored
+        if len(page) < SWEEP_PAGE or not new:
+            return
+        since = [Where("created_at", ">=", page[-1].body["created_at"])]
+
+
+async def _sent(messaging: Messaging, stored: Stored, broken: set[str]) -> bool:
+    """Send one; a queue that does not take it is not asked again in this sweep."""
+    queue = stored.body["queue"]
+    try:
+        await messaging.send(queue, [Message(stored.body["id"], stored.body["tenant_id"], stored.body["message"])])
+    except Unavailable as error:
+        broken.add(queue)
+        logger.warning(
+            "a queue takes nothing; its events stay in the outbox", extra={"queue": queue, "reason": str(error)}
+        )
+        return False
+    return True
 
 
 async def _forget(store: TenantStore, ids: Sequence[str]) -> None:
     try:
         await store.commit([Delete(Kind.OUTBOX, id) for id in ids])
     except Rejected:
-        for id in ids:  # one of them is gone already: the sweep and the relay met
-            await _forget_one(store, id)
+        if len(ids) > 1:  # one of them is gone already: the sweep and the relay met
+            for id in ids:
+                await _forget(store, [id])
     except FlowgridError as error:
         logger.info("sent events stay in the outbox until the sweep", extra={"reason": str(error)})
-
-
-async def _forget_one(store: TenantStore, id: str) -> None:
-    try:
-        await store.commit([Delete(Kind.OUTBOX, id)])
-    except Rejected:
-        return

@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.messaging.port import Message, Messaging, encode
 from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
@@ -21,6 +20,7 @@ CREATE TABLE IF NOT EXISTS messages (
 CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, dead_reason, due_at);
 CREATE TABLE IF NOT EXISTS seen (queue TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (queue, id));
 CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
+CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL);
 """
 FILE = "queues"
 DUPLICATE_WINDOW_SECONDS = 600
@@ -28,17 +28,42 @@ MAX_DELIVERIES = 10
 LEASE_SECONDS = 60
 
 
+class _Time:
+    """The queue's own time: the clock's, but never back. What is due stays due when the clock is set back.
+
+    It goes on with the monotonic clock until the other one has come back up, and its latest is kept in the file, so
+    that the next process, and one beside, have the same.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = float("-inf")  # from the monotonic clock to this time
+
+    def now(self, db: sqlite3.Connection) -> float:
+        monotonic = self._clock.monotonic()
+        kept = db.execute("SELECT latest FROM time").fetchone()
+        latest = kept[0] if kept else float("-inf")
+        self._offset = max(self._offset, self._clock.now().timestamp() - monotonic, latest - monotonic)
+        return monotonic + self._offset
+
+    def keep(self, db: sqlite3.Connection) -> float:
+        """Now, told to the other processes too."""
+        now = self.now(db)
+        db.execute("INSERT OR REPLACE INTO time VALUES (1, ?)", (now,))
+        return now
+
+
 class SqliteMessaging(Messaging):
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._files = SqliteFiles(folder, SCHEMA)
-        self._clock = clock
+        self._time = _Time(clock)
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
-        now = self._clock.now().timestamp()
-        due = now + (delay.total_seconds() if delay else 0.0)
-        rows = [(queue, message.id, message.tenant_id, encode(message), now, due) for message in messages]
+        pause = delay.total_seconds() if delay else 0.0
+        rows = [(queue, message.id, message.tenant_id, encode(message)) for message in messages]
 
         def work(db: sqlite3.Connection) -> None:
+            now = self._time.keep(db)
             db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATE_WINDOW_SECONDS,))
             for row in rows:
                 fresh = db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (queue, row[1], now)).rowcount
@@ -46,17 +71,17 @@ class SqliteMessaging(Messaging):
                     db.execute(
                         "INSERT INTO messages (queue, id, tenant_id, body, enqueued_at, due_at)"
                         " VALUES (?, ?, ?, ?, ?, ?)",
-                        row,
+                        (*row, now, now + pause),
                     )
 
         await self._files.write(FILE, work)
 
     async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = LEASE_SECONDS) -> Lease:
         """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead."""
-        now = self._clock.now().timestamp()
         token = uuid4().hex
 
         def work(db: sqlite3.Connection) -> Lease:
+            now = self._time.keep(db)
             db.execute(
                 "UPDATE messages SET dead_reason = 'MaxDeliveryCountExceeded', lease = NULL"
                 " WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? AND deliveries >= ?",
@@ -74,17 +99,12 @@ class SqliteMessaging(Messaging):
 
     async def waiting(self, queue: str) -> bool:
         """Whether a message is due: a read, cheaper than an empty `receive`."""
-        now = self._clock.now().timestamp()
-        return await self._files.read(
-            FILE,
-            lambda db: (
-                db.execute(
-                    "SELECT 1 FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? LIMIT 1",
-                    (queue, now),
-                ).fetchone()
-                is not None
-            ),
-        )
+
+        def work(db: sqlite3.Connection) -> bool:
+            due = "SELECT 1 FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? LIMIT 1"
+            return db.execute(due, (queue, self._time.now(db))).fetchone() is not None
+
+        return await self._files.read(FILE, work)
 
     async def complete(self, lease: Lease) -> None:
         """The messages are done with; those whose lease ran out meanwhile stay for their new receiver."""
@@ -94,10 +114,12 @@ class SqliteMessaging(Messaging):
 
     async def renew(self, lease: Lease, seconds: float) -> None:
         """Keep the messages locked for `seconds` from now; those that another receiver has meanwhile are left alone."""
-        due = self._clock.now().timestamp() + seconds
-        await self._files.write(
-            FILE, lambda db: db.execute("UPDATE messages SET due_at = ? WHERE lease = ?", (due, lease.token)) and None
-        )
+
+        def work(db: sqlite3.Connection) -> None:
+            due = self._time.keep(db) + seconds
+            db.execute("UPDATE messages SET due_at = ? WHERE lease = ?", (due, lease.token))
+
+        await self._files.write(FILE, work)
 
     async def retry(self, lease: Lease, pause: float) -> None:
         """Give the messages back, for another delivery after a pause in seconds."""
@@ -105,13 +127,12 @@ class SqliteMessaging(Messaging):
 
     async def abandon(self, lease: Lease) -> None:
         """Give the messages back at once."""
-        now = self._clock.now().timestamp()
-        await self._files.write(
-            FILE,
-            lambda db: (
-                db.execute("UPDATE messages SET lease = NULL, due_at = ? WHERE lease = ?", (now, lease.token)) and None
-            ),
-        )
+
+        def work(db: sqlite3.Connection) -> None:
+            now = self._time.keep(db)
+            db.execute("UPDATE messages SET lease = NULL, due_at = ? WHERE lease = ?", (now, lease.token))
+
+        await self._files.write(FILE, work)
 
     async def dead(self, queue: str, *, most: int = 100) -> list[tuple[Message, str]]:
         return await self._files.read(
@@ -136,10 +157,7 @@ class SqliteMessaging(Messaging):
         )
 
     async def ping(self) -> None:
-        try:
-            await self._files.read(FILE, lambda db: db.execute("SELECT 1").fetchone())
-        except sqlite3.Error as error:
-            raise Unavailable(f"The queue does not answer: {error}") from error
+        await self._files.probe(FILE)
 
     async def close(self) -> None:
         await self._files.close()

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+from shared.disk import outage
 from shared.errors import NotFound, Unavailable
+from shared.folders import private_folder
 from shared.secrets.port import Secrets, SecretSpace, checked_name, checked_tenant, checked_value, name_of, reference
 
 
@@ -49,13 +51,15 @@ class _Folder(SecretSpace):
 
     async def delete(self, reference: str) -> None:
         path = self._folder / name_of(reference)
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        with outage("The secrets' folder"):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
+    @outage("The secrets' folder")
     def _write(self, name: str, value: str) -> None:
         from cryptography.fernet import Fernet
 
         plain = json.dumps({"tenant_id": self._tenant_id, "name": name, "value": value}).encode()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._folder)
         temporary = self._folder / f".{uuid4().hex}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -64,6 +68,7 @@ class _Folder(SecretSpace):
             os.fsync(file.fileno())
         temporary.replace(self._folder / name)
 
+    @outage("The secrets' folder")
     def _read(self, name: str) -> str:
         from cryptography.fernet import Fernet, InvalidToken
 

@@ -17,7 +17,7 @@ EMULATOR = "TEST_COSMOS_ENDPOINT"
 
 @pytest.fixture
 async def sqlite_database(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteDatabase]:
-    database = SqliteDatabase(tmp_path, clock)
+    database = SqliteDatabase(tmp_path, clock, ["shard-1", "shard-2"])
     yield database
     await database.close()
 

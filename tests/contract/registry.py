@@ -89,8 +89,18 @@ class RegistryContract:
         letters = await platform.query(Kind.DEAD_LETTER)
         assert [item.body["id"] for item in letters.items] == ["letter"]
 
-    async def test_the_registry_answers(self, database: Database) -> None:
-        await database.ping()
+    async def test_the_registry_and_every_shard_say_that_they_are_well(self, database: Database) -> None:
+        parts = database.parts()
+        assert {"database", "database:shard-1", "database:shard-2"} <= set(parts)
+        for well in parts.values():
+            await well()
+
+    async def test_asking_for_health_twice_leaves_nothing_that_anybody_lists(self, database: Database) -> None:
+        for _ in range(2):
+            for well in database.parts().values():
+                await well()
+        left = [await database.platform.query(kind) for kind in (Kind.TENANT, Kind.DEAD_LETTER)]
+        assert [page.items for page in left] == [[], []]
 
 
 class SweepContract:

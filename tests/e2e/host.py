@@ -12,17 +12,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from cli.environment import load_settings
 from cli.token import open_issuer
 from local.issuer import Issuer
 from shared.clock import SystemClock
 from shared.core import Core, core
 from shared.database.port import Document, Kind
-from shared.settings import Settings
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "local.settings.sample.json"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 FORWARDED = "E2E_"
 OF_A_TENANT = [kind for kind in Kind if kind.container in ("items", "usage")]
@@ -111,7 +111,7 @@ class Host:
     @asynccontextmanager
     async def core(self) -> AsyncIterator[Core]:
         """The infrastructure over the same data, in this process: to look behind the API."""
-        settings = Settings.load({**self.environment, "FLOWGRID_DATA_DIR": str(self.data)})
+        settings = load_settings({**self.environment, "FLOWGRID_DATA_DIR": str(self.data)})
         opened = core(settings, SystemClock())
         try:
             yield opened
@@ -126,7 +126,7 @@ class Host:
             return [item.body async for page in store.scan(kinds or OF_A_TENANT) for item in page]
 
 
-async def eventually(condition: Callable[[], Awaitable[T]], *, within: float = 10.0) -> T:
+async def eventually(condition: Callable[[], Awaitable[T]], *, within: float = 60.0) -> T:
     """The first answer of `condition` that is true; it is asked again until then, at most `within` seconds."""
     until = time.monotonic() + within
     while not (found := await condition()):

@@ -35,7 +35,8 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403",
 """
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("role", "selection"),
     [

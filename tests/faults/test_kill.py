@@ -59,7 +59,7 @@ async def test_after_kills_in_the_middle_of_writes_nothing_acknowledged_is_lost_
         made = _check_resources(told, agents, audit)
 
         await flowgrid.run("sweep")
-        await eventually(lambda: _all_sent(host, tenant), within=30)
+        await eventually(lambda: _all_sent(host, tenant))
         (counter,) = [item for item in await host.items(tenant.id, Kind.COUNTER) if item["id"] == "agents"]
         assert counter["value"] == len(agents), "the quota's counter does not tell how many agents there are"
         await _check_usage(tenant, told, made, len(audit))
@@ -88,7 +88,7 @@ async def test_a_kill_during_a_backup_leaves_a_job_that_is_finished_later(host: 
             await Flowgrid(host, http).run("sweep")
             return bool((await tenant.admin.ok("GET", f"backups/{backup['id']}"))["status"] == "complete")
 
-        await eventually(complete, within=30)
+        await eventually(complete)
         assert (await tenant.admin.ok("POST", f"backups/{backup['id']}/verify"))["ok"]
 
 

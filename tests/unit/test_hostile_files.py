@@ -217,3 +217,11 @@ async def test_a_definition_whose_name_is_as_long_as_may_be_is_taken(catalog: Ca
     body = model(f"<elements>{owner}</elements>{definitions(definition('k' * 255))}")
     await catalog.read(body.encode())
     assert [one["properties"] for one in await catalog.stored(Kind.ELEMENT)] == [{"k" * 255: "v"}]
+
+
+async def test_identifiers_that_would_be_long_as_xml_names_are_skipped(catalog: Catalog) -> None:
+    report = await catalog.read(
+        hand_written(f'<element identifier="{"~" * 100}" xsi:type="Node"><name>x</name></element>')
+    )
+    assert (report.created, report.skipped) == (0, 1)
+    assert "longer than 255" in report.skipped_items[0].reason

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.context import Caller
-from shared.database.port import Create, Increment, Kind, Operation, Placement, TenantStore
+from shared.database.port import Create, Delete, Increment, Kind, Operation, Placement, Stored, TenantStore
 from shared.errors import Unavailable, Unknown
 from tests.unit.world import AGENT, STAFF, Answer, WatchedStore, World, admin
 
@@ -76,6 +76,48 @@ async def test_a_repeated_answer_is_as_it_was_though_the_thing_has_changed(world
     assert (await create(world, ada)).raw == first.raw
 
 
+async def test_what_was_made_and_is_gone_since_is_not_told_again(world: World, ada: Caller) -> None:
+    """Whether it was deleted, or taken away by a restore of what was before."""
+    made = (await create(world, ada)).json["id"]
+    session = await world.session(ada.tenant_id or "")
+    await session.store.commit([Delete(Kind.AGENT, made)])
+    again = await create(world, ada)
+    assert (again.status, again.json["code"], again.json["id"], await agents(world, ada)) == (409, "conflict", made, [])
+    assert (await create(world, ada, headers={"idempotency-key": "key-2"})).status == 201
+
+
+async def test_another_request_under_the_key_of_what_is_gone_is_still_refused(world: World, ada: Caller) -> None:
+    made = (await create(world, ada)).json["id"]
+    await world.call("delete_agent", ada, params={"agent_id": made})
+    assert (await create(world, ada, name="another")).status == 422
+
+
+async def test_a_repetition_costs_one_read_more_and_a_first_request_none(
+    world: World, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Kind] = []
+    store = (await world.session(ada.tenant_id or "")).store
+    get = store.get
+
+    async def watched(kind: Kind, id: str) -> Stored | None:
+        read.append(kind)
+        return await get(kind, id)
+
+    monkeypatch.setattr(store, "get", watched)
+    await create(world, ada)
+    first = list(read)
+    read.clear()
+    await create(world, ada)
+    assert (first.count(Kind.AGENT), read.count(Kind.AGENT)) == (0, 1)
+
+
+async def test_a_tenant_that_was_onboarded_is_told_again(world: World) -> None:
+    """It is no item of the platform's own partition."""
+    new = {"name": "Initech", "slug": "initech", "admin_email": "admin@initech.example"}
+    answers = [await world.call("onboard_tenant", STAFF, new, headers=KEY) for _ in range(2)]
+    assert ([answer.status for answer in answers], answers[0].raw) == ([201, 201], answers[1].raw)
+
+
 async def test_without_a_key_the_work_is_done_twice(world: World, ada: Caller) -> None:
     await create(world, ada, headers={})
     await create(world, ada, headers={})
@@ -95,6 +137,7 @@ async def test_the_same_key_for_another_route_is_refused(world: World, ada: Call
 async def test_the_keys_of_two_users_are_two(world: World, ada: Caller) -> None:
     await create(world, ada)
     grace = admin(ada.tenant_id or "", "grace@acme.example")
+    await world.call("create_user", ada, {"email": "grace@acme.example", "role": "admin"})
     assert (await create(world, grace, name="another")).status == 201
 
 

@@ -12,6 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 from local.issuer import Issuer
+from shared.clock import SystemClock
 from shared.settings import Settings
 
 TENANT = "0190c2a8-7e10-7abc-8def-0123456789ab"
@@ -60,6 +61,7 @@ def test_a_token_carries_the_claims_that_the_settings_name(issuer: Issuer) -> No
         "aud": "flowgrid",
         "sub": "subject-1",
         "email": "ada@acme.example",
+        "email_verified": True,
         "name": "Ada",
         "extension_TenantId": TENANT,
         "extension_Roles": ["tenant:admin"],
@@ -71,7 +73,7 @@ def test_a_token_without_a_tenant_has_no_tenant_claim(issuer: Issuer) -> None:
 
 
 def test_a_token_ends_after_its_lifetime(tmp_path: Path, settings: Settings) -> None:
-    class Past:
+    class Past(SystemClock):
         def now(self) -> datetime:
             return datetime.now(UTC) - timedelta(hours=2)
 

@@ -1,20 +1,22 @@
 """Long jobs: in slices, under a lease, and taken up again by the sweep whatever happened to their runner."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.clock import rfc3339
-from shared.database.port import Kind
+from shared.database.port import Kind, Operation
 from shared.errors import Conflict, NotFound, Throttled, Unavailable
-from shared.jobs import LEASE, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
+from shared.jobs import Continue, Done, Job, Jobs, Wait, enqueue
 from shared.messaging.port import Message
 from shared.resources import Held, load
 from shared.session import TenantSession
-from tests.unit.world import OTHER_ID, TENANT_ID, World, admin, entry, register, session
+from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
 QUEUE = "jobs"
 JOB_ID = "0190c2a8-7e10-7abc-8def-00000000000b"
@@ -31,7 +33,16 @@ class Bench:
         self.work: Work = self.done
         self.given_up: list[str] = []
         self.giving_up: Exception | None = None
+        self.paused: list[float] = []
+        self.asleep = asyncio.Event()
+        self.renewals = asyncio.Semaphore(0)
         self.jobs = self.runner()
+
+    async def pause(self, seconds: float) -> None:
+        """Stands still until `renewals` lets it go on."""
+        self.paused.append(seconds)
+        self.asleep.set()
+        await self.renewals.acquire()
 
     def runner(self) -> Jobs:
         core = self.world.core
@@ -43,7 +54,14 @@ class Bench:
             database=core.adapters.database,
             messaging=core.adapters.messaging,
             services=core.services,
+            pause=self.pause,
         )
+
+    async def renewal(self) -> None:
+        """One more renewal of the lease begins and ends."""
+        self.asleep.clear()
+        self.renewals.release()
+        await self.asleep.wait()
 
     async def _slice(self, session: TenantSession, job: Job) -> Done | Continue | Wait:
         self.seen.append(dict(job.checkpoint))
@@ -217,7 +235,7 @@ async def test_a_runner_that_vanished_is_replaced_after_its_lease(bench: Bench) 
     with pytest.raises(Killed):
         await bench.run()
     bench.work = bench.done
-    bench.world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    bench.world.clock.advance(seconds=91)
     await bench.run()
     job = await bench.job()
     assert (job.status, job.attempts) == ("succeeded", 2)
@@ -225,7 +243,7 @@ async def test_a_runner_that_vanished_is_replaced_after_its_lease(bench: Bench) 
 
 async def test_a_runner_that_outlived_its_lease_does_not_undo_what_its_successor_did(bench: Bench) -> None:
     async def too_slow(session: TenantSession, job: Job) -> Continue:
-        bench.world.clock.advance(seconds=LEASE.total_seconds() + 1)
+        bench.world.clock.advance(seconds=91)
         bench.work = bench.done
         await bench.run(bench.runner())
         return Continue({"at": "an old checkpoint"})
@@ -235,6 +253,154 @@ async def test_a_runner_that_outlived_its_lease_does_not_undo_what_its_successor
     await bench.due()
     await bench.run()
     assert ((await bench.job()).status, await bench.due()) == ("succeeded", 0)
+
+
+async def test_a_runner_has_a_lease_of_ninety_seconds(bench: Bench) -> None:
+    async def look(session: TenantSession, job: Job) -> Done:
+        return Done({"until": job.lease_until})
+
+    bench.work = look
+    await bench.start()
+    await bench.run()
+    assert (await bench.job()).result == {"until": rfc3339(bench.world.clock.now() + timedelta(seconds=90))}
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(89, 0), (90, 1)])
+async def test_a_killed_runner_is_replaced_when_its_lease_has_run_out_and_no_earlier(
+    bench: Bench, seconds: int, seen: int
+) -> None:
+    async def vanish(session: TenantSession, job: Job) -> Done:
+        raise asyncio.CancelledError
+
+    bench.work = vanish
+    await bench.start()
+    with pytest.raises(asyncio.CancelledError):
+        await bench.run()
+    bench.world.clock.advance(seconds=seconds)
+    bench.seen.clear()
+    bench.work = bench.done
+    await bench.run()
+    assert len(bench.seen) == seen
+
+
+async def test_a_slice_at_work_keeps_its_lease_however_long_it_takes(bench: Bench) -> None:
+    async def long(session: TenantSession, job: Job) -> Done:
+        await asyncio.sleep(0)
+        for _ in range(5):
+            bench.world.clock.advance(seconds=30)
+            await bench.renewal()
+        bench.world.clock.advance(seconds=89)
+        await bench.run(bench.runner())
+        return Done({"swept": await bench.jobs.sweep(), "revision": (await bench.job()).revision == job.revision})
+
+    bench.work = long
+    await bench.start()
+    await bench.run()
+    job = await bench.job()
+    assert (len(bench.seen), job.status, job.result) == (1, "succeeded", {"swept": 0, "revision": True})
+    assert set(bench.paused) == {30.0}
+
+
+async def test_a_paused_runner_does_not_renew_what_its_successor_has(bench: Bench) -> None:
+    async def paused(session: TenantSession, job: Job) -> Continue:
+        await asyncio.sleep(0)
+        bench.world.clock.advance(seconds=91)
+        bench.work = bench.done
+        await bench.run(bench.runner())
+        before = await bench.job()
+        bench.renewals.release()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return Continue({"unchanged": before == await bench.job()})
+
+    bench.work = paused
+    await bench.start()
+    await bench.run()
+    assert (await bench.job()).status == "succeeded"
+
+
+async def test_a_lease_that_cannot_be_renewed_now_is_renewed_next_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def long(session: TenantSession, job: Job) -> Done:
+        await asyncio.sleep(0)
+        with monkeypatch.context() as broken:
+            broken.setattr(session.store, "get", away)
+            bench.world.clock.advance(seconds=30)
+            await bench.renewal()
+        bench.world.clock.advance(seconds=30)
+        await bench.renewal()
+        return Done({"until": (await bench.job()).lease_until})
+
+    async def away(*_: Any) -> None:
+        raise Unavailable("away")
+
+    bench.work = long
+    await bench.start()
+    began = bench.world.clock.now()
+    await bench.run()
+    assert (await bench.job()).result == {"until": rfc3339(began + timedelta(seconds=150))}
+
+
+async def test_a_slice_whose_lease_is_renewed_while_it_finishes_is_finished(bench: Bench) -> None:
+    """The renewal has moved the ETag between the look and the write: look again."""
+    await bench.start()
+    store = WatchedStore(bench.session.store)
+    claimed = await bench.jobs._claim(bench.session, await load(bench.session, Job, JOB_ID))
+    assert claimed is not None
+    tenant = replace(bench.session, store=store)
+
+    async def renewed(operations: Sequence[Operation]) -> None:
+        store.before = None
+        assert await bench.jobs._renew(bench.session, claimed)
+
+    store.before = renewed
+    assert await bench.jobs._finish(tenant, claimed, status="succeeded")
+    assert (await bench.job()).status == "succeeded"
+
+
+async def test_a_slice_that_is_taken_over_while_it_finishes_is_not_finished(
+    bench: Bench, log: pytest.LogCaptureFixture
+) -> None:
+    await bench.start()
+    store = WatchedStore(bench.session.store)
+    claimed = await bench.jobs._claim(bench.session, await load(bench.session, Job, JOB_ID))
+    assert claimed is not None
+    tenant = replace(bench.session, store=store)
+
+    async def taken_over(operations: Sequence[Operation]) -> None:
+        store.before = None
+        bench.world.clock.advance(seconds=91)
+        assert await bench.jobs._claim(bench.session, await load(bench.session, Job, JOB_ID)) is not None
+
+    store.before = taken_over
+    assert not await bench.jobs._finish(tenant, claimed, status="succeeded")
+    assert (await bench.job()).status == "running"
+    assert "a slice outlived its lease" in log.messages
+
+
+@pytest.mark.parametrize("number", range(2))
+async def test_a_store_that_is_away_while_a_job_is_claimed_or_finished_only_delays_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    await bench.start()
+    await bench.due()
+    store, commits = bench.session.store, []
+    commit = store.commit
+
+    async def away(operations: Sequence[Operation]) -> None:
+        commits.append(operations)
+        if len(commits) - 1 == number:
+            raise Unavailable("away")
+        await commit(operations)
+
+    monkeypatch.setattr(store, "commit", away)
+    with pytest.raises(Unavailable):
+        await bench.run()
+    bench.world.clock.advance(seconds=91)
+    assert (await bench.jobs.sweep(), await bench.due()) == (1, 1)
+    await bench.run()
+    assert (await bench.job()).status == "succeeded"
 
 
 # The sweep
@@ -249,7 +415,7 @@ async def test_the_sweep_sends_a_job_again_whose_message_was_lost(bench: Bench) 
 
 async def test_the_sweep_leaves_a_job_alone_whose_lease_runs(bench: Bench) -> None:
     async def meanwhile(session: TenantSession, job: Job) -> Done:
-        bench.world.clock.advance(minutes=4)
+        bench.world.clock.advance(seconds=89)
         return Done({"swept": await bench.jobs.sweep()})
 
     bench.work = meanwhile
@@ -292,13 +458,28 @@ async def test_each_try_waits_twice_as_long_as_the_one_before(bench: Bench) -> N
     await bench.start()
     await bench.due()
     waited: list[int] = []
-    for _ in range(4):
+    for _ in range(9):
         await bench.run()
         waited.append(0)
         while not await bench.due():
             bench.world.clock.advance(seconds=1)
             waited[-1] += 1
-    assert waited == [2, 4, 8, 16]
+    assert waited == [2, 4, 8, 16, 32, 64, 128, 256, 300]
+
+
+async def test_a_slice_that_waits_for_its_next_try_has_a_minute_more_to_begin(bench: Bench) -> None:
+    bench.work = raising(Throttled("slowly"))
+    await bench.start()
+    await bench.due()
+    for _ in range(2):
+        await bench.run()
+    job = await bench.job()
+    assert job.lease_until == rfc3339(bench.world.clock.now() + timedelta(seconds=64))
+    await bench.due()
+    bench.world.clock.advance(seconds=64)
+    assert await bench.jobs.sweep() == 0
+    bench.world.clock.advance(seconds=1)
+    assert await bench.jobs.sweep() == 1
 
 
 async def test_a_slice_that_succeeds_after_failures_clears_the_error(bench: Bench) -> None:
@@ -313,14 +494,10 @@ async def test_a_slice_that_succeeds_after_failures_clears_the_error(bench: Benc
 async def test_a_slice_is_given_up_after_ten_tries(bench: Bench) -> None:
     bench.work = raising(Unavailable("the disk is away"))
     await bench.start()
-    for _ in range(MAX_ATTEMPTS + 5):
+    for _ in range(15):
         await bench.run()
     job = await bench.job()
-    assert (len(bench.seen), job.status, job.error) == (
-        MAX_ATTEMPTS,
-        "failed",
-        f"gave up after {MAX_ATTEMPTS} attempts at the same slice",
-    )
+    assert (len(bench.seen), job.status, job.error) == (10, "failed", "gave up after 10 attempts at the same slice")
 
 
 async def test_a_new_slice_has_ten_tries_of_its_own(bench: Bench) -> None:

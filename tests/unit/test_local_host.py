@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,10 @@ from local.timers import Timer
 from shared.clock import SystemClock
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
+from tests.doubles.clock import FakeClock
 
 VALUES = {"NIGHTLY": "0 0 2 * * *", "JOBS_QUEUE": "jobs", "USAGE_QUEUE": "usage-events"}
 GUID = "0190c2a8-7e10-7abc-8def-0123456789ab"
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.instant = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.instant
-
-    def forward(self, **delta: float) -> None:
-        self.instant += timedelta(**delta)
 
 
 @pytest.fixture
@@ -55,7 +44,8 @@ def app() -> func.FunctionApp:
 @pytest.fixture
 def host_of(tmp_path: Path, messaging: SqliteMessaging, clock: FakeClock) -> Callable[..., Host]:
     def make(app: func.FunctionApp, **options: Any) -> Host:
-        given = {"state": tmp_path / "state", "messaging": messaging, "values": VALUES, "clock": clock}
+        names = ["flowgrid.test"]
+        given = {"state": tmp_path / "state", "messaging": messaging, "values": VALUES, "clock": clock, "names": names}
         return Host(app, **{**given, **options})
 
     return make
@@ -66,10 +56,13 @@ def client(host: Host, peer: tuple[str, int] = ("10.0.0.9", 4711)) -> httpx.Asyn
     return httpx.AsyncClient(transport=transport, base_url="http://flowgrid.test")
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  a condition, not an event
             await asyncio.sleep(0.005)
+
+
+JSON = {"content-type": "application/json"}
 
 
 def message(number: int = 1, **body: Any) -> Message:
@@ -342,6 +335,17 @@ async def test_a_run_missed_while_the_host_was_down_is_made_up_once_and_says_so(
     assert [request.past_due for request in runs] == [True, False]
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_a_timer(
+    timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
+) -> None:
+    timer = await started(host_of(timer_app, values={"nightly": "*/30 * * * * *"}))
+    clock.set_back(hours=1)
+    assert not await timer.run_if_due()
+    clock.forward(seconds=30)
+    assert await timer.run_if_due()
+    assert len(runs) == 1
+
+
 async def test_a_restart_without_a_missed_run_runs_nothing(
     timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
 ) -> None:
@@ -470,7 +474,7 @@ async def test_the_admin_route_knows_404_and_400_and_tells_a_failed_run(app: fun
         assert (await http.post("/admin/functions/absent", json={"input": ""})).status_code == 404
         assert (await http.post("/admin/functions/web", json={"input": ""})).status_code == 400
         for wrong in (b"", b"[]"):
-            assert (await http.post("/admin/functions/bad", content=wrong)).status_code == 400
+            assert (await http.post("/admin/functions/bad", content=wrong, headers=JSON)).status_code == 400
         answer = await http.post("/admin/functions/bad", json={"input": ""})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"

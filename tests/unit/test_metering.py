@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
+from functions.usage.dimensions import dimension, shown
 from functions.usage.metering import Metering
+from functions.usage.models import Period
 from functions.usage.periods import PERIODS, start_of
 from shared.clock import rfc3339
-from shared.database.port import Kind, Operation
-from shared.errors import Unavailable
+from shared.database.port import Kind, Operation, Rejected
+from shared.errors import Conflict, Unavailable
 from shared.events import Metric, usage_event
 from shared.messaging.port import Message
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, World, register
@@ -161,7 +163,70 @@ async def test_a_model_with_a_dot_in_its_name_is_one_dimension(world: World, met
     store = await world.core.directory.store(TENANT_ID)
     assert store is not None
     hour = await store.get(Kind.ROLLUP, f"ai_tokens:hour:{rfc3339(START)}")
-    assert hour is not None and hour.body["dimensions"] == {"openai/gpt-4_1": 7}
+    assert hour is not None and hour.body["dimensions"] == {"openai/gpt-4%2E1": 7}
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=4) | st.text("./%2EF_", max_size=6)
+
+
+@given(one=st.tuples(TEXT, TEXT), other=st.tuples(TEXT, TEXT))
+def test_two_models_are_never_one_dimension(one: tuple[str, str], other: tuple[str, str]) -> None:
+    def name(parts: tuple[str, str]) -> str:
+        return dimension(Metric.AI_TOKENS, dict(zip(("provider", "model"), parts, strict=True))) or ""
+
+    assert (name(one) == name(other)) is (one == other)
+    assert (shown(name(one)) == shown(name(other))) is (one == other)
+    assert "." not in name(one)
+
+
+async def dimensions(world: World, metric: str = "ai_tokens", period: Period = "hour") -> dict[str, int]:
+    store = await world.core.directory.store(TENANT_ID)
+    assert store is not None
+    found = await store.get(Kind.ROLLUP, f"{metric}:{period}:{rfc3339(start_of(period, START))}")
+    return found.body["dimensions"] if found else {}
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 1.5, ["gpt"], {"name": "gpt"}])
+async def test_a_dimension_that_is_no_text_is_a_dead_letter(world: World, metering: Metering, value: Any) -> None:
+    await metering.store([event(1, metric=Metric.AI_TOKENS, provider="openai", model=value), event(2)])
+    assert (await dead(world), await dimensions(world)) == (["its model is no text"], {})
+    assert (await rollups(world))[f"api_calls:hour:{rfc3339(START)}"] == (1, 1)
+
+
+async def test_a_name_of_more_than_128_characters_counts_as_other(world: World, metering: Metering) -> None:
+    for number, length in enumerate((128, 129)):
+        await metering.store([event(number, operation="x" * length)])
+    assert await dimensions(world, "api_calls") == {"x" * 128: 1, "other": 1}
+
+
+async def test_a_rollup_has_at_most_a_hundred_names_and_counts_the_others_too(world: World, metering: Metering) -> None:
+    for start in range(0, 300, 50):
+        await metering.store([event(number, operation=f"o{number}", value=2) for number in range(start, start + 50)])
+    await metering.store([event(300, operation="o7"), event(301, operation="o299"), event(302, operation="other")])
+    found = await dimensions(world, "api_calls", "day")
+    assert found == {f"o{number}": 3 if number == 7 else 2 for number in range(100)} | {"other": 402}
+    assert (await rollups(world))[f"api_calls:day:{rfc3339(start_of('day', START))}"] == (603, 303)
+
+
+async def test_the_first_delivery_of_an_hour_is_bounded_too(world: World, metering: Metering) -> None:
+    await metering.store([event(number, operation="n" * 120 + str(number)) for number in range(130)])
+    assert (len(found := await dimensions(world, "api_calls")), sum(found.values())) == (101, 130)
+
+
+async def test_two_processes_that_add_the_last_names_at_once_keep_the_bound(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(number, operation=f"o{number}") for number in range(95)])
+    store = directory.stores[TENANT_ID]
+
+    async def another(operations: Sequence[Operation]) -> None:
+        store.before = None
+        await metering.store([event(number, operation=f"theirs{number}") for number in range(200, 204)])
+
+    store.before = another
+    await metering.store([event(number, operation=f"ours{number}") for number in range(300, 304)])
+    found = await dimensions(world, "api_calls")
+    assert (len(found), found["other"], sum(found.values())) == (101, 3, 103)
 
 
 # Cost
@@ -307,3 +372,77 @@ async def test_a_tenant_whose_store_is_away_does_not_keep_the_others_events_back
     with pytest.raises(Unavailable):
         await metering.store([event(1), event(2, tenant_id=OTHER_ID)])
     assert set((await rollups(world, OTHER_ID)).values()) == {(1, 1)}
+
+
+# Exact bounds, and races that are lost
+
+
+@pytest.mark.parametrize(
+    ("data", "counted"),
+    [
+        ({"value": 0}, True),
+        ({"value": 10**12}, True),
+        ({"value": 1, "x": "y" * (16_384 - len('{"x":""}'))}, True),
+        ({"value": 1, "x": "y" * (16_384 - len('{"x":""}') + 1)}, False),
+    ],
+    ids=["nothing", "10^12", "16 KB", "one byte more"],
+)
+async def test_an_event_at_its_exact_bound_is_counted(
+    world: World, metering: Metering, data: dict[str, Any], counted: bool
+) -> None:
+    await metering.store([bad(1, data=data)])
+    assert (len(await rollups(world)), len(await dead(world))) == ((3, 0) if counted else (0, 1))
+
+
+async def test_an_event_that_somebody_else_stores_meanwhile_is_counted_once_and_the_rest_too(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+    store = directory.stores[TENANT_ID]
+
+    async def faster(operations: Sequence[Operation]) -> None:
+        store.before = None
+        await metering.store([event(2)])
+
+    store.before = faster
+    await metering.store([event(1), event(2), event(3)])
+    assert set((await rollups(world)).values()) == {(4, 4)}
+
+
+async def test_a_delivery_that_loses_twenty_races_comes_again(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+    store, lost = directory.stores[TENANT_ID], list[int]()
+
+    async def faster(operations: Sequence[Operation]) -> None:
+        lost.append(len(operations))
+        raise Rejected("condition", 0)
+
+    store.before = faster
+    with pytest.raises(Conflict, match="comes again"):
+        await metering.store([event(1)])
+    store.before = None
+    assert (len(lost), set((await rollups(world)).values())) == (20, {(1, 1)})
+
+
+async def test_a_store_that_is_away_between_a_lost_race_and_the_next_look_makes_the_delivery_come_again(
+    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await metering.store([event(0)])
+    store = directory.stores[TENANT_ID]
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    async def faster(operations: Sequence[Operation]) -> None:
+        store.before = None
+        monkeypatch.setattr(store, "query", away)
+        raise Rejected("exists", 0)
+
+    store.before = faster
+    with pytest.raises(Unavailable):
+        await metering.store([event(1)])
+    monkeypatch.undo()
+    await metering.store([event(1)])
+    assert set((await rollups(world)).values()) == {(2, 2)}

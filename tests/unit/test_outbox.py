@@ -1,18 +1,22 @@
 """The outbox: what a change emits is sent once the change is committed, whatever crashes in between."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from shared.database.port import Kind, Operation
+from shared.clock import rfc3339
+from shared.database.port import Create, Delete, Kind, Operation, Placement, TenantStore
 from shared.errors import TooLarge, Unavailable
 from shared.events import Metric
-from shared.messaging.outbox import Outbox, outbox_item
+from shared.messaging.outbox import Outbox, a_moment, outbox_item
 from shared.messaging.port import Message
 from shared.session import TenantSession
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, admin, entry, register, session
+
+SHARD = Placement("shared", "shard-1")
 
 
 class Crash(BaseException):
@@ -149,6 +153,171 @@ async def test_what_cannot_be_forgotten_now_is_forgotten_by_the_sweep(
     world.clock.advance(seconds=16)
     await world.core.sweep_outbox()
     assert (await left(store), await counted(world)) == (0, 1)
+
+
+async def test_what_was_sent_is_forgotten_a_moment_later_without_being_asked(
+    world: World, tenant: TenantSession, store: WatchedStore
+) -> None:
+    moment, forgotten = asyncio.Event(), list[int]()
+
+    async def pause() -> None:
+        await moment.wait()
+
+    async def forget(operations: Sequence[Operation]) -> None:
+        if all(isinstance(operation, Delete) for operation in operations):
+            forgotten.append(len(operations))
+
+    outbox = world.core.services.outbox
+    outbox.pause, store.before = pause, forget
+    await emit(tenant)
+    await emit(tenant)
+    assert (await left(store), forgotten) == (2, [])
+    moment.set()
+    assert outbox._forgetting is not None
+    await outbox._forgetting
+    assert (await left(store), forgotten) == (0, [2])
+
+
+async def test_a_flush_waits_for_what_is_just_being_forgotten(
+    world: World, tenant: TenantSession, store: WatchedStore
+) -> None:
+    """So that a host that stops does not close the files under it."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(operations: Sequence[Operation]) -> None:
+        begun.set()
+        await go_on.wait()
+
+    await emit(tenant)
+    store.before = slowly
+    first = asyncio.create_task(world.core.services.outbox.flush())
+    await begun.wait()
+    second = asyncio.create_task(world.core.services.outbox.flush())
+    await asyncio.sleep(0)
+    assert not second.done()
+    go_on.set()
+    await asyncio.gather(first, second)
+    assert await left(store) == 0
+
+
+async def test_the_moment_is_fifty_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("shared.messaging.outbox.asyncio.sleep", sleep)
+    await a_moment()
+    assert slept == [0.05]
+
+
+async def test_a_batch_that_was_half_forgotten_by_somebody_else_is_forgotten_to_its_end(
+    world: World, tenant: TenantSession, store: WatchedStore
+) -> None:
+    for _ in range(5):
+        await emit(tenant)
+    items = (await store.query(Kind.OUTBOX)).items
+    await store.inner.commit([Delete(Kind.OUTBOX, items[number].body["id"]) for number in (0, 2)])
+    await world.core.services.outbox.flush()
+    assert await left(store) == 0
+
+
+async def test_more_than_a_hundred_sent_events_are_forgotten_in_batches_of_a_hundred(
+    world: World, tenant: TenantSession, store: WatchedStore
+) -> None:
+    for _ in range(203):
+        await emit(tenant)
+    store.batches.clear()
+    await world.core.services.outbox.flush()
+    assert ([len(batch) for batch in store.batches], await left(store)) == ([100, 100, 3], 0)
+
+
+async def test_the_sweep_begins_after_fifteen_seconds(
+    world: World, tenant: TenantSession, no_broker: pytest.MonkeyPatch
+) -> None:
+    await emit(tenant)
+    no_broker.undo()
+    world.clock.advance(seconds=15)
+    early = await world.core.sweep_outbox()
+    world.clock.advance(microseconds=1)
+    assert (early, await world.core.sweep_outbox()) == (0, 1)
+
+
+async def waiting(store: TenantStore, id: str, queue: str = "q") -> None:
+    await store.commit([outbox_item(queue, Message(id, store.tenant_id, {}), START - timedelta(minutes=1))])
+
+
+async def test_an_event_of_a_tenant_that_is_gone_stops_nobody_elses(world: World, store: WatchedStore) -> None:
+    await waiting(world.core.adapters.database.tenant(OTHER_ID, Placement("shared", "shard-1")), "a-gone")
+    await waiting(store, "b-there")
+    assert (await world.core.sweep_outbox(), await world.queued("q"), await left(store)) == (1, [{}], 0)
+
+
+async def test_an_event_that_no_queue_would_take_stops_nobody_elses(world: World, store: WatchedStore) -> None:
+    body = {"created_at": rfc3339(START - timedelta(hours=1)), "queue": "q", "message": {"x": "y" * 300_000}}
+    await store.commit([Create(Kind.OUTBOX, "too-large", body)])
+    await waiting(store, "m-1")
+    assert (await world.core.sweep_outbox(), await left(store)) == (1, 1)
+
+
+async def test_a_queue_that_is_away_is_asked_once_and_stops_no_other(
+    world: World, store: WatchedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await waiting(store, f"m-{number}", "away" if number % 2 == 0 else "there")
+    send, asked = world.core.adapters.messaging.send, []
+
+    async def half(queue: str, messages: Sequence[Message], **how: Any) -> None:
+        asked.append(queue)
+        if queue == "away":
+            raise Unavailable("the broker is away")
+        await send(queue, messages, **how)
+
+    monkeypatch.setattr(world.core.adapters.messaging, "send", half)
+    assert (await world.core.sweep_outbox(), sorted(asked), await left(store)) == (2, ["away", "there", "there"], 3)
+
+
+async def test_a_store_that_does_not_forget_stops_no_other(
+    world: World, store: WatchedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await register(world.core, OTHER_ID)
+    await waiting(store, "a")
+    await waiting(other, "b")
+
+    async def away(operations: Sequence[Operation]) -> None:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(world.core.adapters.database.tenant(TENANT_ID, SHARD), "commit", away)
+    assert await world.core.sweep_outbox() == 2
+    assert (await left(store), len((await other.query(Kind.OUTBOX)).items)) == (1, 0)
+
+
+async def test_a_directory_that_is_away_for_one_tenant_stops_no_other(
+    world: World, store: WatchedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await register(world.core, OTHER_ID)
+    await waiting(store, "a")
+    await waiting(other, "b")
+    find = world.core.directory.store
+
+    async def half(tenant_id: str) -> TenantStore | None:
+        if tenant_id == TENANT_ID:
+            raise Unavailable("away")
+        return await find(tenant_id)
+
+    monkeypatch.setattr(world.core.directory, "store", half)
+    assert (await world.core.sweep_outbox(), await left(store)) == (1, 1)
+
+
+async def test_more_than_a_page_of_events_that_cannot_be_sent_hide_none_behind_them(
+    world: World, store: WatchedStore
+) -> None:
+    gone = world.core.adapters.database.tenant(OTHER_ID, SHARD)
+    for start in range(0, 450, 90):
+        at = START - timedelta(hours=2, seconds=-start)
+        await gone.commit([outbox_item("q", Message(f"g-{start + n}", OTHER_ID, {}), at) for n in range(90)])
+    await waiting(store, "last")
+    assert (await world.core.sweep_outbox(), await left(store)) == (1, 0)
 
 
 async def test_the_sweep_looks_into_every_tenants_outbox(world: World, store: WatchedStore) -> None:

@@ -1,99 +1,153 @@
-"""Pages are bounded by their bytes as well: none is held whole that would keep others waiting."""
+"""What is fetched from token issuers: over HTTPS or from this machine, from where it was asked for, not for ever."""
 
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
-from functions.catalog.models import NeighbourQuery
-from shared.auth.roles import Role
-from shared.database.port import Kind
-from shared.http.routes import PageRequest
-from shared.resources import FIRST_READ, MAX_PAGE_BYTES
-from tests.unit.catalog_world import Catalog
-from tests.unit.world import World, admin, person
+from shared.auth.keys import SigningKeys
+from shared.auth.pages import MAX_PAGE_BYTES, Pages
+from shared.errors import Unavailable
+from shared.settings import Issuer
 
-LARGE = {f"p{number}": "x" * 20_000 for number in range(10)}
+Answer = tuple[int, dict[str, str], bytes]
 
 
 @pytest.fixture
-async def catalog(world: World) -> Catalog:
-    return await Catalog.of(world)
+def serve() -> Iterator[Callable[[dict[str, Answer]], str]]:
+    """A local HTTP server with these pages; `{base}` in a header is its address."""
+    servers: list[HTTPServer] = []
+
+    def start(answers: dict[str, Answer]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, headers, page = answers[self.path]
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value.format(base=base))
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_: Any) -> None:
+                return None
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        base = f"http://127.0.0.1:{server.server_port}"
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return base
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
-def watch_queries(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many items each query has brought."""
-    brought: list[int] = []
-    query = catalog.store.inner.query
-
-    async def watched(*args: Any, **more: Any) -> Any:
-        page = await query(*args, **more)
-        brought.append(len(page.items))
-        return page
-
-    monkeypatch.setattr(catalog.store.inner, "query", watched)
-    return brought
+@pytest.fixture
+def local() -> Pages:
+    return Pages(local=True)
 
 
-async def listed(world: World, name: str, tenant: str, limit: int) -> list[list[Any]]:
-    pages: list[list[Any]] = []
-    query = {"limit": str(limit)}
-    while True:
-        answer = await world.call(name, admin(tenant), query=query)
-        assert len(answer.raw) < MAX_PAGE_BYTES + 512 * 1024
-        pages.append(answer.json["items"])
-        if answer.json["next_cursor"] is None:
-            return pages
-        query["cursor"] = answer.json["next_cursor"]
+def page(body: bytes = b'{"keys": []}', **headers: str) -> Answer:
+    return 200, headers, body
 
 
-async def test_a_page_of_large_items_ends_early_and_the_next_goes_on_there(world: World) -> None:
-    tenant = (await world.onboard())["id"]
-    for number in range(30):
-        body = {"name": f"n{number}", "type": "Node", "properties": LARGE}
-        assert (await world.call("create_element", person(tenant, Role.USER), body)).status == 201
-    for name, most in (("list_elements", 200), ("list_audit", 100)):
-        pages = await listed(world, name, tenant, most)
-        assert len(pages) > 1
-        ids = [one["id"] for page in pages for one in page]
-        assert len(ids) == len(set(ids)) >= 30
+async def test_an_issuer_on_this_machine_may_speak_plain_http(local: Pages, serve: Any) -> None:
+    assert await local.fetch(f"{serve({'/keys': page()})}/keys") == {"keys": []}
 
 
-async def test_a_page_of_the_usual_size_is_one_query(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(FIRST_READ + 10):
-        await catalog.element()
-    brought = watch_queries(catalog, monkeypatch)
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(FIRST_READ, None))
-    assert (len(page.items), brought) == (FIRST_READ, [FIRST_READ])
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200, None))
-    assert (len(page.items), brought) == (FIRST_READ + 10, [FIRST_READ, FIRST_READ, 10])
-    assert page.next is None
+@pytest.mark.parametrize(
+    "url", ["http://one.example/keys", "file:///etc/passwd", "ftp://127.0.0.1/keys", "http://[::1"]
+)
+async def test_keys_come_over_https_only(local: Pages, url: str) -> None:
+    with pytest.raises(ValueError):
+        await local.fetch(url)
 
 
-async def test_an_item_larger_than_a_page_is_a_page(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.resources.MAX_PAGE_BYTES", 10)
-    made = [await catalog.element() for _ in range(3)]
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200, None))
-    assert ([one.id for one in page.items], page.next is None) == ([made[-1].id], False)
+async def test_an_issuer_elsewhere_does_not_lead_to_this_machine(serve: Any) -> None:
+    base = serve({"/keys": page()})
+    with pytest.raises(ValueError, match="not https"):
+        await Pages().fetch(f"{base}/keys")
 
 
-async def test_what_is_read_for_a_page_of_large_items_is_little_more_than_it_shows(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.resources.FIRST_READ", 2)
-    monkeypatch.setattr("shared.resources.MAX_PAGE_BYTES", 1_000_000)
-    for _ in range(12):
-        await catalog.element(properties=LARGE)
-    brought = watch_queries(catalog, monkeypatch)
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200, None))
-    assert len(page.items) == 4
-    assert sum(brought) <= 6
+@pytest.mark.parametrize("body", [b"[]", b"x", b"", b"\xff", b'{"keys": "' + b"x" * MAX_PAGE_BYTES + b'"}'])
+async def test_a_page_that_is_no_object_or_too_large_is_refused(local: Pages, serve: Any, body: bytes) -> None:
+    with pytest.raises(ValueError):
+        await local.fetch(f"{serve({'/keys': page(body)})}/keys")
 
 
-async def test_neighbours_are_no_more_than_a_page(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.catalog.graph.MAX_PAGE_BYTES", 1_000_000)
-    center = await catalog.element()
-    for _ in range(8):
-        await catalog.relationship(center, await catalog.element(properties=LARGE), type="Flow")
-    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery())
-    assert (len(around.elements), len(around.relationships), around.truncated) == (4, 4, True)
-    assert len(await catalog.stored(Kind.ELEMENT)) == 9
+@pytest.mark.parametrize("status", [204, 404, 500])
+async def test_a_page_that_is_not_there_is_refused(local: Pages, serve: Any, status: int) -> None:
+    with pytest.raises(ValueError, match=str(status)):
+        await local.fetch(f"{serve({'/keys': (status, {}, b'')})}/keys")
+
+
+async def test_a_redirect_within_the_same_place_is_followed(local: Pages, serve: Any) -> None:
+    base = serve({"/keys": (302, {"Location": "/real"}, b""), "/real": page(b'{"keys": [1]}')})
+    assert await local.fetch(f"{base}/keys") == {"keys": [1]}
+
+
+@pytest.mark.parametrize(
+    "target", ["http://localhost:{port}/keys", "https://127.0.0.1:{port}/keys", "file:///etc/passwd"]
+)
+async def test_a_redirect_to_another_scheme_or_host_is_not_followed(local: Pages, serve: Any, target: str) -> None:
+    elsewhere = serve({"/keys": page()})
+    base = serve({"/keys": (307, {"Location": target.format(port=elsewhere.rpartition(":")[2])}, b"")})
+    with pytest.raises(ValueError, match="another place"):
+        await local.fetch(f"{base}/keys")
+
+
+async def test_redirects_without_end_are_given_up(local: Pages, serve: Any) -> None:
+    base = serve({"/keys": (302, {"Location": "/keys"}, b"")})
+    with pytest.raises(ValueError, match="one page to the next"):
+        await local.fetch(f"{base}/keys")
+
+
+async def test_an_issuer_that_nobody_listens_for_is_an_outage(local: Pages, serve: Any) -> None:
+    probe = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    probe.server_close()
+    with pytest.raises(OSError, match="cannot be read"):
+        await local.fetch(f"http://127.0.0.1:{probe.server_port}/keys")
+
+
+async def test_a_name_that_hangs_takes_no_thread_that_others_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shared pool of `asyncio.to_thread` has one thread here, and the issuer's name is never found."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+    asked, found = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang(*_: Any) -> list[Any]:
+        loop.call_soon_threadsafe(asked.set)
+        found.wait(30)
+        return []
+
+    monkeypatch.setattr("shared.auth.pages.socket.getaddrinfo", hang)
+    own = SigningKeys(Issuer(issuer="https://hangs.example", audience="flowgrid"))
+    waiting = asyncio.create_task(own.get("k1"))
+    await asked.wait()
+    assert await asyncio.to_thread(lambda: "others work") == "others work"
+    await own.close()
+    assert own._pages._names is not None
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        own._pages._names.submit(print)
+    found.set()
+    await asyncio.wait([waiting])
+    assert isinstance(waiting.exception(), Unavailable)
+
+
+async def test_keys_travel_from_a_real_issuer_to_their_first_use(serve: Any) -> None:
+    from tests.unit.issuers import published
+
+    answers: dict[str, Answer] = {"/keys": page(json.dumps({"keys": [published("k1")]}).encode())}
+    base = serve(answers)
+    answers["/.well-known/openid-configuration"] = page(
+        json.dumps({"issuer": base, "jwks_uri": f"{base}/keys"}).encode()
+    )
+    own = SigningKeys(Issuer(issuer=base, audience="flowgrid"))
+    assert (await own.get("k1")).key_id == "k1"
+    await own.close()

@@ -4,6 +4,9 @@ import asyncio
 import io
 import json
 import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -36,7 +39,8 @@ async def test_a_healthy_service_says_so(world: World) -> None:
         {
             "status": "healthy",
             "checks": {
-                name: {"status": "ok", "message": None} for name in ("database", "messaging", "blobs", "secrets")
+                name: {"status": "ok", "message": None}
+                for name in ("database", "database:shard-1", "database:dedicated", "messaging", "blobs", "secrets")
             },
             "version": VERSION,
             "timestamp": "2026-11-24T12:00:00.000000Z",
@@ -67,6 +71,64 @@ async def test_a_degraded_service_answers_503(world: World) -> None:
     (world.core.settings.flowgrid_data_dir / "blobs").write_text("in the way")
     answer = await world.call("get_health")
     assert (answer.status, answer.json["checks"]["blobs"]["status"]) == (503, "error")
+
+
+@pytest.mark.parametrize(
+    ("part", "file"), [("database", "registry"), ("database:shard-1", "shard-1"), ("messaging", "queues")]
+)
+async def test_a_file_that_is_gone_is_told_by_the_part_that_needs_it(world: World, part: str, file: str) -> None:
+    tenant_id = (await world.onboard())["id"]
+    await world.call("list_agents", admin(tenant_id))
+    (path,) = world.core.settings.flowgrid_data_dir.rglob(f"{file}.db")
+    path.unlink()
+    answer = await world.call("get_health")
+    failing = {name: check["message"] for name, check in answer.json["checks"].items() if check["status"] != "ok"}
+    assert (answer.status, list(failing)) == (503, [part])
+    assert "not the file that was opened" in failing[part]
+
+
+async def test_a_database_of_one_tenant_that_is_gone_is_told_without_its_name(world: World) -> None:
+    for slug in ("acme", "globex"):
+        await world.onboard(slug, tier="enterprise")
+    lost = next(world.core.settings.flowgrid_data_dir.rglob("tenant-*.db"))
+    lost.unlink()
+    answer = await world.call("get_health")
+    assert answer.json["checks"]["database:dedicated"]["message"] == (
+        "1 of 2 databases of single tenants cannot be used."
+    )
+
+
+async def test_a_database_that_only_reads_is_not_healthy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.sqlite.BUSY_TIMEOUT_SECONDS", 0.01)
+    await world.onboard()
+    path = world.core.settings.flowgrid_data_dir / "database" / "shard-1.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = await world.call("get_health")
+    assert [name for name, check in answer.json["checks"].items() if check["status"] != "ok"] == ["database:shard-1"]
+
+
+async def test_a_good_answer_is_kept_for_five_seconds_and_a_bad_one_not_at_all() -> None:
+    asked: list[str] = []
+    clock, answers = FakeClock(), {"good": well, "bad": away}
+
+    def asking(name: str) -> Callable[[], Awaitable[None]]:
+        async def ask() -> None:
+            asked.append(name)
+            await answers[name]()
+
+        return ask
+
+    health = HealthService({name: asking(name) for name in answers}, clock)
+    for seconds in (0, 4.9, 0.1):
+        clock.advance(seconds=seconds)
+        await health.check()
+    assert asked == ["good", "bad", "bad", "good", "bad"]
+    answers["good"] = away
+    clock.advance(seconds=5)
+    assert [(await health.check()).checks["good"].status for _ in range(2)] == ["error", "error"]
+    answers["good"] = well
+    assert (await health.check()).checks["good"].status == "ok"
 
 
 # Jobs
@@ -125,15 +187,6 @@ def test_a_log_line_names_the_request_that_it_belongs_to() -> None:
     logged = line()
     log_fields.reset(token)
     assert logged["request_id"] == "r-1"
-
-
-def test_a_log_line_of_an_exception_has_its_trace_and_stays_one_line() -> None:
-    try:
-        raise RuntimeError("broken")
-    except RuntimeError as error:
-        record = logging.LogRecord("flowgrid", logging.ERROR, "", 1, "oops", None, (type(error), error, None))
-    text = JsonLines().format(record)
-    assert ("\n" in text, "RuntimeError: broken" in json.loads(text)["exception"]) == (False, True)
 
 
 def test_logs_are_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:

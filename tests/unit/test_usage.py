@@ -19,10 +19,11 @@ async def tenant(world: World) -> str:
     return id
 
 
-async def happened(world: World, tenant: str, at: datetime, value: int = 1, metric: Metric = Metric.AI_TOKENS) -> None:
-    event = usage_event(
-        metric, id=world.core.services.ids.new(), tenant_id=tenant, at=at, value=value, provider="offline", model="x"
-    )
+async def happened(
+    world: World, tenant: str, at: datetime, value: int = 1, metric: Metric = Metric.AI_TOKENS, **data: str
+) -> None:
+    of = {"provider": "offline", "model": "x", **data}
+    event = usage_event(metric, id=world.core.services.ids.new(), tenant_id=tenant, at=at, value=value, **of)
     await world.core.adapters.messaging.send("usage-events", [event])
     await world.drain()
 
@@ -68,6 +69,17 @@ async def test_usage_by_the_day_is_the_default(world: World, tenant: str) -> Non
 async def test_usage_tells_of_which_kind_it_was(world: World, tenant: str) -> None:
     await happened(world, tenant, START, 5)
     assert (await usage(world, tenant)).json["items"][0]["dimensions"] == {"offline/x": 5}
+
+
+async def test_a_model_is_told_by_its_own_name(world: World, tenant: str) -> None:
+    for number, model in enumerate(("gpt-4.1", "gpt-4_1", "org/llama-3.2", "50%2E")):
+        await happened(world, tenant, START, number + 1, provider="hub", model=model)
+    assert (await usage(world, tenant)).json["items"][0]["dimensions"] == {
+        "hub/gpt-4.1": 1,
+        "hub/gpt-4_1": 2,
+        "hub/org%2Fllama-3.2": 3,
+        "hub/50%252E": 4,
+    }
 
 
 async def test_a_range_begins_with_the_whole_period_it_lies_in(world: World, tenant: str) -> None:
@@ -219,7 +231,7 @@ async def test_the_trail_is_filtered_by_resource_action_and_user(world: World, t
     found = [
         await trail(world, tenant, resource_id=agent),
         await trail(world, tenant, action="agent.updated"),
-        await trail(world, tenant, user_id=admin(tenant).user_id(tenant), limit="1"),
+        await trail(world, tenant, user_id=admin(tenant).user_id, limit="1"),
         await trail(world, tenant, user_id="nobody"),
     ]
     assert found == [

@@ -14,7 +14,7 @@ from functions.agents.service import AgentService
 from shared.auth.roles import Role
 from shared.context import Caller, RequestInfo
 from shared.database.cosmos import CosmosDatabase
-from shared.database.port import Create, Kind, Placement, TenantStore, Where
+from shared.database.port import Create, Kind, Placement, Rejected, TenantStore, Where
 from shared.http.routes import PageRequest
 from shared.ids import Uuid7Ids
 from shared.messaging.outbox import Outbox
@@ -22,7 +22,7 @@ from shared.messaging.sqlite import SqliteMessaging
 from shared.plans import Tier
 from shared.session import Services, TenantSession
 from shared.tenancy import TenantEntry
-from tests.doubles.clock import FakeClock
+from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
 
@@ -65,7 +65,7 @@ async def world(cosmos: CosmosDouble, clock: FakeClock, tmp_path: Path) -> Async
 
     database = cosmos_database(cosmos.endpoint, clock, on_charge=charge)
     messaging = SqliteMessaging(tmp_path, clock)
-    services = Services(clock, Uuid7Ids(), Outbox(messaging), "usage-events")
+    services = Services(clock, Uuid7Ids(), Outbox(messaging, never), "usage-events")
     entry = TenantEntry(TENANT, "Acme", "acme", Tier.PROFESSIONAL, "active", 5, 5, SHARD)
     caller = Caller("someone", "some@acme.test", "Some One", TENANT, Role.ADMIN)
     store = database.tenant(TENANT, SHARD)
@@ -105,6 +105,16 @@ async def test_request_units_are_told_by_tenant_and_operation(world: World) -> N
     await store.get(Kind.AGENT, "none")
     await store.query(Kind.AGENT)
     assert dict(world.charges) == {(TENANT, "commit"): 7.0, (TENANT, "get"): 2.0, (TENANT, "query"): 2.9}
+
+
+async def test_a_batch_that_is_refused_is_counted_too(world: World) -> None:
+    store = world.session.store
+    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    world.forget()
+    with pytest.raises(Rejected):
+        await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    assert world.charges[TENANT, "commit"] > 0
+    assert world.calls() == ["Batch"]
 
 
 async def test_a_read_after_a_batch_asks_for_what_the_batch_wrote(world: World) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.platform.health import CHECK_SECONDS
 from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
 from shared.database.sqlite import SqliteDatabase
@@ -74,7 +75,7 @@ async def test_a_ping_over_a_link_that_is_open_is_quick_enough_for_the_health_ch
     await messaging.ping()
     start = time.perf_counter()
     await messaging.ping()
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < CHECK_SECONDS
 
 
 async def test_a_ping_after_its_connection_was_cut_finds_the_broker_again(
@@ -120,7 +121,7 @@ async def test_a_hundred_dead_letters_are_collected_in_seconds(
     database = SqliteDatabase(tmp_path, SystemClock())
     start = time.perf_counter()
     assert await DeadLetters(database, messaging, SystemClock()).collect(QUEUE) == 100
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 60  # one by one, each waits: minutes
     assert await messaging.dead(QUEUE) == []
     await database.close()
 

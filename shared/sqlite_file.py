@@ -1,0 +1,155 @@
+"""One SQLite file that is what it was: made whole, known by an id, and the very file that was opened.
+
+SQLite alone makes an empty database where a file is missing, and goes on writing into one that has been unlinked. So
+each file carries an id, and `made/<name>` beside it says which id belongs to the name: a file that is gone, or another
+one in its place, is refused. While it is open its inodes are compared at every use (microseconds).
+"""
+
+import os
+import secrets
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from shared.errors import Unavailable
+from shared.folders import private_folder
+
+MADE = "made"
+_FILE = "CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
+_OF_ONE_FILE = ("", "-wal", "-shm")
+
+
+class Opened:
+    """A connection, and the inodes that it works on."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection = connection
+        self._path = path
+        self._inodes = _inodes(path)
+
+    def check(self) -> None:
+        """`Unavailable` when the path does not lead to what is open: what is written there would be lost."""
+        if _inodes(self._path) != self._inodes:
+            raise Unavailable(
+                f"{self._path.name} is not the file that was opened: put that one back, or start again with this one."
+            )
+
+
+def names(folder: Path) -> list[str]:
+    """The files that there are or should be, by name without suffix."""
+    made = (path.name for path in (folder / MADE).glob("*") if not path.name.startswith("."))
+    return sorted({path.stem for path in folder.glob("*.db")} | set(made))
+
+
+def open_file(folder: Path, name: str, schema: str, *, timeout: float, check: bool) -> Opened:
+    """Open the file, making it when it was never made; with `check`, read all of it for damage first (linear).
+
+    Raises `Unavailable` for a file that is missing, damaged, or another than the one that was made.
+    """
+    path, mark = folder / f"{name}.db", folder / MADE / name
+    known = _read(mark)  # before the file: whoever makes both makes the file first
+    if not path.exists():
+        if known is not None:
+            raise Unavailable(f"{path.name} is missing; put it back (or remove {MADE}/{name} to begin without it).")
+        _make(path, schema)
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        timeout=timeout,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+        if check:
+            _check(connection, path)
+        found = _id(connection)
+        if known is not None and found != known:
+            raise Unavailable(f"{path.name} is another file than the one that was made under this name.")
+        connection.executescript(_FILE + schema)
+        if known is None:
+            _mark(mark, found or _new_id(connection), path)
+        return Opened(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _inodes(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    found: list[tuple[int, int] | None] = []
+    for suffix in _OF_ONE_FILE:
+        try:
+            status = os.stat(f"{path}{suffix}")
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return tuple(found)
+
+
+def _make(path: Path, schema: str) -> None:
+    """A whole new file under its name, or none; when somebody else was faster, theirs stays."""
+    private_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # for good: nobody has to switch to it with others beside
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript(_FILE + schema)
+            _new_id(connection)
+        _publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _mark(mark: Path, id: str, path: Path) -> None:
+    """Note that the file was made; `Unavailable` when another one was, a moment ago."""
+    private_folder(mark.parent)
+    temporary = mark.with_name(f".{mark.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("x", encoding="ascii") as file:
+            file.write(id)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(temporary, mark)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if _read(mark) != id:
+        raise Unavailable(f"{path.name} is another file than the one that was made under this name.")
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    with suppress(FileExistsError):
+        os.link(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(mark: Path) -> str | None:
+    try:
+        return mark.read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise Unavailable(f"{path.name} is damaged and not served; put a copy of it back ({found}).")
+
+
+def _id(connection: sqlite3.Connection) -> str | None:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'file'").fetchone() is None:
+        return None
+    row = connection.execute("SELECT value FROM file WHERE name = 'id'").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _new_id(connection: sqlite3.Connection) -> str:
+    """The file's id; made now unless somebody else has just done so."""
+    connection.execute("INSERT OR IGNORE INTO file VALUES ('id', ?)", (secrets.token_hex(16),))
+    return str(_id(connection))
