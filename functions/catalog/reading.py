@@ -18,7 +18,7 @@ from functions.catalog.exchange import (
     FoundRelationship,
     Skipped,
 )
-from functions.catalog.values import refusal, settled_element, settled_relationship
+from functions.catalog.values import MAX_IDENTIFIER, is_nameable, refusal, settled_element, settled_relationship
 from shared.errors import Invalid, TooLarge, Unavailable
 
 READ_SECONDS: Final = 30.0
@@ -105,11 +105,16 @@ def _settled(found: Iterable[Found]) -> Iterator[Found]:
     seen: set[str] = set()
     for one in found:
         if isinstance(one, FoundElement | FoundRelationship):
+            if not is_nameable(one):
+                yield Skipped(
+                    one.identifier, _kind(one), f"as XML names, its identifiers are longer than {MAX_IDENTIFIER}"
+                )
+                continue
             one = settled_element(one) if isinstance(one, FoundElement) else settled_relationship(one)
             if one.identifier in seen:
                 one = Skipped(one.identifier, _kind(one), "as an XML name, its identifier is that of another item")
             elif reason := refusal(one):
-                one = Skipped(one.identifier[:255], _kind(one), reason)
+                one = Skipped(one.identifier, _kind(one), reason)
             seen.add(one.identifier)
         yield one
 

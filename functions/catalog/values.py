@@ -35,11 +35,14 @@ def settled_relationship(found: FoundRelationship) -> FoundRelationship:
     return replace(found, identifier=xml_id(found.identifier), source=source, target=target, **_settled(found))
 
 
+def is_nameable(found: FoundElement | FoundRelationship) -> bool:
+    """Whether its identifiers are short enough when they are written as XML names."""
+    names = [found.identifier] if isinstance(found, FoundElement) else [found.identifier, found.source, found.target]
+    return max(len(xml_id(name)) for name in names) <= MAX_IDENTIFIER
+
+
 def refusal(found: FoundElement | FoundRelationship) -> str | None:
     """Why an item of a file is not taken although it is well formed: a client could not set it, so not change it."""
-    names = [found.identifier] if isinstance(found, FoundElement) else [found.identifier, found.source, found.target]
-    if max(map(len, names)) > MAX_IDENTIFIER:
-        return f"as an XML name, an identifier of it has more than {MAX_IDENTIFIER} characters"
     try:
         _as_sent(found)
     except ValidationError as error:

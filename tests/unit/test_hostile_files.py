@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from functions.catalog.exchange_parse import MAX_MARKUP_BYTES
+from functions.catalog.exchange_parse import MAX_MARKUP_BYTES, MAX_TEXT, NS, nodes
 from functions.catalog.importing import CatalogImport
 from functions.catalog.reading import AT_ONCE, BYTES_AT_ONCE, READ_SECONDS, Uploads
 from functions.catalog.values import MAX_FIELDS_BYTES
@@ -217,3 +217,37 @@ async def test_a_definition_whose_name_is_as_long_as_may_be_is_taken(catalog: Ca
     body = model(f"<elements>{owner}</elements>{definitions(definition('k' * 255))}")
     await catalog.read(body.encode())
     assert [one["properties"] for one in await catalog.stored(Kind.ELEMENT)] == [{"k" * 255: "v"}]
+
+
+async def test_identifiers_that_would_be_long_as_xml_names_are_skipped(catalog: Catalog) -> None:
+    report = await catalog.read(
+        hand_written(f'<element identifier="{"~" * 100}" xsi:type="Node"><name>x</name></element>')
+    )
+    assert (report.created, report.skipped) == (0, 1)
+    assert "longer than 255" in report.skipped_items[0].reason
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "body", "words"),
+    [
+        ("exchange_parse.MAX_NODES", 20, elements("<a/>" * 20), "at most 20 nodes"),
+        ("exchange_parse.MAX_NODES_IN_ONE", 20, in_one("<a/>" * 20), "at most 20 nodes"),
+        ("exchange_read.MAX_ITEMS", 2, elements('<element identifier="a" xsi:type="Node"/>' * 3), "more than 2 items"),
+        ("exchange_read.MAX_TEXTS", 3, in_one('<name xml:lang="a">a</name>' "<documentation>d</documentation>"
+         f"<properties>{VALUE}</properties>"), "more than 3 texts"),
+        ("exchange_read.MAX_CHARACTERS", 30, in_one(f"<documentation>{'d' * 30}</documentation>"), "more than 30"),
+        ("exchange_read.MAX_DEFINITIONS", 2, model(definitions("".join(map(definition, "abc", "abc")))), "more than 2"),
+    ],
+)  # fmt: skip
+async def test_what_a_file_holds_is_counted(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, body: str, words: str
+) -> None:
+    await catalog.read(body.encode())
+    monkeypatch.setattr(f"functions.catalog.{limit}", most)
+    assert words in await refused(catalog, body)
+
+
+async def test_a_text_is_not_collected_beyond_what_tells_that_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = in_one(f"<documentation>{'x' * 500_000}</documentation>").encode()
+    (found,) = [node for _, node in nodes(body, {f"{NS}elements": 2}, lambda: None) if node.tag == f"{NS}element"]
+    assert len("".join(found.itertext())) <= len("A") + MAX_TEXT + 1
