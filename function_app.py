@@ -18,6 +18,7 @@ import functions.usage.bus
 import functions.usage.http
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
+from functions.backups.copies import Copies
 from functions.backups.export import Export
 from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.restore import Restoring
@@ -47,8 +48,9 @@ def compose(core: Core) -> func.FunctionApp:
     tenants = TenantService(database, directory, services)
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
-    restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like)
-    backups = BackupService(adapters.blobs, jobs_queue=settings.jobs_queue)
+    copies = Copies(names, database)
+    restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like, copies)
+    backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
@@ -72,7 +74,7 @@ def compose(core: Core) -> func.FunctionApp:
             DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock
         ),
         functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
-        functions.identity.http.blueprint(endpoint, IdentityService(core.members, names)),
+        functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),

@@ -14,7 +14,7 @@ from shared.ids import Uuid7Ids
 SAMPLE = Path(__file__).parent / "samples" / "it4it.xml"
 ELEMENTS, RELATIONSHIPS, QUOTA = 60, 86, 50
 RESOURCES = ("elements", "relationships", "agents")
-LIMITS = {"requests_per_minute": 100_000, "agents_per_minute": 100_000}
+LIMITS = {"requests_per_minute": 100_000, "agents_per_minute": 100_000, "max_copies": 1}
 TENANTS = {"north": "standard", "south": "professional", "west": "enterprise"}
 WAIT_SECONDS = 30.0
 Snapshot = dict[str, dict[str, dict[str, Any]]]
@@ -205,7 +205,8 @@ async def damage_and_restore(demo: Demo) -> list[Check]:
     await demo.north.ok("PATCH", f"v1/agents/{first}", json={"name": "Damaged"})
     await demo.north.ok("DELETE", f"v1/agents/{second}")
     lost = {name: len(demo.before[name]) - len(items) for name, items in (await _snapshot(demo.north)).items()}
-    restore = await demo.north.ok("POST", "v1/restores", json={"backup_id": demo.backup_id, "target": "in_place"})
+    body = {"backup_id": demo.backup_id, "target": "in_place", "confirm": "north"}
+    restore = await demo.north.ok("POST", "v1/restores", json=body)
     done = await _until(demo.north, f"v1/restores/{restore['id']}", "succeeded", "failed")
     after = await _snapshot(demo.north)
     aside = ("revision", "updated_at", "updated_by")

@@ -35,14 +35,15 @@ def make(
         raise CliError(f"A token for {role} needs --tenant.")
     if tenant is not None and not is_uuid(tenant):
         raise CliError(f"--tenant should be a tenant id such as {derived_id('example')}, not {tenant!r}.")
+    email = email or f"{role}@{tenant or 'platform'}.example"
     issuer = open_issuer(data, settings_file)
     if rotate:
         issuer.rotate()
     return issuer.mint(
-        subject or derived_id("local-subject", role, tenant or "", email or ""),
+        subject or derived_id("local-subject", tenant or "", email),
         roles=[ROLES[role]],
         tenant_id=tenant,
-        email=email or f"{role}@{tenant or 'platform'}.example",
+        email=email,
         name=f"Local {role}",
         lifetime=timedelta(hours=hours),
     )

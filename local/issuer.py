@@ -67,7 +67,8 @@ class Issuer:
             "exp": now + int(lifetime.total_seconds()),
             self._roles_claim: list(roles),
         }
-        optional = {"email": email, "name": name, self._tenant_claim: tenant_id}
+        verified = None if email is None else True
+        optional = {"email": email, "email_verified": verified, "name": name, self._tenant_claim: tenant_id}
         claims |= {claim: value for claim, value in optional.items() if value is not None}
         current = self._keys()[-1]
         return jwt.encode(claims, jwt.PyJWK(current).key, ALGORITHM, headers={"kid": current["kid"]})

@@ -218,7 +218,8 @@ class Change:
         name, _, limit = counter
         stored = await self._session.store.get(Kind.COUNTER, name)
         current = stored.body["value"] if stored else 0
-        return QuotaReached(name.rstrip("s").capitalize(), limit=limit or 0, current=current)
+        one = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
+        return QuotaReached(one.capitalize(), limit=limit or 0, current=current)
 
     def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Held[Tombstone] | None) -> None:
         taken = Conflict(f"There is such a {kind} already.", id=id)

@@ -18,17 +18,25 @@ class RequestInfo:
 
 @dataclass(frozen=True)
 class Caller:
-    """A verified token's holder. `tenant_id` is the token's claim, None for platform staff without one."""
+    """A verified token's holder. `tenant_id` is the token's claim, None for platform staff without one.
+
+    `email` is canonical, and proves something only when `email_verified`. `user` is the tenant's user that the holder
+    is bound to, None until `Members.admit` has found it; `role` is the token's until then, the user's afterwards.
+    """
 
     subject: str
     email: str | None
     name: str | None
     tenant_id: str | None
     role: Role | None
+    issuer: str = ""
+    email_verified: bool = False
+    user: str | None = None
 
-    def user_id(self, tenant_id: str) -> str:
-        """The id that the audit knows this caller by: that of the tenant's user of this e-mail, or the subject."""
-        return user_id(tenant_id, self.email) if self.email else self.subject
+    @property
+    def user_id(self) -> str:
+        """The id that the audit knows this caller by: the tenant's user's, or the subject."""
+        return self.user or self.subject
 
 
 SYSTEM = Caller(subject="system", email=None, name="Flowgrid", tenant_id=None, role=Role.PLATFORM)
@@ -38,5 +46,5 @@ log_fields: ContextVar[dict[str, str]] = ContextVar("log_fields")
 
 
 def user_id(tenant_id: str, email: str) -> str:
-    """A user's id follows from tenant and e-mail, so that a token leads to its user with one point read."""
+    """A user's id follows from tenant and e-mail, so that an address leads to its user with one point read."""
     return derived_id("user", tenant_id, email.casefold())

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from shared.adapters import Adapters, CursorKey, build
 from shared.auth.members import Members
+from shared.auth.signin import SignIn
 from shared.auth.tokens import TokenVerifier
+from shared.auth.users import Removals
 from shared.clock import Clock, SystemClock
 from shared.database.names import Names
 from shared.http.endpoint import Endpoint
@@ -20,7 +22,7 @@ from shared.metering import Meter
 from shared.ratelimit import RateLimiter
 from shared.session import Services
 from shared.settings import Settings
-from shared.sharedkey import RegistryKey
+from shared.sharedkey import ADDRESSES, RegistryKey
 from shared.telemetry import log
 from shared.tenancy import Directory
 
@@ -35,6 +37,7 @@ class Core:
     directory: Directory
     members: Members
     names: Names
+    removals: Removals
     ledger: Ledger
     dead_letters: DeadLetters
     endpoint: Endpoint
@@ -57,6 +60,7 @@ class Core:
     async def close(self) -> None:
         """Finish what runs behind the answers, then give back files and sockets."""
         await self.services.outbox.flush()
+        await self.endpoint.verifier.close()
         await self.adapters.close()
 
 
@@ -67,13 +71,14 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
     adapters = build(settings, clock)
     services = Services(clock, ids or Uuid7Ids(), Outbox(adapters.messaging), settings.usage_queue)
     directory = Directory(adapters.database, clock)
-    members = Members(clock)
+    names = Names(adapters.database, directory, clock)
+    removals = Removals(RegistryKey(adapters.database, clock, ADDRESSES))
+    members = Members(clock, SignIn(names, removals))
     endpoint = Endpoint(
         verifier=TokenVerifier(
             settings.flowgrid_issuers,
             tenant_claim=settings.flowgrid_tenant_claim,
             roles_claim=settings.flowgrid_roles_claim,
-            clock=clock,
         ),
         directory=directory,
         members=members,
@@ -83,6 +88,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         meter=Meter(services),
         services=services,
         global_limit=settings.flowgrid_global_limit,
+        trusted_proxies=settings.flowgrid_trusted_proxies,
     )
     return Core(
         settings=settings,
@@ -90,7 +96,8 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         services=services,
         directory=directory,
         members=members,
-        names=Names(adapters.database, directory, clock),
+        names=names,
+        removals=removals,
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,

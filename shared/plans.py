@@ -12,7 +12,7 @@ class Tier(StrEnum):
 
 
 class Limit(StrEnum):
-    """A named rate limit of some routes, on top of the tenant's own."""
+    """A named rate limit of some routes that write, on top of the tenant's own."""
 
     AGENTS = "agents"
     DESIGN = "design"
@@ -28,14 +28,22 @@ class Plan:
     design_per_minute: int
     backup_retention_days: int
     max_backups: int  # on demand, kept at a time
+    max_copies: int = 0  # tenants that restores may make of one
 
     def route_limit(self, limit: Limit) -> int:
         """Calls per minute that one tenant may make to the routes of `limit`."""
         return {Limit.AGENTS: self.agents_per_minute, Limit.DESIGN: self.design_per_minute}[limit]
 
     def with_overrides(self, overrides: Mapping[str, int]) -> "Plan":
-        """This plan with single values replaced; unknown names are refused by the tenant model before they get here."""
-        return replace(self, **overrides)
+        """This plan with single values replaced; unknown names are refused by the tenant model before they get here.
+
+        A tenant with its own number of requests has the limits of routes in proportion, where it names none.
+        """
+        share = overrides.get("requests_per_minute", self.requests_per_minute) / self.requests_per_minute
+        routes = {
+            name: max(1, round(getattr(self, name) * share)) for name in ("agents_per_minute", "design_per_minute")
+        }
+        return replace(self, **{**routes, **overrides})
 
 
 TRIAL_DAYS = 14
@@ -44,6 +52,6 @@ GLOBAL_WINDOW_MINUTES = 15
 
 PLANS: Mapping[Tier, Plan] = {
     Tier.STANDARD: Plan(50, 5, 1_000_000, 10, 10, 5, 30, 5),
-    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 10, 10, 5, 30, 20),
-    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 100, 10, 5, 90, 50),
+    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 50, 50, 25, 30, 20),
+    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 100, 100, 50, 90, 50, max_copies=2),
 }

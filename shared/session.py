@@ -74,7 +74,7 @@ class TenantSession:
 
     @property
     def user_id(self) -> str:
-        return self.caller.user_id(self.id)
+        return self.caller.user_id
 
     def repeatable_id(self, kind: str) -> str:
         """For work in several steps: the same id again when the same request comes again under its idempotency key."""
@@ -103,16 +103,18 @@ class TenantSession:
         *,
         if_match: str | None,
         also: Callable[[Change, R, R], Awaitable[None]] | None = None,
+        action: str = "updated",
     ) -> R:
         """Read, check If-Match, change, commit; a race is run again, and everything checked again with it.
 
-        `also` gets the change, the old and the new resource: it checks, and adds to the same change.
+        `also` gets the change, the old and the new resource: it checks, and adds to the same change. `action`: what the
+        audit calls it.
         """
         for lost in range(TRIES_AT_A_RACE):
             held = await load(self, model, id)
             held.value.check(if_match)
             change = self.change(held)
-            updated = change.update(held, new_fields(held.value))
+            updated = change.update(held, new_fields(held.value), action=action)
             if updated is held.value:
                 return updated
             if also is not None:

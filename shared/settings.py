@@ -27,13 +27,20 @@ class SettingsError(Exception):
 
 
 class Issuer(BaseModel):
-    """An OpenID Connect provider whose tokens are accepted (keys come from its discovery document, or `jwks_uri`)."""
+    """An OpenID Connect provider whose tokens are accepted (keys come from its discovery document, or `jwks_uri`).
+
+    `subject_claim` names who somebody is, for good (Entra: `oid`, since its `sub` differs from app to app).
+    `email_verified_claim` must be true for an e-mail to count (Entra: `xms_edov`); null: this issuer asserts verified
+    addresses only, as B2C's user flows do, which have no such claim.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: str = Field(min_length=1)
     audience: str = Field(min_length=1)
     jwks_uri: str | None = None
+    subject_claim: str = Field("sub", min_length=1)
+    email_verified_claim: str | None = Field("email_verified", min_length=1)
 
 
 def _from_json(value: Any) -> Any:
@@ -101,13 +108,23 @@ class Settings(BaseModel):
     flowgrid_region: str = Field("local", min_length=1, description="Region that new tenants are placed in.")
     flowgrid_issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_from_json), Field(min_length=1)] = Field(
         (Issuer(issuer="http://127.0.0.1:7071/oidc", audience="flowgrid"),),
-        description="JSON list of accepted token issuers: issuer, audience, optional jwks_uri.",
+        description="JSON list of accepted token issuers: issuer, audience; optional jwks_uri, subject_claim (sub; "
+        "Entra: oid), email_verified_claim (email_verified; Entra: xms_edov; null: it asserts verified ones only).",
     )
     flowgrid_tenant_claim: str = Field(
         "extension_TenantId", min_length=1, description="Token claim with the tenant id."
     )
     flowgrid_roles_claim: str = Field("roles", min_length=1, description="Token claim with the list of roles.")
-    flowgrid_global_limit: int = Field(1000, ge=1, description="Calls per address in 15 minutes, before any token.")
+    flowgrid_global_limit: int = Field(
+        1000, ge=1, description="Calls per address (IPv6: per /64) in 15 minutes that have no verified token."
+    )
+    flowgrid_trusted_proxies: int = Field(
+        1,
+        ge=0,
+        le=10,
+        description="How many proxies in front add the address that they see to X-Forwarded-For: Azure's front end is "
+        "one, a gateway before it makes two; 0: none is believed, and all callers share one window.",
+    )
     flowgrid_cursor_key: str = Field(
         "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )

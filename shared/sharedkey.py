@@ -1,4 +1,4 @@
-"""The cursor key where instances share no folder: made once, kept in the registry, read once by each process."""
+"""Keys that all instances share: each made once, kept in the registry, read once by each process."""
 
 import secrets
 from contextlib import suppress
@@ -8,33 +8,35 @@ from shared.database.port import Create, Database, Kind, Rejected
 from shared.errors import Unavailable
 from shared.tenancy import PLATFORM_TENANT_ID
 
-ID = "cursor-key"
+CURSORS = "cursor-key"
+ADDRESSES = "address-key"
 KEY_BYTES = 32
 
 
 class RegistryKey:
-    """`load` before the first call; whichever instance comes first makes the key."""
+    """`load` before the first call; whichever instance comes first makes the key. `id`: which one."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, id: str = CURSORS) -> None:
         self._database = database
         self._clock = clock
+        self._id = id
         self._key: bytes | None = None
 
     async def load(self) -> None:
         if self._key is not None:
             return
         platform = self._database.platform
-        held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, ID)
+        held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, self._id)
         if held is None:
             body = {"created_at": rfc3339(self._clock.now()), "key": secrets.token_hex(KEY_BYTES)}
             with suppress(Rejected):  # another instance made it
-                await platform.put(Create(Kind.RESERVATION, ID, body), PLATFORM_TENANT_ID)
-            held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, ID)
+                await platform.put(Create(Kind.RESERVATION, self._id, body), PLATFORM_TENANT_ID)
+            held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, self._id)
         if held is None:
-            raise Unavailable("The key that signs cursors cannot be read.")
+            raise Unavailable(f"The {self._id} cannot be read.")
         self._key = bytes.fromhex(held.body["key"])
 
     def __call__(self) -> bytes:
         if self._key is None:
-            raise Unavailable("The key that signs cursors is not loaded.")
+            raise Unavailable(f"The {self._id} is not loaded.")
         return self._key

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from shared.clock import Clock
 from shared.database.fence import Handle
@@ -11,6 +11,8 @@ from shared.plans import PLANS, Plan, Tier
 
 PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
 ENTRY_LIVES_SECONDS = 5.0
+
+Membership = Literal["required", "open"]  # open: whoever has a role in the token becomes a user by coming
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,15 @@ class TenantEntry:
     max_users: int
     placement: Placement
     limits: Mapping[str, int] = field(default_factory=dict)
+    membership: Membership = "required"
+    copy_of: str | None = None
 
     @property
     def plan(self) -> Plan:
-        """The tier's plan with this tenant's own numbers in it."""
+        """The tier's plan with this tenant's own numbers in it. A copy may make none, or there would be no end."""
+        none = {"max_copies": 0} if self.copy_of else {}
         return PLANS[self.tier].with_overrides(
-            {**self.limits, "max_agents": self.max_agents, "max_users": self.max_users}
+            {**none, **self.limits, "max_agents": self.max_agents, "max_users": self.max_users}
         )
 
     @classmethod
@@ -46,6 +51,8 @@ class TenantEntry:
             max_users=body["max_users"],
             placement=Placement.from_document(body["placement"]),
             limits=body["settings"]["limits"],
+            membership=body["settings"].get("membership", "required"),
+            copy_of=body.get("copy_of"),
         )
 
 

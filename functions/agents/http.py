@@ -41,7 +41,6 @@ def blueprint(endpoint: Endpoint, agents: AgentService) -> func.Blueprint:
         role=Role.VIEWER,
         query=AgentQuery,
         answer=Page[Agent],
-        limit=Limit.AGENTS,
         summary="List agents, newest first",
     )
     async def list_agents(call: Call[None, AgentQuery]) -> Listing[Agent]:
@@ -53,7 +52,6 @@ def blueprint(endpoint: Endpoint, agents: AgentService) -> func.Blueprint:
         "v1/agents/{agent_id}",
         role=Role.VIEWER,
         answer=Agent,
-        limit=Limit.AGENTS,
         summary="Get an agent",
     )
     async def get_agent(call: Call) -> Agent:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Document, Kind
+from shared.emails import Email
 from shared.http.pagination import PageQuery
 from shared.jobs import Job
 from shared.resources import Body, Id, Resource, Timestamp
@@ -80,11 +81,11 @@ class Verification(BaseModel):
 
 
 class RestoredTenant(Body):
-    """The tenant that a restore makes; its plan is that of the tenant restored from."""
+    """The tenant that a restore makes; plan, settings, trial and status are those of the tenant restored from."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
     slug: str = Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme-restored"])
-    admin_email: str = Field(max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s]+\.[^@\s]+$", examples=["ada@example.com"])
+    admin_email: Email
 
 
 class NewRestore(Body):
@@ -94,7 +95,9 @@ class NewRestore(Body):
     as_of: Timestamp | None = Field(None, description="Any moment since the oldest backup, by backup and journal.")
     target: Target
     new_tenant: RestoredTenant | None = None
-    confirm: str | None = Field(None, description="With in_place: this tenant's slug, as a guard against mistakes.")
+    confirm: str | None = Field(
+        None, description="Needed with in_place: this tenant's slug, as a guard against mistakes."
+    )
 
 
 class Restore(Resource):

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from functions.backups.models import COUNTED, KEPT, Kept, plain, same_content
 from functions.backups.snapshot import Snapshot
+from shared.auth.signin import forget_identity
+from shared.auth.users import User, UserRole
 from shared.clock import rfc3339
 from shared.database.names import Names
 from shared.database.port import Create, Document, Kind, Order, Rejected, Replace, Stored, Where
@@ -19,6 +21,7 @@ BATCH_BYTES = 1_500_000  # of the 2 MB that a batch may be, its audit entries in
 PAGE_ITEMS = 200
 ENDS = ("source_id", "target_id")
 MOST_NESTED = 100
+OF_NOW = ("issuer", "subject", "last_login_at")  # of a user: by whom and when they came in since
 
 
 @dataclass
@@ -103,26 +106,23 @@ class Replacing:
         differences = []
         for body in bodies:
             held = current.get(body["id"])
+            if kind is Kind.USER and held is not None:
+                body = narrowed(body, held.value.model_dump())
             if held is not None and same_content(held.value.model_dump(), body):
                 continue
-            reason = await self._reason_to_skip(kind, body, held)
+            reason = self._reason_to_skip(kind, body, held)
             if reason:
                 outcome.skipped.append(f"{kind} {body['id']}: {reason}")
             else:
                 differences.append(_Difference(body, held, buried.get(body["id"])))
         return differences
 
-    async def _reason_to_skip(self, kind: Kind, body: Document, held: Held[Kept] | None) -> str | None:
+    def _reason_to_skip(self, kind: Kind, body: Document, held: Held[Kept] | None) -> str | None:
         if kind is not Kind.USER:
             return None
         if body["id"] == self._spared_user:
             return "is you; your own access stays as it is"
-        if held is None:
-            try:
-                await self._names.reserve("email", body["email"], holder=self._holder(body["id"]))
-            except Conflict:
-                return "belongs to another tenant now"
-        return None
+        return "was removed; invite them again" if held is None else None
 
     async def _put(self, kind: Kind, group: Sequence[_Difference]) -> None:
         last: list[Held[Any] | None] = [one.held or one.buried for one in group]
@@ -143,8 +143,7 @@ class Replacing:
         await change.commit(None)
         if kind is Kind.USER:
             for held in surplus:
-                email = held.value.model_dump().get("email", "")
-                await self._names.release("email", email, holder=self._holder(held.value.id))
+                await forget_identity(self._names, self._target.id, User.model_validate(held.value.model_dump()))
 
     async def _current(self, kind: Kind, ids: Sequence[str]) -> dict[str, Held[Kept]]:
         if not ids:
@@ -184,8 +183,13 @@ class Replacing:
                     break
         return found
 
-    def _holder(self, user: str) -> str:
-        return f"{self._target.id}/{user}"
+
+def narrowed(body: Document, now: Document) -> Document:
+    """A user as they were, but for access: a restore promotes nobody, enables nobody, and binds nobody anew."""
+    roles = list(get_args(UserRole))
+    lower = min(body["role"], now["role"], key=roles.index)
+    status = "disabled" if "disabled" in (body["status"], now["status"]) else now["status"]
+    return {**body, **{name: now.get(name) for name in OF_NOW}, "role": lower, "status": status}
 
 
 async def recount(session: TenantSession) -> dict[str, int]:

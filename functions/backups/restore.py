@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, Field
 
 from functions.backups.archive import Archive, Damaged, Manifest
+from functions.backups.copies import Copies, copy_id
 from functions.backups.export import Export, moment, replay
 from functions.backups.index import last_good
 from functions.backups.models import COUNTED, RESOURCE_KINDS, Backup, NewRestore
@@ -71,6 +72,7 @@ class Restoring:
         directory: Directory,
         names: Names,
         onboard: Onboard,
+        copies: Copies,
         *,
         batches_per_slice: int = BATCHES_PER_SLICE,
     ) -> None:
@@ -79,6 +81,7 @@ class Restoring:
         self._directory = directory
         self._names = names
         self._onboard = onboard
+        self._copies = copies
         self._batches_per_slice = batches_per_slice
 
     async def run_restore(self, session: TenantSession, job: Job) -> Done | Continue:
@@ -102,8 +105,9 @@ class Restoring:
         asked = NewRestore.model_validate(job.input)
         if asked.target == "in_place":
             await reopen(session, job.id)
-        elif await self._directory.entry(_new_tenant_id(job)) is not None:
+        elif await self._directory.entry(copy_id(job.id)) is not None:
             await reopen(await self._target(session, job, asked), job.id)
+        await self._copies.give_up(session.past_the_fence(), job)
 
     async def _with_snapshot(self, session: TenantSession, job: Job, asked: NewRestore, state: State) -> None:
         with Snapshot() as snapshot:
@@ -166,14 +170,14 @@ class Restoring:
         new = asked.new_tenant
         if new is None:
             raise Conflict("A new tenant needs a name.")
-        id = _new_tenant_id(job)
+        id = copy_id(job.id)
         await self._onboard(tenant_id=id, name=new.name, slug=new.slug, admin_email=new.admin_email, like=session.entry)
         self._directory.forget(id)
 
     async def _target(self, session: TenantSession, job: Job, asked: NewRestore) -> TenantSession:
         if asked.target == "in_place":
             return session
-        entry = await self._directory.entry(_new_tenant_id(job))
+        entry = await self._directory.entry(copy_id(job.id))
         if entry is None or entry.status == "provisioning":
             raise Unavailable("The new tenant is still being set up.")
         caller = Caller(session.user_id, None, None, entry.id, None)
@@ -240,10 +244,6 @@ async def _check(session: TenantSession, asked: NewRestore, snapshot: Snapshot) 
 
 def _written_kinds(asked: NewRestore) -> Sequence[Kind]:
     return [kind for kind in RESOURCE_KINDS if asked.target == "in_place" or kind is not Kind.USER]
-
-
-def _new_tenant_id(job: Job) -> str:
-    return derived_id("restore", job.id)
 
 
 def _add(tally: dict[str, int], kind: Kind, by: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions.backups.archive import Archive, Damaged, Manifest, read_back
+from functions.backups.copies import Copies
 from functions.backups.export import SHOWN_DANGLING, unfit
 from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
 from functions.backups.models import Backup, BackupType, NewBackup, NewRestore, Restore, Verification
@@ -12,7 +13,7 @@ from shared.blobs.port import Blobs
 from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Kind, Replace
-from shared.errors import Conflict, Invalid, NotFound, Stale
+from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
 from shared.http.routes import PageRequest
 from shared.jobs import Job, enqueue
 from shared.locks import Locked, looking_again, take
@@ -20,14 +21,16 @@ from shared.resources import Held, Listing, find, load
 from shared.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
+UNDER_WAY = "A restore of this tenant is under way; wait for its end."
 RESTORING = "restore"  # the lock of whoever restores this tenant
 MOST_AT_ONCE = 3
 ALL_TAKEN = f"{MOST_AT_ONCE} backups on demand are being made or waiting; wait for one of them."
 
 
 class BackupService:
-    def __init__(self, blobs: Blobs, *, jobs_queue: str) -> None:
+    def __init__(self, blobs: Blobs, copies: Copies, *, jobs_queue: str) -> None:
         self._blobs = blobs
+        self._copies = copies
         self._jobs_queue = jobs_queue
 
     async def create(self, tenant: TenantSession, new: NewBackup) -> Backup:
@@ -100,12 +103,20 @@ class BackupService:
         held = await self._source(tenant, new)
         change = tenant.change()
         asked = {**new.model_dump(mode="json", exclude={"confirm"}), "backup_id": held.value.id, "as_of": _as_of(new)}
-        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked)
-        await take(change, tenant.store, RESTORING, job.id, "A restore of this tenant is under way; wait for its end.")
+        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked, id=tenant.repeatable_id(RESTORE_JOB))
+        if new.target == "in_place":
+            await take(change, tenant.store, RESTORING, job.id, UNDER_WAY)
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
         change.also(Replace(Kind.BACKUP, held.value.id, held.value.model_dump(mode="json"), held.etag))
-        return await change.commit(Restore.of(job))
+        if new.new_tenant is None:
+            return await change.commit(Restore.of(job))
+        await self._copies.take(change, tenant, new.new_tenant, job_id=job.id)
+        try:
+            return await change.commit(Restore.of(job))
+        except (Conflict, QuotaReached, Stale):
+            await self._copies.untake(new.new_tenant, job_id=job.id)
+            raise
 
     async def get_restore(self, tenant: TenantSession, id: str) -> Restore:
         job = (await load(tenant, Job, id)).value
@@ -184,5 +195,5 @@ def _complete(backup: Backup) -> Backup:
 def _check_target(tenant: TenantSession, new: NewRestore) -> None:
     if (new.target == "new_tenant") != (new.new_tenant is not None):
         raise Invalid.of("new_tenant", "belongs to the target new_tenant, and only to it")
-    if new.confirm is not None and new.confirm != tenant.entry.slug:
-        raise Invalid.of("confirm", "is not this tenant's slug", new.confirm)
+    if new.target == "in_place" and new.confirm != tenant.entry.slug:
+        raise Invalid.of("confirm", "must be this tenant's slug, since what is there now is replaced", new.confirm)

@@ -2,9 +2,10 @@
 
 import azure.functions as func
 
-from functions.identity.models import Me, NewUser, User, UserFields, UserQuery
+from functions.identity.models import Me, NewUser, UserFields, UserQuery
 from functions.identity.service import IdentityService
 from shared.auth.roles import Role
+from shared.auth.users import User
 from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
@@ -76,5 +77,16 @@ def blueprint(endpoint: Endpoint, identity: IdentityService) -> func.Blueprint:
     )
     async def delete_user(call: Call) -> None:
         await identity.delete(call.tenant, call.params["user_id"], call.if_match)
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/users/{user_id}/unbind",
+        role=Role.ADMIN,
+        answer=User,
+        summary="Let a user sign in with another identity: the next one that brings the verified address",
+    )
+    async def unbind_user(call: Call) -> User:
+        return await identity.unbind(call.tenant, call.params["user_id"])
 
     return routes

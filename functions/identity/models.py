@@ -1,34 +1,15 @@
-"""Users: people of a tenant, known by their e-mail address."""
+"""What the API takes and shows of users (`User` itself is in shared/auth/users.py: who is let in depends on it)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
-from shared.database.port import Kind
+from shared.auth.users import User, UserRole, UserStatus
+from shared.emails import Email
 from shared.http.pagination import PageQuery
-from shared.resources import Body, Id, Resource, Timestamp
+from shared.resources import Body, Id
 
-UserRole = Literal["viewer", "user", "admin"]
-UserStatus = Literal["invited", "active", "disabled"]
-EMAIL_PATTERN = r"^[^@\s]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$"
-
-Email = Annotated[
-    str, Field(max_length=254, pattern=EMAIL_PATTERN, examples=["ada@example.com"]), AfterValidator(str.casefold)
-]
 PersonName = Annotated[str, Field(max_length=255)]
-
-
-class User(Resource):
-    """A user of the tenant. The role can only narrow what the token says; a disabled user is refused."""
-
-    KIND: ClassVar[Kind] = Kind.USER
-
-    email: str
-    name: str
-    role: UserRole
-    status: UserStatus
-    subject: str | None = Field(None, description="The `sub` of the token that the user first came with.")
-    last_login_at: Timestamp | None = None
 
 
 class NewUser(Body):
@@ -59,7 +40,7 @@ class MyTenant(BaseModel):
 
 
 class Me(BaseModel):
-    """The caller as Flowgrid sees it; `user` is null when the tenant has no user of the token's e-mail."""
+    """The caller as Flowgrid sees it; `user` is null for Flowgrid's own staff only."""
 
     subject: str
     email: str | None

@@ -4,54 +4,54 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from functions.identity.models import Me, MyTenant, NewUser, User, UserFields
-from shared.auth.members import DISABLED, Members
+from functions.identity.models import Me, MyTenant, NewUser, UserFields
+from shared.auth.members import Members
+from shared.auth.signin import COUNTER, DISABLED, forget_identity
+from shared.auth.users import Removals, User, binding_id
 from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import user_id
 from shared.database.names import Names
-from shared.database.port import Kind, Replace, Where
+from shared.database.port import Delete, Kind, Replace, Upsert, Where
 from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Held, Listing, find, load
 from shared.session import TenantSession
 
-COUNTER = "users"
 LOGIN_EVERY = timedelta(hours=1)
 
 
 class IdentityService:
-    def __init__(self, members: Members, names: Names) -> None:
+    def __init__(self, members: Members, names: Names, removals: Removals) -> None:
         self._members = members
         self._names = names
+        self._removals = removals
 
     async def me(self, tenant: TenantSession) -> Me:
-        """The caller; the first call of a user turns `invited` into `active`."""
-        role = await self._members.role(tenant.store, tenant.caller)
+        """The caller, whose coming is noted once an hour."""
         user = await self._signed_in(tenant)
         entry = tenant.entry
         return Me(
             subject=tenant.caller.subject,
             email=tenant.caller.email,
-            role=role,
+            role=tenant.caller.role or "",
             tenant=MyTenant(id=entry.id, name=entry.name, slug=entry.slug, tier=entry.tier, status=entry.status),
             user=user,
         )
 
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
+        """An invitation. It neither says nor changes what the address is in another tenant."""
         id = user_id(tenant.id, new.email)
-        await self._names.reserve("email", new.email, holder=f"{tenant.id}/{id}")
         buried = (await tenant.buried(Kind.USER, [id])).get(id)
         change = tenant.change(*([buried] if buried else []))
         user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=tenant.plan.max_users)
-        try:
-            created = await change.commit(user)
-        except Exception:
-            if await tenant.store.get(Kind.USER, id) is None:
-                await self._names.release("email", new.email, holder=f"{tenant.id}/{id}")
-            raise
+        mark = await self._removals.id(tenant.id, new.email)
+        removed = await tenant.store.get(Kind.REMOVED, mark)
+        if removed is not None:
+            change.also(Delete(Kind.REMOVED, mark, removed.etag))
+        created = await change.commit(user)
         self._members.forget(tenant.id, id)
         return created
 
@@ -72,15 +72,34 @@ class IdentityService:
         self._members.forget(tenant.id, id)
         return user
 
-    async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
+    async def unbind(self, tenant: TenantSession, id: str) -> User:
+        """The next identity that brings the user's verified address is the user's. Again is no error."""
         user = (await load(tenant, User, id)).value
+
+        async def let_go(change: Change, old: User, _: User) -> None:
+            known_by = binding_id(old.issuer or "", old.subject or "")
+            binding = await tenant.store.get(Kind.BINDING, known_by)
+            if binding is not None and binding.body["user_id"] == id:
+                change.also(Delete(Kind.BINDING, known_by, binding.etag))
+
+        nobody = {"issuer": None, "subject": None}
+        unbound = await tenant.modify(User, id, lambda _: nobody, if_match=None, also=let_go, action="unbound")
+        await forget_identity(self._names, tenant.id, user)
+        self._members.forget(tenant.id, id)
+        return unbound
+
+    async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
+        """Remove a user. They stay out until invited again: the address is marked, and their binding stays."""
+        user = (await load(tenant, User, id)).value
+        mark = await self._removals.id(tenant.id, user.email)
 
         async def keep_an_admin(change: Change, old: User) -> None:
             await _keep_another_admin(tenant, change, old)
             change.count(COUNTER, -1)
+            change.also(Upsert(Kind.REMOVED, mark, {"created_at": change.at}))
 
         await tenant.remove(User, id, if_match=if_match, also=keep_an_admin)
-        await self._names.release("email", user.email, holder=f"{tenant.id}/{id}")
+        await forget_identity(self._names, tenant.id, user)
         self._members.forget(tenant.id, id)
 
     async def _signed_in(self, tenant: TenantSession) -> User | None:
@@ -95,7 +114,7 @@ class IdentityService:
         if user.status == "active" and recent:
             return user
         change = tenant.change(held)
-        fields = {"status": "active", "last_login_at": rfc3339(now), "subject": user.subject or tenant.caller.subject}
+        fields = {"status": "active", "last_login_at": rfc3339(now)}
         try:
             return await change.commit(change.update(held, fields, action="signed_in"))
         except Stale:  # by another call of the same user, most likely

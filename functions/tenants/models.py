@@ -4,12 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from functions.identity.models import Email, PersonName
+from functions.identity.models import PersonName
 from shared.database.port import Kind
+from shared.emails import Email
 from shared.http.pagination import PageQuery
 from shared.http.times import Time
 from shared.plans import TRIAL_DAYS, Tier
-from shared.resources import WHOLE, Body, Name, Resource, Timestamp
+from shared.resources import WHOLE, Body, Id, Name, Resource, Timestamp
+from shared.tenancy import Membership
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme"])]
 Status = Literal["provisioning", "trial", "active", "suspended", "deleting"]
@@ -26,6 +28,7 @@ class Limits(Body):
     design_per_minute: PerMinute | None = None
     backup_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = None
     max_backups: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = None
+    max_copies: Count | None = None
 
     @model_serializer(mode="wrap")
     def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, int]:
@@ -34,6 +37,9 @@ class Limits(Body):
 
 class TenantSettings(Body):
     limits: Limits = Limits()
+    membership: Membership = Field(
+        "required", description="open: who comes with a role and a verified e-mail address becomes a user by coming."
+    )
 
 
 class PlacementView(Body):
@@ -58,6 +64,7 @@ class Tenant(Resource):
     admin_email: str
     placement: PlacementView
     provisioning_job: str | None = Field(None, description="Of the platform tenant: the job that makes its database.")
+    copy_of: Id | None = Field(None, description="The tenant that a restore has made this one of.")
     settings: TenantSettings
 
 

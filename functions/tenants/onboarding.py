@@ -1,24 +1,25 @@
-"""Onboarding: from a name to a tenant that works, in five calls, finished or undone whatever happens in between.
+"""Onboarding: from a name to a tenant that works, in four calls, finished or undone whatever happens in between.
 
-registry entry (provisioning) -> slug -> admin's e-mail -> the tenant's own first batch -> entry (trial or active)
+registry entry (provisioning) -> slug -> the tenant's own first batch -> entry (trial or active)
 
-A dedicated database that takes minutes to make is made by a job (provisioning.py), between e-mail and first batch;
+A dedicated database that takes minutes to make is made by a job (provisioning.py), between slug and first batch;
 until then the tenant is answered as `provisioning`.
 
 Each step may be repeated, so the sweep finishes what a crash has left: the registry entry knows all that is needed.
-When a name turns out to be taken, the entry becomes `deleting` first and what was reserved is given back.
+When the slug turns out to be taken, the entry becomes `deleting` first and what was reserved is given back.
 """
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
-from functions.identity.models import User
-from functions.tenants.models import Limits, NewTenant, PlacementView, Tenant, TenantSettings
+from functions.tenants.models import NewTenant, PlacementView, Tenant
 from functions.tenants.provisioning import Provisioning, job_id
+from shared.auth.users import User
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.fence import first_permit
-from shared.database.names import Names
+from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, FlowgridError, Unavailable
 from shared.ids import derived_id
@@ -52,9 +53,11 @@ class Onboarding:
         self._region = region
         self._provisioning = provisioning or Provisioning(None, directory, services, jobs_queue="")
 
-    async def onboard(self, staff: TenantSession, new: NewTenant, *, id: str | None = None) -> Tenant:
-        """A working tenant. `Conflict` (and nothing left of it) when its slug or its admin's e-mail is taken."""
-        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT))
+    async def onboard(
+        self, staff: TenantSession, new: NewTenant, *, id: str | None = None, like: Tenant | None = None
+    ) -> Tenant:
+        """A working tenant, `like`: as a copy of that. `Conflict` (and nothing left of it) when its slug is taken."""
+        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT), like)
         body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
         try:
             etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
@@ -66,24 +69,28 @@ class Onboarding:
         return await self._finish(tenant, Stored(body, etag), staff)
 
     async def onboard_like(self, *, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None:
-        """A tenant with another one's plan (for a restore into a new tenant). Again with the same id is no error.
+        """A tenant with another one's plan, settings, trial and status (for a restore into a new tenant).
 
-        Raises `Unavailable` while its database is being made.
+        Again with the same id is no error. `Conflict` when the other one is suspended or worse, `Unavailable` while the
+        new one's database is being made.
         """
+        source = Tenant.model_validate((await self._entry(like.id)).body)
+        if source.status not in ("active", "trial"):
+            raise Conflict(f"A tenant that is {source.status} cannot be copied.")
+        limits = source.settings.limits.model_copy(update={"max_copies": None})  # a copy's own are for staff to grant
         new = NewTenant(
             name=name,
             slug=slug,
-            tier=like.tier,
+            tier=source.tier,
             admin_email=admin_email,
-            trial_days=0,
-            max_agents=like.max_agents,
-            max_users=like.max_users,
+            max_agents=source.max_agents,
+            max_users=source.max_users,
             dedicated=like.placement.mode == "dedicated",
-            settings=TenantSettings(limits=Limits(**like.limits)),
+            settings=source.settings.model_copy(update={"limits": limits}),
         )
         platform = self._directory.platform
         session = TenantSession(platform, self._directory.open(platform), SYSTEM, SYSTEM_REQUEST, self._services)
-        tenant = await self.onboard(session, new, id=tenant_id)
+        tenant = await self.onboard(session, new, id=tenant_id, like=source)
         if tenant.status == "provisioning":
             raise Unavailable("The database of the new tenant is being made.", retry_after=30)
 
@@ -97,7 +104,7 @@ class Onboarding:
         held = await self._entry(tenant_id)
         tenant = Tenant.model_validate(held.body)
         if held.body.get("undo"):
-            await self._undo(tenant, held)
+            await self._undo(tenant)
             raise Conflict(UNDONE)
         if tenant.status != "provisioning":
             return tenant
@@ -107,10 +114,11 @@ class Onboarding:
         self, tenant: Tenant, held: Stored, session: TenantSession | None, *, provisioned: bool = False
     ) -> Tenant:
         try:
-            await self._names.reserve("slug", tenant.slug, holder=tenant.id)
-            await self._names.reserve("email", tenant.admin_email, holder=_admin_holder(tenant))
+            await self._names.reserve(SLUG, tenant.slug, holder=tenant.id)
         except Conflict:
-            await self._undo(tenant, held)
+            if not await self._mark_undone(tenant, held):
+                return await self.finish(tenant.id, session, provisioned=provisioned)
+            await self._undo(tenant)
             raise
         placement = Placement.from_document(held.body["placement"])
         if self._provisioning.needed(placement) and not provisioned:
@@ -139,8 +147,11 @@ class Onboarding:
                 logger.warning("onboarding undone, or to be finished by the next sweep", extra=extra)
         return len(halves)
 
-    def _new(self, staff: TenantSession, new: NewTenant, id: str) -> Tenant:
+    def _new(self, staff: TenantSession, new: NewTenant, id: str, like: Tenant | None) -> Tenant:
         now = self._services.clock.now()
+        trial_ends_at = rfc3339(now + timedelta(days=new.trial_days)) if new.trial_days else None
+        if like is not None:
+            trial_ends_at = like.trial_ends_at if like.status == "trial" else None
         plan = PLANS[new.tier]
         dedicated = new.tier is Tier.ENTERPRISE if new.dedicated is None else new.dedicated
         own = Placement("dedicated", f"tenant-{id}")
@@ -157,13 +168,14 @@ class Onboarding:
             slug=new.slug,
             tier=new.tier,
             status="provisioning",
-            trial_ends_at=rfc3339(now + timedelta(days=new.trial_days)) if new.trial_days else None,
+            trial_ends_at=trial_ends_at,
             max_agents=plan.max_agents if new.max_agents is None else new.max_agents,
             max_users=plan.max_users if new.max_users is None else new.max_users,
             region=self._region,
             admin_email=new.admin_email,
             placement=PlacementView.model_validate(placement.as_document()),
             provisioning_job=job_id(id) if self._provisioning.needed(placement) else None,
+            copy_of=like.id if like else None,
             settings=new.settings,
         )
 
@@ -209,15 +221,19 @@ class Onboarding:
         self._directory.forget(tenant.id)
         return tenant.model_copy(update=changes)
 
-    async def _undo(self, tenant: Tenant, held: Stored) -> None:
-        platform = self._database.platform
-        if not held.body.get("undo"):
-            await platform.put(
-                Replace(Kind.TENANT, tenant.id, {**held.body, "status": "deleting", "undo": True}, held.etag), tenant.id
-            )
-        await self._names.release("slug", tenant.slug, holder=tenant.id)
-        await self._names.release("email", tenant.admin_email, holder=_admin_holder(tenant))
-        await platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
+    async def _mark_undone(self, tenant: Tenant, held: Stored) -> bool:
+        """From here on nobody finishes it any more; False when somebody else has changed the entry meanwhile."""
+        marked = {**held.body, "status": "deleting", "undo": True}
+        try:
+            await self._database.platform.put(Replace(Kind.TENANT, tenant.id, marked, held.etag), tenant.id)
+        except Rejected:
+            return False
+        return True
+
+    async def _undo(self, tenant: Tenant) -> None:
+        await self._names.release(SLUG, tenant.slug, holder=tenant.id)
+        with suppress(Rejected):  # another sweep has undone it
+            await self._database.platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
         self._directory.forget(tenant.id)
 
     async def _entry(self, tenant_id: str) -> Stored:
@@ -225,7 +241,3 @@ class Onboarding:
         if held is None:
             raise Conflict(UNDONE)
         return held
-
-
-def _admin_holder(tenant: Tenant) -> str:
-    return f"{tenant.id}/{user_id(tenant.id, tenant.admin_email)}"

@@ -1,43 +1,62 @@
-"""What a tenant's own user list makes of a token: a disabled user is out, a lower role than the token's wins."""
+"""Who may be in a tenant, and as what: its users only. A disabled one is out, a lower role than the token's wins."""
+
+from dataclasses import dataclass, replace
 
 from shared.auth.roles import Role
+from shared.auth.signin import DISABLED, SignIn
+from shared.auth.users import User, binding_id
 from shared.clock import Clock
-from shared.context import Caller, user_id
-from shared.database.port import Kind, TenantStore
 from shared.errors import Forbidden
+from shared.session import TenantSession
 
 LIVES_SECONDS = 5.0
-DISABLED = "This user is disabled; a tenant admin can enable it again."
+MOST_KNOWN = 10_000
+
+
+@dataclass(frozen=True)
+class _Known:
+    at: float
+    user: User
 
 
 class Members:
-    """Users by token, one point read each, cached for seconds. A caller that is no user keeps the token's role."""
+    """Users by token, cached for seconds. Flowgrid's own staff is in every tenant and in no user list."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, sign_in: SignIn) -> None:
         self._clock = clock
-        self._known: dict[tuple[str, str], tuple[float, str | None, Role | None]] = {}
+        self._sign_in = sign_in
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._forgotten = 0
 
-    async def role(self, store: TenantStore, caller: Caller) -> Role:
-        """The role that the caller has in this tenant; `Forbidden` without one."""
+    async def admit(self, session: TenantSession) -> TenantSession:
+        """The session with its caller's user, and the role that the user has here; `Forbidden` for everybody else."""
+        caller = session.caller
         if caller.role is Role.PLATFORM:
-            return Role.PLATFORM
-        status, stored = await self._read(store, caller.email) if caller.email else (None, None)
-        if status == "disabled":
-            raise Forbidden(DISABLED)
-        roles = [role for role in (caller.role, stored) if role is not None]
-        if caller.role is None or not roles:
+            return session
+        if caller.role is None:
             raise Forbidden("The token carries none of the roles " + ", ".join(Role) + ".")
-        return min(roles, key=list(Role).index)
+        user = await self._user(session)
+        if user.status == "disabled":
+            raise Forbidden(DISABLED)
+        role = min(caller.role, Role(f"tenant:{user.role}"), key=list(Role).index)
+        return replace(session, caller=replace(caller, user=user.id, role=role))
 
     def forget(self, tenant_id: str, user: str) -> None:
-        """Read this user anew next time."""
-        self._known.pop((tenant_id, user), None)
+        """Read this user anew next time, and do not keep what is being read just now."""
+        self._forgotten += 1
+        for key in [key for key, known in self._known.items() if key[0] == tenant_id and known.user.id == user]:
+            del self._known[key]
 
-    async def _read(self, store: TenantStore, email: str) -> tuple[str | None, Role | None]:
-        key = (store.tenant_id, user_id(store.tenant_id, email))
-        now = self._clock.monotonic()
-        if key not in self._known or now - self._known[key][0] >= LIVES_SECONDS:
-            stored = await store.get(Kind.USER, key[1])
-            role = Role(f"tenant:{stored.body['role']}") if stored else None
-            self._known[key] = (now, stored.body["status"] if stored else None, role)
-        return self._known[key][1:]
+    async def _user(self, session: TenantSession) -> User:
+        key = (session.id, binding_id(session.caller.issuer, session.caller.subject))
+        now, forgotten = self._clock.monotonic(), self._forgotten
+        known = self._known.get(key)
+        if known is not None and now - known.at < LIVES_SECONDS:
+            return known.user
+        self._known.pop(key, None)
+        user = await self._sign_in.user(session)
+        if forgotten == self._forgotten:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = _Known(now, user)
+        return user

@@ -1,15 +1,16 @@
-"""Names that are unique over all tenants (slugs, e-mail addresses): reserved in the registry before they are used."""
+"""What belongs to one tenant only (slugs; addresses and identities of bound users): reserved before it is used."""
 
 from datetime import timedelta
 
 from shared.clock import Clock, parse_rfc3339, rfc3339
-from shared.database.port import Create, Database, Delete, Kind, Rejected, Replace, Stored
+from shared.database.port import Create, Database, Delete, Document, Kind, Rejected, Replace, Stored
 from shared.errors import Conflict
 from shared.ids import derived_id
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
 ORPHAN_AFTER = timedelta(minutes=1)
 TRIES_AT_A_RACE = 5
+SLUG, EMAIL, IDENTITY = "slug", "email", "identity"
 
 
 class Names:
@@ -18,14 +19,15 @@ class Names:
         self._directory = directory
         self._clock = clock
 
-    async def reserve(self, sort: str, name: str, *, holder: str) -> None:
+    async def reserve(self, sort: str, name: str, *, holder: str, job: str | None = None) -> None:
         """Take a name for `holder`, a tenant (`<id>`) or a user (`<tenant id>/<user id>`).
 
         Again for the same holder is no error, `Conflict` when it is somebody else's. A reservation that is a minute old
-        and whose holder never came to be (a crash in between) is taken over.
+        and whose holder never came to be, or to be bound to it (a crash in between), is taken over; not while the `job`
+        (`<tenant id>/<job id>`) that makes its holder is under way.
         """
         id = derived_id(sort, name)
-        body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder}
+        body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder, "job": job}
         mine: Create | Replace = Create(Kind.RESERVATION, id, body)  # a free name costs one call
         for _ in range(TRIES_AT_A_RACE):
             try:
@@ -37,7 +39,7 @@ class Names:
                 if held.body["holder"] == holder:
                     return
                 break
-            if held is not None and held.body["holder"] != holder and await self._in_use(held.body["holder"]):
+            if held is not None and held.body["holder"] != holder and await self._in_use(held.body):
                 break
             # one's own old reservation is renewed, or it would be an orphan to others before it is used
             mine = Replace(Kind.RESERVATION, id, body, held.etag) if held else Create(Kind.RESERVATION, id, body)
@@ -54,12 +56,27 @@ class Names:
         except Rejected:
             return
 
-    async def _in_use(self, holder: str) -> bool:
-        tenant_id, _, user = holder.partition("/")
+    async def _in_use(self, reservation: Document) -> bool:
+        tenant_id, _, user = reservation["holder"].partition("/")
         entry = await self._directory.entry(tenant_id)
-        if entry is None or not user or entry.status == "provisioning":
-            return entry is not None
-        return await self._directory.open(entry).get(Kind.USER, user) is not None
+        if entry is None or not user:
+            return entry is not None or await self._under_way(reservation.get("job"))
+        stored = await self._directory.open(entry).get(Kind.USER, user)
+        issuer, subject = (stored.body.get("issuer"), stored.body.get("subject")) if stored else (None, None)
+        if issuer is None or subject is None:
+            return False
+        return reservation["sort"] != IDENTITY or bool(reservation["name"] == identity(issuer, subject))
+
+    async def _under_way(self, job: str | None) -> bool:
+        tenant_id, _, id = (job or "").partition("/")
+        store = await self._directory.store(tenant_id) if job else None
+        stored = await store.get(Kind.JOB, id) if store else None
+        return stored is not None and stored.body["status"] in ("queued", "running")
 
     def _old(self, held: Stored) -> bool:
         return self._clock.now() - parse_rfc3339(held.body["created_at"]) > ORPHAN_AFTER
+
+
+def identity(issuer: str, subject: str) -> str:
+    """The name of an identity: who a token speaks of, whatever else it says."""
+    return f"{issuer} {subject}"

@@ -18,6 +18,9 @@ class Kind(StrEnum):
     """What an item is; it also decides the container that the item lives in."""
 
     USER = "user"
+    BINDING = "binding"  # of a token's holder to a user; stays when the user is removed
+    REMOVED = "removed"  # the mark of a removed user's address
+    COPY = "copy"  # of this tenant, made by a restore
     AGENT = "agent"
     ELEMENT = "element"
     RELATIONSHIP = "relationship"

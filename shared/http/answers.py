@@ -86,7 +86,7 @@ def _json(route: Route, req: func.HttpRequest, answer: Any, etag: str | None) ->
     if route.status == 201:
         id = answer.id if isinstance(answer, Resource) else answer.get("id") if isinstance(answer, dict) else None
         if id:
-            response.headers["Location"] = f"{req.url.partition('?')[0]}/{id}"
+            response.headers["Location"] = f"{route.location(req.route_params)}/{id}"
     return response
 
 

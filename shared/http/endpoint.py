@@ -1,14 +1,14 @@
 """The one endpoint pipeline: every HTTP function is declared through it and passes the same steps in the same order.
 
-request id -> global limit -> authenticate -> tenant -> tenant and route limit -> role -> parse -> idempotency
--> handler -> answer, meter, log, headers
+request id -> address limit -> authenticate -> tenant -> member and role -> tenant and route limit -> parse
+-> idempotency -> handler -> answer, meter, log, headers
 """
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
@@ -17,7 +17,19 @@ from shared.auth.members import Members
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.context import Caller, RequestInfo, log_fields
-from shared.errors import Forbidden, Invalid, PreconditionRequired, RateLimited, TenantSuspended, Unavailable
+from shared.database.fence import Overtaken
+from shared.errors import (
+    FlowgridError,
+    Forbidden,
+    Invalid,
+    PreconditionRequired,
+    QuotaReached,
+    RateLimited,
+    TenantSuspended,
+    Unauthenticated,
+    Unavailable,
+)
+from shared.http.addresses import client_address, window_of
 from shared.http.answers import Answered, finish, respond
 from shared.http.bodies import Json, Merge, Raw, field_errors
 from shared.http.idempotency import Idempotency
@@ -27,8 +39,8 @@ from shared.http.routes import Call, Handler, OpenCall, PageRequest, Route
 from shared.ids import is_uuid
 from shared.metering import Meter
 from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
-from shared.ratelimit import Allowance, RateLimiter
-from shared.session import Services, TenantSession
+from shared.ratelimit import Allowance, RateLimiter, Taken
+from shared.session import TRIES_AT_A_RACE, Services, TenantSession
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
@@ -49,6 +61,7 @@ class Endpoint:
     meter: Meter
     services: Services
     global_limit: int
+    trusted_proxies: int = 1
     routes: list[Route] = field(default_factory=list)
 
     def __call__(
@@ -108,25 +121,50 @@ class Endpoint:
     async def _answer(
         self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered
     ) -> func.HttpResponse:
-        address = answered.request.ip_address
-        allowance = await self.limiter.take(
+        address = window_of(answered.request.ip_address)
+        taken = await self.limiter.take(
             "global", address, self.global_limit, GLOBAL_WINDOW_MINUTES, "Too many requests from this address"
         )
-        answered.allowances.append(allowance)
         if route.role is None:
+            answered.allowances.append(taken.allowance)
             return respond(route, req, await handler(OpenCall(req)), None)
-        caller = await self.verifier.verify(req.headers.get("authorization"))
-        session = await self._session(route, caller, req, answered.request)
-        log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
+        session = await self._admitted(route, req, answered, taken)
         answered.allowances += await self._take(route, session)
         answered.session = session
-        await self._check_role(route, session)
         if route.paged:
             await self.cursors.ready()
         call = self._read(route, req, session)
-        answer, replayed = await self.idempotency.run(route, req, call, handler)
+        answer, replayed = await self._in_time(route, req, call, handler)
         answered.replayed = replayed
         return respond(route, req, answer, self._next_cursor(route, call, answer))
+
+    async def _in_time(
+        self, route: Route, req: func.HttpRequest, call: Call[Any, Any], handler: Handler
+    ) -> tuple[Any, bool]:
+        """The handler's answer; run again, since nothing was written, when a backup's moment came in between."""
+        for _ in range(TRIES_AT_A_RACE):
+            try:
+                return await self.idempotency.run(route, req, call, handler)
+            except Overtaken:
+                continue
+        return await self.idempotency.run(route, req, call, handler)
+
+    async def _admitted(self, route: Route, req: func.HttpRequest, answered: Answered, taken: Taken) -> TenantSession:
+        """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else."""
+        try:
+            caller = await self.verifier.verify(req.headers.get("authorization"))
+            session = await self._session(route, caller, req, answered.request)
+            log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
+            session = await self._admit(route, session)
+            log_fields.set({**log_fields.get(), "user_id": session.user_id})
+        except (Unauthenticated, Forbidden, QuotaReached):
+            answered.allowances.append(taken.allowance)
+            raise
+        except FlowgridError:  # a slip of staff's, or our own outage
+            await self.limiter.give_back(taken)
+            raise
+        await self.limiter.give_back(taken)
+        return session
 
     async def _session(
         self, route: Route, caller: Caller, req: func.HttpRequest, request: RequestInfo
@@ -144,7 +182,7 @@ class Endpoint:
 
     async def _take(self, route: Route, session: TenantSession) -> list[Allowance]:
         plan = session.plan
-        allowances = [
+        taken = [
             await self.limiter.take(
                 "tenant", session.id, plan.requests_per_minute, 1, "Too many requests of this tenant in a minute"
             )
@@ -152,13 +190,16 @@ class Endpoint:
         if route.limit is not None:
             most = plan.route_limit(route.limit)
             message = f"Too many calls of {route.limit} in a minute"
-            allowances.append(await self.limiter.take(route.limit, session.id, most, 1, message))
-        return allowances
+            taken.append(await self.limiter.take(route.limit, session.id, most, 1, message))
+        return [one.allowance for one in taken]
 
-    async def _check_role(self, route: Route, session: TenantSession) -> None:
-        role = await self.members.role(session.store, session.caller)
-        if route.role is None or not role.includes(route.role):
+    async def _admit(self, route: Route, session: TenantSession) -> TenantSession:
+        """The session of the tenant's user that the caller is, if that is one, and one who may do this."""
+        admitted = await self.members.admit(session)
+        role = admitted.caller.role
+        if route.role is None or role is None or not role.includes(route.role):
             raise Forbidden(f"This needs the role {route.role}; the caller has {role}.")
+        return admitted
 
     def _read(self, route: Route, req: func.HttpRequest, session: TenantSession) -> Call[Any, Any]:
         try:
@@ -184,7 +225,7 @@ class Endpoint:
         asked = req.headers.get("x-request-id", "")
         return RequestInfo(
             request_id=asked if _REQUEST_ID.match(asked) else self.services.ids.new(),
-            ip_address=_address(req.headers.get("x-forwarded-for", "")),
+            ip_address=client_address(req.headers.get("x-forwarded-for", ""), self.trusted_proxies),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
 
@@ -195,8 +236,11 @@ def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> f
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:
-    """The query as it was sent: with the empty values too, which the Functions host leaves out of `params`."""
-    sent = parse_qsl(urlsplit(req.url).query, keep_blank_values=True)
+    """The query as it was sent: with the empty values too, which the Functions host leaves out of `params`.
+
+    The URL is not taken apart as one: it begins with the Host that the caller has named, which may be anything.
+    """
+    sent = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
     return {name: "" for name, value in sent if not value} | dict(req.params)
 
 
@@ -215,11 +259,3 @@ def _tenant_id(route: Route, caller: Caller, req: func.HttpRequest) -> str:
     if tenant_id == PLATFORM_TENANT_ID and caller.role is not Role.PLATFORM:
         raise Forbidden(f"This needs the role {Role.PLATFORM}.")
     return tenant_id
-
-
-def _address(forwarded: str) -> str:
-    """The last entry of X-Forwarded-For, the one that Azure's front end adds, without its port."""
-    last = forwarded.rpartition(",")[2].strip()
-    if last.startswith("["):
-        return last[1:].partition("]")[0]
-    return last.partition(":")[0] if last.count(":") == 1 else last

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic
+from urllib.parse import quote
 
 from azure.functions import HttpRequest
 from typing_extensions import TypeVar
@@ -33,6 +34,10 @@ class Route:
     limit: Limit | None
     errors: tuple[int, ...]
     example: Mapping[str, Any] = field(default_factory=dict)
+
+    def location(self, params: Mapping[str, str]) -> str:
+        """The path of this route with these parameters; without scheme and host, for a caller names those."""
+        return f"/api/{self.path.format_map({name: quote(value, safe='') for name, value in params.items()})}"
 
     @property
     def platform(self) -> bool:

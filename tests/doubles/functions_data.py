@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from functions.backups.copies import Copies
 from functions.backups.models import NewBackup
 from functions.backups.service import BackupService
 from functions.tenants.models import NewTenant
@@ -35,7 +36,9 @@ def usage_event_of(session: TenantSession, at: datetime) -> Message:
 
 
 async def backup_job(core: Core, session: TenantSession) -> Message:
-    backups = BackupService(core.adapters.blobs, jobs_queue=core.settings.jobs_queue)
+    backups = BackupService(
+        core.adapters.blobs, Copies(core.names, core.adapters.database), jobs_queue=core.settings.jobs_queue
+    )
     backup = await backups.create(session, NewBackup())
     return Message(core.services.ids.new(), session.id, {"job_id": backup.job_id})
 

@@ -10,7 +10,12 @@ import httpx
 from shared.auth.roles import Role
 from tests.e2e.host import Host
 
-UNLIMITED = {"requests_per_minute": 1_000_000, "agents_per_minute": 1_000_000, "design_per_minute": 1_000_000}
+UNLIMITED = {
+    "requests_per_minute": 1_000_000,
+    "agents_per_minute": 1_000_000,
+    "design_per_minute": 1_000_000,
+    "max_copies": 1_000,
+}
 AGENT = {"name": "Claims intake", "pattern": "Orchestrator"}
 
 
@@ -97,23 +102,27 @@ class Flowgrid:
         return Api(self.http, self.host.url, self.token(Role.PLATFORM))
 
     def token(self, role: Role | None, tenant_id: str | None = None, email: str | None = None) -> str:
+        """One person has one subject, whatever the role; by default there is a person of each role in each tenant."""
         roles = [] if role is None else [role.value]
-        return self.host.issuer.mint(f"{role}@{tenant_id}", roles=roles, tenant_id=tenant_id, email=email)
+        if email is None and role is not None and tenant_id is not None:
+            email = f"{role.name.lower()}@{tenant_id}.example"
+        subject = f"{(email or str(role)).lower()} in {tenant_id}"
+        return self.host.issuer.mint(subject, roles=roles, tenant_id=tenant_id, email=email)
 
     async def onboard(self, tier: str = "standard", *, limits: Mapping[str, int] = UNLIMITED, **fields: Any) -> Tenant:
-        """A new tenant; `limits` are its own rate limits, by default none that a test would meet."""
+        """A new tenant, open to whoever has a role; `limits` are its own, by default none that a test would meet."""
         slug = f"t-{uuid4().hex[:20]}"
         new = {"name": slug, "slug": slug, "tier": tier, "admin_email": f"admin@{slug}.example"}
-        document = await self.staff.ok(
-            "POST", "platform/tenants", {**new, "settings": {"limits": dict(limits)}, **fields}
-        )
+        settings = {"limits": dict(limits), "membership": "open"}
+        document = await self.staff.ok("POST", "platform/tenants", {**new, "settings": settings, **fields})
         return self.tenant(document)
 
     def tenant(self, document: dict[str, Any]) -> Tenant:
-        """The people of a tenant that is there; none of them is in its user list, so their token says it all."""
+        """The people of a tenant that is there: its first admin, and two who become users by coming."""
 
         def person(role: Role) -> Api:
-            return Api(self.http, self.host.url, self.token(role, document["id"]))
+            email = document["admin_email"] if role is Role.ADMIN else None
+            return Api(self.http, self.host.url, self.token(role, document["id"], email))
 
         staff = Api(self.http, self.host.url, self.token(Role.PLATFORM), document["id"])
         return Tenant(document, person(Role.ADMIN), person(Role.USER), person(Role.VIEWER), staff)

@@ -121,7 +121,7 @@ async def test_onboarding_gives_a_tenant_the_numbers_of_its_tier(
     assert tenant.document["status"] == "trial"
     assert (tenant.document["max_agents"], tenant.document["max_users"]) == (agents, users)
     assert tenant.document["placement"]["mode"] == placement
-    quotas = await tenant.viewer.ok("GET", "quotas")
+    quotas = await tenant.staff.ok("GET", "quotas")
     limits = {quota["resource"]: (quota["limit"], quota["current"]) for quota in quotas["items"]}
     assert limits["agents"] == (agents, 0)
     assert limits["users"] == (users, 1)
@@ -131,22 +131,21 @@ async def test_the_first_admin_is_invited_and_becomes_active_with_the_first_call
     flowgrid: Flowgrid, acme: Tenant
 ) -> None:
     email = acme.document["admin_email"]
-    (invited,) = await acme.admin.every("users")
+    (invited,) = await acme.staff.every("users")
     assert (invited["email"], invited["role"], invited["status"]) == (email, "admin", "invited")
-    ada = Api(flowgrid.http, flowgrid.host.url, flowgrid.token(Role.ADMIN, acme.id, email.upper()))
+    ada = Api(flowgrid.http, flowgrid.host.url, flowgrid.token(Role.ADMIN, acme.id, email))
     me = await ada.ok("GET", "me")
     assert me["user"]["status"] == "active"
     assert me["tenant"]["id"] == acme.id
 
 
-async def test_a_slug_and_an_admin_address_belong_to_one_tenant(flowgrid: Flowgrid, acme: Tenant) -> None:
+async def test_a_slug_belongs_to_one_tenant_and_an_admins_address_tells_nothing(
+    flowgrid: Flowgrid, acme: Tenant
+) -> None:
     taken = {"name": "Other", "slug": acme.document["slug"], "admin_email": f"{uuid4().hex}@example.com"}
     assert (await flowgrid.staff.post("platform/tenants", taken)).status_code == 409
-    taken = {"name": "Other", "slug": uuid4().hex, "admin_email": acme.document["admin_email"].upper()}
-    answer = await flowgrid.staff.post("platform/tenants", taken)
-    assert answer.status_code == 409
-    again = {**taken, "admin_email": f"{uuid4().hex}@example.com"}
-    assert (await flowgrid.staff.post("platform/tenants", again)).status_code == 201, "the slug was not given back"
+    again = {"name": "Other", "slug": uuid4().hex, "admin_email": acme.document["admin_email"].upper()}
+    assert (await flowgrid.staff.post("platform/tenants", again)).status_code == 201
 
 
 # --- agents ----------------------------------------------------------------------------------------------------------
@@ -424,6 +423,8 @@ async def test_the_audit_trail_can_be_filtered_by_action_resource_user_and_time(
 
 
 async def test_a_refused_change_leaves_no_trace(acme: Tenant) -> None:
+    for api in (acme.user, acme.viewer):
+        await api.ok("GET", "me")  # who comes for the first time leaves a trace of that
     before = await acme.admin.every("audit")
     await acme.user.post("agents", {"name": ""})
     await acme.viewer.post("agents", AGENT)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from functions.backups.archive import Archive
+from functions.backups.copies import Copies
 from functions.backups.export import Export
 from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.models import RESOURCE_KINDS, Backup, NewBackup, NewRestore, plain
@@ -44,7 +45,8 @@ from tests.unit.world import (
 )
 
 State = dict[tuple[str, str], Document]
-ROOM: dict[str, Any] = {"max_agents": 100_000, "max_users": 1000, "settings": {"limits": {"max_backups": 1000}}}
+LIMITS = {"max_backups": 1000, "max_copies": 1000}
+ROOM: dict[str, Any] = {"max_agents": 100_000, "max_users": 1000, "settings": {"limits": LIMITS}}
 
 
 class Killed(BaseException):
@@ -62,6 +64,12 @@ class Thing(Resource):
 
 class AUser(Thing):
     KIND: ClassVar[Kind] = Kind.USER
+
+    role: str = "user"
+    status: str = "active"
+    issuer: str | None = None
+    subject: str | None = None
+    last_login_at: str | None = None
 
 
 class AnElement(Thing):
@@ -187,8 +195,9 @@ class BackupWorld:
         blobs = FragileBlobs(folder / "blobs")
         found = entry(TENANT_ID, **fields)
         tenant = session(own, found, directory.open(found), admin(TENANT_ID, "ada@acme.example"))
-        service = BackupService(blobs, jobs_queue="jobs")
         database = own.adapters.database
+        copies = Copies(own.names, database)
+        service = BackupService(blobs, copies, jobs_queue="jobs")
         fleet = Fleet(database, directory, own.services)
         world: BackupWorld
 
@@ -201,7 +210,7 @@ class BackupWorld:
                 world.onboarded.append(tenant_id)
 
         export = Export(blobs, parts_per_slice=3)
-        restoring = Restoring(blobs, export, directory, own.names, onboard, batches_per_slice=3)
+        restoring = Restoring(blobs, export, directory, own.names, onboard, copies, batches_per_slice=3)
         jobs = Jobs(
             {"backup": export.run_backup, "restore": restoring.run_restore},
             {"restore": restoring.give_up},
@@ -334,6 +343,8 @@ class BackupWorld:
 
     async def start_restore(self, backup: Backup | None = None, **asked: Any) -> str:
         body = {"target": "in_place", "backup_id": backup.id if backup else None, **asked}
+        if body["target"] == "in_place":
+            body.setdefault("confirm", self.tenant.entry.slug)
         return (await self.service.restore(self.tenant, NewRestore.model_validate(body))).id
 
     async def restore(self, backup: Backup | None = None, **asked: Any) -> Job:

@@ -189,8 +189,9 @@ async def test_a_spent_window_ends_after_its_minute(clock: FakeClock, monkeypatc
     await limiter.take("s", "k", 1, 1, "Too many")
     clock.set_back(hours=1)
     clock.advance(seconds=59)
-    with pytest.raises(RateLimited):
+    with pytest.raises(RateLimited) as refused:
         await limiter.take("s", "k", 1, 1, "Too many")
+    assert refused.value.retry_after == 60
     clock.advance(seconds=1)
     await limiter.take("s", "k", 1, 1, "Too many")
     with pytest.raises(RateLimited):

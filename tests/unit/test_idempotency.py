@@ -137,6 +137,7 @@ async def test_the_same_key_for_another_route_is_refused(world: World, ada: Call
 async def test_the_keys_of_two_users_are_two(world: World, ada: Caller) -> None:
     await create(world, ada)
     grace = admin(ada.tenant_id or "", "grace@acme.example")
+    await world.call("create_user", ada, {"email": "grace@acme.example", "role": "admin"})
     assert (await create(world, grace, name="another")).status == 201
 
 

@@ -61,6 +61,7 @@ def test_a_token_carries_the_claims_that_the_settings_name(issuer: Issuer) -> No
         "aud": "flowgrid",
         "sub": "subject-1",
         "email": "ada@acme.example",
+        "email_verified": True,
         "name": "Ada",
         "extension_TenantId": TENANT,
         "extension_Roles": ["tenant:admin"],

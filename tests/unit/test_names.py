@@ -35,10 +35,11 @@ async def taken(names: Names, by: str, sort: str = "email", name: str = ADA) -> 
 
 
 async def exists(world: World, tenant_id: str) -> None:
-    """The user whose name was reserved comes to be."""
+    """The user whose name was reserved comes to be bound to it."""
     store: TenantStore | None = await world.core.directory.store(tenant_id)
     assert store is not None
-    await store.commit([Create(Kind.USER, user_id(tenant_id, ADA), {"created_at": ""})])
+    bound = {"created_at": "", "issuer": "https://login.test", "subject": "s-1"}
+    await store.commit([Create(Kind.USER, user_id(tenant_id, ADA), bound)])
 
 
 async def test_a_name_is_taken_once(names: Names) -> None:
@@ -104,15 +105,31 @@ async def test_a_holder_that_comes_back_to_its_old_reservation_is_no_orphan(worl
     assert [await taken(names, holder(id)) for id in (TENANT_ID, OTHER_ID)] == [False, True]
 
 
-@pytest.mark.parametrize(("status", "is_taken"), [("provisioning", True), ("active", False)])
-async def test_the_names_of_a_tenant_that_is_being_made_are_in_use(
-    world: World, names: Names, status: str, is_taken: bool
+@pytest.mark.parametrize(("name", "is_taken"), [("https://login.test s-1", True), ("https://login.test s-2", False)])
+async def test_an_identity_is_in_use_only_while_its_user_is_bound_to_that_very_one(
+    world: World, names: Names, name: str, is_taken: bool
 ) -> None:
-    third = "0190c2a8-7e10-7abc-8def-000000000003"
-    await register(world.core, third, status=status)
-    await taken(names, holder(third))
+    await exists(world, TENANT_ID)
+    await taken(names, holder(TENANT_ID), "identity", name)
     world.clock.advance(minutes=2)
-    assert await taken(names, holder(OTHER_ID)) is is_taken
+    assert await taken(names, holder(OTHER_ID), "identity", name) is is_taken
+
+
+async def test_an_address_whose_user_never_came_is_not_in_use(world: World, names: Names) -> None:
+    store = await world.core.directory.store(TENANT_ID)
+    assert store is not None
+    await store.commit([Create(Kind.USER, user_id(TENANT_ID, ADA), {"created_at": "", "subject": None})])
+    await taken(names, holder(TENANT_ID))
+    world.clock.advance(minutes=2)
+    assert not await taken(names, holder(OTHER_ID))
+
+
+async def test_the_slug_of_a_tenant_that_is_being_made_is_in_use(world: World, names: Names) -> None:
+    third = "0190c2a8-7e10-7abc-8def-000000000003"
+    await register(world.core, third, status="provisioning")
+    await taken(names, third, "slug", "third")
+    world.clock.advance(minutes=2)
+    assert await taken(names, OTHER_ID, "slug", "third")
 
 
 async def test_a_slug_is_in_use_as_long_as_its_tenant_is_there(world: World, names: Names) -> None:

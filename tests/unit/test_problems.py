@@ -179,6 +179,6 @@ async def test_a_handler_that_breaks_answers_500_with_the_request_id(
         raise RuntimeError("password=hunter2")
 
     tenant = await world.onboard()
-    monkeypatch.setattr(world.core.members, "role", broken)
+    monkeypatch.setattr(world.core.endpoint.members, "admit", broken)
     answer = await world.call("list_agents", admin(tenant["id"]), headers={"x-request-id": "r-7"})
     assert (answer.status, answer.json["request_id"], answer.headers["x-request-id"]) == (500, "r-7", "r-7")

@@ -30,7 +30,7 @@ def limiter(clock: FakeClock) -> RateLimiter:
 
 
 async def take(limiter: RateLimiter, key: str = "k", limit: int = 3, scope: str = "s") -> Allowance:
-    return await limiter.take(scope, key, limit, 1, "Too many")
+    return (await limiter.take(scope, key, limit, 1, "Too many")).allowance
 
 
 async def spend(limiter: RateLimiter, calls: int = 3) -> None:
@@ -113,19 +113,35 @@ async def test_an_enterprise_tenant_has_a_hundred_calls_a_minute(world: World) -
     assert [(await world.call("get_me", caller)).status for _ in range(101)] == [200] * 100 + [429]
 
 
-async def test_an_enterprise_tenant_has_ten_calls_of_agents_a_minute(world: World) -> None:
-    caller = admin(await tenant(world, tier="enterprise"))
-    answers = [await world.call("create_agent", caller, AGENT) for _ in range(11)]
-    assert [answer.status for answer in answers] == [201] * 10 + [429]
+async def test_a_professional_tenant_has_fifty_calls_a_minute(world: World) -> None:
+    caller = admin(await tenant(world, tier="professional"))
+    assert [(await world.call("get_me", caller)).status for _ in range(51)] == [200] * 50 + [429]
+
+
+async def test_a_limit_of_routes_refuses_what_the_tenant_still_could(world: World) -> None:
+    caller = admin(await tenant(world, limits={"agents_per_minute": 2}))
+    answers = [await world.call("create_agent", caller, AGENT) for _ in range(3)]
+    assert [answer.status for answer in answers] == [201, 201, 429]
+    assert (await world.call("get_me", caller)).status == 200
+
+
+async def test_reading_agents_is_not_limited_like_writing_them(world: World) -> None:
+    caller = admin(await tenant(world, limits={"agents_per_minute": 1}))
+    assert [(await world.call("list_agents", caller)).status for _ in range(11)] == [200] * 10 + [429]
+
+
+def test_no_route_that_reads_has_a_limit_of_its_own(world: World) -> None:
+    limited = [route for route in world.core.endpoint.routes if route.limit is not None]
+    assert limited and not [route.name for route in limited if route.method == "GET"]
 
 
 async def test_a_call_that_is_refused_tells_the_limit_that_refused_it(world: World) -> None:
-    caller = admin(await tenant(world, tier="enterprise"))
-    for _ in range(10):
-        await world.call("list_agents", caller)
+    caller = admin(await tenant(world, tier="enterprise", limits={"agents_per_minute": 2}))
+    for _ in range(2):
+        await world.call("create_agent", caller, AGENT)
     world.clock.advance(seconds=15)
-    assert headers(await world.call("list_agents", caller)) == {
-        "RateLimit-Limit": "10",
+    assert headers(await world.call("create_agent", caller, AGENT)) == {
+        "RateLimit-Limit": "2",
         "RateLimit-Remaining": "0",
         "RateLimit-Reset": "45",
         "Retry-After": "45",
@@ -191,7 +207,7 @@ async def test_a_changed_number_counts_within_seconds(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("tier", "requests", "agents", "retention"),
-    [(Tier.STANDARD, 10, 50, 30), (Tier.PROFESSIONAL, 10, 200, 30), (Tier.ENTERPRISE, 100, 1000, 90)],
+    [(Tier.STANDARD, 10, 50, 30), (Tier.PROFESSIONAL, 50, 200, 30), (Tier.ENTERPRISE, 100, 1000, 90)],
 )
 def test_the_plans_are_as_they_were_sold(tier: Tier, requests: int, agents: int, retention: int) -> None:
     plan = PLANS[tier]
@@ -202,12 +218,30 @@ def test_every_tier_has_a_plan() -> None:
     assert set(PLANS) == set(Tier)
 
 
-@pytest.mark.parametrize("tier", list(Tier))
-@pytest.mark.parametrize(("limit", "calls"), [(Limit.AGENTS, 10), (Limit.DESIGN, 5)])
-def test_every_limit_of_a_route_has_a_number(tier: Tier, limit: Limit, calls: int) -> None:
-    assert PLANS[tier].route_limit(limit) == calls
+@pytest.mark.parametrize(
+    ("tier", "agents", "design"), [(Tier.STANDARD, 10, 5), (Tier.PROFESSIONAL, 50, 25), (Tier.ENTERPRISE, 100, 50)]
+)
+def test_the_limits_of_routes_are_the_roadmaps_and_grow_with_the_tier(tier: Tier, agents: int, design: int) -> None:
+    plan = PLANS[tier]
+    assert (plan.route_limit(Limit.AGENTS), plan.route_limit(Limit.DESIGN)) == (agents, design)
 
 
 def test_a_tenants_plan_is_its_tiers_with_its_own_numbers() -> None:
     plan = entry(max_agents=7, settings={"limits": {"design_per_minute": 99}}).plan
     assert (plan.max_agents, plan.design_per_minute, plan.requests_per_minute) == (7, 99, 10)
+
+
+@pytest.mark.parametrize(
+    ("own", "agents", "design"),
+    [
+        ({"requests_per_minute": 600}, 600, 300),
+        ({"requests_per_minute": 2}, 2, 1),
+        ({"requests_per_minute": 1}, 1, 1),
+        ({"requests_per_minute": 600, "agents_per_minute": 20}, 20, 300),
+    ],
+)
+def test_the_limits_of_routes_follow_a_tenants_own_number_of_requests(
+    own: dict[str, int], agents: int, design: int
+) -> None:
+    plan = entry(settings={"limits": own}).plan
+    assert (plan.agents_per_minute, plan.design_per_minute) == (agents, design)

@@ -193,26 +193,58 @@ async def test_who_restores_keeps_their_own_access(world: BackupWorld) -> None:
     assert await world.counter("users") == 1
 
 
-async def test_a_user_whose_address_belongs_to_another_tenant_now_is_skipped_and_reported(world: BackupWorld) -> None:
+async def test_a_restore_brings_no_removed_user_back_and_says_so(world: BackupWorld) -> None:
     grace = await world.make(AUser, "Grace", email="grace@acme.example")
     backup = await world.back_up()
     await world.delete(grace)
-    await world.core.names.reserve("email", "grace@acme.example", holder="another-tenant/another-user")
     result = (await world.restore(backup)).result or {}
-    assert result["skipped"] == [f"user {grace.id}: belongs to another tenant now"]
-    assert result["counters"]["users"] == 0
+    assert result["skipped"] == [f"user {grace.id}: was removed; invite them again"]
+    assert (result["counters"]["users"], "user" in result["restored"]) == (0, False)
 
 
-async def test_users_take_and_give_back_their_addresses(world: BackupWorld) -> None:
-    gone = await world.make(AUser, "Grace", email="grace@acme.example")
+@pytest.mark.parametrize(
+    ("then", "now", "after"),
+    [
+        (("admin", "active"), ("viewer", "active"), ("viewer", "active")),
+        (("viewer", "active"), ("admin", "active"), ("viewer", "active")),
+        (("user", "active"), ("user", "disabled"), ("user", "disabled")),
+        (("user", "disabled"), ("user", "active"), ("user", "disabled")),
+        (("user", "invited"), ("user", "active"), ("user", "active")),
+        (("admin", "invited"), ("viewer", "disabled"), ("viewer", "disabled")),
+    ],
+)
+async def test_a_restore_promotes_nobody_and_enables_nobody(
+    world: BackupWorld, then: tuple[str, str], now: tuple[str, str], after: tuple[str, str]
+) -> None:
+    role, status = then
+    grace = await world.make(AUser, "Grace", email="grace@acme.example", role=role, status=status)
     backup = await world.back_up()
-    await world.delete(gone)
-    new = await world.make(AUser, "Alan", email="alan@acme.example")
-    await world.core.names.reserve("email", "alan@acme.example", holder=f"{TENANT_ID}/{new.id}")
+    role, status = now
+    await world.edit(grace, name="Grace H.", role=role, status=status, issuer="https://login", subject="s-1")
     await world.restore(backup)
-    await world.core.names.reserve("email", "alan@acme.example", holder="somebody/else")
-    with pytest.raises(Conflict):
-        await world.core.names.reserve("email", "grace@acme.example", holder="somebody/else")
+    user = (await load(world.tenant, AUser, grace.id)).value
+    assert ((user.role, user.status), user.name, user.subject) == (after, "Grace", "s-1")
+
+
+async def test_a_restore_that_was_narrowed_is_not_written_again(world: BackupWorld) -> None:
+    grace = await world.make(AUser, "Grace", email="grace@acme.example", role="admin")
+    backup = await world.back_up()
+    demoted = await world.edit(grace, role="viewer")
+    result = (await world.restore(backup)).result or {}
+    assert (await load(world.tenant, AUser, grace.id)).value == demoted
+    assert (result["restored"], result["unchanged"]) == ({}, {"user": 1})
+
+
+async def test_a_user_that_a_restore_removes_gives_back_address_and_identity(world: BackupWorld) -> None:
+    backup = await world.back_up()
+    bound = {"email": "alan@acme.example", "issuer": "https://login", "subject": "s-1"}
+    alan = await world.make(AUser, "Alan", **bound)
+    names = {"email": "alan@acme.example", "identity": "https://login s-1"}
+    for sort, name in names.items():
+        await world.core.names.reserve(sort, name, holder=f"{TENANT_ID}/{alan.id}")
+    await world.restore(backup)
+    for sort, name in names.items():
+        await world.core.names.reserve(sort, name, holder="somebody/else")
 
 
 async def test_writes_that_go_on_meanwhile_do_not_stop_it(world: BackupWorld) -> None:
@@ -291,14 +323,15 @@ async def test_only_one_restore_runs_at_a_time(world: BackupWorld) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        {"target": "in_place"},
-        {"target": "in_place", "backup_id": "1", "as_of": "2026-11-24T12:00:00Z"},
+        {"target": "in_place", "confirm": "acme"},
+        {"target": "in_place", "confirm": "acme", "backup_id": "1", "as_of": "2026-11-24T12:00:00Z"},
         {"target": "new_tenant", "backup_id": "1"},
-        {"target": "in_place", "backup_id": "1", "new_tenant": NEW_TENANT},
+        {"target": "in_place", "confirm": "acme", "backup_id": "1", "new_tenant": NEW_TENANT},
         {"target": "in_place", "backup_id": "1", "confirm": "another-slug"},
-        {"target": "in_place", "as_of": "yesterday"},
-        {"target": "in_place", "as_of": "2026-11-24T12:00:00"},
-        {"target": "in_place", "as_of": "2126-11-24T12:00:00Z"},
+        {"target": "in_place", "backup_id": "1"},
+        {"target": "in_place", "confirm": "acme", "as_of": "yesterday"},
+        {"target": "in_place", "confirm": "acme", "as_of": "2026-11-24T12:00:00"},
+        {"target": "in_place", "confirm": "acme", "as_of": "2126-11-24T12:00:00Z"},
     ],
 )
 async def test_a_request_that_makes_no_sense_is_invalid(world: BackupWorld, asked: dict[str, Any]) -> None:
@@ -314,7 +347,9 @@ async def test_a_backup_that_is_not_complete_cannot_be_restored(world: BackupWor
 
 async def test_another_tenants_backup_is_not_there(world: BackupWorld) -> None:
     with pytest.raises(NotFound):
-        await world.service.restore(world.tenant, NewRestore(backup_id="somebody-elses", target="in_place"))
+        await world.service.restore(
+            world.tenant, NewRestore(backup_id="somebody-elses", target="in_place", confirm="acme")
+        )
 
 
 async def test_a_restore_is_shown_with_its_phase_and_its_report(world: BackupWorld) -> None:

@@ -64,9 +64,7 @@ def test_issuers_that_are_no_json_are_shown_some() -> None:
 
 def test_no_issuer_at_all_is_wrong() -> None:
     (line,) = wrong(FLOWGRID_ISSUERS="[]")
-    assert line.startswith("FLOWGRID_ISSUERS: ") and line.endswith(
-        "JSON list of accepted token issuers: issuer, audience, optional jwks_uri."
-    )
+    assert line.startswith("FLOWGRID_ISSUERS: ") and "JSON list of accepted token issuers: issuer, audience;" in line
 
 
 def test_an_issuer_without_audience_says_which_one() -> None:

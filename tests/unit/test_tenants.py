@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from shared.clock import rfc3339
-from shared.context import user_id
-from shared.database.port import Kind, Operation, Placement, Replace, TenantStore
+from shared.database.port import Delete, Kind, Operation, Placement, Replace, TenantStore
 from shared.errors import Unavailable
 from tests.unit.world import AGENT, STAFF, START, Answer, WatchedStore, World, admin
 
@@ -131,20 +130,19 @@ async def test_a_slug_is_taken_once(world: World) -> None:
     assert (answer.status, answer.json["field"]) == (409, "slug")
 
 
-async def test_an_admins_address_is_taken_once(world: World) -> None:
+async def test_an_admins_address_neither_tells_nor_takes_what_another_tenant_has(world: World) -> None:
+    first = (await onboard(world)).json
+    await world.call("get_me", admin(first["id"], "ada@acme.example"))
+    assert (await onboard(world, slug="other")).status == 201
+
+
+async def test_nothing_is_left_of_an_onboarding_whose_slug_was_taken(world: World) -> None:
     await onboard(world)
-    answer = await onboard(world, slug="other")
-    assert (answer.status, answer.json["field"]) == (409, "email")
+    refused = await onboard(world, admin_email="other@acme.example")
+    assert (refused.status, await listed(world)) == (409, ["acme"])
 
 
-async def test_nothing_is_left_of_an_onboarding_whose_names_were_taken(world: World) -> None:
-    await onboard(world)
-    await onboard(world, slug="other")
-    again = await onboard(world, slug="other", admin_email="other@acme.example")
-    assert (again.status, sorted(await listed(world))) == (201, ["acme", "other"])
-
-
-STEPS = ["slug", "email", "provision", "seed", "activate"]
+STEPS = ["slug", "provision", "seed", "activate"]
 
 
 def crash_at(world: World, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +224,76 @@ async def test_an_onboarding_that_was_undone_is_no_tenant_for_its_own_repetition
     monkeypatch.setattr(world.core.names, "release", release)
     again = await onboard(world, key, admin_email="other@acme.example")
     assert (again.status, await listed(world)) == (409, ["acme"])
+
+
+async def crash_while_undone(world: World, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """An onboarding whose slug is taken; the process dies before it has given anything back."""
+    with monkeypatch.context() as patched:
+
+        async def crashing(sort: str, name: str, *, holder: str) -> None:
+            raise Crash
+
+        patched.setattr(world.core.names, "release", crashing)
+        with pytest.raises(Crash):
+            await onboard(world, {"idempotency-key": "key-1"}, admin_email="other@acme.example", **fields)
+
+
+async def slug_becomes_free(world: World) -> None:
+    (first,) = [one for one in (await world.call("list_tenants", STAFF)).json["items"] if one["status"] == "trial"]
+    await world.core.names.release("slug", "acme", holder=first["id"])
+
+
+async def test_an_onboarding_that_was_being_undone_is_not_finished_although_its_slug_is_free_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await onboard(world)
+    await crash_while_undone(world, monkeypatch)
+    await slug_becomes_free(world)
+    world.clock.advance(seconds=31)
+    await world.sweep()
+    assert [tenant["status"] for tenant in (await world.call("list_tenants", STAFF)).json["items"]] == ["trial"]
+
+
+async def test_an_onboarding_that_was_being_undone_is_refused_to_its_repetition_although_its_slug_is_free_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await onboard(world)
+    await crash_while_undone(world, monkeypatch)
+    await slug_becomes_free(world)
+    again = await onboard(world, {"idempotency-key": "key-1"}, admin_email="other@acme.example")
+    assert (again.status, await listed(world)) == (409, ["acme"])
+
+
+async def test_only_an_undone_onboarding_is_cleared_away_and_no_tenant_that_is_being_deleted(world: World) -> None:
+    tenant = (await onboard(world)).json
+    platform = world.core.adapters.database.platform
+    held = await platform.get(Kind.TENANT, tenant["id"], tenant["id"])
+    assert held is not None
+    deleting = {**held.body, "status": "deleting"}
+    await platform.put(Replace(Kind.TENANT, tenant["id"], deleting, held.etag), tenant["id"])
+    world.clock.advance(minutes=5)
+    await world.sweep()
+    assert await listed(world) == ["acme"]
+
+
+@pytest.mark.parametrize("lost", ["mark", "deletion"])
+async def test_two_instances_that_undo_one_onboarding_at_once_both_end_well(
+    world: World, twin: World, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await onboard(world)
+    platform = world.core.adapters.database.platform
+    put = platform.put
+
+    async def overtaken(operation: Any, tenant_id: str) -> str | None:
+        if isinstance(operation, Replace if lost == "mark" else Delete) and operation.kind is Kind.TENANT:
+            monkeypatch.setattr(platform, "put", put)
+            world.clock.advance(seconds=31)
+            await twin.sweep()
+        return await put(operation, tenant_id)
+
+    monkeypatch.setattr(platform, "put", overtaken)
+    answer = await onboard(world, admin_email="other@acme.example")
+    assert (answer.status, await listed(world)) == (409, ["acme"])
 
 
 async def test_a_tenant_that_is_not_ready_yet_answers_no_calls(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,6 +552,5 @@ async def test_one_tenant_whose_store_is_away_does_not_keep_the_others_trials_fr
 async def test_names_given_back_are_only_ones_own(world: World) -> None:
     tenant = (await onboard(world)).json
     await world.core.names.release("slug", "acme", holder="somebody else")
-    holder = f"{tenant['id']}/{user_id(tenant['id'], 'ada@acme.example')}"
-    await world.core.names.reserve("email", "ada@acme.example", holder=holder)
+    await world.core.names.reserve("slug", "acme", holder=tenant["id"])
     assert (await onboard(world)).status == 409

@@ -1,79 +1,39 @@
-"""Bearer tokens: which ones are taken for whose, how keys are fetched, and what happens when their issuer is away."""
+"""Bearer tokens: which ones are taken, and for whose."""
 
-import asyncio
 import base64
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from http.client import BadStatusLine
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Mapping
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
 
-from shared.auth import tokens
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.context import Caller
-from shared.errors import Unauthenticated, Unavailable
+from shared.errors import Unauthenticated
 from shared.settings import Issuer
+from tests.unit.issuers import KEYS, ONE, TWO, Web
 from tests.unit.world import TENANT_ID, FakeClock
 
-ONE = "https://one.example/v2.0"
-TWO = "https://two.example/"
-KEYS = {kid: rsa.generate_private_key(65537, 2048) for kid in ("k1", "k2")}
 
-
-class Web:
-    """The issuers' pages, and how often each was fetched."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, Any] = {}
-        self.fetched: list[str] = []
-        self.away: Exception | None = None
-
-    def fetch(self, url: str) -> dict[str, Any]:
-        self.fetched.append(url)
-        if self.away is not None:
-            raise self.away
-        page: dict[str, Any] = self.pages[url]
-        return page
-
-    def publish(self, issuer: str, *kids: str) -> None:
-        keys = [{**RSAAlgorithm.to_jwk(KEYS[kid].public_key(), as_dict=True), "kid": kid} for kid in kids]
-        base = issuer.rstrip("/")
-        self.pages[f"{base}/.well-known/openid-configuration"] = {"issuer": issuer, "jwks_uri": f"{base}/keys"}
-        self.pages[f"{base}/keys"] = {"keys": keys}
+@pytest.fixture
+def web() -> Web:
+    return Web()
 
 
 @pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    web = Web()
-    monkeypatch.setattr(tokens, "_fetch_json", web.fetch)
-    web.publish(ONE, "k1")
-    web.publish(TWO, "k2")
-    return web
+def verifier(web: Web) -> TokenVerifier:
+    return make(web)
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def verifier(web: Web, clock: FakeClock) -> TokenVerifier:
-    return make(clock)
-
-
-def make(clock: FakeClock, **issuer: Any) -> TokenVerifier:
-    one = Issuer(**{"issuer": ONE, "audience": "flowgrid", **issuer})
-    two = Issuer(issuer=TWO, audience="flowgrid-two")
-    return TokenVerifier([one, two], tenant_claim="extension_TenantId", roles_claim="roles", clock=clock)
+def make(web: Web, **changes: Any) -> TokenVerifier:
+    """`changes`: settings of the first issuer."""
+    one, two = Issuer(issuer=ONE, audience="flowgrid", **changes), Issuer(issuer=TWO, audience="flowgrid-two")
+    names = {"tenant_claim": "extension_TenantId", "roles_claim": "roles"}
+    return TokenVerifier([one, two], **names, keys=web.keys(FakeClock()))
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -101,8 +61,9 @@ async def refused(verifier: TokenVerifier, authorization: str | None) -> str:
 
 
 async def test_a_good_token_names_its_holder(verifier: TokenVerifier) -> None:
-    token = signed(extension_TenantId=TENANT_ID, email="Ada@acme.example", name="Ada")
-    assert await verifier.verify(token) == Caller("s-1", "Ada@acme.example", "Ada", TENANT_ID, Role.USER)
+    token = signed(extension_TenantId=TENANT_ID, email="Ada@acme.example", email_verified=True, name="Ada")
+    holder = Caller("s-1", "ada@acme.example", "Ada", TENANT_ID, Role.USER, ONE, email_verified=True)
+    assert await verifier.verify(token) == holder
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
@@ -170,6 +131,12 @@ async def test_a_token_changed_after_signing_is_refused(verifier: TokenVerifier)
 @pytest.mark.parametrize("issuer", [None, "https://evil.example/", ONE + "/", ONE.upper()])
 async def test_a_token_of_another_issuer_is_refused(verifier: TokenVerifier, web: Web, issuer: str | None) -> None:
     assert ("issuer" in await refused(verifier, signed(iss=issuer)), web.fetched) == (True, [])
+
+
+@pytest.mark.parametrize("issuer", [7, True, [ONE], {"iss": ONE}, [[]], 1.5])
+async def test_an_issuer_that_is_no_string_is_refused(verifier: TokenVerifier, web: Web, issuer: Any) -> None:
+    token = unsigned({"alg": "RS256", "kid": "k1"}, json.dumps({**claims(), "iss": issuer}).encode(), b"x" * 256)
+    assert ("issuer" in await refused(verifier, token), web.fetched) == (True, [])
 
 
 @pytest.mark.parametrize("audience", [None, "another", "flowgrid-two", ["another"]])
@@ -258,164 +225,53 @@ async def test_the_email_is_the_claim_or_the_first_of_b2cs_list(
     assert (await verifier.verify(signed(**own))).email == email
 
 
-async def test_a_name_that_is_no_text_is_left_out(verifier: TokenVerifier) -> None:
-    assert (await verifier.verify(signed(name=["Ada"]))).name is None
+@pytest.mark.parametrize(
+    "email",
+    [" ada@acme.example", "ada@acme.example.", "\uff41da@acme.example", "ada@acme.example\u200b", "a@b..c", "ada"],
+)
+async def test_an_address_in_another_spelling_is_none(verifier: TokenVerifier, email: str) -> None:
+    assert (await verifier.verify(signed(email=email, email_verified=True))).email is None
 
 
-# Keys
-
-
-async def test_the_keys_are_found_by_discovery(verifier: TokenVerifier, web: Web) -> None:
-    await verifier.verify(signed())
-    assert web.fetched == [f"{ONE}/.well-known/openid-configuration", f"{ONE}/keys"]
-
-
-async def test_a_jwks_uri_in_the_settings_needs_no_discovery(web: Web, clock: FakeClock) -> None:
-    await make(clock, jwks_uri=f"{ONE}/keys").verify(signed())
-    assert web.fetched == [f"{ONE}/keys"]
-
-
-async def test_keys_are_fetched_once_for_many_tokens(verifier: TokenVerifier, web: Web) -> None:
-    for _ in range(5):
-        await verifier.verify(signed())
-    assert len(web.fetched) == 2
-
-
-async def test_the_first_tokens_that_come_at_once_share_one_fetch(verifier: TokenVerifier, web: Web) -> None:
-    callers = await asyncio.gather(*(verifier.verify(signed()) for _ in range(5)))
-    assert ([caller.subject for caller in callers], len(web.fetched)) == (["s-1"] * 5, 2)
-
-
-async def test_keys_are_fetched_again_after_an_hour(verifier: TokenVerifier, web: Web, clock: FakeClock) -> None:
-    await verifier.verify(signed())
-    clock.advance(seconds=3601)
-    await verifier.verify(signed())
-    assert len(web.fetched) == 4
-
-
-async def test_a_new_key_is_found_when_a_token_names_it(verifier: TokenVerifier, web: Web, clock: FakeClock) -> None:
-    await verifier.verify(signed())
-    web.publish(ONE, "k1", "k2")
-    clock.advance(seconds=30)
-    assert (await verifier.verify(signed("k2"))).subject == "s-1"
-
-
-async def test_a_key_that_is_taken_back_is_refused(verifier: TokenVerifier, web: Web, clock: FakeClock) -> None:
-    await verifier.verify(signed())
-    web.publish(ONE, "k2")
-    clock.advance(seconds=3601)
-    assert "does not publish" in await refused(verifier, signed())
-
-
-async def test_unknown_kids_fetch_at_most_every_30_seconds(verifier: TokenVerifier, web: Web, clock: FakeClock) -> None:
-    await verifier.verify(signed())
-    for second in range(61):
-        await refused(verifier, signed(header={"kid": f"made-up-{second}"}))
-        clock.advance(seconds=1)
-    assert web.fetched.count(f"{ONE}/keys") == 1 + 2
-
-
-@pytest.mark.parametrize("kid", [None, 7, ["k1"]])
-async def test_a_token_that_names_no_key_is_refused(verifier: TokenVerifier, web: Web, kid: Any) -> None:
-    header = {"alg": "RS256"} if kid is None else {"alg": "RS256", "kid": kid}
-    await refused(verifier, unsigned(header, json.dumps(claims()).encode(), b"x"))
-    assert web.fetched == []
-
-
-async def test_keys_that_are_not_rsa_are_left_out(verifier: TokenVerifier, web: Web) -> None:
-    page = web.pages[f"{ONE}/keys"]
-    page["keys"] = [{"kty": "oct", "kid": "k1", "k": "c2VjcmV0", "alg": "HS256"}, *page["keys"][1:]]
-    assert "does not publish" in await refused(verifier, signed())
-
-
-async def test_a_discovery_document_of_another_issuer_is_not_believed(verifier: TokenVerifier, web: Web) -> None:
-    web.pages[f"{ONE}/.well-known/openid-configuration"]["issuer"] = "https://evil.example"
-    with pytest.raises(Unavailable, match="another issuer"):
-        await verifier.verify(signed())
-
-
-BROKEN: list[Exception] = [OSError("refused"), TimeoutError("slow"), ValueError("no JSON"), BadStatusLine("x")]
-
-
-@pytest.mark.parametrize("outage", BROKEN)
-async def test_an_issuer_that_is_away_before_its_keys_are_known_is_no_fault_of_the_token(
-    verifier: TokenVerifier, web: Web, outage: Exception
+@pytest.mark.parametrize(
+    ("own", "verified"),
+    [
+        ({"email_verified": True}, True),
+        ({"email_verified": "true"}, True),
+        ({"email_verified": 1}, True),
+        ({"email_verified": False}, False),
+        ({"email_verified": "false"}, False),
+        ({"email_verified": ["true"]}, False),
+        ({"xms_edov": True}, False),
+        ({}, False),
+    ],
+)
+async def test_an_address_is_verified_only_when_the_token_says_so(
+    verifier: TokenVerifier, own: dict[str, Any], verified: bool
 ) -> None:
-    web.away = outage
-    with pytest.raises(Unavailable) as error:
-        await verifier.verify(signed())
-    assert error.value.retry_after == 5
+    assert (await verifier.verify(signed(email="ada@acme.example", **own))).email_verified is verified
 
 
-async def test_an_issuer_that_comes_back_is_asked_at_once(verifier: TokenVerifier, web: Web) -> None:
-    web.away = OSError("refused")
-    with pytest.raises(Unavailable):
-        await verifier.verify(signed())
-    web.away = None
-    assert (await verifier.verify(signed())).subject == "s-1"
+async def test_an_issuer_may_say_that_an_address_is_verified_in_a_claim_of_its_own(web: Web) -> None:
+    entra = make(web, email_verified_claim="xms_edov")
+    tokens = [signed(email="ada@acme.example", **own) for own in ({"xms_edov": "1"}, {"email_verified": True})]
+    assert [(await entra.verify(token)).email_verified for token in tokens] == [True, False]
 
 
-@pytest.mark.parametrize("outage", BROKEN)
-async def test_known_keys_stay_good_while_their_issuer_is_away(
-    verifier: TokenVerifier, web: Web, clock: FakeClock, outage: Exception
-) -> None:
-    await verifier.verify(signed())
-    web.away = outage
-    clock.advance(hours=2)
-    assert (await verifier.verify(signed())).subject == "s-1"
+async def test_an_issuer_may_be_known_to_assert_verified_addresses_only(web: Web) -> None:
+    b2c = make(web, email_verified_claim=None)
+    assert (await b2c.verify(signed(emails=["ada@acme.example"]))).email_verified
 
 
-@pytest.mark.parametrize("page", [{}, {"keys": 7}, {"keys": []}, {"keys": ["x"]}, {"keys": [{}]}])
-async def test_a_key_page_that_is_none_is_an_outage(verifier: TokenVerifier, web: Web, page: dict[str, Any]) -> None:
-    web.pages[f"{ONE}/keys"] = page
-    with pytest.raises(Unavailable):
-        await verifier.verify(signed())
+async def test_an_issuer_may_name_the_claim_that_says_who_somebody_is(web: Web) -> None:
+    assert (await make(web, subject_claim="oid").verify(signed(oid="o-1"))).subject == "o-1"
 
 
-# Fetching
+@pytest.mark.parametrize("oid", [None, "", 7, ["o-1"], "x" * 256, "\ud800"])
+async def test_a_token_that_does_not_say_who_its_holder_is_is_refused(web: Web, oid: Any) -> None:
+    assert "oid" in await refused(make(web, subject_claim="oid"), signed(oid=oid))
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[[bytes], str]]:
-    """A local HTTP server with one page."""
-    servers: list[HTTPServer] = []
-
-    def start(page: bytes) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(page)
-
-            def log_message(self, *_: Any) -> None:
-                return None
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def test_a_local_issuer_may_speak_plain_http(serve: Callable[[bytes], str]) -> None:
-    assert tokens._fetch_json(serve(b'{"keys": []}')) == {"keys": []}
-
-
-def test_a_page_that_is_no_object_is_refused(serve: Callable[[bytes], str]) -> None:
-    with pytest.raises(ValueError, match="not a JSON object"):
-        tokens._fetch_json(serve(b"[]"))
-
-
-def test_a_page_that_is_too_large_is_not_read_to_its_end(serve: Callable[[bytes], str]) -> None:
-    with pytest.raises(ValueError):
-        tokens._fetch_json(serve(b'{"keys": "' + b"x" * tokens.MAX_KEYS_BYTES + b'"}'))
-
-
-@pytest.mark.parametrize("url", ["http://one.example/keys", "file:///etc/passwd", "ftp://127.0.0.2/keys"])
-def test_keys_come_over_https_only(url: str) -> None:
-    with pytest.raises(ValueError, match="not https"):
-        tokens._fetch_json(url)
+@pytest.mark.parametrize("name", [["Ada"], "Ada \ud800"])
+async def test_a_name_that_is_no_text_is_left_out(verifier: TokenVerifier, name: Any) -> None:
+    assert (await verifier.verify(signed(name=name))).name is None

@@ -231,7 +231,7 @@ async def test_the_trail_is_filtered_by_resource_action_and_user(world: World, t
     found = [
         await trail(world, tenant, resource_id=agent),
         await trail(world, tenant, action="agent.updated"),
-        await trail(world, tenant, user_id=admin(tenant).user_id(tenant), limit="1"),
+        await trail(world, tenant, user_id=admin(tenant).user_id, limit="1"),
         await trail(world, tenant, user_id="nobody"),
     ]
     assert found == [

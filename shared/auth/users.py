@@ -1,0 +1,49 @@
+"""Users: people of a tenant, invited by their e-mail address, known by the identity that they first signed in with."""
+
+import hmac
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from shared.database.port import Kind
+from shared.ids import derived_id
+from shared.resources import Resource, Timestamp
+from shared.sharedkey import RegistryKey
+
+UserRole = Literal["viewer", "user", "admin"]
+UserStatus = Literal["invited", "active", "disabled"]
+
+
+class User(Resource):
+    """A user of the tenant. The role can only narrow what the token says; a disabled user is refused."""
+
+    KIND: ClassVar[Kind] = Kind.USER
+
+    email: str
+    name: str
+    role: UserRole
+    status: UserStatus
+    issuer: str | None = Field(None, description="Who issued the token that the user first came with.")
+    subject: str | None = Field(None, description="Who that token spoke of: the user is this identity and no other.")
+    last_login_at: Timestamp | None = None
+
+    @property
+    def bound(self) -> bool:
+        return self.issuer is not None and self.subject is not None
+
+
+class Removals:
+    """Marks of removed users. They hold no address, only what can be compared with one."""
+
+    def __init__(self, key: RegistryKey) -> None:
+        self._key = key
+
+    async def id(self, tenant_id: str, email: str) -> str:
+        """The id of the mark that removing this address leaves in the tenant."""
+        await self._key.load()
+        return hmac.digest(self._key(), f"{tenant_id}/{email}".encode(), "sha256").hex()
+
+
+def binding_id(issuer: str, subject: str) -> str:
+    """The id of the item that says which user an identity is."""
+    return derived_id("binding", issuer, subject)

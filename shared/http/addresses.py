@@ -1,0 +1,45 @@
+"""Where a call comes from: read from X-Forwarded-For as far as it can be believed, and grouped for the rate limit."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+IPV6_NETWORK_BITS = 64  # what one customer of a provider has, at least
+UNKNOWN = "unknown"
+
+
+def client_address(forwarded: str, proxies: int) -> str:
+    """The address that the farthest of so many trusted proxies saw; empty when it is not known.
+
+    Each proxy adds an entry at the end; whatever stands before the trusted ones' own was sent by the caller. Where
+    there are fewer entries, all of them are the proxies', and the first is the farthest. 0: nobody is trusted.
+    """
+    entries = forwarded.split(",")
+    if proxies == 0:
+        return ""
+    address = _parsed(entries[max(0, len(entries) - proxies)].strip())
+    return "" if address is None else str(address)
+
+
+def window_of(address: str) -> str:
+    """Whose calls count together: an IPv4 address, an IPv6 /64, or all whose address is not known."""
+    parsed = _parsed(address)
+    if parsed is None:
+        return UNKNOWN
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    network = IPv6Address(int(parsed) >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS)
+    return f"{network}/{IPV6_NETWORK_BITS}"
+
+
+def _parsed(entry: str) -> IPv4Address | IPv6Address | None:
+    """`198.51.100.7`, `198.51.100.7:80`, `2001:db8::1` or `[2001:db8::1]:443`; IPv4 in IPv6 is IPv4."""
+    if entry.startswith("[") and "]" in entry:
+        entry = entry[1:].partition("]")[0]
+    elif entry.count(":") == 1:
+        entry = entry.partition(":")[0]
+    try:
+        address = ip_address(entry)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
