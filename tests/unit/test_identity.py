@@ -10,6 +10,7 @@ import pytest
 from shared.auth.roles import Role
 from shared.context import Caller, user_id
 from shared.database.port import Kind, Operation, Placement, Replace, TenantStore
+from shared.fencing import close, reopen
 from tests.unit.world import STAFF, UNLIMITED, Answer, WatchedStore, World, admin, person
 
 GRACE = "grace@acme.example"
@@ -276,6 +277,26 @@ async def test_a_call_an_hour_later_is_a_new_sign_in(world: World, ada: Caller) 
     await me(world, ada)
     world.clock.advance(hours=1)
     assert (await me(world, ada)).json["user"]["last_login_at"] == "2026-11-24T13:00:00.000000Z"
+
+
+async def test_who_one_is_can_be_asked_while_the_tenant_is_being_restored(
+    world: World, tenant: str, ada: Caller
+) -> None:
+    before = await me(world, ada)
+    await close(await world.session(tenant), "a-restore")
+    world.clock.advance(hours=2)
+    assert (await me(world, ada)).json == before.json
+
+
+async def test_a_first_call_waits_for_the_end_of_a_restore(world: World, tenant: str, ada: Caller) -> None:
+    await invite(world, ada)
+    grace = person(tenant, Role.USER, GRACE)
+    await close(await world.session(tenant), "a-restore")
+    answers = [await me(world, grace)]
+    await reopen(await world.session(tenant), "a-restore")
+    world.clock.advance(seconds=1)
+    answers.append(await me(world, grace))
+    assert [answer.status for answer in answers] == [503, 200]
 
 
 async def test_a_caller_that_is_no_user_is_refused(world: World, tenant: str) -> None:

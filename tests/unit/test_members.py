@@ -10,10 +10,11 @@ import pytest
 from shared.auth.members import LIVES_SECONDS, MOST_KNOWN, Members
 from shared.auth.roles import Role, highest
 from shared.auth.signin import SignIn
-from shared.auth.users import binding_id
+from shared.auth.users import User, binding_id
 from shared.context import Caller, user_id
 from shared.database.port import Kind, Operation, Stored, TenantStore, Upsert
 from shared.errors import Forbidden, QuotaReached, Unavailable
+from shared.resources import Held
 from shared.session import TenantSession
 from tests.unit.world import ISSUER, OTHER_ID, STAFF, TENANT_ID, WatchedStore, World, entry, register, session
 
@@ -323,6 +324,20 @@ async def test_a_stranger_who_has_joined_is_known_by_identity_from_then_on(
     world.clock.advance(minutes=1)
     admitted = await members.admit(of(world, store, caller(email=None), membership="required"))
     assert admitted.user_id == ADA_ID
+
+
+async def test_a_stranger_may_come_who_was_a_user_before_and_whom_nobody_has_removed(
+    world: World, store: TenantStore, members: Members
+) -> None:
+    """A restore to a time before somebody came deletes them: what is left is a tombstone, and no mark."""
+    ada = (await members.admit(of(world, store, caller(subject="s-0"), membership="open"))).user_id
+    change = of(world, store, caller()).change()
+    stored = await store.get(Kind.USER, ada)
+    assert stored is not None
+    change.delete(Held.of(User, stored))
+    await change.commit(None)
+    assert await role(world, store, members, caller(subject="s-1"), membership="open") is Role.USER
+    assert (await stored_user(store))["revision"] == 3
 
 
 async def test_a_stranger_who_belongs_to_another_tenant_is_not_let_into_an_open_one(

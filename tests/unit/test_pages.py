@@ -132,6 +132,9 @@ async def test_a_name_that_hangs_takes_no_thread_that_others_need(monkeypatch: p
     await asked.wait()
     assert await asyncio.to_thread(lambda: "others work") == "others work"
     await own.close()
+    assert own._pages._names is not None
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        own._pages._names.submit(print)
     found.set()
     await asyncio.wait([waiting])
     assert isinstance(waiting.exception(), Unavailable)
