@@ -41,7 +41,7 @@ class Monitor:
 
     def save(self, name: str, last: datetime) -> None:
         private_folder(self._folder)
-        temporary = self._path(name).with_suffix(".tmp")
+        temporary = self._path(name).with_suffix(f".{os.getpid()}.tmp")  # several hosts may share the folder
         with temporary.open("w", encoding="utf-8") as file:
             json.dump({"last": rfc3339(last)}, file)
             file.flush()

@@ -20,6 +20,7 @@ from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, 
 from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
+from shared.clock import parse_rfc3339
 from shared.database.fence import rotate
 from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Kind, Order, Stored, TenantStore, Where
 from shared.errors import Conflict, FlowgridError, Unavailable
@@ -224,9 +225,10 @@ def _of_resources() -> list[Where]:
     return [Where("resource_type", "in", [kind.value for kind in RESOURCE_KINDS])]
 
 
-async def moment(session: TenantSession) -> str:
-    """An instant up to which everything is committed, and after which everything will be stamped."""
-    return await rotate(session.store, session.services.ids.new(), session.services.clock.now())
+async def moment(session: TenantSession, *, since: str | None = None) -> str:
+    """An instant, no earlier than `since`, up to which everything is committed and after which all will be stamped."""
+    now = session.services.clock.now()
+    return await rotate(session.store, session.services.ids.new(), max(now, parse_rfc3339(since) if since else now))
 
 
 async def replay(store: TenantStore, snapshot: Snapshot, *, since: str, until: str) -> None:

@@ -134,7 +134,8 @@ class Restoring:
         manifest = await self._load(session, asked, state, snapshot)
         if asked.as_of is not None:
             if state.phase == "check":
-                await moment(session)  # whatever is stamped up to the point in time is committed now
+                # whatever is stamped up to the point in time is committed now, though who asked has a clock ahead
+                await moment(session, since=asked.as_of)
             until = await settled_moment(session.store, asked.as_of)
             await replay(session.store, snapshot, since=manifest.as_of, until=until)
 

@@ -283,3 +283,15 @@ async def test_a_clock_that_is_far_ahead_is_followed_by_nobody(world: BackupWorl
     behind = world.behind(minutes=20)
     await load(behind.tenant, AnElement, seen.id)
     assert behind.tenant.change().at == rfc3339(world.clock.now() - timedelta(minutes=20))
+
+
+async def test_once_a_point_in_time_is_being_restored_nothing_is_stamped_up_to_it_though_who_asked_is_ahead(
+    world: BackupWorld,
+) -> None:
+    element = await world.make(AnElement, "before")
+    await world.back_up()
+    ahead = world.behind(minutes=-5)
+    now = rfc3339(world.clock.now() + timedelta(minutes=5))
+    id = await ahead.start_restore(as_of=now)
+    await run_until(world, id, "keep")
+    assert (await world.edit(element, name="since")).updated_at > now
