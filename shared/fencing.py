@@ -2,37 +2,56 @@
 
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.fence import TICK, Fenced, current, permit
-from shared.database.port import NEWEST_FIRST, Create, Delete, Kind, TenantStore, Where
-from shared.errors import Conflict
+from shared.database.port import NEWEST_FIRST, Create, Delete, Kind, Replace, TenantStore, Where
+from shared.errors import Conflict, Unavailable
 from shared.session import TenantSession
 
 FENCE = "fence"  # what the audit calls it
 ONCE_SECONDS = 30 * 86400  # far longer than any instance may sleep
+OPENED = "The fence was opened while this still wrote; what is done is done, the rest is not."
 
 
 async def close(session: TenantSession, holder: str) -> str:
     """From now on only `holder` writes (`Directory.held_by`); the instant before which all others have.
 
+    Two batches: the permit goes, then the instant is noted, in the fence and in the audit.
     Again for the same holder answers the same. `Fenced` while it is another's; `Conflict` once it has been opened
     again: a holder closes it once, or one that has slept through the opening would undo what was written since.
     """
     session = session.past_the_fence()
-    mine = await session.store.get(Kind.FENCE, holder)
-    if mine is not None:
-        return str(mine.body["created_at"])
-    if await session.store.get(Kind.LOCK, _once(holder)) is not None:
-        raise Conflict("The fence was opened while this still wrote; what is done is done, the rest is not.")
-    old = await current(session.store)
-    change = session.change(after=await _newest(session.store, old.body["created_at"]))
+    store = session.store
+    mine = await store.get(Kind.FENCE, holder)
+    if mine is None:
+        await _take_the_permit(session, holder)
+        mine = await store.get(Kind.FENCE, holder)
+    if mine is None:
+        raise Conflict(OPENED)
+    if "since" in mine.body:
+        return str(mine.body["since"])
+    # Only now is the newest known: until the permit had gone, somebody ahead could still commit.
+    change = session.change(after=await _newest(store, mine.body["created_at"]))
+    change.also(Replace(Kind.FENCE, holder, {"created_at": mine.body["created_at"], "since": change.at}, mine.etag))
+    change.audit("closed", FENCE, holder, 1, None, None)
+    try:
+        await change.commit(None)
+    except Conflict as error:  # another runner of the same work has just noted it
+        raise Unavailable("Another runner is closing this fence; look again.") from error
+    return change.at
+
+
+async def _take_the_permit(session: TenantSession, holder: str) -> None:
+    store = session.store
+    if await store.get(Kind.LOCK, _once(holder)) is not None:
+        raise Conflict(OPENED)
+    old = await current(store)
+    change = session.change(after=old.body["created_at"])
     change.also(Delete(Kind.PERMIT, old.body["id"], old.etag))
     change.also(Create(Kind.FENCE, holder, {"created_at": change.at}))
     change.also(Create(Kind.LOCK, _once(holder), {"created_at": change.at}, ttl=ONCE_SECONDS))
-    change.audit("closed", FENCE, holder, 1, None, None)
     try:
         await change.commit(None)
     except Conflict as error:  # somebody else has just rotated the permit, or closed the fence
         raise Fenced from error
-    return change.at
 
 
 async def reopen(session: TenantSession, holder: str) -> None:

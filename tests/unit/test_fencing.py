@@ -1,7 +1,7 @@
 """One restore at a time, a few backups at a time; while a restore writes nobody else does, whatever they believe."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import pytest
 from functions.backups.models import NewBackup, NewRestore
 from shared.clock import rfc3339
 from shared.database.fence import Fenced
-from shared.database.port import Kind
+from shared.database.port import Create, Kind, Operation
 from shared.errors import Conflict, QuotaReached, Unavailable
 from shared.fencing import close, reopen
 from shared.jobs import Wait
 from shared.resources import load
-from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld
+from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Thing
 from tests.unit.world import TENANT_ID
 
 
@@ -295,3 +295,44 @@ async def test_once_a_point_in_time_is_being_restored_nothing_is_stamped_up_to_i
     id = await ahead.start_restore(as_of=now)
     await run_until(world, id, "keep")
     assert (await world.edit(element, name="since")).updated_at > now
+
+
+async def test_what_was_acknowledged_just_before_the_fence_is_there_at_the_moment_that_the_restore_names(
+    world: BackupWorld,
+) -> None:
+    backup = await world.back_up()
+    ahead = world.behind(minutes=-5)
+    made: list[Thing] = []
+
+    async def just_before(operations: Sequence[Operation]) -> None:
+        if any(isinstance(one, Create) and one.kind is Kind.FENCE for one in operations) and not made:
+            made.append(await ahead.make(AnElement, "just before"))
+
+    world.directory.stores[TENANT_ID].before = just_before
+    first = await world.restore(backup)
+    assert first.result is not None and await world.state() == {}
+    world.clock.advance(minutes=10)
+    assert (await world.restore(as_of=first.result["replaced_at"])).status == "succeeded"
+    assert [id for _, id in await world.state()] == [one.id for one in made]
+
+
+async def test_a_fence_that_was_closed_without_its_entry_gets_it_when_its_holder_comes_again(
+    world: BackupWorld,
+) -> None:
+    class Gone(Exception):
+        pass
+
+    async def not_noted(operations: Sequence[Operation]) -> None:
+        if any(isinstance(one, Create) and one.body.get("action") == "fence.closed" for one in operations):
+            raise Gone
+
+    store = world.directory.stores[TENANT_ID]
+    store.before = not_noted
+    with pytest.raises(Gone):
+        await close(world.tenant, "one")
+    store.before = None
+    with pytest.raises(Fenced):
+        await world.make(AnElement, "not yet")
+    closed = await close(world.tenant, "one")
+    entries = (await world.tenant.store.query(Kind.AUDIT)).items
+    assert [one.body["created_at"] for one in entries if one.body["action"] == "fence.closed"] == [closed]
