@@ -14,7 +14,7 @@ import pytest
 from functions.platform.health import HealthService
 from functions.platform.timer import blueprint
 from shared.context import log_fields
-from shared.errors import Unavailable
+from shared.errors import Concern, Unavailable
 from shared.jobs import enqueue
 from shared.telemetry.log import JsonLines, configure
 from shared.version import VERSION
@@ -201,3 +201,14 @@ def test_logs_are_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.getLogger("flowgrid.test").info("too low")
     logger.setLevel(level)
     assert [json.loads(one)["message"] for one in stream.getvalue().splitlines()] == ["once"]
+
+
+async def test_a_concern_is_a_warning_and_calls_are_served_all_the_same() -> None:
+    async def concern() -> None:
+        raise Concern("look at this")
+
+    async def well() -> None:
+        return None
+
+    health = await HealthService({"database": well, "backups": concern}, FakeClock()).check()
+    assert (health.status, health.checks["backups"].status) == ("warning", "warning")
