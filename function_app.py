@@ -64,7 +64,6 @@ def compose(core: Core) -> func.FunctionApp:
         "tenants": tenants.sweep,
         "jobs": jobs.sweep,
         "dead_letters": consumers.collect_dead,
-        "charges": adapters.charges.flush,
     }
     blueprints = [
         functions.agents.http.blueprint(endpoint, AgentService()),

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = ("cold_start", "onboarding", "http", "adapter", "memory")
+BENCHES = ("cold_start", "onboarding", "http", "uploads", "adapter", "memory")
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
 def _table(name: str, about: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"{name}: {about}", title_justify="left", min_width=100)
     for column in rows[0]:
-        table.add_column(column, justify="left" if column in ("call", "tier", "import") else "right")
+        table.add_column(column, justify="left" if column in ("call", "tier", "import", "file", "answers") else "right")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     return table

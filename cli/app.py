@@ -35,6 +35,9 @@ def flowgrid() -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7071,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name that callers may use for this host (repeatable).")
+    ] = None,
     data: DataFolder = None,
     settings: SettingsFile = None,
 ) -> None:
@@ -42,7 +45,7 @@ def serve(
     from cli.serve import run
 
     with _errors_in_one_line():
-        run(host=host, port=port, data=data, settings_file=settings)
+        run(host=host, port=port, data=data, settings_file=settings, names=allow_host or [])
 
 
 @app.command()

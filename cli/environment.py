@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import CliError
+from shared.folders import private_folder
 from shared.settings import Settings, SettingsError
 
 SETTINGS_FILE = "local.settings.json"
@@ -29,6 +30,7 @@ def add_settings_file(environ: MutableMapping[str, str], path: Path | None) -> N
 
 def load_settings(environ: MutableMapping[str, str]) -> Settings:
     """The settings, or CliError with a line for each that is wrong."""
+    environ["ServiceBusConnection"] = "local"  # the local host; without a connection queue triggers do not register
     try:
         return Settings.load(environ)
     except SettingsError as error:
@@ -50,7 +52,7 @@ def writable_folder(path: Path) -> Path:
     """The folder, made if need be; CliError when nothing can be written there."""
     probe = path / f".probe-{os.getpid()}"
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        private_folder(path)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

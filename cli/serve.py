@@ -7,7 +7,7 @@ import asyncio
 import importlib
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from cli.environment import (
     writable_folder,
 )
 from cli.errors import CliError
-from cli.server import Server, base_url, listen, stopping_on_sigterm
+from cli.server import Server, base_url, listen, private_files, stopping_on_sigterm
 from local.bindings import HostError
 from local.host import Host
 from local.issuer import FOLDER, Issuer
+from shared.folders import private_folder
 from shared.messaging.receiving import Source
 from shared.settings import Settings, SettingsError
+from shared.telemetry import log
 
 OnReady = Callable[[str, Issuer], Awaitable[None]]
 APP_MODULE = "function_app"
@@ -49,17 +51,23 @@ class Backend:
 
 
 def run(
-    *, host: str, port: int, data: Path | None, settings_file: Path | None, on_ready: OnReady | None = None
+    *,
+    host: str,
+    port: int,
+    data: Path | None,
+    settings_file: Path | None,
+    names: Sequence[str] = (),
+    on_ready: OnReady | None = None,
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM; CliError when it cannot start."""
+    """Serve until Ctrl-C or SIGTERM; CliError when it cannot start. `names`: what callers may call this host."""
     settings = prepare(data, settings_file)
-    with listen(host, port) as listening:
+    with private_files(), listen(host, port) as listening:
         url = base_url(host, listening.getsockname()[1])
         settings = follow_issuer(os.environ, settings, f"{url}/{FOLDER}")
         folder = settings.flowgrid_data_dir
-        (folder / FOLDER).mkdir(exist_ok=True)
+        private_folder(folder / FOLDER)
         (folder / FOLDER / ISSUER_FILE).write_text(f"{url}/{FOLDER}\n", encoding="utf-8")
-        backend = load(settings)
+        backend = load(settings, [host, *names])
 
         async def ready() -> None:
             print(f"Flowgrid is ready on {url} (data in {folder})", flush=True)
@@ -73,20 +81,16 @@ def run(
 
 def prepare(data: Path | None, settings_file: Path | None) -> Settings:
     """Set the environment of the app from options and file, and check it."""
-    # Queue triggers register only with a connection.
-    os.environ["ServiceBusConnection"] = "local"  # noqa: SIM112 - the bindings spell it so
     if data is not None:
         os.environ["FLOWGRID_DATA_DIR"] = str(data)
     add_settings_file(os.environ, settings_file or default_settings_file(Path.cwd()))
     settings = load_settings(os.environ)
     writable_folder(settings.flowgrid_data_dir)
-    logging.basicConfig(level=settings.flowgrid_log_level)
-    for noisy in ("httpx", "uvicorn", "azure"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[log.handler()])  # everybody else's
     return settings
 
 
-def load(settings: Settings) -> Backend:
+def load(settings: Settings, names: Sequence[str] = ()) -> Backend:
     """Import the app (after its environment is set) and build the host around it."""
     try:
         module = importlib.import_module(APP_MODULE)
@@ -105,6 +109,7 @@ def load(settings: Settings) -> Backend:
             messaging=source,
             values={**os.environ, **settings.values()},
             host_json=root / "host.json",
+            names=names,
         )
     except HostError as error:
         raise CliError(str(error)) from error

@@ -47,6 +47,16 @@ def base_url(host: str, port: int) -> str:
 
 
 @contextmanager
+def private_files() -> Iterator[None]:
+    """What is written in the block is its owner's only: it is customers' data."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def stopping_on_sigterm() -> Iterator[None]:
     """SIGTERM ends the block like Ctrl-C, quietly (uvicorn raises a signal again once it has stopped)."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

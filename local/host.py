@@ -7,16 +7,18 @@ embedded queue, and `POST /admin/functions/{name}` runs one function now, as the
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import azure.functions as func
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
 from local.admin import AdminApi
 from local.bindings import Function, HostError, functions_of
+from local.guard import HostGuard
 from local.http import HttpTriggers
 from local.queues import QueueTrigger
 from local.timers import Monitor, Timer
@@ -39,8 +41,12 @@ class Host:
         values: Mapping[str, str],
         host_json: Path | None = None,
         clock: Clock | None = None,
+        names: Collection[str] = (),
     ) -> None:
-        """HostError when the app cannot be hosted: a missing setting, a bad schedule or route, a name used twice."""
+        """HostError when the app cannot be hosted: a missing setting, a bad schedule or route, a name used twice.
+
+        `names`: what callers may call this host, beside localhost and addresses.
+        """
         clock = clock or SystemClock()
         self.functions = functions_of(app, values)
         monitor = Monitor(state / "timers")
@@ -48,6 +54,7 @@ class Host:
         self.queues = [QueueTrigger(item, messaging) for item in self._of("serviceBusTrigger")]
         self._http = HttpTriggers(self._of("httpTrigger"), route_prefix(host_json))
         self._admin = AdminApi(self.functions, self.timers, self.queues)
+        self._names = names
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         known = {"httpTrigger", "timerTrigger", "serviceBusTrigger"}
@@ -58,7 +65,8 @@ class Host:
     def asgi(self, routes: Sequence[BaseRoute] = ()) -> Starlette:
         """The web app; `routes` come before the functions' own."""
         admin = Route("/admin/functions/{name}", self._admin.post, methods=["POST"])
-        web = Starlette(routes=[*routes, admin], lifespan=self._lifespan)
+        guard = Middleware(HostGuard, names=self._names)
+        web = Starlette(routes=[*routes, admin], lifespan=self._lifespan, middleware=[guard])
         web.router.redirect_slashes = False
         web.router.default = self._http
         return web

@@ -5,9 +5,11 @@ query parameters and headers joined with a comma; a query parameter without a va
 Follows the real worker (`HttpResponseConverter`): of a repeated answer header other than Set-Cookie the last one wins.
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -21,9 +23,12 @@ from starlette.types import Receive, Scope, Send
 from local.bindings import Function
 from local.routes import Found, RouteTable, template
 from shared.http.answers import SECURITY_HEADERS
+from shared.ids import is_request_id
 
 logger = logging.getLogger("flowgrid.local.http")
+BODY_SECONDS = 60.0
 MAX_BODY_BYTES = 33 * 1024 * 1024
+MAX_HELD_BYTES = 64 * 1024 * 1024
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 
 
@@ -40,6 +45,7 @@ class HttpTriggers:
             )
             for function in functions
         )
+        self._held = _Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.answer(Request(scope, receive))
@@ -50,15 +56,30 @@ class HttpTriggers:
         found = self._routes.find(request.method, path)
         if not isinstance(found, Found):
             return _nothing(request, path, found)
+        received = _Received(self._held)
         try:
-            body = await _body(request)
+            return await self._answer(request, found, received)
+        finally:
+            self._held.count -= received.count
+
+    async def _answer(self, request: Request, found: Found[Function], received: "_Received") -> Response:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await received.body(request)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody hears it
+        except TimeoutError:
+            return problem(request, 408, "too_slow", f"The body did not come within {BODY_SECONDS:.0f} s.")
+        if body is None and received.busy:
+            message = "Too much is being received; try again in a moment."
+            return problem(request, 503, "unavailable", message, headers={"Retry-After": "1"})
         if body is None:
             return problem(request, 413, "too_large", f"A body may have at most {MAX_BODY_BYTES // 1024**2 - 1} MB.")
         incoming = to_azure(request, body, found.params)
         try:
-            return to_starlette(await found.target.call(incoming, headers=incoming.headers))
+            return to_starlette(await _while_heard(request, found.target.call(incoming, headers=incoming.headers)))
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody hears it
         except Exception:
             logger.exception("function %s failed", found.target.name)
             return problem(request, 500, "internal", "Something went wrong on our side.")
@@ -120,7 +141,8 @@ def problem(
     request: Request, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None
 ) -> Response:
     """RFC 9457, with the members that `shared/http/problems.py` gives the app's own errors."""
-    request_id = request.headers.get("x-request-id") or str(uuid4())
+    asked = request.headers.get("x-request-id", "")
+    request_id = asked if is_request_id(asked) else str(uuid4())
     body = {
         "type": f"https://flowgrid.dev/problems/{code}",
         "title": HTTPStatus(status).phrase,
@@ -153,16 +175,58 @@ def _nothing(request: Request, path: str, allowed: frozenset[str]) -> Response:
     return problem(request, 405, "method_not_allowed", detail, headers={"Allow": methods})
 
 
-async def _body(request: Request) -> bytes | None:
-    """The body, or None when it is too large; that is still read to its end, so that the client hears the answer."""
-    chunks: list[bytes] = []
-    total = 0
-    async for chunk in request.stream():
-        total += len(chunk)
-        if total <= MAX_BODY_BYTES:
-            chunks.append(chunk)
-        elif total > MAX_DISCARDED_BYTES:
-            return None
-        else:
-            chunks.clear()
-    return b"".join(chunks) if total <= MAX_BODY_BYTES else None
+async def _while_heard(request: Request, call: Coroutine[Any, Any, Any]) -> Any:
+    """What the call comes to; it is cancelled, and `ClientDisconnect` raised, when its client goes before that."""
+    running, gone = asyncio.create_task(call), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise ClientDisconnect
+    finally:
+        running.cancel()
+        gone.cancel()
+        await asyncio.gather(running, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+@dataclass
+class _Held:
+    """How many bytes of bodies are held, of all calls."""
+
+    count: int = 0
+
+
+class _Received:
+    """The body of one call, counted among all that are held."""
+
+    def __init__(self, held: _Held) -> None:
+        self._held = held
+        self.count = 0
+        self.busy = False
+
+    async def body(self, request: Request) -> bytes | None:
+        """The body, or None when it is too large, or too much is held (`busy`).
+
+        It is still read to its end, so that the client hears the answer.
+        """
+        body = bytearray()
+        total = 0
+        async for chunk in request.stream():
+            total += len(chunk)
+            self.busy = self.busy or self._held.count + len(chunk) > MAX_HELD_BYTES
+            if total > MAX_DISCARDED_BYTES:
+                return None
+            if total > MAX_BODY_BYTES or self.busy:
+                self._held.count -= self.count
+                self.count = 0
+                body.clear()
+            else:
+                body += chunk
+                self.count += len(chunk)
+                self._held.count += len(chunk)
+        return None if total > MAX_BODY_BYTES or self.busy else bytes(body)

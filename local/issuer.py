@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared.clock import Clock, SystemClock
+from shared.folders import private_folder
 from shared.settings import Settings
 
 FOLDER = "oidc"
@@ -94,7 +95,7 @@ class Issuer:
     def _replace(self, old: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the old keys without their private halves and a new one, readable by the owner only, atomically."""
         keys = [{member: key[member] for member in _PUBLIC} for key in old] + [_new_key()]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self._path.parent)
         temporary = self._path.with_name(f"keys.{uuid4().hex}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -17,6 +17,7 @@ from croniter import croniter
 
 from local.bindings import Function, HostError
 from shared.clock import Clock, parse_rfc3339, rfc3339
+from shared.folders import private_folder
 
 logger = logging.getLogger("flowgrid.local.timers")
 LONGEST_WAIT = timedelta(seconds=1)  # so that a clock that was set, or a laptop that slept, is noticed
@@ -39,7 +40,7 @@ class Monitor:
             return None
 
     def save(self, name: str, last: datetime) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         temporary = self._path(name).with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as file:
             json.dump({"last": rfc3339(last)}, file)

@@ -12,6 +12,7 @@ from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database, Provisioner
 from shared.disk import outage
+from shared.folders import private_folder
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
 from shared.secrets.port import Secrets
@@ -44,6 +45,7 @@ class Adapters:
             await adapter.close()
         if self.provisioner is not None:
             await self.provisioner.close()
+        self.charges.flush()
 
 
 def build(settings: Settings, clock: Clock) -> Adapters:
@@ -146,7 +148,7 @@ class CursorKey:
 def _kept(path: Path) -> bytes:
     """The file's content; whoever comes first makes it, whole before it has its name."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
 """Everything that can go wrong, as one small tree with stable codes and no HTTP in it.
 
 FlowgridError
-├── Invalid               the caller's input is wrong; `errors` lists every field
+├── Invalid               the caller's input is wrong; `errors` lists the fields, `more` how many beyond those
 ├── Unauthenticated       no token, or one that does not verify
 ├── Forbidden             the caller may not do this
 │   └── TenantSuspended
@@ -23,6 +23,8 @@ FlowgridError
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+
+SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,17 @@ class FlowgridError(Exception):
 
 
 class Invalid(FlowgridError):
+    """`errors`: the first of what is wrong; `total`: how much is, where they are not all of it."""
+
     code = "invalid_request"
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
+    def __init__(self, errors: Sequence[FieldError], *, total: int | None = None) -> None:
+        total = len(errors) if total is None else total
         first = f"{errors[0].field}: {errors[0].message}"
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        super().__init__(first + more, errors=[asdict(error) for error in errors])
+        others = f" (and {total - 1} more)" if total > 1 else ""
+        shown = [asdict(error) for error in errors[:SHOWN_ERRORS]]
+        more = {"more": total - len(shown)} if total > len(shown) else {}
+        super().__init__(first + others, errors=shown, **more)
 
     @classmethod
     def of(cls, field: str, message: str, value: Any = None) -> "Invalid":
@@ -59,7 +66,14 @@ class Invalid(FlowgridError):
 
 
 class Unauthenticated(FlowgridError):
+    """`reason` and `issuer` are for the log: which check failed, and whose token it was, where that is known."""
+
     code = "unauthenticated"
+
+    def __init__(self, message: str, *, reason: str = "invalid", issuer: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.issuer = issuer
 
 
 class Forbidden(FlowgridError):

@@ -1,11 +1,13 @@
 """Identifiers: uuid7 (RFC 9562, time-ordered) for what is new, uuid5 for what is derived from something else."""
 
+import re
 import time
 import uuid
 from secrets import randbits
 from threading import Lock
 from typing import Protocol
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FLOWGRID = uuid.UUID("6b1f4f9e-52a5-5c0e-9d1c-0d6c1f0a7e11")
 
 
@@ -42,3 +44,8 @@ def is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text
     except ValueError:
         return False
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a caller's request id may be echoed and logged: nothing in it can do harm in a header, page or log."""
+    return _REQUEST_ID.fullmatch(text) is not None

@@ -70,7 +70,8 @@ class RateLimiter:
 
     async def _taken(self, limiter: "FixedWindowRateLimiter", item: "RateLimitItem", scope: str, key: str) -> Taken:
         window = await limiter.get_window_stats(item, scope, key)
-        seconds = max(1, ceil(window.reset_time - self._clock.now().timestamp()))
+        left = ceil(window.reset_time - self._clock.now().timestamp())  # more than all of it: the clock was set back
+        seconds = max(1, min(left, item.get_expiry()))
         return Taken(
             Allowance(item.amount, window.remaining, seconds), item.key_for(scope, key), float(window.reset_time)
         )

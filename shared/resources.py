@@ -1,5 +1,6 @@
 """Resources: what the API shows and the store keeps, with one envelope of identity, revision and authorship."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
@@ -7,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from shared.clock import parse_rfc3339
-from shared.database.port import NEWEST_FIRST, Kind, Order, Stored, TenantStore, Where
+from shared.database.port import NEWEST_FIRST, Kind, Order, Page, PlatformStore, Stored, TenantStore, Where
 from shared.errors import NotFound, Stale
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T08:15:00.000000Z"])]
@@ -22,6 +23,8 @@ Name = Annotated[
 ]
 
 MAX_RESOURCE_BYTES = 256 * 1024
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+FIRST_READ = 50
 
 
 def _whole(value: Any) -> Any:
@@ -125,5 +128,36 @@ async def find(
     """One page of one query; a mapping means equality, its None values are left out."""
     if isinstance(where, Mapping):
         where = [Where(name, "=", value) for name, value in where.items() if value is not None]
-    page = await tenant.store.query(model.KIND, where, order=order, limit=limit, after=after)
+    page = await bounded_page(tenant.store, model.KIND, where, order=order, limit=limit, after=after)
     return Listing([model.model_validate(stored.body) for stored in page.items], page.next)
+
+
+async def bounded_page(
+    store: TenantStore | PlatformStore,
+    kind: Kind,
+    where: Sequence[Where],
+    *,
+    order: Order,
+    limit: int,
+    after: tuple[str, str] | None,
+) -> Page:
+    """A page of `limit` items, or of as many as make `MAX_PAGE_BYTES`, but at least one.
+
+    One query for the first `FIRST_READ`, which is all for most; how many more are read follows from their size, so
+    that little is read in vain and no page of large items is held whole.
+    """
+    found: list[Stored] = []
+    taken, reading = 0, min(limit, FIRST_READ)
+    while True:
+        page = await store.query(kind, where, order=order, limit=reading, after=after)
+        for stored in page.items:
+            taken += len(json.dumps(stored.body, ensure_ascii=False).encode())
+            if found and taken > MAX_PAGE_BYTES:
+                last = found[-1].body
+                return Page(found, (last[order.field], last["id"]))
+            found.append(stored)
+        if page.next is None or len(found) >= limit:
+            return Page(found, page.next)
+        after = page.next
+        fitting = (MAX_PAGE_BYTES - taken) * len(found) // max(taken, 1)
+        reading = max(1, min(limit - len(found), fitting))

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from shared.messaging.connection import is_emulator
+from shared.messaging.connection import LOCAL, is_emulator
 
 _PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
 
+_TRIGGERS = "ServiceBusConnection__fullyQualifiedNamespace"
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=\Z")
 _COSMOS_ACCOUNT = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.DocumentDB/databaseAccounts/[^/]+\Z", re.IGNORECASE
@@ -159,6 +160,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             problems = error.errors(include_url=False)
             wrong += [_explain(cls, problem) for problem in problems if problem["loc"][0] not in placeholders]
+        else:
+            description = cls.model_fields["flowgrid_issuers"].description
+            wrong += [f"FLOWGRID_ISSUERS: {what}; {description}" for what in _issuers(settings)]
         if wrong:
             raise SettingsError("\n".join(wrong))
         return settings
@@ -181,13 +185,51 @@ def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:
         return []
     if not endpoint:
         return [("FLOWGRID_COSMOS_ENDPOINT", "missing")]
-    here = urlsplit(endpoint).hostname in ("localhost", "127.0.0.1", "::1")
+    here = is_local(endpoint)
     wrong = []
     if key and not here:
         wrong.append(("FLOWGRID_COSMOS_EMULATOR_KEY", "only for an endpoint on localhost"))
     if not (endpoint.startswith("https://") or (here and key and endpoint.startswith("http://"))):
         wrong.append(("FLOWGRID_COSMOS_ENDPOINT", f"{endpoint!r} is not an https address"))
     return wrong
+
+
+def _issuers(settings: "Settings") -> list[str]:
+    """What is wrong with issuers that speak plain HTTP: whoever is on the way could sign tokens as they do.
+
+    On this machine nobody is; but tokens made here open nothing that is elsewhere.
+    """
+    plain = [
+        (url, is_local(url) and is_local(one.issuer))
+        for one in settings.flowgrid_issuers
+        for url in (one.issuer, one.jwks_uri)
+        if url is not None and not url.lower().startswith("https://")
+    ]
+    wrong = [f"{url!r} is not https" for url, here in plain if not here]
+    if not wrong and plain and (away := _elsewhere(settings)):
+        wrong.append(f"{plain[0][0]!r} is on this machine, but not {', '.join(away)}")
+    return wrong
+
+
+def _elsewhere(settings: "Settings") -> list[str]:
+    """The settings of the Azure adapters that work with an account, and not with an emulator on this machine."""
+    used = {
+        "FLOWGRID_COSMOS_ENDPOINT": settings.flowgrid_database == "cosmos",
+        "FLOWGRID_SERVICEBUS_NAMESPACE": not settings.flowgrid_servicebus_emulator
+        and settings.flowgrid_messaging == "servicebus",
+        "FLOWGRID_BLOB_ACCOUNT_URL": settings.flowgrid_blobs == "azure",
+        "FLOWGRID_KEYVAULT_URL": settings.flowgrid_secrets == "keyvault",
+    }
+    addresses = {name: str(getattr(settings, name.lower())) for name, is_used in used.items() if is_used}
+    return [name for name, address in addresses.items() if address and not is_local(address)]
+
+
+def is_local(url: str) -> bool:
+    """Whether the address is this machine's."""
+    try:
+        return urlsplit(url).hostname in LOCAL
+    except ValueError:
+        return False
 
 
 def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -197,9 +239,12 @@ def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
         return []
     if emulator and not is_emulator(emulator):
         return [("FLOWGRID_SERVICEBUS_EMULATOR", "not a connection to this machine")]
+    wrong = []
     if not namespace and not emulator:
-        return [("FLOWGRID_SERVICEBUS_NAMESPACE", "missing")]
-    return []
+        wrong.append(("FLOWGRID_SERVICEBUS_NAMESPACE", "missing"))
+    if not any(known.get(name) for name in ("servicebusconnection", _TRIGGERS.lower())):
+        wrong.append((_TRIGGERS, "missing, so nothing would receive what is sent"))
+    return wrong
 
 
 def _storage(known: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from shared.errors import Unavailable
+from shared.folders import private_folder
 
 MADE = "made"
 _FILE = "CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
@@ -89,7 +90,7 @@ def _inodes(path: Path) -> tuple[tuple[int, int] | None, ...]:
 
 def _make(path: Path, schema: str) -> None:
     """A whole new file under its name, or none; when somebody else was faster, theirs stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
@@ -104,7 +105,7 @@ def _make(path: Path, schema: str) -> None:
 
 def _mark(mark: Path, id: str, path: Path) -> None:
     """Note that the file was made; `Unavailable` when another one was, a moment ago."""
-    mark.parent.mkdir(exist_ok=True)
+    private_folder(mark.parent)
     temporary = mark.with_name(f".{mark.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("x", encoding="ascii") as file:

@@ -3,7 +3,7 @@
 from functions.audit.models import AuditEntry, AuditQuery
 from shared.database.port import NEWEST_FIRST, Kind, Where
 from shared.http.routes import PageRequest
-from shared.resources import Listing
+from shared.resources import Listing, bounded_page
 from shared.session import TenantSession
 
 EQUALITY = ("user_id", "action", "resource_type", "resource_id")
@@ -16,5 +16,7 @@ class AuditService:
             where.append(Where("created_at", ">=", query.since))
         if query.until is not None:
             where.append(Where("created_at", "<", query.until))
-        found = await tenant.store.query(Kind.AUDIT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
+        found = await bounded_page(
+            tenant.store, Kind.AUDIT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after
+        )
         return Listing([AuditEntry.model_validate(stored.body) for stored in found.items], found.next)

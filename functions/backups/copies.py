@@ -49,7 +49,8 @@ class Copies:
     async def give_up(self, session: TenantSession, job: Job) -> None:
         """The job has failed for good: give back what it took, unless its tenant is there. Again does no harm."""
         id = copy_id(job.id)
-        held = await session.store.get(Kind.COPY, id)
+        store = session.past_the_fence().store
+        held = await store.get(Kind.COPY, id)
         if held is None:
             return
         entry = await self._platform.get(Kind.TENANT, id, id)
@@ -59,9 +60,7 @@ class Copies:
             return
         await self._names.release(SLUG, held.body["slug"], holder=id)
         try:
-            await session.store.commit(
-                [Delete(Kind.COPY, id, held.etag), Increment(Kind.COUNTER, COUNTER, {"value": -1})]
-            )
+            await store.commit([Delete(Kind.COPY, id, held.etag), Increment(Kind.COUNTER, COUNTER, {"value": -1})])
         except Rejected:
             logger.info("the copy was given back before", extra={"tenant_id": session.id, "job_id": job.id})
 

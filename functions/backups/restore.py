@@ -101,11 +101,15 @@ class Restoring:
         return Continue(state.model_dump(mode="json"))
 
     async def give_up(self, session: TenantSession, job: Job) -> None:
-        """The tenant's own writes go on, whatever has been restored; again is no error."""
+        """The tenant's own writes go on, whatever has been restored, and a copy that came to nothing is none.
+
+        Again is no error.
+        """
         asked = NewRestore.model_validate(job.input)
         if asked.target == "in_place":
             await reopen(session, job.id)
-        elif await self._directory.entry(copy_id(job.id)) is not None:
+            return
+        if await self._directory.entry(copy_id(job.id)) is not None:
             await reopen(await self._target(session, job, asked), job.id)
         await self._copies.give_up(session.past_the_fence(), job)
 

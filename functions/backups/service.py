@@ -97,13 +97,14 @@ class BackupService:
     async def restore(self, tenant: TenantSession, new: NewRestore) -> Restore:
         """The job of a restore; what can be told at once is checked at once."""
         _check_target(tenant, new)
-        return await looking_again(lambda: self._begin_restore(tenant, new))
+        id = tenant.repeatable_id(RESTORE_JOB)
+        return await looking_again(lambda: self._begin_restore(tenant, new, id))
 
-    async def _begin_restore(self, tenant: TenantSession, new: NewRestore) -> Restore:
+    async def _begin_restore(self, tenant: TenantSession, new: NewRestore, id: str) -> Restore:
         held = await self._source(tenant, new)
         change = tenant.change()
         asked = {**new.model_dump(mode="json", exclude={"confirm"}), "backup_id": held.value.id, "as_of": _as_of(new)}
-        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked, id=tenant.repeatable_id(RESTORE_JOB))
+        job = enqueue(change, tenant, self._jobs_queue, RESTORE_JOB, asked, id=id)
         if new.target == "in_place":
             await take(change, tenant.store, RESTORING, job.id, UNDER_WAY)
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this

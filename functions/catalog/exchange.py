@@ -37,6 +37,10 @@ class ExchangeError(ValueError):
         self.column = column
 
 
+class ExchangeTooLarge(ExchangeError):
+    """The file is beyond a limit, which the message names."""
+
+
 @dataclass(frozen=True, slots=True)
 class PropertyDefinition:
     """`key` is what `properties` are keyed by: the first name, made unique by adding the identifier where need be."""

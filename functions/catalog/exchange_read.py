@@ -4,13 +4,10 @@ Not taken: views (each is reported), organizations, metadata, and nodes of forei
 target exist, and whether ArchiMate allows the relationship, is for the caller, who knows what is stored already.
 """
 
-from collections.abc import Iterable, Iterator
-from io import BytesIO
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeGuard, get_args
-from xml.etree.ElementTree import Element, ParseError
-
-from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]  # it ships no types
-from defusedxml.ElementTree import iterparse  # type: ignore[import-untyped]
+from xml.etree.ElementTree import Element
 
 from functions.catalog.archimate import is_element_type, is_relationship_type
 from functions.catalog.exchange import (
@@ -18,6 +15,7 @@ from functions.catalog.exchange import (
     NAMESPACE,
     AccessType,
     ExchangeError,
+    ExchangeTooLarge,
     Found,
     FoundElement,
     FoundRelationship,
@@ -25,16 +23,15 @@ from functions.catalog.exchange import (
     PropertyDefinition,
     Skipped,
 )
-from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose
+from functions.catalog.exchange_parse import HOW_TO_EXPORT, LANG, MAX_NODES_IN_ONE, NS, nodes
+from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spread
 
-_NS: Final = f"{{{NAMESPACE}}}"
-_LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
-_XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
+_XSI_TYPE: Final = "http://www.w3.org/2001/XMLSchema-instance}type"
 _JUNCTIONS: Final = {"AndJunction": "and", "OrJunction": "or", "Junction": "and"}
 _ACCESS_TYPES: Final = get_args(AccessType)
 _BOOLEANS: Final = {None: None, "true": True, "1": True, "false": False, "0": False}
-_ARCHI: Final = ("{http://www.archimatetool.com/archimate}", "{http://www.bolton.ac.uk/archimate}")
-_ARCHIMATE_2: Final = "{http://www.opengroup.org/xsd/archimate}"
+_ARCHI: Final = ("http://www.archimatetool.com/archimate}", "http://www.bolton.ac.uk/archimate}")
+_ARCHIMATE_2: Final = "http://www.opengroup.org/xsd/archimate}"
 _RENAMED: Final = {
     "CommunicationPath": "Path",
     "InfrastructureFunction": "TechnologyFunction",
@@ -45,40 +42,62 @@ _RENAMED: Final = {
     "Specialisation": "Specialization",
     "UsedBy": "Serving",
 }
-_WHOLE_AT: Final = {
-    f"{_NS}{section}": depth
-    for section, depth in {
-        "name": 1,
-        "documentation": 1,
-        "properties": 1,
-        "elements": 2,
-        "relationships": 2,
-        "propertyDefinitions": 2,
-        "views": 3,
-    }.items()
-}
-"""How deep the nodes stand that are looked at as a whole, by the section of the model they are in."""
+_OWN: Final = {f"{NS}name": 1, f"{NS}documentation": 1, f"{NS}properties": 1}
+_IN_HEADER: Final = {**_OWN, f"{NS}propertyDefinitions": 2}
+_IN_MODEL: Final = {f"{NS}elements": 2, f"{NS}relationships": 2, f"{NS}views": 0}
+MAX_ITEMS: Final = 100_000
+MAX_DEFINITIONS: Final = 10_000
+MAX_TEXTS: Final = 400_000
+MAX_CHARACTERS: Final = 10_000_000
+MAX_KEY: Final = 255
 
 
-def read_model(body: bytes) -> Iterator[Found]:
-    """The model's header, then what it holds, in file order. Raises ExchangeError before anything is yielded."""
-    header, keys, language = _read_header(body)
+def read_model(body: bytes, watch: Callable[[], None] = lambda: None) -> Iterator[Found]:
+    """The model's header, then what it holds, in file order. Raises ExchangeError, mostly before anything is yielded.
+
+    `watch` is called every few kilobytes; what it raises ends the reading.
+    """
+    room = _Room()
+    header, keys, language = _read_header(body, watch, room)
     yield header
     seen: set[str] = set()
-    for node in _nodes(body):
+    for line, node in nodes(body, _IN_MODEL, watch):
+        room.line = line
         found: Found | None = None
-        if node.tag == f"{_NS}element":
+        if node.tag == f"{NS}element":
             found = _element(node, keys, language)
-        elif node.tag == f"{_NS}relationship":
+        elif node.tag == f"{NS}relationship":
             found = _relationship(node, keys, language)
-        elif node.tag == f"{_NS}view":
+        elif node.tag == f"{NS}view":
             found = Skipped(node.get("identifier", ""), "view", "Views are not imported; what they show is.")
         if isinstance(found, FoundElement | FoundRelationship):
             if found.identifier in seen:
                 found = _skipped(node, "The identifier stands in the file twice; give one of the two another.")
-            seen.add(found.identifier)
+            else:
+                seen.add(found.identifier)
+                room.take_texts(found)
         if found:
+            room.take("items", MAX_ITEMS)
             yield found
+
+
+class _Room:
+    """What a file may hold in all, counted as it is kept: keys of properties each time that they are given."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
+        self.line = 1
+
+    def take(self, what: str, most: int, count: int = 1) -> None:
+        self._taken[what] += count
+        if self._taken[what] > most:
+            raise ExchangeTooLarge(f"The file holds more than {most:,} {what}; divide the model.", self.line)
+
+    def take_texts(self, found: ModelHeader | FoundElement | FoundRelationship) -> None:
+        texts = spread(found)
+        self.take("texts", MAX_TEXTS, sum(map(len, texts.values())))
+        size = sum(len(field) + len(text) for field, values in texts.items() for _, text in values)
+        self.take("characters of text", MAX_CHARACTERS, size)
 
 
 class _Keys:
@@ -87,44 +106,59 @@ class _Keys:
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
         self._taken = {JUNCTION}
+        self.line = 1
 
     def of(self, identifier: str, name: str = "") -> str:
         if identifier not in self._keys:
             key = name or identifier
             while key in self._taken:
                 key = f"{key} ({identifier})"
+            if len(key) > MAX_KEY:
+                raise ExchangeTooLarge(
+                    f"The property definition {identifier:.50} is called {key:.50}…; a name may have at most {MAX_KEY} "
+                    "characters, with the identifier where two definitions have one name.",
+                    self.line,
+                )
             self._taken.add(key)
             self._keys[identifier] = key
         return self._keys[identifier]
 
 
-def _read_header(body: bytes) -> tuple[ModelHeader, _Keys, str]:
+def _read_header(body: bytes, watch: Callable[[], None], room: _Room) -> tuple[ModelHeader, _Keys, str]:
     """A first pass over the whole file, as the definitions that properties refer to stand at its end."""
     root: Element | None = None
     own: list[Element] = []
     definitions: dict[str, PropertyDefinition] = {}
     keys = _Keys()
     language = ""
-    for node in _nodes(body):
+    for line, node in nodes(body, _IN_HEADER, watch):
+        room.line = keys.line = line
         if root is None:
-            root, language = node, node.get(_LANG, "")
-        elif node.tag in (f"{_NS}name", f"{_NS}documentation", f"{_NS}properties"):
+            _check_root(node.tag)
+            root, language = node, node.get(LANG, "")
+        elif node.tag in _OWN:
+            room.take("names, texts and properties of its own", MAX_NODES_IN_ONE)
             own.append(node)
-        elif node.tag == f"{_NS}propertyDefinition":
+        elif node.tag == f"{NS}propertyDefinition":
+            room.take("property definitions", MAX_DEFINITIONS)
             identifier = _identifier(node)
             if identifier and identifier not in definitions:
                 definitions[identifier] = _definition(identifier, node, keys, language)
+                names = definitions[identifier]
+                texts = [*names.names.values(), *names.descriptions.values()]
+                room.take("characters of text", MAX_CHARACTERS, sum(map(len, texts)))
     if root is None:
         raise ExchangeError("The file holds no XML; send an ArchiMate Model Exchange File.")
-    texts = choose(_fields(own, keys, language))
+    chosen = choose(_fields(own, keys, language))
     header = ModelHeader(
-        _identifier(root), version=root.get("version"), definitions=tuple(definitions.values()), **texts
+        _identifier(root), version=root.get("version"), definitions=tuple(definitions.values()), **chosen
     )
+    room.take_texts(header)
     return header, keys, language
 
 
 def _definition(identifier: str, node: Element, keys: _Keys, language: str) -> PropertyDefinition:
-    fields = _fields(node, keys, node.get(_LANG, language))
+    fields = _fields(node, keys, node.get(LANG, language))
     names = {lang: "\n".join(texts) for lang, texts in fields.get("name", {}).items()}
     descriptions = {lang: "\n".join(texts) for lang, texts in fields.get("description", {}).items()}
     key = keys.of(identifier, next(iter(names.values()), ""))
@@ -184,7 +218,7 @@ def _type(node: Element) -> str:
 
 
 def _skipped(node: Element, reason: str) -> Skipped:
-    return Skipped(_identifier(node), "element" if node.tag == f"{_NS}element" else "relationship", reason)
+    return Skipped(_identifier(node), "element" if node.tag == f"{NS}element" else "relationship", reason)
 
 
 def _wrong_type(kind: str, what: str, example: str) -> str:
@@ -196,83 +230,48 @@ def _wrong_type(kind: str, what: str, example: str) -> str:
 
 
 def _texts(node: Element, keys: _Keys, language: str) -> Texts:
-    return choose(_fields(node, keys, node.get(_LANG, language)))
+    return choose(_fields(node, keys, node.get(LANG, language)))
 
 
 def _fields(nodes: Iterable[Element], keys: _Keys, language: str) -> Fields:
     fields: Fields = {}
     for node in nodes:
-        if node.tag == f"{_NS}name":
+        if node.tag == f"{NS}name":
             _add(fields, "name", node, language)
-        elif node.tag == f"{_NS}documentation":
+        elif node.tag == f"{NS}documentation":
             _add(fields, "description", node, language)
-        elif node.tag == f"{_NS}properties":
-            for owned in node.iterfind(f"{_NS}property"):
+        elif node.tag == f"{NS}properties":
+            for owned in _named(node, "property"):
                 field = PROPERTY + keys.of(owned.get("propertyDefinitionRef", "").strip() or "unnamed")
-                for value in owned.findall(f"{_NS}value") or [Element("value")]:
+                for value in _named(owned, "value") or [Element("value")]:
                     _add(fields, field, value, language)
     return fields
+
+
+def _named(node: Element, name: str) -> list[Element]:
+    return [inner for inner in node if inner.tag == f"{NS}{name}"]
 
 
 def _add(fields: Fields, field: str, node: Element, language: str) -> None:
     text = "".join(node.itertext())
     if text or field.startswith(PROPERTY):
-        fields.setdefault(field, {}).setdefault(node.get(_LANG, language).strip(), []).append(text)
-
-
-def _nodes(body: bytes) -> Iterator[Element]:
-    """The root as it opens, then each node that is looked at once it is whole; it is dropped afterwards."""
-    above: list[Element] = []
-    for event, node in _events(body):
-        if event == "start":
-            if not above:
-                _check_root(node.tag)
-                yield node
-            above.append(node)
-            continue
-        above.pop()
-        if not above:
-            return
-        section = above[1].tag if len(above) > 1 else node.tag
-        whole_at = _WHOLE_AT.get(section, 0)
-        if len(above) == whole_at:
-            yield node
-        if len(above) <= whole_at or whole_at in (0, 3):
-            above[-1].remove(node)
-
-
-def _events(body: bytes) -> Iterator[tuple[str, Element]]:
-    if body.startswith(b"PK"):
-        raise ExchangeError(f"This is a ZIP archive, perhaps Archi's own format with images. {_HOW_TO_EXPORT}")
-    try:
-        yield from iterparse(BytesIO(body), events=("start", "end"), forbid_dtd=True)
-    except ParseError as error:
-        line, column = error.position
-        what = str(error).partition(": line")[0]
-        raise ExchangeError(f"This is not well-formed XML ({what}); mend it there.", line, column + 1) from error
-    except DefusedXmlException as error:
-        raise ExchangeError(
-            "The file declares a document type (<!DOCTYPE …>) or entities, which is refused for safety; "
-            "remove the declaration and write the entities out.",
-            body.count(b"\n", 0, max(body.find(b"<!DOCTYPE"), 0)) + 1,
-        ) from error
-    except (LookupError, ValueError) as error:
-        raise ExchangeError(f"The encoding cannot be read ({error}); save the file as UTF-8.", 1) from error
-
-
-_HOW_TO_EXPORT: Final = "Export the model with File > Export > Model to Open Exchange File, and send that."
+        fields.setdefault(field, {}).setdefault(node.get(LANG, language).strip(), []).append(text)
 
 
 def _check_root(tag: str) -> None:
-    if tag == f"{_NS}model":
+    if tag == f"{NS}model":
         return
     if tag.startswith(_ARCHI):
-        raise ExchangeError(f"This is Archi's own format. {_HOW_TO_EXPORT}")
+        raise ExchangeError(f"This is Archi's own format. {HOW_TO_EXPORT}")
     if tag.startswith(_ARCHIMATE_2):
         raise ExchangeError(
             "This is an exchange file of ArchiMate 2; open it in your tool and export it for ArchiMate 3."
         )
     raise ExchangeError(
-        f"The root is <{tag:.100}>, so this is no ArchiMate Model Exchange File; its root is "
+        f"The root is <{_shown(tag)}>, so this is no ArchiMate Model Exchange File; its root is "
         f'<model xmlns="{NAMESPACE}">. Export the model in that format.'
     )
+
+
+def _shown(tag: str) -> str:
+    return f"{{{tag}"[:100] if "}" in tag else tag[:100]

@@ -1,13 +1,15 @@
 """Exporting the whole model as an ArchiMate exchange file, under the identifiers that its parts came with."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from typing import Any
 
 from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_write import write_model
-from functions.catalog.models import Element, Relationship
+from functions.catalog.models import MAX_FILE_BYTES, Element, Relationship
 from shared.database.port import Kind
+from shared.errors import TooLarge
 from shared.session import TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
@@ -15,45 +17,72 @@ OF_RELATIONSHIPS = ("access_type", "influence", "is_directed")
 
 
 async def export_model(tenant: TenantSession) -> bytes:
-    """The exchange file (XML, UTF-8); importing it again changes nothing."""
+    """The exchange file (XML, UTF-8); importing it again changes nothing. `TooLarge` for what no import would take."""
     elements: list[Element] = []
     relationships: list[Relationship] = []
+    room = MAX_FILE_BYTES
     async for page in tenant.store.scan([Kind.ELEMENT]):
         elements += [Element.model_validate(stored.body) for stored in page]
+        room = _left(room, elements[-len(page) :])
     async for page in tenant.store.scan([Kind.RELATIONSHIP]):
         relationships += [Relationship.model_validate(stored.body) for stored in page]
+        room = _left(room, relationships[-len(page) :])
     return await asyncio.to_thread(_write, tenant, elements, relationships)
+
+
+def _left(room: int, items: Iterable[Element | Relationship]) -> int:
+    """What is left of the room after the texts of these, which a file holds at least once."""
+    for one in items:
+        room -= len(one.description) + sum(map(len, one.properties.values()))
+    if room < 0:
+        raise _too_large()
+    return room
+
+
+def _too_large() -> TooLarge:
+    megabytes = MAX_FILE_BYTES // 1024**2
+    return TooLarge(f"As an exchange file, this model has more than {megabytes} MB; make a backup instead.")
 
 
 def _write(tenant: TenantSession, elements: list[Element], relationships: list[Relationship]) -> bytes:
     names = _identifiers([*elements, *relationships])
     header = ModelHeader(f"id-{tenant.id}", tenant.entry.name)
-    return b"".join(
-        write_model(
-            header,
-            (FoundElement(names[one.id], **_values(one, SHARED)) for one in elements),
-            (
-                FoundRelationship(
-                    names[one.id],
-                    source=names[one.source_id],
-                    target=names[one.target_id],
-                    **_values(one, (*SHARED, *OF_RELATIONSHIPS)),
-                )
-                for one in relationships
-                if one.source_id in names and one.target_id in names  # others come while this is written
-            ),
-        )
+    written = write_model(
+        header,
+        (FoundElement(names[one.id], **_values(one, SHARED)) for one in elements),
+        (
+            FoundRelationship(
+                names[one.id],
+                source=names[one.source_id],
+                target=names[one.target_id],
+                **_values(one, (*SHARED, *OF_RELATIONSHIPS)),
+            )
+            for one in relationships
+            if one.source_id in names and one.target_id in names  # others come while this is written
+        ),
     )
+    return b"".join(_bounded(written))
 
 
-def _identifiers(items: Iterable[Element | Relationship]) -> dict[str, str]:
+def _bounded(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_FILE_BYTES:
+            raise _too_large()
+        yield piece
+
+
+def _identifiers(items: list[Element | Relationship]) -> dict[str, str]:
     """By id, no two alike: one that another item has already (from another file) gives way to the item's own id."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
+    names = {one.id: f"id-{one.id}" for one in items if one.source_identifier is None}
+    taken = set(names.values())
     for one in items:
-        name = one.source_identifier or f"id-{one.id}"
-        names[one.id] = f"id-{one.id}" if name in taken else name
-        taken.add(names[one.id])
+        if one.source_identifier is not None:
+            own = (f"id-{one.id}-{number}" for number in count(2))
+            name = next(name for name in chain([one.source_identifier, f"id-{one.id}"], own) if name not in taken)
+            names[one.id] = name
+            taken.add(name)
     return names
 
 

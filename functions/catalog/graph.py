@@ -1,12 +1,14 @@
 """Questions about the graph of one tenant: what is at an end, which relationships meet an item, what is around it."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 from functions.catalog.archimate import Concept, RelationshipType, allowed_types
 from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
+from shared.change import Change
 from shared.database.port import Document, Kind, Stored, Where
 from shared.errors import Invalid
-from shared.resources import Held
+from shared.resources import MAX_PAGE_BYTES, Held
 from shared.session import TenantSession
 
 IN_AT_ONCE = 200
@@ -40,16 +42,52 @@ async def find_end(tenant: TenantSession, field: str, id: str) -> Document:
     raise Invalid.of(field, "is neither an element nor a relationship of this tenant", id)
 
 
-async def check_nesting(tenant: TenantSession, field: str, end: Document, id: str) -> None:
-    """`Invalid` when the end, or what it ends at in turn, is the relationship `id` itself."""
-    for _ in range(MOST_NESTED):
+async def keep_shallow(
+    tenant: TenantSession,
+    change: Change,
+    ends: Sequence[Document],
+    new: Relationship,
+    old: Relationship | None,
+) -> None:
+    """`Invalid` when the relationship would end at itself, or with what hangs on it make a chain of too many.
+
+    What it ends at is touched all the way down, so that two changes of one chain cannot both have seen it short: the
+    ETag of every relationship moves when something begins to hang on it, at whatever distance.
+    """
+    if old is not None and (old.source_id, old.target_id) == (new.source_id, new.target_id):
+        return
+    for field, end in zip(ENDS, ends, strict=True):
         if end["kind"] != Kind.RELATIONSHIP:
-            return
-        if end["id"] == id:
+            continue
+        chain = await _chain(tenant, field, end, new.id)
+        longest = MOST_NESTED - 1 - len(chain)
+        if longest < 0 or (old is not None and await _hanging(tenant, new.id, longest) > longest):
+            raise Invalid.of(
+                field, f"would make a chain of more than {MOST_NESTED} relationships, each at the next", end["id"]
+            )
+        for below in chain[1:]:
+            change.touch(Kind.RELATIONSHIP, below["id"], field, revision=below["revision"])
+
+
+async def _chain(tenant: TenantSession, field: str, end: Document, id: str) -> list[Document]:
+    """The end, a relationship, and those that it ends at in turn, as far as a chain may go and one further."""
+    chain: list[Document] = []
+    beyond: Document | None = end
+    while beyond is not None and len(chain) < MOST_NESTED:
+        if beyond["id"] == id:
             raise Invalid.of(field, "is the relationship itself, or ends at it", id)
-        nested = await by_ids(tenant, Kind.RELATIONSHIP, [end[at] for at in ENDS])
-        end = next(iter(nested.values()), {"kind": Kind.ELEMENT})
-    raise Invalid.of(field, f"is nested deeper than {MOST_NESTED} relationships", end["id"])
+        chain.append(beyond)
+        nested = await by_ids(tenant, Kind.RELATIONSHIP, [beyond[at] for at in ENDS])
+        beyond = next(iter(nested.values()), None)
+    return chain
+
+
+async def _hanging(tenant: TenantSession, id: str, most: int) -> int:
+    """How many relationships the longest chain has that ends at `id`, counted up to one more than `most`."""
+    length, frontier = 0, {id}
+    while length <= most and (frontier := set(await meeting(tenant, frontier))):
+        length += 1
+    return length
 
 
 async def by_ids(tenant: TenantSession, kind: Kind, ids: Iterable[str]) -> dict[str, Document]:
@@ -108,10 +146,11 @@ async def depending_on(tenant: TenantSession, id: str) -> list[Held[Relationship
 
 
 async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) -> Neighbourhood:
-    """Breadth first: one query per direction and step for each 200 elements of the frontier."""
+    """Breadth first: one query per direction and step for each 200 elements of the frontier; no more than a page."""
     distances = {center.id: 0}
     relationships: dict[str, Document] = {}
-    truncated = False
+    elements: dict[str, Document] = {}
+    truncated, room = False, MAX_PAGE_BYTES
     frontier = {center.id}
     ends_here = {"in": ("target_id",), "out": ("source_id",), "both": ENDS}[query.direction]
     for distance in range(1, query.depth + 1):
@@ -120,15 +159,22 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
         ends = {met[one][end] for one in met for end in ENDS}
         reached = await by_ids(tenant, Kind.ELEMENT, ends - set(distances))
         for id in sorted(reached)[: MOST_NEIGHBOURS - len(distances) + 1]:
+            if (size := _size(reached[id])) > room:
+                break
+            room -= size
             distances[id] = distance
+            elements[id] = reached[id]
         truncated = truncated or any(id not in distances for id in reached) or len(met) >= MOST_NEIGHBOURS * 2
-        relationships |= {
-            one: body for one, body in met.items() if body["source_id"] in distances and body["target_id"] in distances
-        }
+        for one, body in met.items():
+            if one not in relationships and body["source_id"] in distances and body["target_id"] in distances:
+                if (size := _size(body)) > room:
+                    truncated = True
+                    break
+                room -= size
+                relationships[one] = body
         frontier = set(reached) & set(distances)
         if not frontier or truncated:
             break
-    elements = await by_ids(tenant, Kind.ELEMENT, set(distances) - {center.id})
     neighbours = [Neighbour(distance=distances[id], element=Element.model_validate(elements[id])) for id in elements]
     return Neighbourhood(
         center=center,
@@ -136,6 +182,10 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
         relationships=[Relationship.model_validate(body) for body in relationships.values()],
         truncated=truncated,
     )
+
+
+def _size(body: Document) -> int:
+    return len(json.dumps(body, ensure_ascii=False).encode())
 
 
 def chunks(ids: Sequence[str]) -> Iterable[list[str]]:

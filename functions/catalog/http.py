@@ -5,6 +5,7 @@ import azure.functions as func
 from functions.catalog.exporting import export_model
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import (
+    MAX_FILE_BYTES,
     DeleteQuery,
     Element,
     ElementFields,
@@ -24,7 +25,7 @@ from shared.http.pagination import Page
 from shared.http.routes import Call, Content
 from shared.resources import Listing
 
-XML = Raw(("application/xml", "text/xml"), max_bytes=32 * 1024 * 1024)
+XML = Raw(("application/xml", "text/xml"), max_bytes=MAX_FILE_BYTES)
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess", "properties": {"Owner": "Operations"}}
 RELATIONSHIP = {
     "type": "Serving",
@@ -223,6 +224,7 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         "v1/catalog/export",
         role=Role.VIEWER,
         answer=Content(b"", "application/xml"),
+        errors=(413,),
         summary="Export the model as an ArchiMate exchange file",
     )
     async def export_catalog(call: Call) -> Content:

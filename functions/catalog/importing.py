@@ -1,25 +1,26 @@
 """Importing an ArchiMate exchange file: elements, then relationships, in batches, each change audited.
 
 Ids are derived from the file's identifiers, so a rerun after a crash, or the same file again, changes only what
-differs.
+differs. Others go on meanwhile: every few items the loop is theirs.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
-from functions.catalog.archimate import Concept, allowed_types, layer_of
-from functions.catalog.exchange import ExchangeError, Found, FoundElement, FoundRelationship, ModelHeader, Skipped
-from functions.catalog.graph import MOST_NESTED, by_ids
+from functions.catalog.archimate import Concept, allowed_types, is_allowed, layer_of
+from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader, Skipped
+from functions.catalog.graph import MOST_NESTED, by_ids, concept_of, keep_shallow
 from functions.catalog.models import Element, ImportCounts, ImportReport, Relationship, SkippedItem
+from functions.catalog.reading import Uploads
 from functions.catalog.service import keep_relationships_allowed
-from functions.catalog.values import settled_element, settled_relationship
 from shared.blobs.port import Blobs
-from shared.database.port import Kind, Where
-from shared.errors import Conflict, Invalid, Stale, TooLarge
+from shared.change import Change
+from shared.database.port import Document, Kind, Where
+from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
 from shared.ids import derived_id
 from shared.resources import Held
 from shared.session import TRIES_AT_A_RACE, TenantSession
@@ -27,6 +28,8 @@ from shared.session import TRIES_AT_A_RACE, TenantSession
 AREA = "imports"
 ELEMENTS_AT_ONCE = 40
 RELATIONSHIPS_AT_ONCE = 24  # each touches both its ends: four operations of the hundred in a batch
+WRITE_SECONDS = 200.0  # Azure's load balancer gives a call up after 230
+ITEMS_BETWEEN_OTHERS = 4
 LISTED = 200
 CHUNK_BYTES = 1024 * 1024
 NESTED = f"it ends at a relationship that was not taken, that ends at it in turn, or deeper than {MOST_NESTED}"
@@ -47,6 +50,7 @@ class Wanted:
 class Progress:
     """What an import knows by now: the ids and concepts of what it has taken, and what it has not."""
 
+    in_time: Callable[[], bool]
     ids: dict[str, str] = field(default_factory=dict)
     concepts: dict[str, Concept] = field(default_factory=dict)
     skipped: list[SkippedItem] = field(default_factory=list)
@@ -54,54 +58,67 @@ class Progress:
     def skip(self, identifier: str, kind: str, reason: str) -> None:
         self.skipped.append(SkippedItem(identifier=identifier, kind=kind, reason=reason))
 
+    def refused(self, kind: Kind) -> set[str]:
+        return {one.identifier for one in self.skipped if one.kind == kind}
+
 
 class CatalogImport:
-    def __init__(self, blobs: Blobs) -> None:
+    """`uploads` says how many files at once, and how long."""
+
+    def __init__(self, blobs: Blobs, uploads: Uploads | None = None) -> None:
         self._blobs = blobs
+        self._uploads = uploads or Uploads()
 
     async def run(self, tenant: TenantSession, body: bytes) -> ImportReport:
-        """`Invalid` for a file that is no exchange file; what single things are wrong is in the report."""
-        found = await asyncio.to_thread(_read, body)
-        digest = sha256(body).hexdigest()
-        kept = self._blobs.space(AREA, tenant.id)
-        if await kept.info(f"{digest}.xml") is None:
-            await kept.write(f"{digest}.xml", _chunks(body))
-        tenant = replace(tenant, idempotency=None)  # the key's answer is the report, not the first batch
-        progress = Progress()
-        for one in found:
-            if isinstance(one, Skipped) and one.kind != "view":
-                progress.skip(one.identifier, one.kind, one.reason)
-        elements = await _import_elements(tenant, [one for one in found if isinstance(one, FoundElement)], progress)
-        arrows = [one for one in found if isinstance(one, FoundRelationship)]
-        relationships = await _import_relationships(tenant, arrows, progress)
-        for counts, kind in ((elements, "element"), (relationships, "relationship")):
-            counts.skipped = sum(one.kind == kind for one in progress.skipped)
-        return ImportReport(
-            model=next((one.name for one in found if isinstance(one, ModelHeader)), ""),
-            created=elements.created + relationships.created,
-            updated=elements.updated + relationships.updated,
-            unchanged=elements.unchanged + relationships.unchanged,
-            skipped=len(progress.skipped),
-            elements=elements,
-            relationships=relationships,
-            skipped_items=progress.skipped[:LISTED],
-            views=sum(isinstance(one, Skipped) and one.kind == "view" for one in found),
-            file_sha256=digest,
-        )
+        """`Invalid` for a file that is no exchange file; what single things are wrong is in the report.
+
+        `TooLarge` for one beyond a limit, `Unavailable` while too much is being imported, or when it takes too long:
+        what has been taken by then is kept, and the same file again goes on from there.
+        """
+        monotonic = self._uploads.monotonic
+        with self._uploads.admit(tenant.id, len(body)):
+            found = await self._uploads.read(body)
+            digest = (await asyncio.to_thread(sha256, body)).hexdigest()
+            kept = self._blobs.space(AREA, tenant.id)
+            if await kept.info(f"{digest}.xml") is None:
+                await kept.write(f"{digest}.xml", _chunks(body))
+            tenant = replace(tenant, idempotency=None)  # the key's answer is the report, not the first batch
+            until = monotonic() + WRITE_SECONDS
+            progress = Progress(lambda: monotonic() <= until)
+            for one in found:
+                if isinstance(one, Skipped) and one.kind != "view":
+                    progress.skip(one.identifier, one.kind, one.reason)
+            elements = await _import_elements(tenant, [one for one in found if isinstance(one, FoundElement)], progress)
+            arrows = [one for one in found if isinstance(one, FoundRelationship)]
+            relationships = await _import_relationships(tenant, arrows, progress)
+            for counts, kind in ((elements, "element"), (relationships, "relationship")):
+                counts.skipped = sum(one.kind == kind for one in progress.skipped)
+            return ImportReport(
+                model=next((one.name for one in found if isinstance(one, ModelHeader)), ""),
+                created=elements.created + relationships.created,
+                updated=elements.updated + relationships.updated,
+                unchanged=elements.unchanged + relationships.unchanged,
+                skipped=len(progress.skipped),
+                elements=elements,
+                relationships=relationships,
+                skipped_items=progress.skipped[:LISTED],
+                views=sum(isinstance(one, Skipped) and one.kind == "view" for one in found),
+                file_sha256=digest,
+            )
 
 
 async def _import_elements(tenant: TenantSession, found: list[FoundElement], progress: Progress) -> ImportCounts:
     ids = await _ids(tenant, Kind.ELEMENT, [one.identifier for one in found])
-    wanted = [
-        Wanted(ids[one.identifier], one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)})
-        for one in found
-    ]
     counts = ImportCounts()
-    for start in range(0, len(wanted), ELEMENTS_AT_ONCE):
-        await _apply(tenant, Element, wanted[start : start + ELEMENTS_AT_ONCE], counts, progress)
-    skipped = {one.identifier for one in progress.skipped if one.kind == Kind.ELEMENT}
+    for start in range(0, len(found), ELEMENTS_AT_ONCE):
+        wanted = [
+            Wanted(ids[one.identifier], one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)})
+            for one in found[start : start + ELEMENTS_AT_ONCE]
+        ]
+        await _apply(tenant, Element, wanted, counts, progress)
+    refused = progress.refused(Kind.ELEMENT)
     for one in found:
-        if one.identifier not in skipped:
+        if one.identifier not in refused:
             progress.ids[one.identifier] = ids[one.identifier]
             progress.concepts[one.identifier] = one.type
     return counts
@@ -119,12 +136,14 @@ async def _import_relationships(
         waiting = [one for one in waiting if not _ends_known(one, progress)]
         if not ready:
             break
-        wanted = [_wanted(one, ids[one.identifier], progress) for one in ready if _allowed(one, progress)]
-        for start in range(0, len(wanted), RELATIONSHIPS_AT_ONCE):
-            await _apply(tenant, Relationship, wanted[start : start + RELATIONSHIPS_AT_ONCE], counts, progress)
-        skipped = {one.identifier for one in progress.skipped if one.kind == Kind.RELATIONSHIP}
+        allowed = [one for one in ready if _allowed(one, progress)]
+        for start in range(0, len(allowed), RELATIONSHIPS_AT_ONCE):
+            some = allowed[start : start + RELATIONSHIPS_AT_ONCE]
+            wanted = [_wanted(one, ids[one.identifier], progress) for one in some]
+            await _apply(tenant, Relationship, wanted, counts, progress)
+        refused = progress.refused(Kind.RELATIONSHIP)
         for one in ready:
-            if one.identifier not in skipped:
+            if one.identifier not in refused:
                 progress.ids[one.identifier] = ids[one.identifier]
                 progress.concepts[one.identifier] = "Relationship"
     there = progress.ids.keys() | {one.identifier for one in waiting}
@@ -141,12 +160,15 @@ def _ends_known(one: FoundRelationship, progress: Progress) -> bool:
 
 def _allowed(one: FoundRelationship, progress: Progress) -> bool:
     source, target = progress.concepts[one.source], progress.concepts[one.target]
-    allowed = allowed_types(source, target)
-    if one.type not in allowed:
-        choice = ", ".join(allowed) or "none"
-        reason = f"ArchiMate 3.2 knows no {one.type} from {source} to {target}; it allows: {choice}"
-        progress.skip(one.identifier, "relationship", reason)
-    return one.type in allowed
+    if is_allowed(one.type, source, target):
+        return True
+    progress.skip(one.identifier, "relationship", _unknown(one.type, source, target))
+    return False
+
+
+def _unknown(type: str, source: Concept, target: Concept) -> str:
+    choice = ", ".join(allowed_types(source, target)) or "none"
+    return f"ArchiMate 3.2 knows no {type} from {source} to {target}; it allows: {choice}"
 
 
 def _wanted(one: FoundRelationship, id: str, progress: Progress) -> Wanted:
@@ -164,7 +186,9 @@ async def _apply(
     counts: ImportCounts,
     progress: Progress,
 ) -> None:
-    """One query, at most one batch; again when somebody else was faster, in parts when it cannot be as a whole."""
+    """At most one batch; again when somebody else was faster, in parts when it cannot be as a whole."""
+    if not progress.in_time():
+        raise Unavailable("The import takes long; what it has taken is kept. Send the file again: it goes on there.")
     refusal = "others kept changing it, or deleted its ends; import again"
     for _ in range(TRIES_AT_A_RACE):
         try:
@@ -204,26 +228,54 @@ async def _commit(
     buried = await tenant.buried(model.KIND, new_ids) if new_ids else {}
     change = tenant.change(*there.values(), *buried.values())
     tally = ImportCounts()
-    for one in wanted:
+    joined: list[tuple[Wanted, Relationship, Relationship | None]] = []
+    for number, one in enumerate(wanted):
+        if number % ITEMS_BETWEEN_OTHERS == 0:
+            await asyncio.sleep(0)
         held = there.get(one.id)
+        old = None if held is None else held.value
         if held is None:
             fields = {**one.fields, "source_identifier": one.identifier}
-            change.create(model, fields, id=one.id, buried=buried.get(one.id))
+            new = change.create(model, fields, id=one.id, buried=buried.get(one.id))
             tally.created += 1
-        elif (new := change.update(held, one.fields)) is held.value:
+        elif (new := change.update(held, one.fields)) is old:
             tally.unchanged += 1
             continue
         else:
             tally.updated += 1
-            if isinstance(new, Element):
-                if new.type != held.value.type and len(wanted) > 1:
-                    raise Conflict("New types are taken one by one, so that each is checked against those before it.")
-                await keep_relationships_allowed(tenant, change, held.value, new)
-        for kind, id in one.ends:
-            change.touch(kind, id, "ends")
+        if isinstance(new, Relationship):
+            joined.append((one, new, old))
+        elif old is not None:
+            if new.type != old.type and len(wanted) > 1:
+                raise Conflict("New types are taken one by one, so that each is checked against those before it.")
+            await keep_relationships_allowed(tenant, change, old, new)
+    await _join(tenant, change, joined)
     if tally.created or tally.updated:
         await change.commit(None)
     return tally
+
+
+async def _join(
+    tenant: TenantSession, change: Change, joined: list[tuple[Wanted, Relationship, Relationship | None]]
+) -> None:
+    """Relationships still suit their ends as these are now, whoever has changed them since, and none hangs too deep."""
+    ends: dict[str, Document] = {}
+    for kind in (Kind.ELEMENT, Kind.RELATIONSHIP):
+        ids = [id for one, _, _ in joined for end_kind, id in one.ends if end_kind is kind]
+        ends |= await by_ids(tenant, kind, ids)
+    for one, new, old in joined:
+        for _, id in one.ends:
+            if id not in ends:
+                raise Invalid.of("ends", "is not there any more", id)
+        source, target = (ends[id] for _, id in one.ends)
+        if not is_allowed(new.type, concept_of(source), concept_of(target)):
+            raise Conflict(_unknown(new.type, concept_of(source), concept_of(target)))
+        try:
+            await keep_shallow(tenant, change, (source, target), new, old)
+        except Invalid as invalid:
+            raise Conflict(invalid.message) from invalid
+        for end in (source, target):
+            change.touch(Kind(end["kind"]), end["id"], "ends", revision=end["revision"])
 
 
 async def _ids(tenant: TenantSession, kind: Kind, identifiers: list[str]) -> dict[str, str]:
@@ -236,32 +288,6 @@ async def _ids(tenant: TenantSession, kind: Kind, identifiers: list[str]) -> dic
 
 def _fields(one: FoundElement | FoundRelationship, *without: str) -> dict[str, Any]:
     return {name: value for name, value in asdict(one).items() if name not in without}
-
-
-def _read(body: bytes) -> list[Found]:
-    from functions.catalog.exchange_read import read_model
-
-    try:
-        return list(_settled(read_model(body)))
-    except ExchangeError as error:
-        line = f" (line {error.line})" if error.line else ""
-        raise Invalid.of("body", f"{error.message}{line}") from error
-
-
-def _settled(found: Iterable[Found]) -> Iterator[Found]:
-    """Everything as it will be kept; two identifiers may become one by that."""
-    seen: set[str] = set()
-    for one in found:
-        if isinstance(one, FoundElement | FoundRelationship):
-            one = settled_element(one) if isinstance(one, FoundElement) else settled_relationship(one)
-            if one.identifier in seen:
-                one = Skipped(one.identifier, _kind(one), "as an XML name, its identifier is that of another item")
-            seen.add(one.identifier)
-        yield one
-
-
-def _kind(one: FoundElement | FoundRelationship) -> Literal["element", "relationship"]:
-    return "element" if isinstance(one, FoundElement) else "relationship"
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -11,6 +11,8 @@ from shared.database.port import Kind
 from shared.http.pagination import PageQuery, Query
 from shared.resources import Body, Id, Resource
 
+MAX_FILE_BYTES = 32 * 1024 * 1024
+"""Of an exchange file, whichever way it goes."""
 _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -10,10 +10,10 @@ from functions.catalog.graph import (
     around,
     by_ids,
     check_allowed,
-    check_nesting,
     concept_of,
     depending_on,
     find_end,
+    keep_shallow,
     meeting,
 )
 from functions.catalog.models import (
@@ -26,7 +26,7 @@ from functions.catalog.models import (
 )
 from functions.catalog.values import element_values, relationship_values
 from shared.change import Change
-from shared.database.port import Document, Kind, Where
+from shared.database.port import Kind, Where
 from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
@@ -86,7 +86,7 @@ class CatalogService:
         for _ in range(TRIES_AT_A_RACE):
             change = tenant.change()
             relationship = change.create(Relationship, relationship_values(new))
-            await _check_relationship(tenant, change, relationship)
+            await _check_relationship(tenant, change, None, relationship)
             try:
                 return await change.commit(relationship)
             except Stale:
@@ -109,7 +109,7 @@ class CatalogService:
             id,
             partial(relationship_values, new),
             if_match=if_match,
-            also=partial(_check_changed_relationship, tenant),
+            also=partial(_check_relationship, tenant),
         )
 
     async def patch_relationship(
@@ -120,7 +120,7 @@ class CatalogService:
             id,
             lambda relationship: relationship_values(patch.onto(relationship), relationship),
             if_match=if_match,
-            also=partial(_check_changed_relationship, tenant),
+            also=partial(_check_relationship, tenant),
         )
 
     async def delete_relationship(self, tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
@@ -187,13 +187,9 @@ async def _check_no_agents(tenant: TenantSession, element_id: str) -> None:
         )
 
 
-async def _check_changed_relationship(
-    tenant: TenantSession, change: Change, old: Relationship, new: Relationship
+async def _check_relationship(
+    tenant: TenantSession, change: Change, old: Relationship | None, new: Relationship
 ) -> None:
-    await _check_relationship(tenant, change, new)
-
-
-async def _check_relationship(tenant: TenantSession, change: Change, new: Relationship) -> None:
     """Both ends are there and stay there (they are touched), and ArchiMate knows such a relationship."""
     misplaced = [
         FieldError(name, f"belongs to a relationship of type {type} only", getattr(new, name))
@@ -202,11 +198,8 @@ async def _check_relationship(tenant: TenantSession, change: Change, new: Relati
     ]
     if misplaced:
         raise Invalid(misplaced)
-    ends: list[Document] = []
-    for field in ENDS:
-        end = await find_end(tenant, field, getattr(new, field))
-        await check_nesting(tenant, field, end, new.id)
-        ends.append(end)
+    ends = [await find_end(tenant, field, getattr(new, field)) for field in ENDS]
+    await keep_shallow(tenant, change, ends, new, old)
     check_allowed(new.type, concept_of(ends[0]), concept_of(ends[1]))
     for field, end in {"source_id": ends[0], "target_id": ends[1]}.items():
         change.touch(Kind(end["kind"]), end["id"], field, revision=end["revision"])

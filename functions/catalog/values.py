@@ -4,16 +4,25 @@ Which of several texts is the chosen one follows from the languages alone (see `
 an And or an Or; both are settled before anything is stored.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
+
+from pydantic import ValidationError
 
 from functions.catalog.archimate import layer_of
 from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship
 from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spread
 from functions.catalog.exchange_write import xml_id
 from functions.catalog.models import Element, ElementFields, Relationship, RelationshipFields
-from shared.errors import Invalid
+from shared.errors import Invalid, TooLarge
+from shared.resources import MAX_RESOURCE_BYTES
 
+MAX_FIELDS_BYTES: Final = MAX_RESOURCE_BYTES - 8 * 1024  # the rest is for the envelope, which an import makes longer
+MAX_IDENTIFIER: Final = 255
+MAX_NAME: Final = 1000
+MAX_TEXT: Final = 20_000
 _JUNCTION_FIELD = PROPERTY + JUNCTION
 
 
@@ -26,6 +35,26 @@ def settled_relationship(found: FoundRelationship) -> FoundRelationship:
     return replace(found, identifier=xml_id(found.identifier), source=source, target=target, **_settled(found))
 
 
+def is_nameable(found: FoundElement | FoundRelationship) -> bool:
+    """Whether its identifiers are short enough when they are written as XML names."""
+    names = [found.identifier] if isinstance(found, FoundElement) else [found.identifier, found.source, found.target]
+    return max(len(xml_id(name)) for name in names) <= MAX_IDENTIFIER
+
+
+def refusal(found: FoundElement | FoundRelationship) -> str | None:
+    """Why an item of a file is not taken although it is well formed: a client could not set it, so not change it."""
+    try:
+        _as_sent(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])[:300]}: {first['msg']}"
+    for language, texts in found.translations.items():
+        for field, text in texts.items():
+            if len(text) > (most := MAX_NAME if field == "name" else MAX_TEXT):
+                return f"{field} in language {language!r} has {len(text)} characters; at most {most} can be kept"
+    return _too_large(_texts_of(found))
+
+
 def element_values(sent: ElementFields, old: Element | None = None) -> dict[str, Any]:
     """The stored fields for what a client sends; translations of `old` stay with the texts that stay."""
     if not sent.name and sent.type != "Junction" and (old is None or old.name):
@@ -34,14 +63,39 @@ def element_values(sent: ElementFields, old: Element | None = None) -> dict[str,
     if sent.type == "Junction" and kind not in ("and", "or"):
         raise Invalid.of(f"properties.{JUNCTION}", "should be and or or", kind)
     texts = _settled(FoundElement("", **sent.model_dump(), **_languages(sent, old)))
-    return {"type": sent.type, "layer": layer_of(sent.type), **texts}
+    return _kept({"type": sent.type, "layer": layer_of(sent.type), **texts})
 
 
 def relationship_values(sent: RelationshipFields, old: Relationship | None = None) -> dict[str, Any]:
     """The stored fields for what a client sends; translations of `old` stay with the texts that stay."""
     texts = sent.model_dump(include={"name", "description", "properties"})
     found = FoundRelationship("", sent.type, sent.source_id, sent.target_id, **texts, **_languages(sent, old))
-    return {**sent.model_dump(), **_settled(found)}
+    return _kept({**sent.model_dump(), **_settled(found)})
+
+
+def _as_sent(found: FoundElement | FoundRelationship) -> ElementFields | RelationshipFields:
+    texts = {name: getattr(found, name) for name in ("type", "name", "description", "properties")}
+    if isinstance(found, FoundElement):
+        return ElementFields.model_validate(texts)
+    details = {name: getattr(found, name) for name in ("access_type", "influence", "is_directed")}
+    return RelationshipFields.model_validate({**texts, **details, "source_id": "source", "target_id": "target"})
+
+
+def _texts_of(found: FoundElement | FoundRelationship) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("name", "description", "languages", "translations", "properties")}
+
+
+def _kept(fields: dict[str, Any]) -> dict[str, Any]:
+    if reason := _too_large(fields):
+        raise TooLarge(reason)
+    return fields
+
+
+def _too_large(fields: Mapping[str, Any]) -> str | None:
+    size = len(json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode())
+    if size <= MAX_FIELDS_BYTES:
+        return None
+    return f"Its texts are {size} bytes of JSON; at most {MAX_FIELDS_BYTES} can be kept."
 
 
 def _languages(sent: ElementFields | RelationshipFields, old: Element | Relationship | None) -> dict[str, Any]:

@@ -1,20 +1,16 @@
 """HTTP routes about the platform itself: health, the API's own description, jobs, dead letters."""
 
-from typing import Any
-
 import azure.functions as func
 
 from functions.platform.health import Health, HealthService
 from shared.auth.roles import Role
-from shared.http.docs import page
+from shared.http.docs import Description
 from shared.http.endpoint import Endpoint
-from shared.http.openapi import describe
 from shared.http.pagination import Page, PageQuery
 from shared.http.routes import Call, Content, OpenCall
 from shared.jobs import Job
 from shared.messaging.deadletters import DeadLetter, DeadLetters
 from shared.resources import Listing, load
-from shared.version import VERSION
 
 
 def blueprint(
@@ -30,13 +26,17 @@ def blueprint(
         status = 200 if found.status == "healthy" else 503
         return Content(found.model_dump_json().encode(), "application/json", status)
 
-    @endpoint(routes, "GET", "openapi.json", role=None, answer=dict, summary="This API as OpenAPI 3.1")
-    async def get_openapi(call: OpenCall) -> dict[str, Any]:
-        return describe(endpoint.routes, version=VERSION)
+    description = Description(endpoint.routes)
 
-    @endpoint(routes, "GET", "docs", role=None, answer=Content(b"", "text/html"), summary="This API as a page")
+    @endpoint(routes, "GET", "openapi.json", role=None, answer=dict, summary="This API as OpenAPI 3.1", errors=(304,))
+    async def get_openapi(call: OpenCall) -> Content:
+        return description.document.unless(call.request.headers.get("if-none-match"))
+
+    page = Content(b"", "text/html")
+
+    @endpoint(routes, "GET", "docs", role=None, answer=page, summary="This API as a page", errors=(304,))
     async def get_docs(call: OpenCall) -> Content:
-        return Content(page(describe(endpoint.routes, version=VERSION)).encode(), "text/html")
+        return description.page.unless(call.request.headers.get("if-none-match"))
 
     @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=Job, summary="Get a long job")
     async def get_job(call: Call) -> Job:

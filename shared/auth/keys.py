@@ -10,9 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.auth.pages import Pages, is_local
+from shared.auth.pages import Pages
 from shared.errors import Unauthenticated, Unavailable
-from shared.settings import Issuer
+from shared.settings import Issuer, is_local
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -49,7 +49,7 @@ class SigningKeys:
     async def get(self, kid: object) -> "PyJWK":
         """The key of this id. `Unauthenticated` when the issuer does not publish it, `Unavailable` if nobody knows."""
         if not isinstance(kid, str):
-            raise Unauthenticated("The token names no key (kid).")
+            raise Unauthenticated("The token names no key (kid).", reason="no_kid", issuer=self._issuer.issuer)
         if kid not in self._usable():
             await self._ask()
         elif self._age() > FRESH_SECONDS:
@@ -60,7 +60,8 @@ class SigningKeys:
         if self._away:
             text = f"The keys of {self._issuer.issuer} cannot be read now."
             raise Unavailable(text, retry_after=max(1, round(self._pause() - self._since_asked())))
-        raise Unauthenticated("The token is signed with a key that its issuer does not publish.")
+        text = "The token is signed with a key that its issuer does not publish."
+        raise Unauthenticated(text, reason="unknown_kid", issuer=self._issuer.issuer)
 
     async def close(self) -> None:
         """Give up the fetch that may be under way."""

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from shared.settings import is_local
+
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
     from aiohttp.abc import AbstractResolver
 
 MAX_PAGE_BYTES = 256 * 1024
 MAX_REDIRECTS = 3
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Pages:
@@ -89,14 +90,6 @@ class Pages:
                 return None
 
         return Resolver()
-
-
-def is_local(url: str) -> bool:
-    """Whether the address is this machine's."""
-    try:
-        return urlsplit(url).hostname in LOOPBACK
-    except ValueError:
-        return False
 
 
 def _check(url: str, *, local: bool) -> None:

@@ -14,6 +14,12 @@ from shared.settings import Issuer
 LEEWAY_SECONDS = 30
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_SUBJECT = 255  # OpenID Connect Core §2
+_REASONS = {  # what the log calls a claim, or a signature, that does not verify
+    "InvalidSignatureError": "signature",
+    "InvalidAudienceError": "audience",
+    "ImmatureSignatureError": "not_yet_valid",
+    "MissingRequiredClaimError": "missing_claim",
+}
 
 Keys = Callable[[Issuer], SigningKeys]
 
@@ -35,12 +41,12 @@ class TokenVerifier:
         try:
             unverified = jwt.decode_complete(token, options={"verify_signature": False})
         except jwt.PyJWTError as error:
-            raise Unauthenticated("The token is not a JSON Web Token.") from error
+            raise Unauthenticated("The token is not a JSON Web Token.", reason="no_jwt") from error
         header, issuer_name = unverified["header"], unverified["payload"].get("iss")
         if header.get("alg") != ALGORITHM:
-            raise Unauthenticated("The token must be signed with RS256.")
+            raise Unauthenticated("The token must be signed with RS256.", reason="algorithm")
         if not isinstance(issuer_name, str) or issuer_name not in self._issuers:
-            raise Unauthenticated("The token's issuer is not one of this service's.")
+            raise Unauthenticated("The token's issuer is not one of this service's.", reason="unknown_issuer")
         issuer, keys = self._issuers[issuer_name]
         key = await keys.get(header.get("kid"))
         try:
@@ -54,9 +60,12 @@ class TokenVerifier:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated("The token has expired; sign in again.") from error
+            text = "The token has expired; sign in again."
+            raise Unauthenticated(text, reason="expired", issuer=issuer.issuer) from error
         except jwt.PyJWTError as error:
-            raise Unauthenticated(f"The token does not verify: {error}.") from error
+            reason = _REASONS.get(type(error).__name__, "invalid")
+            text = f"The token does not verify: {error}."
+            raise Unauthenticated(text, reason=reason, issuer=issuer.issuer) from error
         return self._caller(claims, issuer)
 
     async def close(self) -> None:
@@ -67,7 +76,7 @@ class TokenVerifier:
     def _caller(self, claims: Mapping[str, Any], issuer: Issuer) -> Caller:
         tenant_id = claims.get(self._tenant_claim)
         if tenant_id is not None and not (isinstance(tenant_id, str) and is_uuid(tenant_id)):
-            raise Unauthenticated(f"The token's {self._tenant_claim} claim is not a tenant id.")
+            raise Unauthenticated(f"The token's {self._tenant_claim} claim is not a tenant id.", reason="tenant_claim")
         return Caller(
             subject=_subject(claims, issuer),
             email=_email(claims),
@@ -82,16 +91,18 @@ class TokenVerifier:
 def _bearer(authorization: str | None) -> str:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
+        raise Unauthenticated("Send a token: Authorization: Bearer <token>.", reason="no_token")
     if len(token) > MAX_TOKEN_BYTES:
-        raise Unauthenticated("The token is too long.")
+        raise Unauthenticated("The token is too long.", reason="too_long")
     return token.strip()
 
 
 def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:
     subject = _text(claims.get(issuer.subject_claim))
     if subject is None or not 0 < len(subject) <= MAX_SUBJECT:
-        raise Unauthenticated(f"The token's {issuer.subject_claim} claim does not say who its holder is.")
+        raise Unauthenticated(
+            f"The token's {issuer.subject_claim} claim does not say who its holder is.", reason="subject"
+        )
     return subject
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 from shared.blobs.port import BlobInfo, Blobs, BlobSpace, checked_area, checked_name, checked_tenant
 from shared.disk import outage
 from shared.errors import Conflict, NotFound, Unavailable
+from shared.folders import private_folder
 
 READ_BYTES = 1024 * 1024
 _TEMPORARY = ".part-"
@@ -77,7 +78,7 @@ class _Folder(BlobSpace):
 def _probe(folder: Path) -> None:
     """Write, as any blob does."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         probe = folder / f"{_TEMPORARY}{uuid4().hex}"
         try:
             probe.write_bytes(b"probe")
@@ -89,7 +90,7 @@ def _probe(folder: Path) -> None:
 
 @outage("The blob folder")
 def _create(temporary: Path) -> BinaryIO:
-    temporary.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(temporary.parent)
     return temporary.open("xb")
 
 

@@ -48,7 +48,7 @@ class Replay:
 def respond(route: Route, req: func.HttpRequest, answer: Any, next_cursor: str | None) -> func.HttpResponse:
     """The response for a handler's answer, as the route declares it."""
     if isinstance(answer, Content):
-        return func.HttpResponse(answer.body, status_code=answer.status or route.status, mimetype=answer.media_type)
+        return _content(route, answer)
     if isinstance(answer, Listing):
         answer = Page(items=answer.items, next_cursor=next_cursor)
     if isinstance(answer, Replay):
@@ -65,7 +65,7 @@ def finish(response: func.HttpResponse, answered: Answered, now: datetime) -> fu
     """Add the headers of every answer."""
     headers = response.headers
     for name, value in SECURITY_HEADERS.items():
-        headers[name] = value
+        headers.setdefault(name, value)
     headers["x-request-id"] = answered.request.request_id
     headers["Server-Timing"] = f"app;dur={(now - answered.started).total_seconds() * 1000:.1f}"
     if answered.replayed:
@@ -75,6 +75,15 @@ def finish(response: func.HttpResponse, answered: Answered, now: datetime) -> fu
         headers["RateLimit-Limit"] = str(tightest.limit)
         headers["RateLimit-Remaining"] = str(tightest.remaining)
         headers["RateLimit-Reset"] = str(tightest.reset)
+    return response
+
+
+def _content(route: Route, answer: Content) -> func.HttpResponse:
+    status = answer.status or route.status
+    response = func.HttpResponse(answer.body, status_code=status, mimetype=answer.media_type)
+    if answer.etag:
+        response.headers["ETag"] = answer.etag
+        response.headers["Cache-Control"] = "no-cache"  # kept, but asked for each time
     return response
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -9,11 +10,13 @@ from azure.functions import HttpRequest
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from shared.errors import FieldError, Invalid, TooLarge, UnsupportedMedia
+from shared.errors import SHOWN_ERRORS, FieldError, Invalid, TooLarge, UnsupportedMedia
 
 B = TypeVar("B", bound=BaseModel)
 MAX_JSON_BYTES = 1024 * 1024
+MAX_JSON_VALUES = 10_000
 SHOWN_VALUE_CHARACTERS = 200
+_SHOWN = json.JSONEncoder(default=str, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Json(Generic[B]):
     max_bytes: int = MAX_JSON_BYTES
 
     def read(self, request: HttpRequest) -> B:
-        return validated(self.model, _bytes(request, self.media_types, self.max_bytes))
+        return validated(self.model, _json(request, self.media_types, self.max_bytes))
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Merge(Generic[B]):
     max_bytes: int = MAX_JSON_BYTES
 
     def read(self, request: HttpRequest) -> MergePatch[B]:
-        raw = _bytes(request, self.media_types, self.max_bytes)
+        raw = _json(request, self.media_types, self.max_bytes)
         try:
             document = from_json(raw, allow_inf_nan=False)
         except ValueError as error:
@@ -59,9 +62,11 @@ class Merge(Generic[B]):
             raise Invalid.of("body", "should be a JSON object", _shown(document))
         unknown = sorted(set(document) - set(self.model.model_fields))
         if unknown:
-            raise Invalid(
-                [FieldError(name, "is not a field that can be set", _shown(document[name])) for name in unknown]
-            )
+            shown = unknown[:SHOWN_ERRORS]
+            errors = [
+                FieldError(_cut(name), "is not a field that can be set", _shown(document[name])) for name in shown
+            ]
+            raise Invalid(errors, total=len(unknown))
         return MergePatch(self.model, document)
 
 
@@ -77,28 +82,60 @@ class Raw:
 
 
 def validated(model: type[B], raw: bytes) -> B:
-    """The model from JSON text, or `Invalid` with every field that is wrong."""
+    """The model from JSON text, or `Invalid` with the fields that are wrong."""
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise Invalid(field_errors(error)) from error
+        raise invalid(error) from error
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
-    return [
-        FieldError(".".join(str(part) for part in one["loc"]) or "body", one["msg"], _shown(one["input"]))
-        for one in error.errors(include_url=False, include_context=False)
+def invalid(error: ValidationError) -> Invalid:
+    """The first of what pydantic found, and how much there is."""
+    found = error.errors(include_url=False, include_context=False)[:SHOWN_ERRORS]
+    errors = [
+        FieldError(_cut(".".join(str(part) for part in one["loc"])) or "body", _cut(one["msg"]), _shown(one["input"]))
+        for one in found
     ]
+    return Invalid(errors, total=error.error_count())
 
 
 def _shown(value: Any) -> Any:
-    """What was sent, as far as it is short: an error must not echo a megabyte."""
+    """What was sent, as far as it is short: an error must not echo a megabyte, nor write one out to cut it."""
     if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    if len(text) > SHOWN_VALUE_CHARACTERS:
-        return text[:SHOWN_VALUE_CHARACTERS] + "…"
-    return value if isinstance(value, str) else json.loads(text, parse_constant=str)  # NaN is no JSON
+        value = value[: 4 * SHOWN_VALUE_CHARACTERS + 4].decode(errors="replace")
+    if isinstance(value, str):
+        return _cut(value)
+    text = ""
+    for piece in _SHOWN.iterencode(value):
+        text += piece
+        if len(text) > SHOWN_VALUE_CHARACTERS:
+            return _cut(text)
+    return json.loads(text, parse_constant=str)  # NaN is no JSON
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_VALUE_CHARACTERS else text[:SHOWN_VALUE_CHARACTERS] + "…"
+
+
+def _json(request: HttpRequest, media_types: Sequence[str], max_bytes: int) -> bytes:
+    """JSON text of few enough values: each may be wrong, and every wrong one costs a thousand times its bytes."""
+    raw = _bytes(request, media_types, max_bytes)
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_JSON_VALUES:  # or they stand in texts
+        with suppress(ValueError):  # no JSON; whoever reads it says so
+            _check_values(from_json(raw))
+    return raw
+
+
+def _check_values(document: Any) -> None:
+    """`TooLarge` when there are more values than a body may hold."""
+    count, waiting = 0, [document]
+    while waiting and count <= MAX_JSON_VALUES:
+        one = waiting.pop()
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        count += len(inner)
+        waiting += list(inner)
+    if count > MAX_JSON_VALUES:
+        raise TooLarge(f"The body holds more than {MAX_JSON_VALUES} values; this is the most that one may hold.")
 
 
 def _bytes(request: HttpRequest, media_types: Sequence[str], max_bytes: int) -> bytes:

@@ -1,8 +1,15 @@
 """The API's description as one page: plain HTML without scripts, so the strictest content policy fits it."""
 
 import json
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
 from html import escape
 from typing import Any
+
+from shared.http.openapi import describe
+from shared.http.routes import Content, Route
+from shared.version import VERSION
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1a2233}"
@@ -13,6 +20,32 @@ STYLE = (
     ".s{color:#5a6478}table{border-collapse:collapse}"
     "td,th{border:1px solid #d9dee8;padding:.25rem .6rem;text-align:left}"
 )
+
+
+class Description:
+    """What a process says of its API: made once, when it is first asked for and every route is known."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = routes
+
+    @cached_property
+    def document(self) -> Content:
+        """OpenAPI 3.1 as JSON."""
+        text = json.dumps(self._described, ensure_ascii=False, separators=(",", ":"))
+        return _kept(text.encode(), "application/json")
+
+    @cached_property
+    def page(self) -> Content:
+        """The same as HTML."""
+        return _kept(page(self._described).encode(), "text/html")
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        return describe(self._routes, version=VERSION)
+
+
+def _kept(body: bytes, media_type: str) -> Content:
+    return Content(body, media_type, etag=f'"{sha256(body).hexdigest()[:32]}"')
 
 
 def page(document: dict[str, Any]) -> str:

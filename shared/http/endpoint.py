@@ -4,7 +4,8 @@ request id -> address limit -> authenticate -> tenant -> member and role -> tena
 -> idempotency -> handler -> answer, meter, log, headers
 """
 
-import re
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -31,21 +32,22 @@ from shared.errors import (
 )
 from shared.http.addresses import client_address, window_of
 from shared.http.answers import Answered, finish, respond
-from shared.http.bodies import Json, Merge, Raw, field_errors
+from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
 from shared.http.routes import Call, Handler, OpenCall, PageRequest, Route
-from shared.ids import is_uuid
+from shared.ids import is_request_id, is_uuid
 from shared.metering import Meter
 from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
 from shared.ratelimit import Allowance, RateLimiter, Taken
 from shared.session import TRIES_AT_A_RACE, Services, TenantSession
 from shared.tenancy import PLATFORM_TENANT_ID, Directory
 
+logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 MAX_USER_AGENT = 512
+CLIENT_GONE = 499
 
 
 @dataclass
@@ -107,6 +109,10 @@ class Endpoint:
         answered = Answered(request, started)
         try:
             response = await self._answer(route, handler, req, answered)
+        except asyncio.CancelledError:
+            if answered.session is not None:  # whoever hangs up has called all the same
+                await self.meter.api_call(answered.session, route, started, CLIENT_GONE)
+            raise
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
@@ -157,7 +163,8 @@ class Endpoint:
             log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
             session = await self._admit(route, session)
             log_fields.set({**log_fields.get(), "user_id": session.user_id})
-        except (Unauthenticated, Forbidden, QuotaReached):
+        except (Unauthenticated, Forbidden, QuotaReached) as error:
+            _log_refusal(error, answered.request)
             answered.allowances.append(taken.allowance)
             raise
         except FlowgridError:  # a slip of staff's, or our own outage
@@ -205,7 +212,7 @@ class Endpoint:
         try:
             query = route.query.model_validate(_parameters(req))
         except ValidationError as error:
-            raise Invalid(field_errors(error)) from error
+            raise invalid(error) from error
         if_match = req.headers.get("if-match")
         if route.method == "PUT" and if_match is None:
             raise PreconditionRequired("A PUT replaces a version that you name: send the ETag of it in If-Match.")
@@ -224,7 +231,7 @@ class Endpoint:
     def _request_info(self, req: func.HttpRequest) -> RequestInfo:
         asked = req.headers.get("x-request-id", "")
         return RequestInfo(
-            request_id=asked if _REQUEST_ID.match(asked) else self.services.ids.new(),
+            request_id=asked if is_request_id(asked) else self.services.ids.new(),
             ip_address=client_address(req.headers.get("x-forwarded-for", ""), self.trusted_proxies),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
@@ -233,6 +240,14 @@ class Endpoint:
 def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
     instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
     return problem(error, request_id=request.request_id, instance=f"/{instance}")
+
+
+def _log_refusal(error: FlowgridError, request: RequestInfo) -> None:
+    """One line for each: why, by whose token, from where. Never the token, nor who is in it."""
+    told = {"reason": error.code, "address": request.ip_address}
+    if isinstance(error, Unauthenticated):
+        told |= {"reason": error.reason, "issuer": error.issuer or ""}
+    logger.warning("a caller was refused", extra=told)
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.database.limits import MAX_INTEGER
-from shared.http.bodies import Json, Merge
+from shared.errors import SHOWN_ERRORS
+from shared.http.bodies import MAX_JSON_VALUES, Json, Merge
 from shared.http.idempotency import KEY_PATTERN
 from shared.http.problems import PROBLEM_JSON, TITLES
 from shared.http.routes import Content, Route
@@ -36,13 +37,15 @@ PROBLEM = {
         "error": {"type": "string"},
         "errors": {
             "type": "array",
-            "description": "400: everything that is wrong.",
+            "description": f"400: what is wrong, the first {SHOWN_ERRORS} of it.",
+            "maxItems": SHOWN_ERRORS,
             "items": {
                 "type": "object",
                 "required": ["field", "message", "value"],
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}, "value": True},
             },
         },
+        "more": {"type": "integer", "description": "400: how many errors there are beyond those shown."},
         "limit": {"type": "integer", "description": "429 of a quota."},
         "current": {"type": "integer", "description": "429 of a quota."},
         "upgradeUrl": {"type": "string", "description": "429 of a quota."},
@@ -144,7 +147,9 @@ def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any]:
     if route.example:
         media["example"] = route.example
     media_types = route.body.media_types if route.body else ()
-    return {"required": True, "content": dict.fromkeys(media_types, media)}
+    most = f"At most {route.body.max_bytes if route.body else 0} bytes"
+    values = f" and {MAX_JSON_VALUES} values" if isinstance(route.body, Json | Merge) else ""
+    return {"required": True, "description": f"{most}{values}.", "content": dict.fromkeys(media_types, media)}
 
 
 def _patch_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -177,6 +182,16 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "schema": {"type": "string"},
             }
         )
+    if 304 in route.errors:
+        parameters.append(
+            {
+                "name": "If-None-Match",
+                "in": "header",
+                "required": False,
+                "description": "The ETag of what the caller has.",
+                "schema": {"type": "string"},
+            }
+        )
     if route.method == "POST":
         parameters.append(
             {
@@ -200,8 +215,13 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
         success["content"] = {"application/json": {"schema": schemas.answer(route.answer)}}
     if route.role is None:
         success["headers"].pop("RateLimit-Remaining")
+    if 304 in route.errors:
+        success["headers"]["ETag"] = {"description": "For If-None-Match.", "schema": {"type": "string"}}
     responses = {str(route.status): success}
     for status in sorted(_statuses(route)):
+        if status == 304:
+            responses["304"] = {"description": TITLES[status], "headers": dict(success["headers"])}
+            continue
         content = {PROBLEM_JSON: {"schema": {"$ref": REF.format(model="Problem")}, **_problem_example(status)}}
         if status == 503 and route.name == "get_health":
             content = {"application/json": success["content"]["application/json"]}

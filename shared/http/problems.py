@@ -42,6 +42,7 @@ STATUS: dict[type[FlowgridError], int] = {
     FlowgridError: 500,
 }
 TITLES = {
+    304: "Not modified",
     400: "Invalid request",
     401: "Authentication needed",
     403: "Not allowed",

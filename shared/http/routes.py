@@ -75,11 +75,19 @@ class OpenCall:
 
 @dataclass(frozen=True)
 class Content:
-    """An answer as bytes; `status` None: the route's own."""
+    """An answer as bytes; `status` None: the route's own. With an `etag` it may be kept, and asked for by it."""
 
     body: bytes
     media_type: str
     status: int | None = None
+    etag: str | None = None
+
+    def unless(self, if_none_match: str | None) -> "Content":
+        """This, or 304 without it for who has it already (RFC 9110 §13.1.2)."""
+        known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+        if self.etag is None or not {self.etag, "*"} & set(known):
+            return self
+        return Content(b"", self.media_type, 304, self.etag)
 
 
 Handler = Callable[[Any], Awaitable[Any]]

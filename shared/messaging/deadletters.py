@@ -11,7 +11,7 @@ from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Kind, R
 from shared.errors import Invalid, NotFound
 from shared.ids import derived_id
 from shared.messaging.port import Message, Messaging
-from shared.resources import Id, Listing, Timestamp
+from shared.resources import Id, Listing, Timestamp, bounded_page
 from shared.tenancy import PLATFORM_TENANT_ID
 
 
@@ -59,7 +59,7 @@ class DeadLetters:
             return
 
     async def list(self, limit: int, after: tuple[str, str] | None) -> Listing[DeadLetter]:
-        page = await self._platform.query(Kind.DEAD_LETTER, order=NEWEST_FIRST, limit=limit, after=after)
+        page = await bounded_page(self._platform, Kind.DEAD_LETTER, (), order=NEWEST_FIRST, limit=limit, after=after)
         return Listing([DeadLetter.model_validate(stored.body) for stored in page.items], page.next)
 
     async def replay(self, id: str) -> DeadLetter:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from shared.disk import outage
 from shared.errors import NotFound, Unavailable
+from shared.folders import private_folder
 from shared.secrets.port import Secrets, SecretSpace, checked_name, checked_tenant, checked_value, name_of, reference
 
 
@@ -58,7 +59,7 @@ class _Folder(SecretSpace):
         from cryptography.fernet import Fernet
 
         plain = json.dumps({"tenant_id": self._tenant_id, "name": name, "value": value}).encode()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._folder)
         temporary = self._folder / f".{uuid4().hex}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -1,30 +1,46 @@
 """Request units: what each tenant's calls cost at Cosmos DB, by operation, written to the log every half minute.
 
-The sweep timer flushes them; a tenant's share of the bill is the sum of its lines.
+Every process writes its own, when a call finds the last half minute over, and at its end: in Azure the queue functions,
+the timers and the HTTP functions each have instances of their own, and no timer runs in all of them. A tenant's share
+of the bill is the sum of its lines.
 """
 
 import logging
+import time
 from collections import defaultdict
+from collections.abc import Callable
+from contextvars import Context
 
 logger = logging.getLogger("flowgrid.charges")
+FLUSH_SECONDS = 30.0
 
 
 class Charges:
     """Collects in memory: a process that is killed loses at most what came since the last flush."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._units: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._calls: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._since = 0.0
 
     def record(self, tenant_id: str, operation: str, units: float) -> None:
+        """Add a call's charge; the first half a minute after the first writes all of them."""
+        now = self._monotonic()
+        if not self._units:
+            self._since = now
         self._units[tenant_id, operation] += units
         self._calls[tenant_id, operation] += 1
+        if now - self._since >= FLUSH_SECONDS:
+            self.flush()
 
-    async def flush(self) -> int:
-        """Write a line for each tenant and operation since the last flush; returns how many."""
+    def flush(self) -> None:
+        """Write a line for each tenant and operation since the last flush."""
         units, self._units = self._units, defaultdict(float)
         calls, self._calls = self._calls, defaultdict(int)
         for (tenant_id, operation), spent in units.items():
             fields = {"tenant_id": tenant_id, "operation": operation, "request_units": round(spent, 2)}
-            logger.info("request units", extra={**fields, "calls": calls[tenant_id, operation]})
-        return len(units)
+            extra = {**fields, "calls": calls[tenant_id, operation]}
+            Context().run(
+                logger.info, "request units", extra=extra
+            )  # not as part of the request that happens to be here

@@ -4,6 +4,7 @@ from types import ModuleType
 
 from tests.contract import (
     database,
+    fence,
     messaging,
     queries,
     registry,
@@ -34,7 +35,7 @@ def test_both_databases_run_the_same_cases() -> None:
 
 
 def test_no_case_of_the_database_contract_is_left_out() -> None:
-    assert {case.split(".")[1] for case in cases(test_database_cosmos)} == contract(database, queries, registry)
+    assert {case.split(".")[1] for case in cases(test_database_cosmos)} == contract(database, fence, queries, registry)
 
 
 def test_both_brokers_run_the_same_cases_and_all_of_them() -> None:

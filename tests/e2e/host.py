@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from cli.environment import load_settings
 from cli.token import open_issuer
 from local.issuer import Issuer
 from shared.clock import SystemClock
 from shared.core import Core, core
 from shared.database.port import Document, Kind
-from shared.settings import Settings
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ class Host:
     @asynccontextmanager
     async def core(self) -> AsyncIterator[Core]:
         """The infrastructure over the same data, in this process: to look behind the API."""
-        settings = Settings.load({**self.environment, "FLOWGRID_DATA_DIR": str(self.data)})
+        settings = load_settings({**self.environment, "FLOWGRID_DATA_DIR": str(self.data)})
         opened = core(settings, SystemClock())
         try:
             yield opened

@@ -21,6 +21,7 @@ AZURE = {
     "FLOWGRID_BLOB_ACCOUNT_URL": "https://flowgrid.blob.core.windows.net",
     "FLOWGRID_SECRETS": "keyvault",
     "FLOWGRID_KEYVAULT_URL": "https://flowgrid.vault.azure.net",
+    "FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]',
 }
 SDKS = ("azure.cosmos", "azure.servicebus", "azure.storage.blob", "azure.keyvault", "azure.identity")
 REPORT = f"""

@@ -63,6 +63,36 @@ def test_everything_that_is_wrong_is_named() -> None:
     assert sorted(fields(json.dumps(wrong))) == ["name", "nonsense", "pattern", "status", "tools.1"]
 
 
+@pytest.mark.parametrize("reader", [Json(AgentFields), Merge(AgentFields)])
+def test_of_many_errors_the_first_are_shown_and_the_others_counted(
+    reader: Json[AgentFields] | Merge[AgentFields],
+) -> None:
+    wrong = {f"nonsense {number:05}": "x" for number in range(9_000)}
+    with pytest.raises(Invalid) as invalid:
+        reader.read(request(json.dumps(wrong if isinstance(reader, Merge) else {**AGENT, **wrong}).encode()))
+    assert (len(invalid.value.members["errors"]), invalid.value.members["more"]) == (20, 8_980)
+    assert "(and 8999 more)" in invalid.value.message
+
+
+@pytest.mark.parametrize("reader", [Json(AgentFields), Merge(AgentFields)])
+@pytest.mark.parametrize("many", [{"config": {"a": [1] * 10_000}}, {f"k{n}": 1 for n in range(10_001)}, [[]] * 10_001])
+def test_a_body_of_too_many_values_is_not_looked_into(
+    reader: Json[AgentFields] | Merge[AgentFields], many: Any
+) -> None:
+    with pytest.raises(TooLarge, match="10000 values"):
+        reader.read(request(json.dumps(many).encode()))
+
+
+def test_commas_in_a_text_are_no_values() -> None:
+    body = {**AGENT, "config": {"a": ",[{" * 10_000}}
+    assert Json(AgentFields).read(request(json.dumps(body).encode()))
+
+
+def test_a_long_name_of_a_field_is_not_echoed() -> None:
+    (error,) = errors(json.dumps({**AGENT, "x" * 500_000: 1}))
+    assert len(error["field"]) == SHOWN_VALUE_CHARACTERS + 1
+
+
 def test_what_was_sent_is_shown_beside_what_is_wrong_with_it() -> None:
     (error,) = errors(json.dumps({**AGENT, "pattern": "Boss"}))
     assert (error["field"], error["value"]) == ("pattern", "Boss")

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.catalog.archimate import ELEMENT_TYPES, allowed_types
-from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship
+from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship, ModelHeader, Skipped
 from functions.catalog.exchange_read import read_model
+from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, ElementFields
 from shared.database.port import Create, Delete, Kind, Operation
-from shared.errors import Invalid
+from shared.errors import Invalid, TooLarge
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
 from tests.unit.world import World, admin
 
@@ -105,7 +106,8 @@ async def test_one_item_that_is_too_large_is_skipped_and_the_others_are_taken(ca
 
 
 async def test_items_that_are_too_large_for_one_batch_together_are_all_taken(catalog: Catalog) -> None:
-    report = await catalog.read(file_of(*(process(f"e{number}", description="x" * 100_000) for number in range(30))))
+    long = {f"part {number}": "x" * 20_000 for number in range(5)}
+    report = await catalog.read(file_of(*(process(f"e{number}", properties=long) for number in range(30))))
     assert (report.elements.created, report.skipped) == (30, 0)
 
 
@@ -153,7 +155,8 @@ async def test_an_interrupted_import_is_finished_by_a_rerun(catalog: Catalog, nt
 
 async def test_two_imports_of_one_file_at_the_same_time_both_succeed(catalog: Catalog) -> None:
     file = file_of(*chain(90))
-    one, two = await asyncio.gather(catalog.read(file), catalog.read(file))
+    elsewhere = CatalogImport(catalog.world.core.adapters.blobs)  # one tenant has one import in a process
+    one, two = await asyncio.gather(catalog.read(file), elsewhere.run(catalog.tenant, file))
     assert (one.skipped, two.skipped) == (0, 0)
     assert one.created + two.created == 179
 
@@ -326,3 +329,23 @@ def test_importing_an_export_of_anything_changes_nothing(sent: list[dict[str, An
                 await world.close()
 
     asyncio.run(run())
+
+
+async def test_a_model_that_no_import_would_take_back_is_not_exported(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await catalog.element(description="&" * 1000)
+    monkeypatch.setattr("functions.catalog.exporting.MAX_FILE_BYTES", 5000)
+    with pytest.raises(TooLarge, match="backup"):
+        await catalog.export()  # 1,000 characters are 5,000 bytes in XML
+    await catalog.element(description="x" * 6000)
+    with pytest.raises(TooLarge, match="backup"):
+        await catalog.export()
+
+
+async def test_an_identifier_of_a_file_that_is_the_own_id_of_another_item_is_written_once(catalog: Catalog) -> None:
+    one, two = await catalog.element(), await catalog.element()
+    flow = await catalog.relationship(one, two, type="Flow")
+    await catalog.read(file_of(process(f"id-{flow.id}")))
+    found = [item for item in read_model(await catalog.export()) if not isinstance(item, ModelHeader)]
+    assert len(found) == 4 and not any(isinstance(item, Skipped) for item in found)

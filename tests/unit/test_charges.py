@@ -1,27 +1,109 @@
-"""Request units are told by tenant and operation, each once."""
+"""Request units are told by tenant and operation, each once, by every process for itself."""
 
+import io
+import json
 import logging
 
 import pytest
 
+from shared.adapters import build
+from shared.clock import SystemClock
+from shared.context import log_fields
+from shared.settings import Settings
 from shared.telemetry.charges import Charges
+from shared.telemetry.log import JsonLines
+from tests.unit.world import World
 
 
-async def test_what_was_spent_is_written_by_tenant_and_operation_and_then_forgotten(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+class Stopwatch:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(autouse=True)
+def level(log: pytest.LogCaptureFixture) -> None:
+    log.set_level(logging.INFO, logger="flowgrid.charges")
+
+
+@pytest.fixture
+def stopwatch() -> Stopwatch:
+    return Stopwatch()
+
+
+@pytest.fixture
+def charges(stopwatch: Stopwatch) -> Charges:
+    return Charges(stopwatch)
+
+
+def told(log: pytest.LogCaptureFixture) -> dict[tuple[str, str], tuple[float, int]]:
+    lines = [vars(record) for record in log.records if record.name == "flowgrid.charges"]
+    return {(one["tenant_id"], one["operation"]): (one["request_units"], one["calls"]) for one in lines}
+
+
+def test_what_was_spent_is_written_by_tenant_and_operation_and_then_forgotten(
+    charges: Charges, log: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("flowgrid"), "propagate", True)
-    caplog.set_level(logging.INFO, logger="flowgrid.charges")
-    charges = Charges()
     for tenant, operation, units in (("a", "get", 1.0), ("a", "get", 1.5), ("a", "commit", 7.0), ("b", "get", 1.0)):
         charges.record(tenant, operation, units)
-    assert await charges.flush() == 3
-    told = {
-        (line.__dict__["tenant_id"], line.__dict__["operation"]): (
-            line.__dict__["request_units"],
-            line.__dict__["calls"],
-        )
-        for line in caplog.records
-    }
-    assert told == {("a", "get"): (2.5, 2), ("a", "commit"): (7.0, 1), ("b", "get"): (1.0, 1)}
-    assert await charges.flush() == 0
+    charges.flush()
+    assert told(log) == {("a", "get"): (2.5, 2), ("a", "commit"): (7.0, 1), ("b", "get"): (1.0, 1)}
+    log.clear()
+    charges.flush()
+    assert told(log) == {}
+
+
+def test_a_call_half_a_minute_after_the_first_writes_them_all(
+    charges: Charges, stopwatch: Stopwatch, log: pytest.LogCaptureFixture
+) -> None:
+    charges.record("a", "get", 1.0)
+    stopwatch.seconds += 29.9
+    charges.record("a", "get", 1.0)
+    assert told(log) == {}
+    stopwatch.seconds += 0.1
+    charges.record("b", "get", 2.0)
+    assert told(log) == {("a", "get"): (2.0, 2), ("b", "get"): (2.0, 1)}
+
+
+def test_the_next_half_minute_begins_with_the_next_call(
+    charges: Charges, stopwatch: Stopwatch, log: pytest.LogCaptureFixture
+) -> None:
+    charges.record("a", "get", 1.0)
+    stopwatch.seconds += 30
+    charges.record("a", "get", 1.0)
+    log.clear()
+    stopwatch.seconds += 60
+    charges.record("a", "get", 1.0)
+    stopwatch.seconds += 29
+    charges.record("a", "get", 1.0)
+    assert told(log) == {}
+
+
+def test_the_lines_are_not_those_of_the_request_that_happens_to_write_them(charges: Charges) -> None:
+    written = logging.StreamHandler(io.StringIO())
+    written.setFormatter(JsonLines())
+    logging.getLogger("flowgrid.charges").addHandler(written)
+    token = log_fields.set({"request_id": "r-1", "user_id": "u-1", "tenant_id": "other"})
+    charges.record("a", "get", 1.0)
+    charges.flush()
+    log_fields.reset(token)
+    logging.getLogger("flowgrid.charges").removeHandler(written)
+    line = json.loads(written.stream.getvalue())
+    assert (line["tenant_id"], line.keys() & {"request_id", "user_id"}) == ("a", set())
+
+
+async def test_a_process_that_ends_writes_what_is_left(tmp_path: object, log: pytest.LogCaptureFixture) -> None:
+    adapters = build(Settings.model_validate({"flowgrid_data_dir": tmp_path}), SystemClock())
+    adapters.charges.record("a", "get", 1.0)
+    await adapters.close()
+    assert told(log) == {("a", "get"): (1.0, 1)}
+
+
+async def test_the_sweep_writes_no_request_units_because_it_runs_in_one_process_only(
+    world: World, log: pytest.LogCaptureFixture
+) -> None:
+    world.core.adapters.charges.record("a", "get", 1.0)
+    await world.sweep()
+    assert told(log) == {}

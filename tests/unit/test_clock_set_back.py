@@ -154,8 +154,11 @@ async def test_an_event_of_the_hour_that_comes_again_is_swept(world: World) -> N
 
 async def test_an_event_of_a_clock_that_is_a_little_ahead_is_left_to_its_own_process(world: World) -> None:
     store = await register(world.core)
-    await store.commit([outbox_item("q", message(), world.clock.now() + timedelta(minutes=10))])
+    ahead = world.clock.now() + timedelta(minutes=10)
+    await store.commit([outbox_item("q", message(1), ahead)])
     assert await world.core.sweep_outbox() == 0
+    await store.commit([outbox_item("q", message(2), ahead + timedelta(microseconds=1))])
+    assert await world.core.sweep_outbox() == 1
 
 
 # Caches
@@ -189,8 +192,9 @@ async def test_a_spent_window_ends_after_its_minute(clock: FakeClock, monkeypatc
     await limiter.take("s", "k", 1, 1, "Too many")
     clock.set_back(hours=1)
     clock.advance(seconds=59)
-    with pytest.raises(RateLimited):
+    with pytest.raises(RateLimited) as refused:
         await limiter.take("s", "k", 1, 1, "Too many")
+    assert refused.value.retry_after == 60
     clock.advance(seconds=1)
     await limiter.take("s", "k", 1, 1, "Too many")
     with pytest.raises(RateLimited):

@@ -7,12 +7,13 @@ from shared.clock import SystemClock
 from shared.database.cosmos import CosmosDatabase
 from shared.settings import Settings, SettingsError
 
+ISSUERS = '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]'
 ACCOUNT = "https://flowgrid.documents.azure.com:443/"
 
 
 def wrong(**environ: str) -> str:
     with pytest.raises(SettingsError) as error:
-        Settings.load({"FLOWGRID_DATABASE": "cosmos", **environ})
+        Settings.load({"FLOWGRID_DATABASE": "cosmos", "FLOWGRID_ISSUERS": ISSUERS, **environ})
     [line] = str(error.value).splitlines()
     return line
 
@@ -48,5 +49,6 @@ def test_nothing_of_it_is_needed_with_sqlite() -> None:
 
 
 def test_the_settings_choose_the_adapter() -> None:
-    settings = Settings.load({"FLOWGRID_DATABASE": "cosmos", "FLOWGRID_COSMOS_ENDPOINT": ACCOUNT})
+    environ = {"FLOWGRID_DATABASE": "cosmos", "FLOWGRID_COSMOS_ENDPOINT": ACCOUNT, "FLOWGRID_ISSUERS": ISSUERS}
+    settings = Settings.load(environ)
     assert isinstance(build(settings, SystemClock()).database, CosmosDatabase)

@@ -195,6 +195,11 @@ async def test_a_key_that_says_it_signs_is_taken(one: SigningKeys, web: Web, wor
     assert (await one.get("k1")).key_id == "k1"
 
 
+async def test_what_is_no_key_at_all_takes_no_other_key_away(one: SigningKeys, web: Web) -> None:
+    web.pages[PAGE] = {"keys": ["x", 7, None, [], {}, {"kty": "RSA"}, {"kid": "k1"}, published("k1")]}
+    assert (await one.get("k1")).key_id == "k1"
+
+
 @pytest.mark.parametrize("kid", [None, 7, ["k1"]])
 async def test_a_token_that_names_no_key_is_refused_without_asking(one: SigningKeys, web: Web, kid: Any) -> None:
     assert ("no key" in await refused(one, kid), web.fetched) == (True, [])
@@ -304,6 +309,8 @@ async def test_a_fetch_under_way_is_given_up_at_the_end(one: SigningKeys, web: W
     web.hangs = asyncio.Event()
     waiting = asyncio.create_task(one.get("k1"))
     await asyncio.sleep(0)
+    flight = one._flight
     await one.close()
+    assert flight is not None and flight.cancelled() and one._flight is None
     await asyncio.wait([waiting])
-    assert one._flight is None and waiting.exception() is not None
+    assert isinstance(waiting.exception(), Unavailable)

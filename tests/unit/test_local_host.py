@@ -44,7 +44,8 @@ def app() -> func.FunctionApp:
 @pytest.fixture
 def host_of(tmp_path: Path, messaging: SqliteMessaging, clock: FakeClock) -> Callable[..., Host]:
     def make(app: func.FunctionApp, **options: Any) -> Host:
-        given = {"state": tmp_path / "state", "messaging": messaging, "values": VALUES, "clock": clock}
+        names = ["flowgrid.test"]
+        given = {"state": tmp_path / "state", "messaging": messaging, "values": VALUES, "clock": clock, "names": names}
         return Host(app, **{**given, **options})
 
     return make
@@ -59,6 +60,9 @@ async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  a condition, not an event
             await asyncio.sleep(0.005)
+
+
+JSON = {"content-type": "application/json"}
 
 
 def message(number: int = 1, **body: Any) -> Message:
@@ -470,7 +474,7 @@ async def test_the_admin_route_knows_404_and_400_and_tells_a_failed_run(app: fun
         assert (await http.post("/admin/functions/absent", json={"input": ""})).status_code == 404
         assert (await http.post("/admin/functions/web", json={"input": ""})).status_code == 400
         for wrong in (b"", b"[]"):
-            assert (await http.post("/admin/functions/bad", content=wrong)).status_code == 400
+            assert (await http.post("/admin/functions/bad", content=wrong, headers=JSON)).status_code == 400
         answer = await http.post("/admin/functions/bad", json={"input": ""})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"

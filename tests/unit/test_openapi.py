@@ -124,6 +124,22 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert references <= set(document["components"]["schemas"])
 
 
+# Made once
+
+
+@pytest.mark.parametrize("name", ["get_openapi", "get_docs"])
+async def test_the_description_is_made_once_and_sent_again_only_when_it_has_changed(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await world.call(name)
+    monkeypatch.setattr("shared.http.docs.describe", None)  # nobody asks for it again
+    again = await world.call(name, headers={"if-none-match": f'"other", W/{first.etag}'})
+    other = await world.call(name, headers={"if-none-match": '"other"'})
+    assert (again.status, again.raw, again.etag) == (304, b"", first.etag)
+    assert (other.status, other.raw, other.etag) == (200, first.raw, first.etag)
+    assert (first.headers["Cache-Control"], again.headers["Cache-Control"]) == ("no-cache", "no-cache")
+
+
 # The page
 
 

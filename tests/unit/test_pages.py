@@ -102,6 +102,28 @@ async def test_a_redirect_to_another_scheme_or_host_is_not_followed(local: Pages
         await local.fetch(f"{base}/keys")
 
 
+@pytest.mark.parametrize(("steps", "arrives"), [(3, True), (4, False)])
+async def test_three_redirects_are_followed(local: Pages, serve: Any, steps: int, arrives: bool) -> None:
+    answers = {f"/{step}": (302, {"Location": f"/{step - 1}"}, b"") for step in range(1, steps + 1)}
+    base = serve({**answers, "/0": page(b'{"keys": []}')})
+    if arrives:
+        assert await local.fetch(f"{base}/{steps}") == {"keys": []}
+    else:
+        with pytest.raises(ValueError, match="one page to the next"):
+            await local.fetch(f"{base}/{steps}")
+
+
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
+async def test_a_page_has_at_most_256_kib(local: Pages, serve: Any, more: int, fits: bool) -> None:
+    body = b'{"k": "' + b"x" * (262_144 - 9 + more) + b'"}'
+    base = serve({"/keys": page(body)})
+    if fits:
+        assert (await local.fetch(f"{base}/keys")).keys() == {"k"}
+    else:
+        with pytest.raises(ValueError, match="more than 262144 bytes"):
+            await local.fetch(f"{base}/keys")
+
+
 async def test_redirects_without_end_are_given_up(local: Pages, serve: Any) -> None:
     base = serve({"/keys": (302, {"Location": "/keys"}, b"")})
     with pytest.raises(ValueError, match="one page to the next"):
@@ -132,6 +154,9 @@ async def test_a_name_that_hangs_takes_no_thread_that_others_need(monkeypatch: p
     await asked.wait()
     assert await asyncio.to_thread(lambda: "others work") == "others work"
     await own.close()
+    assert own._pages._names is not None
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        own._pages._names.submit(print)
     found.set()
     await asyncio.wait([waiting])
     assert isinstance(waiting.exception(), Unavailable)

@@ -189,15 +189,6 @@ def test_a_log_line_names_the_request_that_it_belongs_to() -> None:
     assert logged["request_id"] == "r-1"
 
 
-def test_a_log_line_of_an_exception_has_its_trace_and_stays_one_line() -> None:
-    try:
-        raise RuntimeError("broken")
-    except RuntimeError as error:
-        record = logging.LogRecord("flowgrid", logging.ERROR, "", 1, "oops", None, (type(error), error, None))
-    text = JsonLines().format(record)
-    assert ("\n" in text, "RuntimeError: broken" in json.loads(text)["exception"]) == (False, True)
-
-
 def test_logs_are_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("flowgrid")
     monkeypatch.setattr(logger, "handlers", [])

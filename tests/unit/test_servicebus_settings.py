@@ -8,12 +8,17 @@ from shared.messaging.servicebus import ServiceBusMessaging
 from shared.settings import Settings, SettingsError
 
 NAMESPACE = "flowgrid.servicebus.windows.net"
+MODE = {
+    "FLOWGRID_MESSAGING": "servicebus",
+    "ServiceBusConnection__fullyQualifiedNamespace": NAMESPACE,
+    "FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]',
+}
 KEY = "SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE"
 
 
 def wrong(**environ: str) -> str:
     with pytest.raises(SettingsError) as error:
-        Settings.load({"FLOWGRID_MESSAGING": "servicebus", **environ})
+        Settings.load({**MODE, **environ})
     [line] = str(error.value).splitlines()
     return line
 
@@ -42,13 +47,13 @@ def test_a_connection_string_with_a_key_is_for_emulators_on_this_machine_only(en
 @pytest.mark.parametrize("host", ["localhost:5672", "127.0.0.1:5672", "localhost", "localhost/", "[::1]:5672"])
 def test_an_emulator_is_taken_by_its_connection_string(host: str) -> None:
     connection = f"Endpoint=sb://{host};{KEY};UseDevelopmentEmulator=true;"
-    environ = {"FLOWGRID_MESSAGING": "servicebus", "FLOWGRID_SERVICEBUS_EMULATOR": connection}
+    environ = {**MODE, "FLOWGRID_SERVICEBUS_EMULATOR": connection}
     adapters = build(Settings.load(environ), SystemClock())
     assert (isinstance(adapters.messaging, ServiceBusMessaging), adapters.source) == (True, None)
 
 
 def test_a_namespace_is_taken_with_the_apps_own_identity() -> None:
-    environ = {"FLOWGRID_MESSAGING": "servicebus", "FLOWGRID_SERVICEBUS_NAMESPACE": NAMESPACE}
+    environ = {**MODE, "FLOWGRID_SERVICEBUS_NAMESPACE": NAMESPACE}
     assert isinstance(build(Settings.load(environ), SystemClock()).messaging, ServiceBusMessaging)
 
 
@@ -66,3 +71,16 @@ def test_nothing_of_it_is_needed_with_the_embedded_queue() -> None:
 )
 def test_a_connection_or_a_namespace_registers_the_queue_triggers(environ: dict[str, str], registered: bool) -> None:
     assert Settings.load(environ).queue_triggers is registered
+
+
+def test_service_bus_without_a_connection_of_the_triggers_is_refused_because_nothing_would_receive() -> None:
+    line = wrong(FLOWGRID_SERVICEBUS_NAMESPACE=NAMESPACE, ServiceBusConnection__fullyQualifiedNamespace="")
+    assert line.startswith("ServiceBusConnection__fullyQualifiedNamespace: missing, so nothing would receive")
+
+
+@pytest.mark.parametrize(
+    "name", ["ServiceBusConnection", "SERVICEBUSCONNECTION", "ServiceBusConnection__fullyQualifiedNamespace"]
+)
+def test_either_connection_of_the_triggers_will_do(name: str) -> None:
+    environ = {**MODE, "FLOWGRID_SERVICEBUS_NAMESPACE": NAMESPACE, "ServiceBusConnection__fullyQualifiedNamespace": ""}
+    assert Settings.load({**environ, name: NAMESPACE}).queue_triggers

@@ -72,6 +72,64 @@ def test_an_issuer_without_audience_says_which_one() -> None:
     assert line.startswith("FLOWGRID_ISSUERS (1.audience): Field required")
 
 
+LOCAL = "http://127.0.0.1:7071/oidc"
+COSMOS = {"FLOWGRID_DATABASE": "cosmos", "FLOWGRID_COSMOS_ENDPOINT": "https://x.documents.azure.com:443/"}
+BUS = {
+    "FLOWGRID_MESSAGING": "servicebus",
+    "FLOWGRID_SERVICEBUS_NAMESPACE": "x.servicebus.windows.net",
+    "ServiceBusConnection__fullyQualifiedNamespace": "x.servicebus.windows.net",
+}
+BLOBS = {"FLOWGRID_BLOBS": "azure", "FLOWGRID_BLOB_ACCOUNT_URL": "https://x.blob.core.windows.net"}
+VAULT = {"FLOWGRID_SECRETS": "keyvault", "FLOWGRID_KEYVAULT_URL": "https://x.vault.azure.net"}
+EMULATORS = {
+    "FLOWGRID_DATABASE": "cosmos",
+    "FLOWGRID_COSMOS_ENDPOINT": "http://localhost:8081/",
+    "FLOWGRID_COSMOS_EMULATOR_KEY": "key",
+    "FLOWGRID_MESSAGING": "servicebus",
+    "FLOWGRID_SERVICEBUS_EMULATOR": "Endpoint=sb://localhost;SharedAccessKeyName=a;SharedAccessKey=b",
+    "ServiceBusConnection": "local",
+    "FLOWGRID_BLOBS": "azure",
+    "FLOWGRID_BLOB_EMULATOR_CONNECTION": "UseDevelopmentStorage=true",
+}
+
+
+def issued(issuer: str, **more: str) -> dict[str, str]:
+    return {"FLOWGRID_ISSUERS": json.dumps([ISSUER, {"issuer": issuer, "audience": "flowgrid", **more}])}
+
+
+@pytest.mark.parametrize("azure", [COSMOS, BUS, BLOBS, VAULT, {**EMULATORS, **VAULT}])
+def test_an_issuer_on_this_machine_opens_nothing_that_is_in_azure(azure: dict[str, str]) -> None:
+    for issuers in ({}, issued(LOCAL), issued("HTTP://localhost/oidc")):
+        (line,) = wrong(**azure, **issuers)
+        assert line.startswith(
+            "FLOWGRID_ISSUERS: 'http://127.0.0.1:7071/oidc' is on this machine, but not FLOWGRID_"
+        ) or (line.startswith("FLOWGRID_ISSUERS: 'HTTP://localhost/oidc' is on this machine, but not FLOWGRID_"))
+
+
+def test_an_issuer_on_this_machine_opens_emulators_on_this_machine() -> None:
+    assert Settings.load({**EMULATORS, **issued(LOCAL)}).flowgrid_database == "cosmos"
+
+
+@pytest.mark.parametrize("azure", [{}, COSMOS, EMULATORS])
+@pytest.mark.parametrize(
+    "issuer", ["http://login.example/v2.0", "login.example", "http://[::1", "http://localhost.example/"]
+)
+def test_an_issuer_elsewhere_speaks_https(azure: dict[str, str], issuer: str) -> None:
+    (line,) = wrong(**azure, **issued(issuer))
+    assert line.startswith(f"FLOWGRID_ISSUERS: {issuer!r} is not https; ")
+
+
+@pytest.mark.parametrize("uri", ["http://login.example/keys", "http://127.0.0.1/keys"])
+def test_the_keys_of_an_issuer_elsewhere_come_over_https(uri: str) -> None:
+    (line,) = wrong(**issued("https://login.example/v2.0", jwks_uri=uri))
+    assert line.startswith(f"FLOWGRID_ISSUERS: {uri!r} is not https; ")
+
+
+def test_an_https_issuer_opens_azure() -> None:
+    https = {"FLOWGRID_ISSUERS": json.dumps([{**ISSUER, "jwks_uri": "https://login.example/keys"}])}
+    assert Settings.load({**COSMOS, **BUS, **BLOBS, **VAULT, **https}).flowgrid_secrets == "keyvault"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -83,6 +141,8 @@ def test_an_issuer_without_audience_says_which_one() -> None:
         ("FLOWGRID_SHARDS", ""),
         ("FLOWGRID_REGION", ""),
         ("FLOWGRID_GLOBAL_LIMIT", "-1"),
+        ("FLOWGRID_TRUSTED_PROXIES", "-1"),
+        ("FLOWGRID_TRUSTED_PROXIES", "11"),
         ("FLOWGRID_LOG_LEVEL", "LOUD"),
         ("USAGE_QUEUE", ""),
     ],

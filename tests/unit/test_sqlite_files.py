@@ -226,6 +226,22 @@ async def test_a_file_that_is_missing_is_still_named(tmp_path: Path, files: Sqli
     assert SqliteFiles(tmp_path, SCHEMA).names() == ["one"]
 
 
+async def test_a_file_in_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
+    assert await anew(tmp_path / "a" / "b") == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_what_is_written_is_on_the_disk_when_the_write_returns(tmp_path: Path, again: bool) -> None:
+    """SQLite's FULL is 2; a file that is opened again must ask for it again."""
+    if again:
+        await anew(tmp_path)
+    files = SqliteFiles(tmp_path, SCHEMA)
+    pragmas = ("synchronous", "journal_mode")
+    found = [await files.read("one", lambda db, p=pragma: db.execute(f"PRAGMA {p}").fetchone()) for pragma in pragmas]  # type: ignore[misc]
+    await files.close()
+    assert found == [(2,), ("wal",)]
+
+
 # The write path
 
 

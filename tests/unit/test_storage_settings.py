@@ -15,6 +15,7 @@ from shared.settings import Settings, SettingsError
 ROOT = Path(__file__).parents[2]
 TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
 ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DocumentDB/databaseAccounts/flowgrid"
+ISSUERS = '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]'
 AZURITE = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=k;BlobEndpoint=http://127.0.0.1:1/d;"
 CASES = [
     ({"FLOWGRID_BLOBS": "azure"}, "FLOWGRID_BLOB_ACCOUNT_URL: missing; Storage account, https://"),
@@ -54,7 +55,7 @@ def test_what_is_missing_or_wrong_is_named(environ: dict[str, str], says: str) -
     ],
 )
 def test_what_is_whole_passes(environ: dict[str, str]) -> None:
-    Settings.load(environ)
+    Settings.load({"FLOWGRID_ISSUERS": ISSUERS, **environ})
 
 
 async def test_the_key_of_the_secrets_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
@@ -78,6 +79,7 @@ def test_the_sdks_are_not_imported_before_they_are_needed() -> None:
         "FLOWGRID_SECRETS": "keyvault",
         "FLOWGRID_KEYVAULT_URL": "https://x.vault.azure.net",
         "FLOWGRID_COSMOS_ACCOUNT_ID": ACCOUNT,
+        "FLOWGRID_ISSUERS": ISSUERS,
     }
     code = "import sys, function_app; print([m for m in sys.modules if m.startswith(('azure.', 'aiohttp'))])"
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, cwd=ROOT)

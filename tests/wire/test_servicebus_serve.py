@@ -76,7 +76,9 @@ async def test_what_is_sent_is_handled_by_the_queue_trigger_and_over_broken_conn
 
 
 def test_without_an_emulator_to_receive_from_it_says_so_in_one_line(tmp_path: Path) -> None:
-    environment = {**os.environ, "FLOWGRID_MESSAGING": "servicebus", "FLOWGRID_SERVICEBUS_NAMESPACE": "x.example"}
+    bus = {"FLOWGRID_MESSAGING": "servicebus", "FLOWGRID_SERVICEBUS_NAMESPACE": "x.example"}
+    issuers = {"FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]'}
+    environment = {**os.environ, **bus, **issuers}
     command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--data", str(tmp_path / "data")]
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)

@@ -1,0 +1,197 @@
+"""Parses XML within limits: whatever a file holds, reading it takes memory and time in proportion to its size at most.
+
+expat is fed in small slices. Between two of them the caller's `watch` runs (it may stop the reading), and a tag or
+comment that is still open after `MAX_MARKUP_BYTES` ends it: expat looks at such a piece again with every slice, and
+expands a namespace into every attribute. Only nodes that are asked for become nodes; everything else is counted.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NoReturn
+from xml.etree.ElementTree import Element, SubElement
+from xml.parsers.expat import ExpatError, ParserCreate
+
+from functions.catalog.exchange import NAMESPACE, ExchangeError, ExchangeTooLarge
+
+NS: Final = f"{NAMESPACE}}}"
+LANG: Final = "http://www.w3.org/XML/1998/namespace}lang"
+SLICE_BYTES: Final = 2 * 1024
+MAX_MARKUP_BYTES: Final = 32 * 1024
+MAX_NESTING: Final = 64
+MAX_NODES: Final = 3_000_000
+MAX_NODES_IN_ONE: Final = 5_000
+MAX_TEXT: Final = 20_000
+MAX_NAMES: Final = 1_000
+MAX_NAMESPACE: Final = 500
+MAX_IDENTIFIER: Final = 255
+MAX_LANGUAGE: Final = 50
+MAX_ATTRIBUTE: Final = 4_000
+_MAX_OF: Final = {
+    LANG: MAX_LANGUAGE,
+    **dict.fromkeys(("identifier", "source", "target", "propertyDefinitionRef"), MAX_IDENTIFIER),
+}
+_DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_SINGLE_BYTE: Final = re.compile(r"iso8859-\d{1,2}|cp125\d")
+HOW_TO_EXPORT: Final = "Export the model with File > Export > Model to Open Exchange File, and send that."
+
+
+def nodes(body: bytes, sections: Mapping[str, int], watch: Callable[[], None]) -> Iterator[tuple[int, Element]]:
+    """The root as it opens, then each node as deep in its section as `sections` says, once whole; with its line.
+
+    Depth 1 is the section itself; 0 is for one whose nodes, each a view, are yielded without what is in them. Tags
+    are `namespace}name`. Raises `ExchangeError` with its line, `ExchangeTooLarge` where a limit is passed.
+    """
+    if body.startswith((b"PK", b"\x1f\x8b")):
+        raise ExchangeError(f"This is a compressed file, perhaps Archi's own format with images. {HOW_TO_EXPORT}")
+    parser = _Parser(sections)
+    try:
+        for piece in _slices(body):
+            watch()
+            parser.feed(piece)
+            yield from parser.whole()
+        parser.close()
+        yield from parser.whole()
+    except ExpatError as error:
+        what = str(error).partition(": line")[0]
+        raise ExchangeError(
+            f"This is not well-formed XML ({what}); mend it there.", error.lineno, error.offset + 1
+        ) from error
+    except (LookupError, UnicodeError) as error:
+        raise ExchangeError(f"The encoding cannot be read ({error}); save the file as UTF-8.", 1) from error
+
+
+def _slices(body: bytes) -> Iterator[bytes]:
+    """The file as UTF-8, piece by piece; of other encodings those that tools for ArchiMate write."""
+    decoder = _decoder(body)
+    for start in range(0, len(body), SLICE_BYTES):
+        piece = body[start : start + SLICE_BYTES]
+        yield decoder.decode(piece).encode() if decoder else piece
+    if decoder:
+        yield decoder.decode(b"", final=True).encode()
+
+
+def _decoder(body: bytes) -> codecs.IncrementalDecoder | None:
+    """None for UTF-8, which expat reads itself; `LookupError` for an encoding that is not taken."""
+    if body.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise LookupError("utf-32 is not taken")
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return codecs.getincrementaldecoder("utf-16")()
+    if wide := {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(body[:2]):
+        return codecs.getincrementaldecoder(wide)()
+    declared = _DECLARED.match(body.removeprefix(codecs.BOM_UTF8))
+    name = codecs.lookup(declared[1].decode()).name if declared else "utf-8"
+    if name in ("utf-8", "ascii"):
+        return None
+    if not _SINGLE_BYTE.fullmatch(name):
+        raise LookupError(f"{name} is not taken")
+    return codecs.getincrementaldecoder(name)()
+
+
+class _Parser:
+    """expat, with nodes made of what is asked for and everything counted on the way."""
+
+    def __init__(self, sections: Mapping[str, int]) -> None:
+        self._sections = sections
+        self._expat = expat = ParserCreate("utf-8", "}", intern=None)  # interning would keep every name
+        expat.buffer_text = True
+        expat.StartElementHandler = self._start
+        expat.EndElementHandler = self._end
+        expat.CharacterDataHandler = self._text
+        expat.StartDoctypeDeclHandler = self._doctype
+        expat.StartNamespaceDeclHandler = self._namespace
+        self._fed = self._depth = self._whole_at = self._count = self._inside = 0
+        self._names: set[str] = set()
+        self._open: list[Element] = []
+        self._texts: list[str] = []
+        self._length = 0
+        self._found: list[tuple[int, Element]] = []
+        self._line = 0
+
+    def feed(self, piece: bytes) -> None:
+        self._fed += len(piece)
+        self._expat.Parse(piece, False)
+        if self._fed - self._expat.CurrentByteIndex > MAX_MARKUP_BYTES:
+            self._refuse(f"a tag, comment or instruction may have at most {MAX_MARKUP_BYTES} bytes")
+
+    def close(self) -> None:
+        self._expat.Parse(b"", True)
+
+    def whole(self) -> list[tuple[int, Element]]:
+        """What has become whole since it was asked for last."""
+        found, self._found = self._found, []
+        return found
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._check(tag, attributes)
+        depth, self._depth = self._depth, self._depth + 1
+        if self._open:
+            self._inside += 1
+            if self._inside > MAX_NODES_IN_ONE:
+                self._refuse(f"one element, relationship or definition may hold at most {MAX_NODES_IN_ONE} nodes")
+            self._keep_text()
+            self._open.append(SubElement(self._open[-1], tag, attributes))
+            return
+        if depth == 0:
+            self._found.append((self._expat.CurrentLineNumber, Element(tag, attributes)))
+            return
+        if depth == 1:
+            self._whole_at = self._sections.get(tag, -1)
+        if depth == self._whole_at:
+            self._open.append(Element(tag, attributes))
+            self._inside, self._line = 0, self._expat.CurrentLineNumber
+        elif self._whole_at == 0 and tag == f"{NS}view":
+            self._found.append((self._expat.CurrentLineNumber, Element(tag, attributes)))
+
+    def _end(self, tag: str) -> None:
+        self._depth -= 1
+        if self._open:
+            self._keep_text()
+            node = self._open.pop()
+            if not self._open:
+                self._found.append((self._line, node))
+
+    def _text(self, text: str) -> None:
+        if self._open and self._length <= MAX_TEXT:
+            self._texts.append(text[: MAX_TEXT + 1])
+            self._length += len(text)
+
+    def _keep_text(self) -> None:
+        """What stands between two tags, where `itertext` finds it; of too much, enough is kept to see that it is."""
+        if self._texts:
+            text = "".join(self._texts)[: MAX_TEXT + 1]
+            node = self._open[-1]
+            if len(node):
+                node[-1].tail = text
+            else:
+                node.text = text
+            self._texts, self._length = [], 0
+
+    def _check(self, tag: str, attributes: dict[str, str]) -> None:
+        self._count += 1
+        if self._count > MAX_NODES:
+            self._refuse(f"a file may have at most {MAX_NODES} nodes")
+        if self._depth >= MAX_NESTING:
+            self._refuse(f"nodes may be nested {MAX_NESTING} deep at most")
+        self._names.add(tag)
+        for name, value in attributes.items():
+            self._names.add(name)
+            if len(value) > _MAX_OF.get(name, MAX_ATTRIBUTE):
+                most = _MAX_OF.get(name, MAX_ATTRIBUTE)
+                self._refuse(f"{name.rpartition('}')[2]:.50} has {len(value)} characters; it may have at most {most}")
+        if len(self._names) > MAX_NAMES:
+            self._refuse(f"nodes and attributes may have at most {MAX_NAMES} different names")
+
+    def _namespace(self, prefix: str | None, uri: str | None) -> None:
+        if len(uri or "") > MAX_NAMESPACE:
+            self._refuse(f"a namespace may have at most {MAX_NAMESPACE} characters")
+
+    def _doctype(self, *_: object) -> NoReturn:
+        raise ExchangeError(
+            "The file declares a document type (<!DOCTYPE …>) or entities, which is refused for safety; "
+            "remove the declaration and write the entities out.",
+            self._expat.CurrentLineNumber,
+        )
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise ExchangeTooLarge(f"The file cannot be taken: {why}.", self._expat.CurrentLineNumber)

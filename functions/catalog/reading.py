@@ -1,0 +1,123 @@
+"""Reading an uploaded file beside everything else: in a thread that lets others run, within a time, a few at once.
+
+Why a thread and not a process, and what bounds what: docs/decisions/0019.
+"""
+
+import asyncio
+import ctypes
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Literal
+
+from functions.catalog.exchange import (
+    ExchangeError,
+    ExchangeTooLarge,
+    Found,
+    FoundElement,
+    FoundRelationship,
+    Skipped,
+)
+from functions.catalog.values import MAX_IDENTIFIER, is_nameable, refusal, settled_element, settled_relationship
+from shared.errors import Invalid, TooLarge, Unavailable
+
+READ_SECONDS: Final = 30.0
+WORK_SECONDS: Final = 0.0005  # then a pause, in which whoever waits for the interpreter has it
+PAUSE_SECONDS: Final = 0.0005
+AT_ONCE: Final = 4
+BYTES_AT_ONCE: Final = 40 * 1024 * 1024
+RETRY_AFTER: Final = 5
+
+Monotonic = Callable[[], float]
+
+
+class Uploads:
+    """The files that this process is taking in."""
+
+    def __init__(self, monotonic: Monotonic = time.monotonic, pause: Callable[[float], None] = time.sleep) -> None:
+        self.monotonic = monotonic
+        self._pause = pause
+        self._running: dict[str, int] = {}
+        self._turn = asyncio.Lock()
+
+    @contextmanager
+    def admit(self, tenant_id: str, size: int) -> Iterator[None]:
+        """Room for a file of this size; `Unavailable` while the tenant has one here already, or there is none."""
+        if tenant_id in self._running:
+            raise Unavailable("Another import of this tenant is running; try again later.", retry_after=RETRY_AFTER)
+        if len(self._running) >= AT_ONCE or sum(self._running.values()) + size > BYTES_AT_ONCE:
+            raise Unavailable("Too many imports are running; try again later.", retry_after=RETRY_AFTER)
+        self._running[tenant_id] = size
+        try:
+            yield
+        finally:
+            del self._running[tenant_id]
+            _give_back()
+
+    async def read(self, body: bytes) -> list[Found]:
+        """What the file holds. `Invalid` for one that is no exchange file; `TooLarge` beyond a limit, or its time.
+
+        One file after the other. It ends when the caller is cancelled, so when a client is seen to have gone.
+        """
+        async with self._turn:
+            stopped = False
+            working_since = self.monotonic()
+            until = working_since + READ_SECONDS
+
+            def watch() -> None:
+                nonlocal working_since
+                now = self.monotonic()
+                if stopped:
+                    raise Unavailable("Nobody waits for this any more.")
+                if now > until:
+                    raise TooLarge(f"The file takes longer than {READ_SECONDS:.0f} s to read; divide the model.")
+                if now - working_since >= WORK_SECONDS:
+                    self._pause(PAUSE_SECONDS)
+                    working_since = self.monotonic()
+
+            try:
+                return await asyncio.to_thread(_read, body, watch)
+            except asyncio.CancelledError:
+                stopped = True
+                raise
+
+
+def _give_back() -> None:
+    """Memory that was taken in many small pieces: glibc keeps it for the process otherwise."""
+    with suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _read(body: bytes, watch: Callable[[], None]) -> list[Found]:
+    from functions.catalog.exchange_read import read_model  # expat, when the first file comes
+
+    try:
+        return list(_settled(read_model(body, watch)))
+    except ExchangeError as error:
+        message = f"{error.message} (line {error.line})" if error.line else error.message
+        if isinstance(error, ExchangeTooLarge):
+            raise TooLarge(message) from error
+        raise Invalid.of("body", message) from error
+
+
+def _settled(found: Iterable[Found]) -> Iterator[Found]:
+    """Everything as it will be kept; two identifiers may become one by that, and what no client could set is left."""
+    seen: set[str] = set()
+    for one in found:
+        if isinstance(one, FoundElement | FoundRelationship):
+            if not is_nameable(one):
+                yield Skipped(
+                    one.identifier, _kind(one), f"as XML names, its identifiers are longer than {MAX_IDENTIFIER}"
+                )
+                continue
+            one = settled_element(one) if isinstance(one, FoundElement) else settled_relationship(one)
+            if one.identifier in seen:
+                one = Skipped(one.identifier, _kind(one), "as an XML name, its identifier is that of another item")
+            elif reason := refusal(one):
+                one = Skipped(one.identifier, _kind(one), reason)
+            seen.add(one.identifier)
+        yield one
+
+
+def _kind(one: FoundElement | FoundRelationship) -> Literal["element", "relationship"]:
+    return "element" if isinstance(one, FoundElement) else "relationship"
