@@ -15,6 +15,7 @@ FlowgridError
 ├── LimitReached
 │   ├── QuotaReached      `limit` and `current` of a counted resource
 │   └── RateLimited       `limit` calls are spent for `retry_after` seconds
+├── Concern               calls are served, but an operator should look at this (health says it)
 └── Unavailable           try again after `retry_after` seconds; nothing was lost
     ├── Throttled         the store asked to slow down
     └── Unknown           sent, no answer: retry with the same ids and find out
@@ -130,6 +131,10 @@ class RateLimited(LimitReached):
         super().__init__(message)
         self.limit = limit
         self.retry_after = retry_after
+
+
+class Concern(FlowgridError):
+    code = "concern"
 
 
 class Unavailable(FlowgridError):

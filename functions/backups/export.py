@@ -11,13 +11,14 @@
 No clock is relied upon: the order of one item's changes is its revision.
 """
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, Part, Section, read_back
-from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup, plain
+from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, WRITTEN, Backup, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.database.fence import rotate
@@ -28,6 +29,7 @@ from shared.locks import Locked, take
 from shared.resources import load
 from shared.session import TenantSession
 
+logger = logging.getLogger("flowgrid.backups")
 PAGE_ITEMS = 100
 PARTS_PER_SLICE = 8
 BETWEEN_LOOKS_SECONDS = 5
@@ -95,7 +97,7 @@ class Export:
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """Write some parts and say where to go on; None when the backup is complete. A final error fails the backup."""
-        if backup.status == "complete":
+        if backup.status in WRITTEN:
             return None
         if backup.status != "running":
             raise Conflict(f"This backup is {backup.status}; make a new one.")
@@ -183,7 +185,7 @@ class Export:
         counts, dangling = await _counted(archive, manifest)
         manifest = manifest.model_copy(update={"counts": counts})
         fields = {
-            "status": "complete",
+            "status": "inconsistent" if dangling else "complete",
             "error": unfit(dangling),
             "as_of": manifest.as_of,
             "counts": manifest.counts,
@@ -192,6 +194,8 @@ class Export:
             "parts": len(manifest.parts),
         }
         await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
+        if dangling:
+            logger.error("a backup does not fit together", extra={"tenant_id": session.id, "backup_id": backup.id})
 
 
 def journal(since: str, until: str) -> list[Where]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from functions.backups.models import NewBackup, NewRestore
+from functions.backups.soundness import Soundness
 from shared.clock import rfc3339
 from shared.database.fence import Fenced
 from shared.database.port import Kind
-from shared.errors import Conflict, QuotaReached, Unavailable
+from shared.errors import Concern, Conflict, QuotaReached, Unavailable
 from shared.fencing import close, reopen
 from shared.jobs import Wait
 from shared.resources import load
@@ -187,11 +188,20 @@ async def test_a_backup_whose_items_do_not_fit_together_says_so_and_is_no_good_o
     good = await world.back_up()
     lost = await world.make(ARelationship, "lost", source_id="nowhere", target_id="nowhere")
     bad = await world.back_up()
-    assert bad.error is not None and f"relationship {lost.id}" in bad.error
+    with pytest.raises(Concern, match="1 backups of the last day"):
+        await Soundness(world.core.adapters.database, world.clock).check()
+    assert bad.status == "inconsistent" and bad.error is not None and f"relationship {lost.id}" in bad.error
     verification = await world.service.verify(world.tenant, bad.id)
     assert not verification.ok and lost.id in verification.problems[0]
     job = await world.restore(as_of=rfc3339(world.clock.now()))
     assert job.input["backup_id"] == good.id
+
+
+async def test_health_has_nothing_to_say_of_good_backups_nor_of_those_long_ago(world: BackupWorld) -> None:
+    await world.make(ARelationship, "lost", source_id="nowhere", target_id="nowhere")
+    await world.back_up()
+    world.clock.advance(hours=26)
+    await Soundness(world.core.adapters.database, world.clock).check()
 
 
 async def test_an_agent_without_its_element_does_not_fit(world: BackupWorld) -> None:
