@@ -108,7 +108,7 @@ class Export:
         except Exception as error:
             reason = error.message if isinstance(error, FlowgridError) else "Something went wrong on our side."
             fields = {"status": "failed", "error": reason}
-            await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
+            await _settle(session, backup, fields)
             raise
 
     async def _advance(
@@ -184,18 +184,26 @@ class Export:
         )
         counts, dangling = await _counted(archive, manifest)
         manifest = manifest.model_copy(update={"counts": counts})
+        published, sha256 = await archive.write_manifest(manifest)
+        if published != manifest:
+            manifest, (_, dangling) = published, await _counted(archive, published)
         fields = {
             "status": "inconsistent" if dangling else "complete",
             "error": unfit(dangling),
             "as_of": manifest.as_of,
             "counts": manifest.counts,
             "bytes": manifest.bytes,
-            "sha256": await archive.write_manifest(manifest),
+            "sha256": sha256,
             "parts": len(manifest.parts),
         }
-        await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
+        await _settle(session, backup, fields)
         if dangling:
             logger.error("a backup does not fit together", extra={"tenant_id": session.id, "backup_id": backup.id})
+
+
+async def _settle(session: TenantSession, backup: Backup, fields: Mapping[str, Any]) -> None:
+    """What has become of the backup, unless another runner has said so before."""
+    await session.modify(Backup, backup.id, lambda now: fields if now.status == "running" else {}, if_match=None)
 
 
 def journal(since: str, until: str) -> list[Where]:
