@@ -24,6 +24,7 @@ from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
+from functions.backups.soundness import Soundness
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import CatalogService
 from functions.identity.service import IdentityService
@@ -57,7 +58,7 @@ def compose(core: Core) -> func.FunctionApp:
         {"restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
-    health = HealthService(adapters.pings(), services.clock)
+    health = HealthService({**adapters.pings(), "backups": Soundness(database, services.clock).check}, services.clock)
     sweeps = {
         "outbox": core.sweep_outbox,
         "onboarding": onboarding.sweep,

@@ -146,3 +146,11 @@ class Throttled(Unavailable):
 
 class Unknown(Unavailable):
     code = "unknown_outcome"
+
+
+class Concern(Exception):
+    """No error of a call: something that an operator should look at. Health says it as a warning."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message

@@ -214,6 +214,9 @@ class Jobs:
     async def _fail(self, session: TenantSession, job: Job, reason: str) -> None:
         try:
             if job.type in self._give_up:
+                if not await self._renew(session, job):  # what it holds is by now held for the runner that goes on
+                    logger.warning("a slice outlived its lease", extra={"tenant_id": session.id, "job_id": job.id})
+                    return
                 async with self._renewed(session, job):
                     await self._give_up[job.type](session, job)
         except Unavailable as error:
@@ -260,13 +263,15 @@ class Jobs:
 
     async def _renew(self, session: TenantSession, job: Job) -> bool:
         """A longer lease at the same revision; False when the job is in other hands."""
-        stored = await session.store.get(Kind.JOB, job.id)
-        if stored is None or stored.body["revision"] != job.revision:
-            return False
-        body = {**stored.body, "lease_until": rfc3339(self._services.clock.now() + LEASE)}
-        with suppress(Rejected):  # the next look says why
-            await session.store.control.commit([Replace(Kind.JOB, job.id, body, stored.etag)])
-        return True
+        for _ in range(FINISH_TRIES):
+            stored = await session.store.get(Kind.JOB, job.id)
+            if stored is None or stored.body["revision"] != job.revision:
+                break
+            body = {**stored.body, "lease_until": rfc3339(self._services.clock.now() + LEASE)}
+            with suppress(Rejected):  # the next look says why
+                await session.store.control.commit([Replace(Kind.JOB, job.id, body, stored.etag)])
+                return True
+        return False
 
     async def _save(self, session: TenantSession, held: Held[Job], **changes: Any) -> Job:
         job = held.value

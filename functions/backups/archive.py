@@ -1,5 +1,9 @@
 """The backup format: `part-0001.jsonl.zst` … of one JSON operation a line, and `manifest.json`, written last.
 
+Of two runners of one backup (the first of them had stalled) neither writes over what the other has written: a part
+whose name is taken gets another name, and the manifest that comes first is the backup's. What no manifest names is no
+part of a backup, and goes with its folder.
+
 A line is `{"op": "put", "kind": …, "id": …, "item": {…}}` or `{"op": "delete", "kind": …, "id": …}`; all lines in
 order, applied to nothing, make the state at the manifest's `as_of`.
 """
@@ -8,13 +12,14 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Literal
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup
 from shared.blobs.port import Blobs, BlobSpace
 from shared.clock import parse_rfc3339
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, Unavailable
 
 FORMAT = 1
 AREA = "backups"
@@ -72,23 +77,34 @@ class Archive:
         self._folder = f"{parse_rfc3339(backup.created_at):%Y%m%dT%H%M%SZ}-{backup.id}"
 
     async def write_part(self, number: int, section: Section, pages: AsyncIterator[list[Line]]) -> Part:
-        """Stream pages of lines into one part."""
+        """Stream pages of lines into one part. `Unavailable` when another runner has just taken its name."""
         writer = _PartWriter()
         name = f"part-{number:04}.jsonl.zst"
-        await self._space.write(f"{self._folder}/{name}", writer.compressed(pages))
+        if await self._space.info(f"{self._folder}/{name}") is not None:
+            name = f"part-{number:04}-{uuid4().hex}.jsonl.zst"
+        try:
+            await self._space.write(f"{self._folder}/{name}", writer.compressed(pages), overwrite=False)
+        except Conflict as error:
+            raise Unavailable(f"Others write {name} of this backup too.") from error
         return writer.part(name, section)
 
-    async def write_manifest(self, manifest: Manifest) -> str:
-        """Publish the backup; returns the manifest's hash."""
+    async def write_manifest(self, manifest: Manifest) -> tuple[Manifest, str]:
+        """Publish the backup, once: the manifest that is published, this one or another runner's, and its hash."""
         data = manifest.model_dump_json(indent=1).encode()
-        await self._space.write(f"{self._folder}/{MANIFEST}", _one(data))
-        return hashlib.sha256(data).hexdigest()
+        try:
+            await self._space.write(f"{self._folder}/{MANIFEST}", _one(data), overwrite=False)
+        except Conflict:
+            data = await self._manifest_bytes()
+        return self._parsed(data), hashlib.sha256(data).hexdigest()
 
     async def manifest(self) -> Manifest:
         """The manifest, checked against what its backup says; `Damaged` otherwise."""
         data = await self._manifest_bytes()
         if hashlib.sha256(data).hexdigest() != self._backup.sha256:
             raise Damaged(f"{MANIFEST}: its hash is not the one recorded")
+        return self._parsed(data)
+
+    def _parsed(self, data: bytes) -> Manifest:
         try:
             version = json.loads(data)["format"]
             if version != FORMAT:

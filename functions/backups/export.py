@@ -11,13 +11,14 @@
 No clock is relied upon: the order of one item's changes is its revision.
 """
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, Part, Section, read_back
-from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup, plain
+from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, WRITTEN, Backup, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
@@ -29,6 +30,7 @@ from shared.locks import Locked, take
 from shared.resources import load
 from shared.session import TenantSession
 
+logger = logging.getLogger("flowgrid.backups")
 PAGE_ITEMS = 100
 PARTS_PER_SLICE = 8
 BETWEEN_LOOKS_SECONDS = 5
@@ -96,7 +98,7 @@ class Export:
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """Write some parts and say where to go on; None when the backup is complete. A final error fails the backup."""
-        if backup.status == "complete":
+        if backup.status in WRITTEN:
             return None
         if backup.status != "running":
             raise Conflict(f"This backup is {backup.status}; make a new one.")
@@ -107,7 +109,7 @@ class Export:
         except Exception as error:
             reason = error.message if isinstance(error, FlowgridError) else "Something went wrong on our side."
             fields = {"status": "failed", "error": reason}
-            await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
+            await _settle(session, backup, fields)
             raise
 
     async def _advance(
@@ -183,16 +185,26 @@ class Export:
         )
         counts, dangling = await _counted(archive, manifest)
         manifest = manifest.model_copy(update={"counts": counts})
+        published, sha256 = await archive.write_manifest(manifest)
+        if published != manifest:
+            manifest, (_, dangling) = published, await _counted(archive, published)
         fields = {
-            "status": "complete",
+            "status": "inconsistent" if dangling else "complete",
             "error": unfit(dangling),
             "as_of": manifest.as_of,
             "counts": manifest.counts,
             "bytes": manifest.bytes,
-            "sha256": await archive.write_manifest(manifest),
+            "sha256": sha256,
             "parts": len(manifest.parts),
         }
-        await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
+        await _settle(session, backup, fields)
+        if dangling:
+            logger.error("a backup does not fit together", extra={"tenant_id": session.id, "backup_id": backup.id})
+
+
+async def _settle(session: TenantSession, backup: Backup, fields: Mapping[str, Any]) -> None:
+    """What has become of the backup, unless another runner has said so before."""
+    await session.modify(Backup, backup.id, lambda now: fields if now.status == "running" else {}, if_match=None)
 
 
 def journal(since: str, until: str) -> list[Where]:

@@ -16,10 +16,17 @@ KEPT_COUNTER = "backups"  # those on demand
 
 
 async def being_restored(session: TenantSession) -> set[str]:
-    """The backups that a restore is going to read."""
+    """The backups that a restore is going to read: the one asked for, or the one that a point in time fell back to."""
     where = [Where("type", "=", RESTORE_JOB), Where("status", "in", UNFINISHED)]
-    jobs = await session.store.query(Kind.JOB, where, limit=PAGE_ITEMS)
-    return {stored.body["input"]["backup_id"] for stored in jobs.items}
+    found: set[str] = set()
+    after: tuple[str, str] | None = None
+    while True:
+        page = await session.store.query(Kind.JOB, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
+        for job in (stored.body for stored in page.items):
+            found |= {job["input"]["backup_id"], job["checkpoint"].get("backup_id") or job["input"]["backup_id"]}
+        after = page.next
+        if after is None:
+            return found
 
 
 async def prune(blobs: Blobs, session: TenantSession, held: Held[Backup]) -> int:

@@ -27,7 +27,8 @@ HISTORY_KINDS = (Kind.AUDIT, Kind.ROLLUP, Kind.USAGE_EVENT)
 COUNTED = {Kind.AGENT: "agents", Kind.USER: "users"}
 
 BackupType = Literal["daily", "manual", "pre_restore"]
-BackupStatus = Literal["running", "complete", "failed", "pruning"]
+BackupStatus = Literal["running", "complete", "inconsistent", "failed", "pruning"]
+WRITTEN = ("complete", "inconsistent")  # the latter holds items that refer to nothing, and is not restored
 Target = Literal["in_place", "new_tenant"]
 
 

@@ -54,7 +54,7 @@ async def _due(session: TenantSession, backup: Backup, now: datetime) -> bool:
     match backup.status:
         case "pruning":
             return True
-        case "complete":
+        case "complete" | "inconsistent":
             return parse_rfc3339(backup.expires_at) <= now
         case "failed":
             return stale

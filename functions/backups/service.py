@@ -7,7 +7,7 @@ from functions.backups.archive import Archive, Damaged, Manifest, read_back
 from functions.backups.copies import Copies
 from functions.backups.export import SHOWN_DANGLING, unfit
 from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
-from functions.backups.models import Backup, BackupType, NewBackup, NewRestore, Restore, Verification
+from functions.backups.models import WRITTEN, Backup, BackupType, NewBackup, NewRestore, Restore, Verification
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.change import Change
@@ -77,7 +77,9 @@ class BackupService:
     async def verify(self, tenant: TenantSession, id: str) -> Verification:
         """Read all of it back. Damage is an answer, and is noted in the backup: it does not count as good any more."""
         tenant = tenant.past_the_fence()
-        backup = _complete((await load(tenant, Backup, id)).value)
+        backup = (await load(tenant, Backup, id)).value
+        if backup.status not in WRITTEN:
+            raise Conflict(f"This backup is {backup.status}; there is nothing to read back.")
         verification = await self._read_back(tenant, backup)
         fields = {
             "verified_at": verification.checked_at,

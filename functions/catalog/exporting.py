@@ -7,17 +7,22 @@ from typing import Any
 
 from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_write import write_model
+from functions.catalog.graph import ENDS, by_ids
 from functions.catalog.models import MAX_FILE_BYTES, Element, Relationship
 from shared.database.port import Kind
-from shared.errors import TooLarge
-from shared.session import TenantSession
+from shared.errors import Conflict, TooLarge
+from shared.session import TRIES_AT_A_RACE, TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
+LISTED = 100
 OF_RELATIONSHIPS = ("access_type", "influence", "is_directed")
 
 
 async def export_model(tenant: TenantSession) -> bytes:
-    """The exchange file (XML, UTF-8); importing it again changes nothing. `TooLarge` for what no import would take."""
+    """The exchange file (XML, UTF-8); importing it again changes nothing. `TooLarge` for what no import would take.
+
+    `Conflict`, naming them, when relationships refer to what is not there: nothing is left out in silence.
+    """
     elements: list[Element] = []
     relationships: list[Relationship] = []
     room = MAX_FILE_BYTES
@@ -27,7 +32,32 @@ async def export_model(tenant: TenantSession) -> bytes:
     async for page in tenant.store.scan([Kind.RELATIONSHIP]):
         relationships += [Relationship.model_validate(stored.body) for stored in page]
         room = _left(room, relationships[-len(page) :])
+    await _complete(tenant, elements, relationships)
     return await asyncio.to_thread(_write, tenant, elements, relationships)
+
+
+async def _complete(tenant: TenantSession, elements: list[Element], relationships: list[Relationship]) -> None:
+    """Bring in the ends that have come since their kind was read, and let go of relationships that have gone since."""
+    for _ in range(TRIES_AT_A_RACE):
+        known = {one.id for one in (*elements, *relationships)}
+        open_ended = [one for one in relationships if {one.source_id, one.target_id} - known]
+        if not open_ended:
+            return
+        there = await by_ids(tenant, Kind.RELATIONSHIP, (one.id for one in open_ended))
+        gone = {one.id for one in open_ended} - set(there)
+        relationships[:] = [one for one in relationships if one.id not in gone]
+        wanted = {body[end] for body in there.values() for end in ENDS} - known
+        elements += map(Element.model_validate, (await by_ids(tenant, Kind.ELEMENT, wanted)).values())
+        nested = (await by_ids(tenant, Kind.RELATIONSHIP, wanted)).values()
+        relationships += [Relationship.model_validate(body) for body in nested]
+    known = {one.id for one in (*elements, *relationships)}
+    lost = [one.id for one in relationships if {one.source_id, one.target_id} - known]
+    if lost:
+        raise Conflict(
+            f"{len(lost)} relationships refer to what is not there; nothing is exported without them.",
+            relationships=lost[:LISTED],
+            total=len(lost),
+        )
 
 
 def _left(room: int, items: Iterable[Element | Relationship]) -> int:
@@ -58,7 +88,6 @@ def _write(tenant: TenantSession, elements: list[Element], relationships: list[R
                 **_values(one, (*SHARED, *OF_RELATIONSHIPS)),
             )
             for one in relationships
-            if one.source_id in names and one.target_id in names  # others come while this is written
         ),
     )
     return b"".join(_bounded(written))

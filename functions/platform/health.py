@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from shared.clock import Clock, rfc3339
-from shared.errors import FlowgridError
+from shared.errors import Concern, FlowgridError
 from shared.resources import Timestamp
 from shared.version import VERSION
 
@@ -16,12 +16,12 @@ KEPT_SECONDS = 5.0  # a good answer: the checks write, and anybody may ask
 
 
 class Check(BaseModel):
-    status: Literal["ok", "error"]
+    status: Literal["ok", "warning", "error"]
     message: str | None = None
 
 
 class Health(BaseModel):
-    status: Literal["healthy", "degraded"]
+    status: Literal["healthy", "warning", "degraded"]
     checks: dict[str, Check]
     version: str
     timestamp: Timestamp
@@ -35,9 +35,9 @@ class HealthService:
 
     async def check(self) -> Health:
         checks = await asyncio.gather(*(self._known(name) for name in self._pings))
-        healthy = all(check.status == "ok" for check in checks)
+        found = {check.status for check in checks}
         return Health(
-            status="healthy" if healthy else "degraded",
+            status="degraded" if "error" in found else "warning" if "warning" in found else "healthy",
             checks=dict(zip(self._pings, checks, strict=True)),
             version=VERSION,
             timestamp=rfc3339(self._clock.now()),
@@ -61,6 +61,8 @@ async def _check(ping: Callable[[], Awaitable[None]]) -> Check:
             await ping()
     except TimeoutError:
         return Check(status="error", message=f"no answer within {CHECK_SECONDS:g} s")
+    except Concern as concern:
+        return Check(status="warning", message=concern.message)
     except FlowgridError as error:
         return Check(status="error", message=error.message)
     return Check(status="ok")

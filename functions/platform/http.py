@@ -23,7 +23,7 @@ def blueprint(
     @endpoint(routes, "GET", "health", role=None, answer=Health, summary="Is the service well?", errors=(503,))
     async def get_health(call: OpenCall) -> Content:
         found = await health.check()
-        status = 200 if found.status == "healthy" else 503
+        status = 503 if found.status == "degraded" else 200
         return Content(found.model_dump_json().encode(), "application/json", status)
 
     description = Description(endpoint.routes)

@@ -41,6 +41,10 @@ class Acknowledged:
     deleted: set[str] = field(default_factory=set)
     unheard: int = 0
 
+    @property
+    def answers(self) -> int:
+        return len(self.created) + len(self.patched) + len(self.deleted)
+
 
 async def test_after_kills_in_the_middle_of_writes_nothing_acknowledged_is_lost_or_counted_twice(host: Host) -> None:
     chance = random.Random(SEED)
@@ -49,7 +53,7 @@ async def test_after_kills_in_the_middle_of_writes_nothing_acknowledged_is_lost_
         flowgrid = Flowgrid(host, http)
         tenant = await flowgrid.onboard(max_agents=1_000_000)
         for _ in range(KILLS):
-            await _write_until_killed(host, tenant, told, after=chance.uniform(0.3, 1.0))
+            await _write_until_killed(host, tenant, told, after=chance.randint(60, 120))
             _due_now(host)
             host.start()
         assert min(len(told.created), len(told.patched), len(told.deleted)) > 10, "too little was written to prove much"
@@ -95,8 +99,9 @@ async def test_a_kill_during_a_backup_leaves_a_job_that_is_finished_later(host: 
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
-async def _write_until_killed(host: Host, tenant: Tenant, told: Acknowledged, *, after: float) -> None:
-    """Writers that create, change and delete agents without a pause, until the host dies under them."""
+async def _write_until_killed(host: Host, tenant: Tenant, told: Acknowledged, *, after: int) -> None:
+    """Writers that create, change and delete agents without a pause, until the host dies, `after` answers later."""
+    enough, before = asyncio.Event(), told.answers
 
     async def write() -> None:
         while True:
@@ -111,13 +116,17 @@ async def _write_until_killed(host: Host, tenant: Tenant, told: Acknowledged, *,
                     deleted = await tenant.admin.delete(f"agents/{created.json()['id']}")
                     assert deleted.status_code == 204, deleted.text
                     told.deleted.add(created.json()["id"])
+                if told.answers - before >= after:
+                    enough.set()
             except httpx.TransportError:
                 told.unheard += 1
                 return
 
     writers = [asyncio.create_task(write()) for _ in range(WRITERS)]
-    await asyncio.wait(writers, timeout=after, return_when=asyncio.FIRST_EXCEPTION)
+    waiting = asyncio.create_task(enough.wait())
+    await asyncio.wait([*writers, waiting], return_when=asyncio.FIRST_COMPLETED)
     host.kill()
+    waiting.cancel()
     await asyncio.gather(*writers)
 
 

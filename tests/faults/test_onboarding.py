@@ -288,7 +288,8 @@ async def _check_whole(world: World, tenant: Tenant) -> None:
     assert mine == {("slug", tenant.slug, tenant.id)}
     store = world.adapters.database.tenant(tenant.id, Placement.from_document(stored.body["placement"]))
     items = [item.body async for page in store.scan(list(Kind)) for item in page]
-    assert {item["id"]: item["value"] for item in items if item["kind"] == Kind.COUNTER} == {"agents": 0, "users": 1}
+    counters = {item["id"]: item["value"] for item in items if item["kind"] == Kind.COUNTER}
+    assert counters == {"agents": 0, "users": 1, "backups": 0}
     assert [item["id"] for item in items if item["kind"] == Kind.USER] == [admin]
     actions = sorted(item["action"] for item in items if item["kind"] == Kind.AUDIT)
     assert actions == ["tenant.created", "user.created"]

@@ -8,35 +8,26 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from functions.agents.models import AgentFields
-from functions.agents.service import AgentService
 from functions.backups.archive import Archive
 from functions.backups.models import Backup
 from functions.backups.snapshot import Snapshot
-from functions.catalog.models import ElementFields, RelationshipFields
-from functions.catalog.service import CatalogService
-from shared.context import SYSTEM, SYSTEM_REQUEST
 from shared.core import Core
-from shared.database.port import Document, Kind, Operation
-from shared.errors import FlowgridError
-from shared.session import TenantSession
+from shared.database.port import Document, Kind
 from tests.doubles.cosmos_setup import KEY
 from tests.e2e.api import UNLIMITED, Api, Flowgrid, Tenant
 from tests.e2e.host import Host, eventually
 from tests.faults.books import Books, ReadableDouble, State, differing, median, sqlite_partition
-from tests.unit.world import WatchedStore
+from tests.faults.stopping import Stall, stopped_without_a_lock
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "10"))
 PAUSE_SECONDS = min(30.0, SECONDS / 3)
@@ -207,7 +198,7 @@ class Soak:
 
     # Those who stop in the middle
 
-    async def stop_the_second_host(self, stall: "Stall", *, after: float) -> None:
+    async def stop_the_second_host(self, stall: Stall, *, after: float) -> None:
         """Stop a host, and hold the writes of an instance just before their commits, while others restore."""
         await asyncio.sleep(after)
         async with self.calm:  # no job of its own is under way: it is its writes that are to wake up late
@@ -227,62 +218,6 @@ class Soak:
         self.answers["restores meanwhile"] = len(self.restores) - before
 
 
-@dataclass
-class Stall:
-    """An instance that reads the directory and the data, and then comes no further for a while."""
-
-    session: TenantSession
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-    writes: list[asyncio.Task[Any]] = field(default_factory=list)
-    waiting: int = 0
-
-    @classmethod
-    async def of(cls, opened: Core, tenant_id: str) -> "Stall":
-        entry = await opened.directory.entry(tenant_id)
-        assert entry is not None
-        store = WatchedStore(opened.directory.open(entry))
-        stall = cls(TenantSession(entry, store, SYSTEM, SYSTEM_REQUEST, opened.services))
-        store.before = stall.hold
-        return stall
-
-    async def hold(self, operations: Sequence[Operation]) -> None:
-        self.waiting += 1
-        await self.gate.wait()
-        self.waiting -= 1
-
-    async def begin(self, known: dict[str, list[str]], dice: random.Random) -> int:
-        """Writes of every sort, each up to its commit; how many have come so far."""
-        catalog, agents, session = CatalogService(), AgentService(), self.session
-        elements, relationships = known["element"], known["relationship"]
-
-        def work() -> Iterator[Awaitable[Any]]:
-            for element in dice.sample(elements, min(4, len(elements))):
-                to_another = RelationshipFields(type="Association", source_id=element, target_id=dice.choice(elements))
-                yield catalog.delete_element(session, element, None, cascade=True)
-                yield catalog.create_relationship(session, to_another)
-                yield agents.create(session, AgentFields(name="stalled", pattern="Router", element_id=element))
-                yield catalog.create_element(session, ElementFields(name="stalled", type="BusinessProcess"))
-            for relationship in dice.sample(relationships, min(4, len(relationships))):
-                yield catalog.delete_relationship(session, relationship, None, cascade=True)
-
-        self.writes = [asyncio.ensure_future(one) for one in work()]
-
-        async def come_so_far() -> bool:
-            """each write is before its commit, or refused"""
-            return self.waiting + sum(one.done() for one in self.writes) == len(self.writes)
-
-        await eventually(come_so_far)
-        assert self.waiting, "no write has come to its commit"
-        return self.waiting
-
-    async def end(self) -> Counter[str]:
-        self.gate.set()
-        outcomes = await asyncio.gather(*self.writes, return_exceptions=True)
-        strange = [one for one in outcomes if isinstance(one, BaseException) and not isinstance(one, FlowgridError)]
-        assert strange == []
-        return Counter(f"stalled: {one.code if isinstance(one, FlowgridError) else 'written'}" for one in outcomes)
-
-
 async def until_taken(post: Callable[[], Awaitable[httpx.Response]]) -> Document:
     """Until the tenant is not fenced."""
 
@@ -295,28 +230,6 @@ async def until_taken(post: Callable[[], Awaitable[httpx.Response]]) -> Document
     answer = await eventually(taken, within=100)
     assert answer is not None
     return dict(answer.json())
-
-
-async def stopped_without_a_lock(pid: int, *folders: Path) -> None:
-    """Stop a process where it holds no lock of a file: one that does stops everybody who shares its disk."""
-
-    def writable(path: Path) -> bool:
-        with closing(sqlite3.connect(path, isolation_level=None, timeout=3)) as database:
-            try:
-                database.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                return False
-            database.execute("ROLLBACK")
-            return True
-
-    files = [path for folder in folders for path in folder.glob("*.db")]
-    for _ in range(20):
-        os.kill(pid, signal.SIGSTOP)
-        if all([await asyncio.to_thread(writable, path) for path in files]):
-            return
-        os.kill(pid, signal.SIGCONT)
-        await asyncio.sleep(0.01)
-    raise AssertionError("the host was always found with a lock")
 
 
 @pytest.fixture(params=["sqlite", "cosmos"])

@@ -88,12 +88,16 @@ COUNTERS = {Kind.AGENT: "agents", Kind.USER: "users"}
 
 
 class FragileBlobs(Blobs):
-    """Real blobs; the write or deletion of number `kill_at` (from 1) does not happen, because the process is killed."""
+    """Real blobs; the write or deletion of number `kill_at` (from 1) does not happen, because the process is killed.
+
+    `on_call`: what happens before any call.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.inner = FileBlobs(folder)
         self.folder = folder
         self.kill_at: int | None = None
+        self.on_call: Callable[[], Awaitable[None]] | None = None
         self.changes = 0
 
     def space(self, area: str, tenant_id: str) -> BlobSpace:
@@ -110,6 +114,10 @@ class FragileBlobs(Blobs):
         if self.changes == self.kill_at:
             raise Killed
 
+    async def call(self) -> None:
+        if self.on_call is not None:
+            await self.on_call()
+
     def arm(self, kill_at: int | None) -> None:
         self.kill_at, self.changes = kill_at, 0
 
@@ -120,19 +128,26 @@ class _FragileSpace(BlobSpace):
         self._inner = inner
 
     async def write(self, name: str, chunks: AsyncIterable[bytes], *, overwrite: bool = True) -> BlobInfo:
+        await self._blobs.call()
         self._blobs.change()
         return await self._inner.write(name, chunks, overwrite=overwrite)
 
-    def read(self, name: str) -> AsyncIterator[bytes]:
-        return self._inner.read(name)
+    async def read(self, name: str) -> AsyncIterator[bytes]:
+        await self._blobs.call()
+        async for chunk in self._inner.read(name):
+            yield chunk
 
     async def info(self, name: str) -> BlobInfo | None:
+        await self._blobs.call()
         return await self._inner.info(name)
 
-    def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
-        return self._inner.list(prefix)
+    async def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
+        await self._blobs.call()
+        async for blob in self._inner.list(prefix):
+            yield blob
 
     async def delete(self, name: str) -> None:
+        await self._blobs.call()
         self._blobs.change()
         await self._inner.delete(name)
 

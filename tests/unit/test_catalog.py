@@ -1,23 +1,25 @@
 """Elements and relationships: a model that is valid after every change, whoever changes it at the same time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from functions.catalog.exporting import export_model
 from functions.catalog.graph import depending_on
 from functions.catalog.models import ElementFields, NeighbourQuery, Relationship, RelationshipFields
 from functions.catalog.service import BATCH
 from shared.auth.roles import Role
-from shared.database.port import Bury, Create, Kind, Operation
+from shared.database.port import Bury, Create, Delete, Kind, Operation, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
 from shared.http.routes import PageRequest
 from shared.resources import Held
 from shared.session import TenantSession
 from tests.unit.catalog_world import Catalog
-from tests.unit.world import World, admin, person
+from tests.unit.world import WatchedStore, World, admin, person
 
 
 @pytest.fixture
@@ -298,3 +300,34 @@ async def test_characters_that_no_exchange_file_can_hold_are_refused(world: Worl
     ):
         answer = await world.call("create_element", admin(tenant), {"type": "Node", **wrong})
         assert answer.status == 400, wrong
+
+
+async def test_an_export_leaves_nothing_out_in_silence(catalog: Catalog) -> None:
+    one, two = await catalog.element(), await catalog.element()
+    lost = await catalog.relationship(one, two, type="Flow")
+    await catalog.store.commit([Delete(Kind.ELEMENT, two.id)])
+    with pytest.raises(Conflict) as refused:
+        await export_model(catalog.tenant)
+    assert refused.value.members["relationships"] == [lost.id]
+
+
+async def test_what_comes_while_a_model_is_exported_comes_with_its_ends(catalog: Catalog) -> None:
+    await catalog.element()
+    store = ComingStore(catalog)
+    text = (await export_model(replace(catalog.tenant, store=store))).decode()
+    assert text.count("<element ") == 3 and text.count("<relationship ") == 1
+
+
+class ComingStore(WatchedStore):
+    """Between the elements and the relationships of a scan, one of each kind comes."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog.store)
+        self.catalog = catalog
+
+    async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
+        if kinds == [Kind.RELATIONSHIP]:
+            one, two = await self.catalog.element(), await self.catalog.element()
+            await self.catalog.relationship(one, two, type="Flow")
+        async for page in super().scan(kinds, since=since):
+            yield page

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from functions.backups.models import NewBackup, NewRestore
+from functions.backups.soundness import Soundness
 from shared.clock import rfc3339
 from shared.database.fence import Fenced
-from shared.database.port import Create, Kind, Operation
-from shared.errors import Conflict, QuotaReached, Unavailable
+from shared.database.port import Create, Delete, Kind, Operation, Replace
+from shared.errors import Concern, Conflict, FlowgridError, QuotaReached, Stale, Unavailable
 from shared.fencing import close, reopen
 from shared.jobs import Wait
+from shared.locks import Locked, looking_again, take
 from shared.resources import load
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Thing
 from tests.unit.world import TENANT_ID
@@ -187,11 +189,20 @@ async def test_a_backup_whose_items_do_not_fit_together_says_so_and_is_no_good_o
     good = await world.back_up()
     lost = await world.make(ARelationship, "lost", source_id="nowhere", target_id="nowhere")
     bad = await world.back_up()
-    assert bad.error is not None and f"relationship {lost.id}" in bad.error
+    with pytest.raises(Concern, match="1 backups of the last day"):
+        await Soundness(world.core.adapters.database, world.clock).check()
+    assert bad.status == "inconsistent" and bad.error is not None and f"relationship {lost.id}" in bad.error
     verification = await world.service.verify(world.tenant, bad.id)
     assert not verification.ok and lost.id in verification.problems[0]
     job = await world.restore(as_of=rfc3339(world.clock.now()))
     assert job.input["backup_id"] == good.id
+
+
+async def test_health_has_nothing_to_say_of_good_backups_nor_of_those_long_ago(world: BackupWorld) -> None:
+    await world.make(ARelationship, "lost", source_id="nowhere", target_id="nowhere")
+    await world.back_up()
+    world.clock.advance(hours=26)
+    await Soundness(world.core.adapters.database, world.clock).check()
 
 
 async def test_an_agent_without_its_element_does_not_fit(world: BackupWorld) -> None:
@@ -209,6 +220,80 @@ async def test_of_many_backups_asked_for_at_once_a_few_are_accepted(world: Backu
     assert len(answers) - len(refused) == 3
     assert all(isinstance(one, Conflict) for one in refused)
     assert (await world.counter("backups"), len((await world.tenant.store.query(Kind.BACKUP)).items)) == (3, 3)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "gone"])
+async def test_a_place_is_free_again_when_its_backups_job_is_over_whatever_way(world: BackupWorld, status: str) -> None:
+    waiting = [await world.service.create(world.tenant, NewBackup()) for _ in range(3)]
+    with pytest.raises(Locked) as refused:
+        await world.service.create(world.tenant, NewBackup())
+    assert refused.value.members["job_id"] == waiting[2].job_id
+    for one in reversed(waiting):  # whichever place it is
+        held = await world.tenant.store.get(Kind.JOB, one.job_id)
+        assert held is not None
+        over = Replace(Kind.JOB, one.job_id, {**held.body, "status": status}, held.etag)
+        await world.tenant.store.commit([Delete(Kind.JOB, one.job_id) if status == "gone" else over])
+        await world.service.create(world.tenant, NewBackup())
+        with pytest.raises(Locked):
+            await world.service.create(world.tenant, NewBackup())
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+async def test_a_place_is_taken_for_as_long_as_its_job_is_unfinished(world: BackupWorld, status: str) -> None:
+    for one in [await world.service.create(world.tenant, NewBackup()) for _ in range(3)]:
+        held = await world.tenant.store.get(Kind.JOB, one.job_id)
+        assert held is not None
+        await world.tenant.store.commit([Replace(Kind.JOB, one.job_id, {**held.body, "status": status}, held.etag)])
+    world.clock.advance(days=1)
+    with pytest.raises(Locked):
+        await world.service.create(world.tenant, NewBackup())
+
+
+@pytest.mark.parametrize("error", [Conflict, Stale])
+async def test_a_lost_race_for_a_lock_is_looked_at_again_but_not_for_ever(
+    error: type[FlowgridError],
+) -> None:
+    tries = []
+
+    async def lose() -> None:
+        tries.append(1)
+        raise error("lost")
+
+    with pytest.raises(error, match="lost"):
+        await looking_again(lose)
+    assert len(tries) == 5
+
+
+async def test_whoever_finds_a_lock_taken_does_not_look_again() -> None:
+    tries = []
+
+    async def find_it_taken() -> None:
+        tries.append(1)
+        raise Locked("another's", "job-1")
+
+    with pytest.raises(Locked) as refused:
+        await looking_again(find_it_taken)
+    assert (len(tries), refused.value.job_id) == (1, "job-1")
+
+
+async def test_what_wins_the_race_at_the_last_look_is_done() -> None:
+    lost = iter(range(4))
+
+    async def lose_four_times() -> str:
+        if next(lost, None) is not None:
+            raise Stale("lost")
+        return "done"
+
+    assert await looking_again(lose_four_times) == "done"
+
+
+async def test_a_job_that_has_its_lock_already_takes_it_again_without_a_write(world: BackupWorld) -> None:
+    for _ in range(2):
+        change = world.tenant.change()
+        await take(change, world.tenant.store, "some", "job-1", "taken")
+        if not change.empty:
+            await change.commit(None)
+    assert change.empty
 
 
 async def test_one_backup_is_made_at_a_time_and_the_others_wait_their_turn(world: BackupWorld) -> None:

@@ -129,6 +129,12 @@ async def test_the_same_key_with_another_body_is_refused(world: World, ada: Call
     assert (await create(world, ada, name="another")).status == 422
 
 
+async def test_the_same_request_by_another_host_name_is_the_same_request(world: World, ada: Caller) -> None:
+    first = await create(world, ada)
+    again = await world.call("create_agent", ada, AGENT, headers=KEY, host="api.flowgrid.test")
+    assert (again.status, again.json["id"]) == (201, first.json["id"])
+
+
 async def test_the_same_key_for_another_route_is_refused(world: World, ada: Caller) -> None:
     await create(world, ada)
     assert (await world.call("create_user", ada, {"email": "g@acme.example"}, headers=KEY)).status == 422

@@ -14,7 +14,7 @@ import pytest
 from functions.platform.health import HealthService
 from functions.platform.timer import blueprint
 from shared.context import log_fields
-from shared.errors import Unavailable
+from shared.errors import Concern, Unavailable
 from shared.jobs import enqueue
 from shared.telemetry.log import JsonLines, configure
 from shared.version import VERSION
@@ -23,6 +23,9 @@ from tests.unit.world import FakeClock, World, admin
 
 async def well() -> None:
     return None
+
+
+OTHERS = ("messaging", "blobs", "secrets", "backups")
 
 
 async def away() -> None:
@@ -40,7 +43,7 @@ async def test_a_healthy_service_says_so(world: World) -> None:
             "status": "healthy",
             "checks": {
                 name: {"status": "ok", "message": None}
-                for name in ("database", "database:shard-1", "database:dedicated", "messaging", "blobs", "secrets")
+                for name in ("database", "database:shard-1", "database:dedicated", *OTHERS)
             },
             "version": VERSION,
             "timestamp": "2026-11-24T12:00:00.000000Z",
@@ -201,3 +204,14 @@ def test_logs_are_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.getLogger("flowgrid.test").info("too low")
     logger.setLevel(level)
     assert [json.loads(one)["message"] for one in stream.getvalue().splitlines()] == ["once"]
+
+
+async def test_a_concern_is_a_warning_and_calls_are_served_all_the_same() -> None:
+    async def concern() -> None:
+        raise Concern("look at this")
+
+    async def well() -> None:
+        return None
+
+    health = await HealthService({"database": well, "backups": concern}, FakeClock()).check()
+    assert (health.status, health.checks["backups"].status) == ("warning", "warning")

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
+from functions.backups import archive, export
 from functions.backups.models import Backup, NewBackup
 from functions.backups.timer import blueprint
 from shared.clock import parse_rfc3339
-from shared.database.port import Kind
+from shared.database.port import Delete, Kind, Replace
 from shared.errors import NotFound, Unavailable
 from shared.tenancy import TenantEntry
 from tests.unit.backup_world import BackupWorld, Killed
@@ -91,12 +92,61 @@ async def test_failed_and_abandoned_backups_go_after_a_day(world: BackupWorld) -
     assert abandoned.id not in await ids(world)
 
 
-async def test_a_long_backup_that_is_being_made_stays(world: BackupWorld) -> None:
+async def test_a_running_backup_older_than_a_day_whose_job_still_moves_stays(
+    world: BackupWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "PART_TEXT_BYTES", 1)
+    monkeypatch.setattr(export, "PAGE_ITEMS", 1)
+    await world.furnish(8)
     backup = await world.service.create(world.tenant, NewBackup())
     world.clock.advance(days=2)
     await world.jobs.run(TENANT_ID, backup.job_id)
-    await world.retention.prune(world.tenant)
-    assert await ids(world) == [backup.id]
+    assert (await world.service.get(world.tenant, backup.id)).status == "running"
+    assert await world.retention.prune(world.tenant) == 0
+    world.clock.advance(hours=24)
+    assert await world.retention.prune(world.tenant) == 0
+    world.clock.advance(minutes=1)  # by when its lease has been over for a day
+    assert await world.retention.prune(world.tenant) == 1
+
+
+@pytest.mark.parametrize("over", ["failed", "gone"])
+async def test_a_running_backup_older_than_a_day_whose_job_is_over_goes(world: BackupWorld, over: str) -> None:
+    backup = await world.service.create(world.tenant, NewBackup())
+    world.clock.advance(days=1)
+    held = await world.tenant.store.get(Kind.JOB, backup.job_id)
+    assert held is not None
+    late = {**held.body, "lease_until": "9999", "status": over}
+    await world.tenant.store.commit(
+        [Delete(Kind.JOB, backup.job_id) if over == "gone" else Replace(Kind.JOB, backup.job_id, late, held.etag)]
+    )
+    assert await world.retention.prune(world.tenant) == 1
+    assert await world.counter("backups") == 0
+
+
+async def test_a_backup_goes_at_the_instant_at_which_its_time_is_over(world: BackupWorld) -> None:
+    old = await world.back_up()
+    await world.back_up()
+    world.clock.instant = parse_rfc3339(old.expires_at) - timedelta(microseconds=1)
+    assert await world.retention.prune(world.tenant) == 0
+    world.clock.advance(microseconds=1)
+    assert await world.retention.prune(world.tenant) == 1
+
+
+async def test_a_failed_backup_goes_a_day_after_it_failed(world: BackupWorld) -> None:
+    failed = await world.service.create(world.tenant, NewBackup())
+    await world.rewrite(failed, status="failed")
+    world.clock.advance(days=1, microseconds=-1)
+    assert await world.retention.prune(world.tenant) == 0
+    world.clock.advance(microseconds=1)
+    assert await world.retention.prune(world.tenant) == 1
+
+
+async def test_the_newest_complete_backup_stays_although_it_is_damaged(world: BackupWorld) -> None:
+    good, damaged = await world.back_up(), await world.back_up()
+    await world.rewrite(damaged, error="damaged")
+    world.clock.advance(days=400)
+    assert await world.retention.prune(world.tenant) == 0
+    assert await ids(world) == [good.id, damaged.id]
 
 
 async def test_a_backup_that_is_being_restored_stays(world: BackupWorld) -> None:

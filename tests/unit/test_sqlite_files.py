@@ -41,6 +41,10 @@ async def anew(folder: Path) -> list[str]:
         await files.close()
 
 
+def everything(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
 @contextmanager
 def file(folder: Path, name: str = "one") -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(folder / f"{name}.db", isolation_level=None)) as connection:
@@ -224,6 +228,11 @@ async def test_a_file_that_is_missing_is_still_named(tmp_path: Path, files: Sqli
     await files.close()
     (tmp_path / "one.db").unlink()
     assert SqliteFiles(tmp_path, SCHEMA).names() == ["one"]
+
+
+async def test_making_a_file_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    assert await anew(tmp_path) == []
+    assert everything(tmp_path) == ["made", "made/one", "one.db"]
 
 
 async def test_a_file_in_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A whole Flowgrid in a folder, clock and ids owned by the test: calls go through the real registered handlers."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -289,7 +289,7 @@ async def register(core: Core, tenant_id: str = TENANT_ID, **changes: Any) -> Te
 
 
 class WatchedStore(TenantStore):
-    """A store that remembers its batches, and may do something else `before` one of them."""
+    """A store that remembers its batches, and may do something else `before` one of them, or `on_call`: before any."""
 
     def __init__(self, store: TenantStore, main: "WatchedStore | None" = None) -> None:
         self.tenant_id = store.tenant_id
@@ -297,6 +297,7 @@ class WatchedStore(TenantStore):
         self.main = main or self
         self.batches: list[list[Operation]] = [] if main is None else main.batches
         self.before: Callable[[Sequence[Operation]], Any] | None = None
+        self.on_call: Callable[[], Awaitable[None]] | None = None
         self._control: WatchedStore | None = None
 
     @property
@@ -320,9 +321,11 @@ class WatchedStore(TenantStore):
         return self.inner.floor
 
     async def get(self, kind: Kind, id: str) -> Stored | None:
+        await self._call()
         return await self.inner.get(kind, id)
 
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
+        await self._call()
         return await self.inner.buried(kind, ids)
 
     async def query(
@@ -334,16 +337,24 @@ class WatchedStore(TenantStore):
         limit: int = 200,
         after: tuple[str, str] | None = None,
     ) -> Page:
+        await self._call()
         return await self.inner.query(kind, where, order=order, limit=limit, after=after)
 
-    def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> Any:
-        return self.inner.scan(kinds, since=since)
+    async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
+        await self._call()
+        async for page in self.inner.scan(kinds, since=since):
+            yield page
 
     async def commit(self, operations: Sequence[Operation]) -> None:
+        await self._call()
         if self.main.before is not None:
             await self.main.before(operations)
         self.batches.append(list(operations))
         await self.inner.commit(operations)
+
+    async def _call(self) -> None:
+        if self.main.on_call is not None:
+            await self.main.on_call()
 
 
 class WatchedDirectory(Directory):
@@ -352,6 +363,13 @@ class WatchedDirectory(Directory):
     def __init__(self, directory: Directory) -> None:
         self._inner = directory
         self.stores: dict[str, WatchedStore] = {}
+        self._on_call: Callable[[], Awaitable[None]] | None = None
+
+    def watch(self, on_call: Callable[[], Awaitable[None]] | None) -> None:
+        """From now on `on_call` before each call of any store, those that will be opened included."""
+        self._on_call = on_call
+        for store in self.stores.values():
+            store.on_call = on_call
 
     async def entry(self, tenant_id: str) -> TenantEntry | None:
         return await self._inner.entry(tenant_id)
@@ -361,7 +379,10 @@ class WatchedDirectory(Directory):
         return self.open(found) if found else None
 
     def open(self, entry: TenantEntry) -> TenantStore:
-        return self.stores.setdefault(entry.id, WatchedStore(self._inner.open(entry)))
+        if entry.id not in self.stores:
+            self.stores[entry.id] = WatchedStore(self._inner.open(entry))
+            self.stores[entry.id].on_call = self._on_call
+        return self.stores[entry.id]
 
     def held_by(self, entry: TenantEntry, holder: str, since: str) -> TenantStore:
         return self.stores[entry.id].beside(self._inner.held_by(entry, holder, since))
