@@ -19,6 +19,7 @@ from typing import Final, Literal
 from functions.catalog.archimate import ElementType, RelationshipType
 
 NAMESPACE: Final = "http://www.opengroup.org/xsd/archimate/3.0/"
+XSI_TYPE: Final = "http://www.w3.org/2001/XMLSchema-instance}type"
 JUNCTION: Final = "archimate:junction"
 """The property that tells an And from an Or junction: "and" or "or". No property definition gets this key."""
 
