@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 from functions.catalog.archimate import is_element_type, is_relationship_type
 from functions.catalog.exchange import (
     JUNCTION,
+    MAX_ITEMS,
     NAMESPACE,
     XSI_TYPE,
     AccessType,
@@ -45,7 +46,6 @@ _RENAMED: Final = {
 _OWN: Final = {f"{NS}name": 1, f"{NS}documentation": 1, f"{NS}properties": 1}
 _IN_HEADER: Final = {**_OWN, f"{NS}propertyDefinitions": 2}
 _IN_MODEL: Final = {f"{NS}elements": 2, f"{NS}relationships": 2, f"{NS}views": 0}
-MAX_ITEMS: Final = 100_000
 MAX_DEFINITIONS: Final = 10_000
 MAX_TEXTS: Final = 400_000
 MAX_KEY: Final = 255

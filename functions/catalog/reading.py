@@ -54,7 +54,7 @@ class Uploads:
             yield
         finally:
             del self._running[tenant_id]
-            _give_back()
+            give_back()
 
     async def read(self, body: bytes) -> list[Found]:
         """What the file holds. `Invalid` for one that is no exchange file; `TooLarge` beyond a limit, or its time.
@@ -85,7 +85,7 @@ class Uploads:
                 raise
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Memory that was taken in many small pieces: glibc keeps it for the process otherwise."""
     with suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL(None).malloc_trim(0)
