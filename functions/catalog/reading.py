@@ -44,10 +44,14 @@ class Uploads:
 
     @contextmanager
     def admit(self, tenant_id: str, size: int) -> Iterator[None]:
-        """Room for a file of this size; `Unavailable` while the tenant has one here already, or there is none."""
+        """Room for a file of this size; `Unavailable` while the tenant has one here already, or there is none.
+
+        Small files have room of their own, which large ones do not take.
+        """
         if tenant_id in self._running:
             raise Unavailable("Another import of this tenant is running; try again later.", retry_after=RETRY_AFTER)
-        if len(self._running) >= AT_ONCE or sum(self._running.values()) + size > BYTES_AT_ONCE:
+        alike = [other for other in self._running.values() if _is_small(other) == _is_small(size)]
+        if len(alike) >= AT_ONCE or sum(alike) + size > BYTES_AT_ONCE:
             raise Unavailable("Too many imports are running; try again later.", retry_after=RETRY_AFTER)
         self._running[tenant_id] = size
         try:
@@ -62,7 +66,7 @@ class Uploads:
         One large file after the other, and beside it one small file after the other, which no large one holds up.
         It ends when the caller is cancelled, so when a client is seen to have gone.
         """
-        async with self._turn_of_small if len(body) <= SMALL_BYTES else self._turn:
+        async with self._turn_of_small if _is_small(len(body)) else self._turn:
             stopped = False
             working_since = self.monotonic()
             until = working_since + READ_SECONDS
@@ -83,6 +87,10 @@ class Uploads:
             except asyncio.CancelledError:
                 stopped = True
                 raise
+
+
+def _is_small(size: int) -> bool:
+    return size <= SMALL_BYTES
 
 
 def give_back() -> None:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ async def test_the_reading_ends_when_the_caller_goes() -> None:
 
 async def test_a_tenant_imports_one_file_at_a_time_and_a_process_a_few() -> None:
     uploads = Uploads()
-    with uploads.admit("a", 1):
+    with uploads.admit("a", SMALL_BYTES + 1):
         with pytest.raises(Unavailable, match="this tenant"), uploads.admit("a", 1):
             pass
         with pytest.raises(Unavailable, match="Too many"), uploads.admit("b", BYTES_AT_ONCE):
@@ -186,6 +187,18 @@ async def test_a_tenant_imports_one_file_at_a_time_and_a_process_a_few() -> None
     admitted[0].__exit__(None, None, None)
     with uploads.admit("one more", 1):
         pass
+
+
+@pytest.mark.parametrize("size", [BYTES_AT_ONCE, BYTES_AT_ONCE // AT_ONCE], ids=["one", "as many as may be"])
+async def test_small_files_are_admitted_while_large_ones_take_all_their_room(size: int) -> None:
+    uploads = Uploads()
+    with ExitStack() as all:
+        for number in range(BYTES_AT_ONCE // size):
+            all.enter_context(uploads.admit(f"large {number}", size))
+        for number in range(AT_ONCE):
+            all.enter_context(uploads.admit(f"small {number}", SMALL_BYTES))
+        with pytest.raises(Unavailable, match="Too many"), uploads.admit("one more", 1):
+            pass
 
 
 async def test_a_refused_import_says_when_to_come_again(world: World) -> None:
