@@ -21,7 +21,7 @@ from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, 
 from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, WRITTEN, Backup, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
-from shared.database.fence import rotate
+from shared.database.fence import Fenced, rotate
 from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Kind, Order, Stored, TenantStore, Where
 from shared.errors import Conflict, FlowgridError, Unavailable
 from shared.jobs import Continue, Done, Job, Wait
@@ -71,14 +71,17 @@ class Export:
         self._parts_per_slice = parts_per_slice
 
     async def run_backup(self, session: TenantSession, job: Job) -> Done | Continue | Wait:
-        """A slice of a job of type `backup`; one at a time of a tenant's are being made."""
+        """A slice of a job of type `backup`. One of a tenant's is made at a time, and none while a restore writes."""
         session = session.past_the_fence()
         try:
             await self._alone(session, job)
         except Locked as locked:
             return Wait(locked.message, BETWEEN_LOOKS_SECONDS)
         backup = (await load(session, Backup, job.input["backup_id"])).value
-        progress = await self.advance(session, backup, job.checkpoint)
+        try:
+            progress = await self.advance(session, backup, job.checkpoint)
+        except Fenced as fenced:
+            return Wait(fenced.message, BETWEEN_LOOKS_SECONDS)
         if progress is not None:
             return Continue(progress)
         return Done({"backup_id": backup.id})

@@ -14,7 +14,7 @@ from shared.database.fence import Fenced
 from shared.database.port import Delete, Kind, Replace
 from shared.errors import Concern, Conflict, FlowgridError, QuotaReached, Stale, Unavailable
 from shared.fencing import close, reopen
-from shared.jobs import Wait
+from shared.jobs import MAX_ATTEMPTS, Wait
 from shared.locks import Locked, looking_again, take
 from shared.resources import load
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld
@@ -90,6 +90,20 @@ async def test_a_backup_and_a_job_go_on_while_the_tenant_is_fenced(world: Backup
     await run_until(world, id, "finish")
     await world.daily.queue("2026-11-24")
     assert len((await world.tenant.store.query(Kind.BACKUP)).items) == 3
+
+
+async def test_a_backup_that_meets_a_restore_waits_for_its_end_however_long_that_takes(world: BackupWorld) -> None:
+    await world.make(AnElement, "there")
+    await close(world.tenant, "a restore")
+    await world.daily.queue("2026-11-24")
+    (backup,) = (await world.tenant.store.query(Kind.BACKUP)).items
+    for _ in range(3 * MAX_ATTEMPTS):
+        await world.jobs.run(TENANT_ID, backup.body["job_id"])
+    waiting = await world.job(backup.body["job_id"])
+    assert (waiting.status, waiting.attempts) == ("queued", 0)
+    await reopen(world.tenant, "a restore")
+    assert (await world.run(waiting.id)).status == "succeeded"
+    assert await world.content(await world.service.get(world.tenant, backup.body["id"])) == await world.state()
 
 
 async def test_a_restore_that_fails_for_good_gives_the_writes_back(world: BackupWorld) -> None:
