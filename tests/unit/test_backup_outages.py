@@ -3,8 +3,11 @@
 No answer: the job tries again. Killed: another runner takes it up. Stalled: another has done all of it meanwhile.
 """
 
+import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,20 @@ from tests.unit.world import TENANT_ID
 NEW_TENANT = {"name": "Acme again", "slug": "acme-again", "admin_email": "grace@elsewhere.example"}
 STEP = "_with_snapshot"  # of a restore: check, write and delete
 WAYS = ["unanswered", "killed", "overtaken"]
+
+
+class Hasty(sqlite3.Connection):
+    """Leaves it to the operating system when to write to the disk."""
+
+    def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+        return super().execute(sql.replace("synchronous=FULL", "synchronous=OFF"), *rest)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of worlds are made here, and none of them loses its power."""
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Hasty))
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 class Struck:
