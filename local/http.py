@@ -28,7 +28,7 @@ from shared.ids import is_request_id
 logger = logging.getLogger("flowgrid.local.http")
 BODY_SECONDS = 60.0
 MAX_BODY_BYTES = 33 * 1024 * 1024
-MAX_HELD_BYTES = 64 * 1024 * 1024
+MAX_HELD_BYTES = 48 * 1024 * 1024
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 
 

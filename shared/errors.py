@@ -15,7 +15,6 @@ FlowgridError
 ├── LimitReached
 │   ├── QuotaReached      `limit` and `current` of a counted resource
 │   └── RateLimited       `limit` calls are spent for `retry_after` seconds
-├── Concern               calls are served, but an operator should look at this (health says it)
 └── Unavailable           try again after `retry_after` seconds; nothing was lost
     ├── Throttled         the store asked to slow down
     └── Unknown           sent, no answer: retry with the same ids and find out
@@ -133,10 +132,6 @@ class RateLimited(LimitReached):
         self.retry_after = retry_after
 
 
-class Concern(FlowgridError):
-    code = "concern"
-
-
 class Unavailable(FlowgridError):
     code = "unavailable"
 
@@ -151,3 +146,11 @@ class Throttled(Unavailable):
 
 class Unknown(Unavailable):
     code = "unknown_outcome"
+
+
+class Concern(Exception):
+    """No error of a call: something that an operator should look at. Health says it as a warning."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message

@@ -48,7 +48,7 @@ _IN_MODEL: Final = {f"{NS}elements": 2, f"{NS}relationships": 2, f"{NS}views": 0
 MAX_ITEMS: Final = 100_000
 MAX_DEFINITIONS: Final = 10_000
 MAX_TEXTS: Final = 400_000
-MAX_CHARACTERS: Final = 10_000_000
+MAX_CHARACTERS: Final = 6_000_000
 MAX_KEY: Final = 255
 
 

@@ -63,6 +63,12 @@ class Host:
         """The issuer whose tokens the process takes."""
         return open_issuer(self.data, SETTINGS)
 
+    @property
+    def pid(self) -> int:
+        """The served process."""
+        assert self._process is not None, "the host does not run"
+        return self._process.pid
+
     def start(self) -> None:
         """Serve; returns when calls are taken."""
         before = len(self.log)
