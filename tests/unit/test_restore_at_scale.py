@@ -204,6 +204,18 @@ async def test_a_counter_that_never_stands_still_is_tried_again_later(world: Bac
         await counted(world, TRIES_AT_A_RACE)
 
 
+async def test_the_counters_are_exact_after_each_slice_of_a_restore(world: BackupWorld) -> None:
+    """So they are when it fails half-way."""
+    empty = await world.back_up()
+    await made(world, 50)
+    full = await world.back_up()
+    for backup in (empty, full):
+        id = await world.start_restore(backup)
+        while (await world.job(id)).status in ("queued", "running"):
+            await world.jobs.run(TENANT_ID, id)
+            assert await world.counter("agents") == sum(kind == "agent" for kind, _ in await world.state())
+
+
 async def test_a_counter_that_is_right_is_not_written(world: BackupWorld) -> None:
     await world.make(AnAgent, "one")
     store = world.directory.stores[TENANT_ID]
