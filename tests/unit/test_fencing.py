@@ -160,6 +160,15 @@ async def test_the_fence_is_closed_and_opened_after_all_that_came_before_though_
     assert (await world.make(AnElement, "after")).created_at > closed
 
 
+async def test_the_trail_tells_when_the_fence_was_closed_and_opened_in_this_order(world: BackupWorld) -> None:
+    await close(world.tenant, "one")
+    await reopen(world.tenant, "one")
+    entries = [one.body for one in (await world.tenant.store.query(Kind.AUDIT)).items]
+    told = [(one["action"], one["resource_id"], one["revision"]) for one in entries]
+    assert told == [("fence.closed", "one", 1), ("fence.opened", "one", 2)]
+    assert entries[0]["created_at"] < entries[1]["created_at"]
+
+
 async def test_a_point_in_time_inside_a_restore_is_the_moment_before_it(world: BackupWorld) -> None:
     things = await world.furnish(3)
     backup = await world.back_up()
