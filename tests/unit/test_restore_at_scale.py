@@ -467,13 +467,13 @@ async def test_what_never_stands_still_is_put_back_later(world: BackupWorld) -> 
                 await step(Kind.ELEMENT, "")
 
 
-async def test_nothing_that_a_damaged_backup_says_comes_back(world: BackupWorld) -> None:
+async def test_nothing_that_a_damaged_backup_says_counts_once_a_restore_falls_back(world: BackupWorld) -> None:
     element = await world.make(AnElement, "as it was")
     await world.back_up()
     backup = await world.back_up()
     part = next(path for path in world.files(backup) if path.name.startswith("part-0001"))
-    false = {**element.model_dump(mode="json"), "id": "f", "name": "a lie"}
-    line = {"op": "put", "kind": "element", "id": "f", "item": false}
+    lie = {**element.model_dump(mode="json"), "id": "lie", "source_id": "nowhere", "target_id": "nowhere"}
+    line = {"op": "put", "kind": "relationship", "id": "lie", "item": lie}
     part.write_bytes(zstandard.compress(json.dumps(line).encode() + b"\n"))
     assert (await world.restore(as_of=rfc3339(world.clock.now()))).status == "succeeded"
     assert list(await world.state()) == [("element", element.id)]
