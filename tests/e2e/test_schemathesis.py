@@ -28,12 +28,12 @@ missing_required_header.expected-statuses = ["400", "401", "403", "415", "428"]
 negative_data_rejection.expected-statuses = [
   "400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "428"
 ]
-positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "503"]
+positive_data_acceptance.expected-statuses = ["2xx", "304", "401", "403", "404", "409", "422", "503"]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 [[operations]]
 include-path-regex = "/v1/(elements|relationships|catalog/import|restores|usage$)"
-checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "503"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
 """
 
 
