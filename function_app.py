@@ -55,7 +55,7 @@ def compose(core: Core) -> func.FunctionApp:
     fleet = Fleet(database, directory, services)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
-        {"restore": restoring.give_up},
+        {"backup": export.give_up, "restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     health = HealthService({**adapters.pings(), "backups": Soundness(database, services.clock).check}, services.clock)

@@ -108,6 +108,7 @@ class Restoring:
         asked = NewRestore.model_validate(job.input)
         if asked.target == "in_place":
             await reopen(session, job.id)
+            await self._export.fail(session.past_the_fence(), derived_id("pre_restore", job.id), "Its restore failed.")
             return
         if await self._directory.entry(copy_id(job.id)) is not None:
             await reopen(await self._target(session, job, asked), job.id)

@@ -228,7 +228,7 @@ class BackupWorld:
         restoring = Restoring(blobs, export, directory, own.names, onboard, copies, batches_per_slice=3)
         jobs = Jobs(
             {"backup": export.run_backup, "restore": restoring.run_restore},
-            {"restore": restoring.give_up},
+            {"backup": export.give_up, "restore": restoring.give_up},
             queue="jobs",
             directory=directory,
             database=database,

@@ -14,7 +14,7 @@ from shared.database.fence import Fenced
 from shared.database.port import Create, Delete, Kind, Operation, Replace
 from shared.errors import Concern, Conflict, FlowgridError, QuotaReached, Stale, Unavailable
 from shared.fencing import close, reopen
-from shared.jobs import Wait
+from shared.jobs import MAX_ATTEMPTS, Wait
 from shared.locks import Locked, looking_again, take
 from shared.resources import load
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Thing
@@ -92,6 +92,20 @@ async def test_a_backup_and_a_job_go_on_while_the_tenant_is_fenced(world: Backup
     assert len((await world.tenant.store.query(Kind.BACKUP)).items) == 3
 
 
+async def test_a_backup_that_meets_a_restore_waits_for_its_end_however_long_that_takes(world: BackupWorld) -> None:
+    await world.make(AnElement, "there")
+    await close(world.tenant, "a restore")
+    await world.daily.queue("2026-11-24")
+    (backup,) = (await world.tenant.store.query(Kind.BACKUP)).items
+    for _ in range(3 * MAX_ATTEMPTS):
+        await world.jobs.run(TENANT_ID, backup.body["job_id"])
+    waiting = await world.job(backup.body["job_id"])
+    assert (waiting.status, waiting.attempts) == ("queued", 0)
+    await reopen(world.tenant, "a restore")
+    assert (await world.run(waiting.id)).status == "succeeded"
+    assert await world.content(await world.service.get(world.tenant, backup.body["id"])) == await world.state()
+
+
 async def test_a_restore_that_fails_for_good_gives_the_writes_back(world: BackupWorld) -> None:
     await world.furnish(2)
     backup = await world.back_up()
@@ -144,6 +158,15 @@ async def test_the_fence_is_closed_and_opened_after_all_that_came_before_though_
     assert closed > before.created_at
     await reopen(behind, "one")
     assert (await world.make(AnElement, "after")).created_at > closed
+
+
+async def test_the_trail_tells_when_the_fence_was_closed_and_opened_in_this_order(world: BackupWorld) -> None:
+    await close(world.tenant, "one")
+    await reopen(world.tenant, "one")
+    entries = [one.body for one in (await world.tenant.store.query(Kind.AUDIT)).items]
+    told = [(one["action"], one["resource_id"], one["revision"]) for one in entries]
+    assert told == [("fence.closed", "one", 1), ("fence.opened", "one", 2)]
+    assert entries[0]["created_at"] < entries[1]["created_at"]
 
 
 async def test_a_point_in_time_inside_a_restore_is_the_moment_before_it(world: BackupWorld) -> None:
