@@ -50,7 +50,7 @@ def compose(core: Core) -> func.FunctionApp:
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
     copies = Copies(names, database)
-    restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like, copies)
+    restoring = Restoring(adapters.blobs, export, directory, onboarding.onboard_like, copies)
     backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
     jobs = core.jobs(

@@ -9,6 +9,7 @@ from functions.backups.export import SHOWN_DANGLING, unfit
 from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
 from functions.backups.models import WRITTEN, Backup, BackupType, NewBackup, NewRestore, Restore, Verification
 from functions.backups.snapshot import Snapshot
+from shared.auth.standing import still_admin
 from shared.blobs.port import Blobs
 from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
@@ -113,6 +114,7 @@ class BackupService:
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
         change.also(Replace(Kind.BACKUP, held.value.id, held.value.model_dump(mode="json"), held.etag))
+        await still_admin(change, tenant)
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))
         await self._copies.take(change, tenant, new.new_tenant, job_id=job.id)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from functions.backups.models import NewBackup, NewRestore
+from functions.backups.models import Backup, NewBackup, NewRestore
 from functions.backups.soundness import Soundness
 from shared.clock import rfc3339
-from shared.database.fence import Fenced
+from shared.database.fence import Fenced, Overtaken, rotate
 from shared.database.port import Create, Delete, Kind, Operation, Replace
 from shared.errors import Concern, Conflict, FlowgridError, QuotaReached, Stale, Unavailable
 from shared.fencing import close, reopen
+from shared.ids import derived_id
 from shared.jobs import MAX_ATTEMPTS, Wait
 from shared.locks import Locked, looking_again, take
 from shared.resources import load
@@ -444,3 +445,39 @@ async def test_a_fence_that_was_closed_without_its_entry_gets_it_when_its_holder
     closed = await close(world.tenant, "one")
     entries = (await world.tenant.store.query(Kind.AUDIT)).items
     assert [one.body["created_at"] for one in entries if one.body["action"] == "fence.closed"] == [closed]
+
+
+async def test_a_backup_whose_job_gives_up_has_failed_and_makes_room(world: BackupWorld) -> None:
+    backup = await world.service.create(world.tenant, NewBackup())
+    job = await world.job(backup.job_id)
+    for _ in range(2):
+        await world.export.give_up(world.tenant, job)
+    assert (await world.service.get(world.tenant, backup.id)).status == "failed"
+    await world.service.delete(world.tenant, backup.id)
+    assert await world.counter("backups") == 0
+
+
+async def test_the_safety_backup_of_a_restore_that_gives_up_has_failed_too(world: BackupWorld) -> None:
+    id = await world.start_restore(await world.back_up())
+    await run_until(world, id, "keep")
+    safety = derived_id("pre_restore", id)
+    change = world.tenant.change()
+    await change.commit(Backup.begin(change, world.tenant, "pre_restore", id=safety, job_id=id))
+    await world.restoring.give_up(world.tenant, await world.job(id))
+    assert (await world.service.get(world.tenant, safety)).status == "failed"
+
+
+async def test_what_was_stamped_by_a_clock_far_ahead_can_be_named_as_a_point_in_time(world: BackupWorld) -> None:
+    element = await world.make(AnElement, "kept")
+    await world.back_up()
+    ahead = world.behind(days=-7)
+    await rotate(ahead.tenant.store, "ahead", ahead.tenant.services.clock.now())
+    with pytest.raises(Overtaken):
+        await world.make(AnAgent, "before it is known")
+    agent = await world.make(AnAgent, "stamped after it")
+    await world.delete(agent)
+    assert agent.created_at > rfc3339(world.clock.now() + timedelta(days=6))
+    job = await world.restore(as_of=agent.created_at)
+    assert job.status == "succeeded", job.error
+    assert (await load(world.tenant, AnAgent, agent.id)).value.name == "stamped after it"
+    assert (await load(world.tenant, AnElement, element.id)).value == element

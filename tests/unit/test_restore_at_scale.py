@@ -442,7 +442,7 @@ async def race(world: BackupWorld, races: int) -> tuple[Replacing, Thing, Snapsh
             store.before = first
 
     store.before = first
-    return Replacing(world.tenant, world.core.names, snapshot, spared_user=None), wanted, snapshot
+    return Replacing(world.tenant, snapshot, spared_user=None), wanted, snapshot
 
 
 @pytest.mark.parametrize("races", [1, TRIES_AT_A_RACE - 1])
