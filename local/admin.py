@@ -46,7 +46,7 @@ class AdminApi:
             return problem(request, 400, "invalid_request", f"Function {function.name} is called at its own route.")
         try:
             run = self._prepared(function, json.loads(await request.body()).get("input"))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return problem(request, 400, "invalid_request", 'The body should be JSON such as {"input": {"a": 1}}.')
         try:
             await run()

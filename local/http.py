@@ -8,8 +8,8 @@ Follows the real worker (`HttpResponseConverter`): of a repeated answer header o
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from local.bindings import Function
 from local.routes import Found, RouteTable, template
+from shared.http.addresses import window_of
 from shared.http.answers import SECURITY_HEADERS
 from shared.ids import is_request_id
 
@@ -29,6 +30,7 @@ logger = logging.getLogger("flowgrid.local.http")
 BODY_SECONDS = 60.0
 MAX_BODY_BYTES = 33 * 1024 * 1024
 MAX_HELD_BYTES = 48 * 1024 * 1024
+MAX_HELD_OF_ONE_BYTES = MAX_BODY_BYTES  # of what one address sends, so that who never ends leaves room for others
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 
 
@@ -45,7 +47,7 @@ class HttpTriggers:
             )
             for function in functions
         )
-        self._held = _Held()
+        self._held: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.answer(Request(scope, receive))
@@ -56,11 +58,11 @@ class HttpTriggers:
         found = self._routes.find(request.method, path)
         if not isinstance(found, Found):
             return _nothing(request, path, found)
-        received = _Received(self._held)
+        received = _Received(self._held, window_of(request.client.host if request.client else ""))
         try:
             return await self._answer(request, found, received)
         finally:
-            self._held.count -= received.count
+            received.let_go()
 
     async def _answer(self, request: Request, found: Found[Function], received: "_Received") -> Response:
         try:
@@ -194,19 +196,13 @@ async def _gone(request: Request) -> None:
         pass
 
 
-@dataclass
-class _Held:
-    """How many bytes of bodies are held, of all calls."""
-
-    count: int = 0
-
-
 class _Received:
-    """The body of one call, counted among all that are held."""
+    """The body of one call, counted among all that are held, by whom they come from."""
 
-    def __init__(self, held: _Held) -> None:
+    def __init__(self, held: Counter[str], peer: str) -> None:
         self._held = held
-        self.count = 0
+        self._peer = peer
+        self._count = 0
         self.busy = False
 
     async def body(self, request: Request) -> bytes | None:
@@ -218,15 +214,23 @@ class _Received:
         total = 0
         async for chunk in request.stream():
             total += len(chunk)
-            self.busy = self.busy or self._held.count + len(chunk) > MAX_HELD_BYTES
+            self.busy = self.busy or not self._has_room(len(chunk))
             if total > MAX_DISCARDED_BYTES:
                 return None
             if total > MAX_BODY_BYTES or self.busy:
-                self._held.count -= self.count
-                self.count = 0
+                self.let_go()
                 body.clear()
             else:
                 body += chunk
-                self.count += len(chunk)
-                self._held.count += len(chunk)
+                self._count += len(chunk)
+                self._held[self._peer] += len(chunk)
         return None if total > MAX_BODY_BYTES or self.busy else bytes(body)
+
+    def let_go(self) -> None:
+        self._held[self._peer] -= self._count
+        self._count = 0
+        if not self._held[self._peer]:
+            del self._held[self._peer]
+
+    def _has_room(self, size: int) -> bool:
+        return self._held.total() + size <= MAX_HELD_BYTES and self._held[self._peer] + size <= MAX_HELD_OF_ONE_BYTES

@@ -19,8 +19,12 @@ from typing import Final, Literal
 from functions.catalog.archimate import ElementType, RelationshipType
 
 NAMESPACE: Final = "http://www.opengroup.org/xsd/archimate/3.0/"
+XSI_TYPE: Final = "http://www.w3.org/2001/XMLSchema-instance}type"
 JUNCTION: Final = "archimate:junction"
 """The property that tells an And from an Or junction: "and" or "or". No property definition gets this key."""
+
+MAX_ITEMS: Final = 100_000
+"""Of elements, relationships and views, whichever way a file goes."""
 
 AccessType = Literal["Access", "Read", "Write", "ReadWrite"]
 Languages = dict[str, str]

@@ -2,7 +2,8 @@
 
 expat is fed in small slices. Between two of them the caller's `watch` runs (it may stop the reading), and a tag or
 comment that is still open after `MAX_MARKUP_BYTES` ends it: expat looks at such a piece again with every slice, and
-expands a namespace into every attribute. Only nodes that are asked for become nodes; everything else is counted.
+expands a namespace into every attribute. Only nodes and attributes that the format knows are kept, and of their text
+what tells that it is too much; everything else is counted.
 """
 
 import codecs
@@ -12,14 +13,14 @@ from typing import Final, NoReturn
 from xml.etree.ElementTree import Element, SubElement
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from functions.catalog.exchange import NAMESPACE, ExchangeError, ExchangeTooLarge
+from functions.catalog.exchange import NAMESPACE, XSI_TYPE, ExchangeError, ExchangeTooLarge
 
 NS: Final = f"{NAMESPACE}}}"
 LANG: Final = "http://www.w3.org/XML/1998/namespace}lang"
 SLICE_BYTES: Final = 2 * 1024
 MAX_MARKUP_BYTES: Final = 32 * 1024
 MAX_NESTING: Final = 64
-MAX_NODES: Final = 3_000_000
+MAX_NODES: Final = 1_000_000  # 100,000 items with three properties, name and documentation each
 MAX_NODES_IN_ONE: Final = 5_000
 MAX_TEXT: Final = 20_000
 MAX_NAMES: Final = 1_000
@@ -27,10 +28,21 @@ MAX_NAMESPACE: Final = 500
 MAX_IDENTIFIER: Final = 255
 MAX_LANGUAGE: Final = 50
 MAX_ATTRIBUTE: Final = 4_000
+MAX_ATTRIBUTES: Final = 100
+MAX_EXPANDED: Final = 64 * 1024
+MAX_TEXT_IN_ONE: Final = 300_000  # more than `MAX_FIELDS_BYTES`, so that whoever keeps items sees that it is too much
+MAX_CHARACTERS: Final = 6_000_000
 _MAX_OF: Final = {
     LANG: MAX_LANGUAGE,
     **dict.fromkeys(("identifier", "source", "target", "propertyDefinitionRef"), MAX_IDENTIFIER),
 }
+_ITEMS: Final = {f"{NS}{name}" for name in ("element", "relationship", "propertyDefinition")}
+_OF_TEXT: Final = {f"{NS}{name}" for name in ("name", "documentation", "value")}
+_TAGS: Final = {*_ITEMS, *_OF_TEXT, f"{NS}properties", f"{NS}property"}
+_ATTRIBUTES: Final = frozenset(
+    ("identifier", "source", "target", "propertyDefinitionRef", "accessType", "modifier", "isDirected", "version",
+     "type", XSI_TYPE, LANG)
+)  # fmt: skip
 _DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _SINGLE_BYTE: Final = re.compile(r"iso8859-\d{1,2}|cp125\d")
 HOW_TO_EXPORT: Final = "Export the model with File > Export > Model to Open Exchange File, and send that."
@@ -88,6 +100,10 @@ def _decoder(body: bytes) -> codecs.IncrementalDecoder | None:
     return codecs.getincrementaldecoder(name)()
 
 
+def _known(attributes: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in attributes.items() if name in _ATTRIBUTES}
+
+
 class _Parser:
     """expat, with nodes made of what is asked for and everything counted on the way."""
 
@@ -100,11 +116,11 @@ class _Parser:
         expat.CharacterDataHandler = self._text
         expat.StartDoctypeDeclHandler = self._doctype
         expat.StartNamespaceDeclHandler = self._namespace
-        self._fed = self._depth = self._whole_at = self._count = self._inside = 0
-        self._names: set[str] = set()
+        self._fed = self._depth = self._whole_at = self._count = self._inside = self._foreign = 0
+        self._names: set[int] = set()
         self._open: list[Element] = []
         self._texts: list[str] = []
-        self._length = 0
+        self._length = self._length_inside = self._characters = 0
         self._found: list[tuple[int, Element]] = []
         self._line = 0
 
@@ -129,37 +145,50 @@ class _Parser:
             self._inside += 1
             if self._inside > MAX_NODES_IN_ONE:
                 self._refuse(f"one element, relationship or definition may hold at most {MAX_NODES_IN_ONE} nodes")
+            if self._foreign or tag not in _TAGS:
+                self._foreign += 1  # with all that is in it; its text is that of what it stands in
+                return
             self._keep_text()
-            self._open.append(SubElement(self._open[-1], tag, attributes))
+            self._open.append(SubElement(self._open[-1], tag, _known(attributes)))
             return
         if depth == 0:
-            self._found.append((self._expat.CurrentLineNumber, Element(tag, attributes)))
+            self._found.append((self._expat.CurrentLineNumber, Element(tag, _known(attributes))))
             return
         if depth == 1:
             self._whole_at = self._sections.get(tag, -1)
-        if depth == self._whole_at:
-            self._open.append(Element(tag, attributes))
-            self._inside, self._line = 0, self._expat.CurrentLineNumber
+        if depth == self._whole_at and tag in _TAGS:
+            self._open.append(Element(tag, _known(attributes)))
+            self._inside = self._length_inside = 0
+            self._line = self._expat.CurrentLineNumber
         elif self._whole_at == 0 and tag == f"{NS}view":
-            self._found.append((self._expat.CurrentLineNumber, Element(tag, attributes)))
+            self._found.append((self._expat.CurrentLineNumber, Element(tag, _known(attributes))))
 
     def _end(self, tag: str) -> None:
         self._depth -= 1
-        if self._open:
+        if self._foreign:
+            self._foreign -= 1
+        elif self._open:
             self._keep_text()
             node = self._open.pop()
             if not self._open:
                 self._found.append((self._line, node))
 
     def _text(self, text: str) -> None:
-        if self._open and self._length <= MAX_TEXT:
-            self._texts.append(text[: MAX_TEXT + 1])
-            self._length += len(text)
+        if not self._open or self._open[-1].tag not in _OF_TEXT:
+            return
+        room = min(MAX_TEXT + 1 - self._length, MAX_TEXT_IN_ONE - self._length_inside)
+        if kept := text[: max(0, room)]:
+            self._texts.append(kept)
+            self._length += len(kept)
+            self._length_inside += len(kept)
+            self._characters += len(kept)
+            if self._characters > MAX_CHARACTERS:
+                self._refuse(f"it holds more than {MAX_CHARACTERS:,} characters of text; divide the model")
 
     def _keep_text(self) -> None:
         """What stands between two tags, where `itertext` finds it; of too much, enough is kept to see that it is."""
         if self._texts:
-            text = "".join(self._texts)[: MAX_TEXT + 1]
+            text = "".join(self._texts)
             node = self._open[-1]
             if len(node):
                 node[-1].tail = text
@@ -173,12 +202,18 @@ class _Parser:
             self._refuse(f"a file may have at most {MAX_NODES} nodes")
         if self._depth >= MAX_NESTING:
             self._refuse(f"nodes may be nested {MAX_NESTING} deep at most")
-        self._names.add(tag)
+        self._names.add(hash(tag))
+        if len(attributes) > MAX_ATTRIBUTES:
+            self._refuse(f"a tag may have at most {MAX_ATTRIBUTES} attributes")
+        expanded = len(tag)
         for name, value in attributes.items():
-            self._names.add(name)
+            self._names.add(hash(name))
+            expanded += len(name) + len(value)
             if len(value) > _MAX_OF.get(name, MAX_ATTRIBUTE):
                 most = _MAX_OF.get(name, MAX_ATTRIBUTE)
                 self._refuse(f"{name.rpartition('}')[2]:.50} has {len(value)} characters; it may have at most {most}")
+        if expanded > MAX_EXPANDED:
+            self._refuse(f"a tag may have at most {MAX_EXPANDED} characters, namespaces counted with each name")
         if len(self._names) > MAX_NAMES:
             self._refuse(f"nodes and attributes may have at most {MAX_NAMES} different names")
 

@@ -12,7 +12,9 @@ from xml.etree.ElementTree import Element
 from functions.catalog.archimate import is_element_type, is_relationship_type
 from functions.catalog.exchange import (
     JUNCTION,
+    MAX_ITEMS,
     NAMESPACE,
+    XSI_TYPE,
     AccessType,
     ExchangeError,
     ExchangeTooLarge,
@@ -23,10 +25,9 @@ from functions.catalog.exchange import (
     PropertyDefinition,
     Skipped,
 )
-from functions.catalog.exchange_parse import HOW_TO_EXPORT, LANG, MAX_NODES_IN_ONE, NS, nodes
+from functions.catalog.exchange_parse import HOW_TO_EXPORT, LANG, MAX_CHARACTERS, MAX_NODES_IN_ONE, NS, nodes
 from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spread
 
-_XSI_TYPE: Final = "http://www.w3.org/2001/XMLSchema-instance}type"
 _JUNCTIONS: Final = {"AndJunction": "and", "OrJunction": "or", "Junction": "and"}
 _ACCESS_TYPES: Final = get_args(AccessType)
 _BOOLEANS: Final = {None: None, "true": True, "1": True, "false": False, "0": False}
@@ -45,10 +46,8 @@ _RENAMED: Final = {
 _OWN: Final = {f"{NS}name": 1, f"{NS}documentation": 1, f"{NS}properties": 1}
 _IN_HEADER: Final = {**_OWN, f"{NS}propertyDefinitions": 2}
 _IN_MODEL: Final = {f"{NS}elements": 2, f"{NS}relationships": 2, f"{NS}views": 0}
-MAX_ITEMS: Final = 100_000
 MAX_DEFINITIONS: Final = 10_000
 MAX_TEXTS: Final = 400_000
-MAX_CHARACTERS: Final = 6_000_000
 MAX_KEY: Final = 255
 
 
@@ -214,7 +213,7 @@ def _identifier(node: Element) -> str:
 
 def _type(node: Element) -> str:
     """xsi:type without its prefix; some tools still add "Relationship", as ArchiMate 2 did."""
-    return node.get(_XSI_TYPE, "").strip().rpartition(":")[2].removesuffix("Relationship")
+    return node.get(XSI_TYPE, "").strip().rpartition(":")[2].removesuffix("Relationship")
 
 
 def _skipped(node: Element, reason: str) -> Skipped:

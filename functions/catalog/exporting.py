@@ -3,19 +3,43 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
-from typing import Any
+from typing import Any, Final
 
-from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader
+from functions.catalog.exchange import MAX_ITEMS, FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_write import write_model
 from functions.catalog.graph import ENDS, by_ids
 from functions.catalog.models import MAX_FILE_BYTES, Element, Relationship
+from functions.catalog.reading import RETRY_AFTER, give_back
 from shared.database.port import Kind
-from shared.errors import Conflict, TooLarge
+from shared.errors import Conflict, TooLarge, Unavailable
 from shared.session import TRIES_AT_A_RACE, TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
 LISTED = 100
 OF_RELATIONSHIPS = ("access_type", "influence", "is_directed")
+AT_ONCE: Final = 2
+ITEM_BYTES: Final = 100  # the tags of an item with its name, and its identifiers
+PROPERTY_BYTES: Final = 80
+
+
+class Exports:
+    """The exports that this process is writing: each holds a whole model, so there are few, and one of each tenant."""
+
+    def __init__(self) -> None:
+        self._running: set[str] = set()
+
+    async def run(self, tenant: TenantSession) -> bytes:
+        """As `export_model`; `Unavailable` while the tenant has one here already, or there is no room."""
+        if tenant.id in self._running:
+            raise Unavailable("Another export of this tenant is running; try again later.", retry_after=RETRY_AFTER)
+        if len(self._running) >= AT_ONCE:
+            raise Unavailable("Too many exports are running; try again later.", retry_after=RETRY_AFTER)
+        self._running.add(tenant.id)
+        try:
+            return await export_model(tenant)
+        finally:
+            self._running.remove(tenant.id)
+            give_back()
 
 
 async def export_model(tenant: TenantSession) -> bytes:
@@ -28,10 +52,10 @@ async def export_model(tenant: TenantSession) -> bytes:
     room = MAX_FILE_BYTES
     async for page in tenant.store.scan([Kind.ELEMENT]):
         elements += [Element.model_validate(stored.body) for stored in page]
-        room = _left(room, elements[-len(page) :])
+        room = _left(room, elements[-len(page) :], len(elements))
     async for page in tenant.store.scan([Kind.RELATIONSHIP]):
         relationships += [Relationship.model_validate(stored.body) for stored in page]
-        room = _left(room, relationships[-len(page) :])
+        room = _left(room, relationships[-len(page) :], len(elements) + len(relationships))
     await _complete(tenant, elements, relationships)
     return await asyncio.to_thread(_write, tenant, elements, relationships)
 
@@ -60,10 +84,14 @@ async def _complete(tenant: TenantSession, elements: list[Element], relationship
         )
 
 
-def _left(room: int, items: Iterable[Element | Relationship]) -> int:
-    """What is left of the room after the texts of these, which a file holds at least once."""
+def _left(room: int, items: Iterable[Element | Relationship], count: int) -> int:
+    """What is left of the room after these: their texts and tags; keys each time, as an import counts them."""
+    if count > MAX_ITEMS:
+        raise TooLarge(f"This model has more than {MAX_ITEMS:,} items, which no import takes; make a backup instead.")
     for one in items:
-        room -= len(one.description) + sum(map(len, one.properties.values()))
+        room -= ITEM_BYTES + len(one.name) + len(one.description)
+        room -= sum(PROPERTY_BYTES + len(key) + len(text) for key, text in one.properties.items())
+        room -= sum(len(text) for texts in one.translations.values() for text in texts.values())
     if room < 0:
         raise _too_large()
     return room

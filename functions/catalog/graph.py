@@ -1,14 +1,14 @@
 """Questions about the graph of one tenant: what is at an end, which relationships meet an item, what is around it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from functions.catalog.archimate import Concept, RelationshipType, allowed_types
 from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
 from shared.change import Change
 from shared.database.port import Document, Kind, Stored, Where
 from shared.errors import Invalid
-from shared.resources import MAX_PAGE_BYTES, Held
+from shared.resources import FIRST_READ, MAX_PAGE_BYTES, Held
 from shared.session import TenantSession
 
 IN_AT_ONCE = 200
@@ -102,19 +102,14 @@ async def by_ids(tenant: TenantSession, kind: Kind, ids: Iterable[str]) -> dict[
 async def meeting(
     tenant: TenantSession,
     ids: Iterable[str],
-    *,
-    ends: Sequence[str] = ENDS,
-    type: RelationshipType | None = None,
-    most: int | None = None,
 ) -> dict[str, Stored]:
-    """The relationships with one of `ids` at one of `ends`, by id; at most about `most` of them."""
+    """The relationships with one of `ids` at one of their ends, by id."""
     found: dict[str, Stored] = {}
-    extra = [Where("type", "=", type)] if type else []
     for some in chunks(sorted(set(ids))):
-        for end in ends:
+        for end in ENDS:
             after: tuple[str, str] | None = None
-            while most is None or len(found) < most:
-                page = await tenant.store.query(Kind.RELATIONSHIP, [Where(end, "in", some), *extra], after=after)
+            while True:
+                page = await tenant.store.query(Kind.RELATIONSHIP, [Where(end, "in", some)], after=after)
                 found |= {stored.body["id"]: stored for stored in page.items}
                 after = page.next
                 if after is None:
@@ -146,33 +141,36 @@ async def depending_on(tenant: TenantSession, id: str) -> list[Held[Relationship
 
 
 async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) -> Neighbourhood:
-    """Breadth first: one query per direction and step for each 200 elements of the frontier; no more than a page."""
+    """Breadth first: a few queries per direction and step for each 200 elements of the frontier; no more than a page.
+
+    Nothing is read that has no room left in the page, but for what one query brings with it.
+    """
     distances = {center.id: 0}
     relationships: dict[str, Document] = {}
     elements: dict[str, Document] = {}
     truncated, room = False, MAX_PAGE_BYTES
+    extra = [Where("type", "=", query.type)] if query.type else []
     frontier = {center.id}
     ends_here = {"in": ("target_id",), "out": ("source_id",), "both": ENDS}[query.direction]
     for distance in range(1, query.depth + 1):
-        stored = await meeting(tenant, frontier, ends=ends_here, type=query.type, most=MOST_NEIGHBOURS * 2)
-        met = {id: one.body for id, one in stored.items()}
-        ends = {met[one][end] for one in met for end in ENDS}
-        reached = await by_ids(tenant, Kind.ELEMENT, ends - set(distances))
-        for id in sorted(reached)[: MOST_NEIGHBOURS - len(distances) + 1]:
-            if (size := _size(reached[id])) > room:
-                break
-            room -= size
-            distances[id] = distance
-            elements[id] = reached[id]
-        truncated = truncated or any(id not in distances for id in reached) or len(met) >= MOST_NEIGHBOURS * 2
+        at_ends = [[Where(end, "in", some), *extra] for some in chunks(sorted(frontier)) for end in ends_here]
+        met, all_met = await _within(tenant, Kind.RELATIONSHIP, at_ends, relationships, MOST_NEIGHBOURS * 2, room)
+        ends = {met[one][end] for one in met for end in ENDS} - set(distances)
+        at_ids = [[Where("id", "in", some)] for some in chunks(sorted(ends))]
+        most = MOST_NEIGHBOURS - len(distances) + 1
+        reached, all_reached = await _within(tenant, Kind.ELEMENT, at_ids, elements, most, room)
+        room -= sum(map(_size, reached.values()))
+        distances |= dict.fromkeys(reached, distance)
+        elements |= reached
+        truncated = not (all_met and all_reached)
         for one, body in met.items():
-            if one not in relationships and body["source_id"] in distances and body["target_id"] in distances:
+            if body["source_id"] in distances and body["target_id"] in distances:
                 if (size := _size(body)) > room:
                     truncated = True
                     break
                 room -= size
                 relationships[one] = body
-        frontier = set(reached) & set(distances)
+        frontier = set(reached)
         if not frontier or truncated:
             break
     neighbours = [Neighbour(distance=distances[id], element=Element.model_validate(elements[id])) for id in elements]
@@ -182,6 +180,33 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
         relationships=[Relationship.model_validate(body) for body in relationships.values()],
         truncated=truncated,
     )
+
+
+async def _within(
+    tenant: TenantSession,
+    kind: Kind,
+    queries: Iterable[Sequence[Where]],
+    known: Container[str],
+    most: int,
+    room: int,
+) -> tuple[dict[str, Document], bool]:
+    """What the queries bring that is not known yet, at most so many items and bytes, and whether that is all."""
+    found: dict[str, Document] = {}
+    for where in queries:
+        after: tuple[str, str] | None = None
+        while True:
+            page = await tenant.store.query(kind, where, limit=FIRST_READ, after=after)
+            for body in (stored.body for stored in page.items if stored.body["id"] not in known):
+                if body["id"] in found:
+                    continue
+                room -= _size(body)
+                if len(found) == most or room < 0:
+                    return found, False
+                found[body["id"]] = body
+            after = page.next
+            if after is None:
+                break
+    return found, True
 
 
 def _size(body: Document) -> int:

@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from functions.catalog.exporting import export_model
+from functions.catalog.exporting import Exports
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import (
     MAX_FILE_BYTES,
@@ -206,6 +206,8 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogS
 
 
 def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport) -> None:
+    exports = Exports()
+
     @endpoint(
         routes,
         "POST",
@@ -228,4 +230,4 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         summary="Export the model as an ArchiMate exchange file",
     )
     async def export_catalog(call: Call) -> Content:
-        return Content(await export_model(call.tenant), "application/xml")
+        return Content(await exports.run(call.tenant), "application/xml")

@@ -26,6 +26,7 @@ WORK_SECONDS: Final = 0.0005  # then a pause, in which whoever waits for the int
 PAUSE_SECONDS: Final = 0.0005
 AT_ONCE: Final = 4
 BYTES_AT_ONCE: Final = 40 * 1024 * 1024
+SMALL_BYTES: Final = 1024 * 1024
 RETRY_AFTER: Final = 5
 
 Monotonic = Callable[[], float]
@@ -36,9 +37,10 @@ class Uploads:
 
     def __init__(self, monotonic: Monotonic = time.monotonic, pause: Callable[[float], None] = time.sleep) -> None:
         self.monotonic = monotonic
-        self._pause = pause
+        self.pause = pause
         self._running: dict[str, int] = {}
         self._turn = asyncio.Lock()
+        self._turn_of_small = asyncio.Lock()
 
     @contextmanager
     def admit(self, tenant_id: str, size: int) -> Iterator[None]:
@@ -52,14 +54,15 @@ class Uploads:
             yield
         finally:
             del self._running[tenant_id]
-            _give_back()
+            give_back()
 
     async def read(self, body: bytes) -> list[Found]:
         """What the file holds. `Invalid` for one that is no exchange file; `TooLarge` beyond a limit, or its time.
 
-        One file after the other. It ends when the caller is cancelled, so when a client is seen to have gone.
+        One large file after the other, and beside it one small file after the other, which no large one holds up.
+        It ends when the caller is cancelled, so when a client is seen to have gone.
         """
-        async with self._turn:
+        async with self._turn_of_small if len(body) <= SMALL_BYTES else self._turn:
             stopped = False
             working_since = self.monotonic()
             until = working_since + READ_SECONDS
@@ -72,7 +75,7 @@ class Uploads:
                 if now > until:
                     raise TooLarge(f"The file takes longer than {READ_SECONDS:.0f} s to read; divide the model.")
                 if now - working_since >= WORK_SECONDS:
-                    self._pause(PAUSE_SECONDS)
+                    self.pause(PAUSE_SECONDS)
                     working_since = self.monotonic()
 
             try:
@@ -82,7 +85,7 @@ class Uploads:
                 raise
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Memory that was taken in many small pieces: glibc keeps it for the process otherwise."""
     with suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL(None).malloc_trim(0)

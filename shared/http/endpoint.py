@@ -160,7 +160,7 @@ class Endpoint:
         try:
             caller = await self.verifier.verify(req.headers.get("authorization"))
             session = await self._session(route, caller, req, answered.request)
-            log_fields.set({**log_fields.get(), "tenant_id": session.id, "user_id": session.user_id})
+            log_fields.set({**log_fields.get(), "tenant_id": session.id})  # until admitted, the subject may be a name
             session = await self._admit(route, session)
             log_fields.set({**log_fields.get(), "user_id": session.user_id})
         except (Unauthenticated, Forbidden, QuotaReached) as error:

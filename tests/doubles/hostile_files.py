@@ -61,6 +61,8 @@ WITH_VALUE = f'<element identifier="e#" xsi:type="Node"><name>n</name><propertie
 LONG = "x" * MEGABYTE
 VIEW = '<view identifier="#"/>'
 PREFIXED = "".join(f'n:a{number}="" ' for number in range(1500))
+EXPANDING = "".join(f'n:a{number:x}="" ' for number in range(900))
+SMALLER = "".join(f'n:a{number:x}="" ' for number in range(100))
 TEXT = '<element identifier="e#" xsi:type="Node"><name>n</name><documentation>{}</documentation></element>'
 
 FILES: dict[str, Callable[[], str | bytes]] = {
@@ -105,6 +107,20 @@ FILES: dict[str, Callable[[], str | bytes]] = {
     "a million names of attributes": lambda: elements(many('<a a#=""/>', 20)),
     "a namespace of 1 MB": lambda: elements(f'<a xmlns="{LONG}">{"<b/>" * 200_000}</a>'),
     "a namespace of 15 KB in every attribute": lambda: elements(many(f'<a xmlns:n="{LONG[:15000]}" {PREFIXED}/>', 20)),
+    "a long namespace in hundreds of attributes": lambda: in_one(
+        f'<g xmlns:n="{LONG[:490]}">{f"<a {EXPANDING}/>" * 1000}</g>'
+    ),
+    "a long namespace in as many attributes as may be": lambda: in_one(
+        f'<g xmlns:n="{LONG[:490]}">{f"<a {SMALLER}/>" * 4900}</g>'
+    ),
+    "foreign attributes of four bytes a character": lambda: in_one(f'<a x="😀{LONG[:3990]}"/>' * 4900),
+    "a property of many long values": lambda: in_one(
+        f'<properties><property propertyDefinitionRef="p">{f"<value>😀{LONG[:19900]}</value>" * 1500}'
+        "</property></properties>"
+    ),
+    "a text in many languages": lambda: in_one(
+        "".join(f'<documentation xml:lang="l{n}">😀{LONG[:19900]}</documentation>' for n in range(1500))
+    ),
     "a million prefixes": lambda: elements(f"<a {many('xmlns:a#=' + repr('u') + ' ', 20)}/>"),
     "a comment of 30 MB": lambda: elements(f"<!--{LONG * 30}-->"),
     "an instruction of 30 MB": lambda: elements(f"<?a {LONG * 30}?>"),

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,12 +16,13 @@ from hypothesis import strategies as st
 from functions.catalog.archimate import ELEMENT_TYPES, allowed_types
 from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship, ModelHeader, Skipped
 from functions.catalog.exchange_read import read_model
+from functions.catalog.exporting import Exports
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, ElementFields
 from shared.database.port import Create, Delete, Kind, Operation
-from shared.errors import Invalid, TooLarge
+from shared.errors import Invalid, TooLarge, Unavailable
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
-from tests.unit.world import World, admin
+from tests.unit.world import World, admin, entry
 
 SAMPLE = Path(__file__).parents[2] / "cli" / "samples" / "it4it.xml"
 
@@ -341,6 +343,54 @@ async def test_a_model_that_no_import_would_take_back_is_not_exported(
     await catalog.element(description="x" * 6000)
     with pytest.raises(TooLarge, match="backup"):
         await catalog.export()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"name": "n" * 900},
+        {"properties": {"k" * 250: "v", "l" * 250: "", "m" * 250: ""}},
+        {"name": "n", "languages": {"name": "en"}, "translations": {"de": {"name": "n" * 900}}},
+    ],
+    ids=["names", "keys", "translations"],
+)
+async def test_a_model_that_would_be_too_large_is_not_collected_first(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, texts: dict[str, Any]
+) -> None:
+    await catalog.read(file_of(*(process(f"e{number}", **texts) for number in range(10))))
+    monkeypatch.setattr("functions.catalog.exporting.MAX_FILE_BYTES", 5000)
+    monkeypatch.setattr("functions.catalog.exporting._write", lambda *_: b"")
+    with pytest.raises(TooLarge, match="backup"):
+        await catalog.export()
+
+
+async def test_a_model_of_more_items_than_an_import_takes_is_not_exported(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = await catalog.element(), await catalog.element()
+    await catalog.relationship(one, two, type="Flow")
+    monkeypatch.setattr("functions.catalog.exporting.MAX_ITEMS", 3)
+    await catalog.export()
+    monkeypatch.setattr("functions.catalog.exporting.MAX_ITEMS", 2)
+    with pytest.raises(TooLarge, match="more than 2 items"):
+        await catalog.export()
+
+
+async def test_a_tenant_exports_once_at_a_time_and_hears_when_to_come_again(world: World) -> None:
+    tenant = (await world.onboard())["id"]
+    answers = await asyncio.gather(*(world.call("export_catalog", admin(tenant)) for _ in range(3)))
+    assert sorted(answer.status for answer in answers) == [200, 503, 503]
+    assert {answer.headers.get("Retry-After") for answer in answers if answer.status == 503} == {"5"}
+    assert (await world.call("export_catalog", admin(tenant))).status == 200
+
+
+async def test_a_process_writes_a_few_exports_at_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.catalog.exporting.AT_ONCE", 2)
+    exports = Exports()
+    tenants = [replace(catalog.tenant, entry=entry(str(number))) for number in range(3)]
+    done = await asyncio.gather(*map(exports.run, tenants), return_exceptions=True)
+    assert [type(one) for one in done] == [bytes, bytes, Unavailable]
+    assert isinstance(await exports.run(tenants[2]), bytes)
 
 
 async def test_an_identifier_of_a_file_that_is_the_own_id_of_another_item_is_written_once(catalog: Catalog) -> None:

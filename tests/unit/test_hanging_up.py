@@ -33,13 +33,15 @@ def host(handler: Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]) ->
     return HttpTriggers(functions_of(app, {}), "api")
 
 
-async def send(triggers: HttpTriggers, receive: Callable[[], Awaitable[Message]]) -> list[Message]:
+async def send(
+    triggers: HttpTriggers, receive: Callable[[], Awaitable[Message]], peer: str = "127.0.0.1"
+) -> list[Message]:
     sent: list[Message] = []
 
     async def keep(message: Any) -> None:
         sent.append(message)
 
-    await triggers({**SCOPE, "scheme": "http", "server": ("h", 1), "client": ("127.0.0.1", 1)}, receive, keep)
+    await triggers({**SCOPE, "scheme": "http", "server": ("h", 1), "client": (peer, 1)}, receive, keep)
     return sent
 
 
@@ -119,6 +121,43 @@ async def test_more_bodies_than_may_be_held_at_once_are_told_to_come_again(monke
     answered.set()
     assert [(await first)[0]["status"], refused[0]["status"]] == [200, 503]
     assert (await send(triggers, receiving(8)))[0]["status"] == 200
+
+
+@pytest.mark.parametrize(("one", "another"), [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8:0:1::1")])
+async def test_bodies_that_one_address_half_sends_leave_room_for_those_of_others(
+    monkeypatch: pytest.MonkeyPatch, one: str, another: str
+) -> None:
+    monkeypatch.setattr("local.http.MAX_HELD_BYTES", 20)
+    monkeypatch.setattr("local.http.MAX_HELD_OF_ONE_BYTES", 10, raising=False)
+    waiting = asyncio.Event()
+
+    async def handler(req: func.HttpRequest) -> func.HttpResponse:
+        return func.HttpResponse(b"ok")
+
+    async def half_sent() -> Message:
+        if not waiting.is_set():
+            waiting.set()
+            return {"type": "http.request", "body": b"x" * 9, "more_body": True}
+        return await asyncio.Event().wait()  # type: ignore[return-value]  # never
+
+    async def whole(peer: str) -> int:
+        bodies = iter([{"type": "http.request", "body": b"x" * 9, "more_body": False}])
+
+        async def receive() -> Message:
+            for body in bodies:
+                return body
+            return await asyncio.Event().wait()  # type: ignore[return-value]  # never
+
+        return int((await send(triggers, receive, peer))[0]["status"])
+
+    triggers = host(handler)
+    half = asyncio.create_task(send(triggers, half_sent, one))
+    await waiting.wait()
+    await asyncio.sleep(0)
+    same, other = await whole(one), await whole(another)
+    half.cancel()
+    await asyncio.gather(half, return_exceptions=True)
+    assert (same, other, await whole(one)) == (503, 200, 200)
 
 
 async def test_who_hangs_up_is_metered_all_the_same(world: World) -> None:

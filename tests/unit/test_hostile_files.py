@@ -8,12 +8,14 @@ import threading
 from itertools import count
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import pytest
 
-from functions.catalog.exchange_parse import MAX_MARKUP_BYTES, MAX_TEXT, NS, nodes
+from functions.catalog.exchange import ExchangeTooLarge
+from functions.catalog.exchange_parse import LANG, MAX_MARKUP_BYTES, MAX_TEXT, MAX_TEXT_IN_ONE, NS, nodes
 from functions.catalog.importing import CatalogImport
-from functions.catalog.reading import AT_ONCE, BYTES_AT_ONCE, READ_SECONDS, Uploads
+from functions.catalog.reading import AT_ONCE, BYTES_AT_ONCE, READ_SECONDS, SMALL_BYTES, Uploads
 from functions.catalog.values import MAX_FIELDS_BYTES
 from shared.database.port import Kind
 from shared.errors import Invalid, TooLarge, Unavailable
@@ -22,6 +24,7 @@ from tests.unit.catalog_world import Catalog, file_of, hand_written, process
 from tests.unit.world import World, admin
 
 ROOT = Path(__file__).parents[2]
+ELEMENT = f"{NS}element"
 SLOW = {  # valid up to a limit on their number; bench/uploads.py has them too
     name for name in FILES if "million" in name or name.startswith(("relationships", "identifiers", "a key", "wrong"))
 }
@@ -64,6 +67,8 @@ def test_no_hostile_file_takes_much_memory_or_time() -> None:
         ("a million nodes deep", "64 deep"),
         ("a million names of nodes", "1000 different names"),
         ("a namespace of 15 KB in every attribute", "namespace may have at most 500"),
+        ("a long namespace in hundreds of attributes", "at most 100 attributes"),
+        ("millions of foreign nodes", "at most 1000000 nodes"),
         ("a million property definitions", "10,000 property definitions"),
         ("definitions of one name", "at most 255"),
     ],
@@ -232,6 +237,9 @@ async def test_identifiers_that_would_be_long_as_xml_names_are_skipped(catalog: 
     [
         ("exchange_parse.MAX_NODES", 20, elements("<a/>" * 20), "at most 20 nodes"),
         ("exchange_parse.MAX_NODES_IN_ONE", 20, in_one("<a/>" * 20), "at most 20 nodes"),
+        ("exchange_parse.MAX_ATTRIBUTES", 3, in_one('<a a="" b="" c="" d=""/>'), "at most 3 attributes"),
+        ("exchange_parse.MAX_EXPANDED", 100, in_one(f'<a xmlns:n="{"u" * 60}" n:a="" n:b=""/>'), "at most 100 char"),
+        ("exchange_parse.MAX_CHARACTERS", 30, in_one(f"<documentation>{'d' * 30}</documentation>"), "more than 30"),
         ("exchange_read.MAX_ITEMS", 2, elements('<element identifier="a" xsi:type="Node"/>' * 3), "more than 2 items"),
         ("exchange_read.MAX_TEXTS", 3, in_one('<name xml:lang="a">a</name>' "<documentation>d</documentation>"
          f"<properties>{VALUE}</properties>"), "more than 3 texts"),
@@ -251,3 +259,48 @@ async def test_a_text_is_not_collected_beyond_what_tells_that_it_is_too_long(mon
     body = in_one(f"<documentation>{'x' * 500_000}</documentation>").encode()
     (found,) = [node for _, node in nodes(body, {f"{NS}elements": 2}, lambda: None) if node.tag == f"{NS}element"]
     assert len("".join(found.itertext())) <= len("A") + MAX_TEXT + 1
+
+
+def found_in(body: str) -> Element:
+    (found,) = [node for _, node in nodes(body.encode(), {f"{NS}elements": 2}, lambda: None) if node.tag == ELEMENT]
+    return found
+
+
+def test_of_foreign_nodes_and_attributes_nothing_is_kept_but_the_text_in_a_text() -> None:
+    odd = '<x:a xmlns:x="u" x:b="1"><name>not its name</name><x:c/></x:a>'
+    found = found_in(in_one(f'{odd}<documentation x="y" xml:lang="de">a <b>bold</b> word</documentation>'))
+    assert [node.tag.removeprefix(NS) for node in found.iter()] == ["element", "name", "documentation"]
+    assert ("".join(found.itertext()), found[1].attrib) == ("Aa bold word", {LANG: "de"})
+
+
+def test_of_one_item_no_more_text_is_kept_than_tells_that_it_is_too_much() -> None:
+    value = f"<value>{'x' * 20_000}</value>"
+    found = found_in(in_one(f'<properties><property propertyDefinitionRef="p">{value * 50}</property></properties>'))
+    assert MAX_FIELDS_BYTES < len("".join(found.itertext())) <= MAX_TEXT_IN_ONE
+
+
+def test_the_characters_of_a_file_are_counted_while_an_item_of_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.catalog.exchange_parse.MAX_CHARACTERS", 10_000)
+    unfinished = in_one(f"<documentation>{'x' * 15_000}").partition("</element>")[0].encode()
+    with pytest.raises(ExchangeTooLarge, match="more than 10,000 characters"):
+        list(nodes(unfinished, {f"{NS}elements": 2}, lambda: None))
+
+
+async def test_a_small_file_never_waits_until_a_large_one_has_been_read() -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def pause(_: float) -> None:
+        reached.set()
+        go_on.wait(30)
+
+    uploads = Uploads(monotonic=count().__next__, pause=pause)
+    large = asyncio.create_task(uploads.read(elements("<a/>" * (SMALL_BYTES // 4 + 1)).encode()))
+    await asyncio.to_thread(reached.wait, 30)
+    uploads.pause = lambda _: None
+    try:
+        small = await asyncio.wait_for(uploads.read(file_of(process("a"))), 10)
+        assert (len(small), large.done()) == (2, False)
+    finally:
+        large.cancel()
+        go_on.set()
+        await asyncio.gather(large, return_exceptions=True)

@@ -480,6 +480,18 @@ async def test_the_admin_route_knows_404_and_400_and_tells_a_failed_run(app: fun
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_body_that_is_nested_too_deeply_is_a_bad_request_of_the_admin_route(
+    app: func.FunctionApp, host_of: Any
+) -> None:
+    @app.timer_trigger(arg_name="tick", schedule="0 0 2 * * *")
+    async def work(tick: func.TimerRequest) -> None:
+        raise AssertionError
+
+    async with client(host_of(app)) as http:
+        for deep in (b"[" * 200_000, b'{"input":' * 200_000):
+            assert (await http.post("/admin/functions/work", content=deep, headers=JSON)).status_code == 400
+
+
 # Queues
 
 

@@ -85,6 +85,13 @@ async def test_a_caller_without_a_role_is_one_line_too(world: World, log: pytest
     assert vars(record)["reason"] == "forbidden"
 
 
+async def test_whom_a_refused_token_speaks_of_is_never_logged(world: World, written: Callable[[], str]) -> None:
+    tenant = (await world.onboard())["id"]
+    await world.call("list_agents", Caller(NAME, None, None, tenant, None))
+    text = written()
+    assert ("a caller was refused" in text, tenant in text, canaries(text)) == (True, True, [])
+
+
 async def test_who_is_let_in_is_no_such_line(world: World, log: pytest.LogCaptureFixture) -> None:
     await world.call("get_me", admin((await world.onboard())["id"]))
     assert [one for one in log.records if one.name == "flowgrid.auth"] == []

@@ -97,3 +97,32 @@ async def test_neighbours_are_no_more_than_a_page(catalog: Catalog, monkeypatch:
     around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery())
     assert (len(around.elements), len(around.relationships), around.truncated) == (4, 4, True)
     assert len(await catalog.stored(Kind.ELEMENT)) == 9
+
+
+async def test_what_is_read_for_neighbours_is_little_more_than_they_show(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.catalog.graph.MAX_PAGE_BYTES", 1_000_000)
+    monkeypatch.setattr("functions.catalog.graph.FIRST_READ", 2, raising=False)
+    center, other = await catalog.element(), await catalog.element()
+    for _ in range(12):
+        await catalog.relationship(center, other, properties=LARGE)
+        await catalog.relationship(center, await catalog.element(properties=LARGE), type="Flow")
+    brought = watch_queries(catalog, monkeypatch)
+    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery(depth=5))
+    assert len(around.elements) + len(around.relationships) >= 3 and around.truncated
+    assert sum(brought) <= 20
+
+
+async def test_relationships_that_were_met_before_take_no_room_of_those_further_on(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.catalog.graph.MOST_NEIGHBOURS", 3)
+    center = await catalog.element()
+    for _ in range(4):
+        await catalog.relationship(center, await catalog.element(), type="Flow")
+    one, two = await catalog.element(), await catalog.element()
+    for end in (one, two):
+        await catalog.relationship(end, one if end is two else await catalog.element(), type="Flow")
+    around = await catalog.service.neighbours(catalog.tenant, two.id, NeighbourQuery(depth=5))
+    assert (len(around.elements), len(around.relationships), around.truncated) == (2, 2, False)
