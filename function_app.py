@@ -50,12 +50,12 @@ def compose(core: Core) -> func.FunctionApp:
     metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
     copies = Copies(names, database)
-    restoring = Restoring(adapters.blobs, export, directory, names, onboarding.onboard_like, copies)
+    restoring = Restoring(adapters.blobs, export, directory, onboarding.onboard_like, copies)
     backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
-        {"restore": restoring.give_up},
+        {"backup": export.give_up, "restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     health = HealthService({**adapters.pings(), "backups": Soundness(database, services.clock).check}, services.clock)

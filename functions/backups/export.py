@@ -22,9 +22,9 @@ from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, WRITTEN, Bac
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
-from shared.database.fence import rotate
+from shared.database.fence import Fenced, rotate
 from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Kind, Order, Stored, TenantStore, Where
-from shared.errors import Conflict, FlowgridError, Unavailable
+from shared.errors import Conflict, FlowgridError, NotFound, Unavailable
 from shared.jobs import Continue, Done, Job, Wait
 from shared.locks import Locked, take
 from shared.resources import load
@@ -72,14 +72,17 @@ class Export:
         self._parts_per_slice = parts_per_slice
 
     async def run_backup(self, session: TenantSession, job: Job) -> Done | Continue | Wait:
-        """A slice of a job of type `backup`; one at a time of a tenant's are being made."""
+        """A slice of a job of type `backup`. One of a tenant's is made at a time, and none while a restore writes."""
         session = session.past_the_fence()
         try:
             await self._alone(session, job)
         except Locked as locked:
             return Wait(locked.message, BETWEEN_LOOKS_SECONDS)
         backup = (await load(session, Backup, job.input["backup_id"])).value
-        progress = await self.advance(session, backup, job.checkpoint)
+        try:
+            progress = await self.advance(session, backup, job.checkpoint)
+        except Fenced as fenced:
+            return Wait(fenced.message, BETWEEN_LOOKS_SECONDS)
         if progress is not None:
             return Continue(progress)
         return Done({"backup_id": backup.id})
@@ -106,11 +109,24 @@ class Export:
             return await self._advance(session, backup, checkpoint)
         except Unavailable:
             raise
+        except NotFound:  # deleted while a stalled runner still wrote: what it has written since goes too
+            await Archive(self._blobs, backup).remove()
+            raise
         except Exception as error:
             reason = error.message if isinstance(error, FlowgridError) else "Something went wrong on our side."
             fields = {"status": "failed", "error": reason}
             await _settle(session, backup, fields)
             raise
+
+    async def give_up(self, session: TenantSession, job: Job) -> None:
+        """A backup that nobody goes on with has failed; again is no error."""
+        await self.fail(session.past_the_fence(), job.input["backup_id"], job.error or "It was tried too often.")
+
+    async def fail(self, session: TenantSession, backup_id: str, reason: str) -> None:
+        """Say so of a backup that is not written yet, if there is one."""
+        stored = await session.store.get(Kind.BACKUP, backup_id)
+        if stored is not None:
+            await _settle(session, Backup.model_validate(stored.body), {"status": "failed", "error": reason})
 
     async def _advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]

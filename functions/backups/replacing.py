@@ -7,10 +7,8 @@ from typing import Any, get_args
 
 from functions.backups.models import COUNTED, KEPT, Kept, plain, same_content
 from functions.backups.snapshot import Snapshot
-from shared.auth.signin import forget_identity
-from shared.auth.users import User, UserRole
+from shared.auth.users import UserRole
 from shared.clock import rfc3339
-from shared.database.names import Names
 from shared.database.port import Create, Document, Kind, Order, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, Stale, Unavailable
 from shared.resources import Held, Tombstone
@@ -52,13 +50,11 @@ class Replacing:
     def __init__(
         self,
         target: TenantSession,
-        names: Names,
         snapshot: Snapshot,
         *,
         spared_user: str | None,
     ) -> None:
         self._target = target
-        self._names = names
         self._snapshot = snapshot
         self._spared_user = spared_user
 
@@ -141,9 +137,6 @@ class Replacing:
         if kind in COUNTED:
             change.count(COUNTED[kind], -len(surplus))
         await change.commit(None)
-        if kind is Kind.USER:
-            for held in surplus:
-                await forget_identity(self._names, self._target.id, User.model_validate(held.value.model_dump()))
 
     async def _current(self, kind: Kind, ids: Sequence[str]) -> dict[str, Held[Kept]]:
         if not ids:
@@ -153,7 +146,6 @@ class Replacing:
 
     def _surplus(self, kind: Kind, items: Sequence[Stored]) -> list[Held[Kept]]:
         missing = self._snapshot.missing(kind, [stored.body["id"] for stored in items])
-        missing -= {self._spared_user} if kind is Kind.USER and self._spared_user else set()
         return [_held(kind, stored) for stored in items if stored.body["id"] in missing]
 
     async def _with_what_ends_at_them(self, surplus: Sequence[Held[Kept]]) -> list[Held[Kept]]:

@@ -24,7 +24,6 @@ from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.context import Caller
-from shared.database.names import Names
 from shared.database.port import Kind
 from shared.errors import Conflict, QuotaReached, Unavailable
 from shared.fencing import close, reopen, settled_moment
@@ -36,6 +35,8 @@ from shared.tenancy import Directory, TenantEntry
 
 BATCHES_PER_SLICE = 100
 SHOWN_IDS = 5
+# What is too much goes, what refers first; but no user: who is let in is decided by admins, not by a restore (0015).
+DELETED_KINDS = [kind for kind in reversed(RESOURCE_KINDS) if kind is not Kind.USER]
 USERS_STAY = "user: a person belongs to one tenant, so the new one has only its own first admin"
 
 
@@ -70,7 +71,6 @@ class Restoring:
         blobs: Blobs,
         export: Export,
         directory: Directory,
-        names: Names,
         onboard: Onboard,
         copies: Copies,
         *,
@@ -79,7 +79,6 @@ class Restoring:
         self._blobs = blobs
         self._export = export
         self._directory = directory
-        self._names = names
         self._onboard = onboard
         self._copies = copies
         self._batches_per_slice = batches_per_slice
@@ -108,6 +107,7 @@ class Restoring:
         asked = NewRestore.model_validate(job.input)
         if asked.target == "in_place":
             await reopen(session, job.id)
+            await self._export.fail(session.past_the_fence(), derived_id("pre_restore", job.id), "Its restore failed.")
             return
         if await self._directory.entry(copy_id(job.id)) is not None:
             await reopen(await self._target(session, job, asked), job.id)
@@ -124,7 +124,7 @@ class Restoring:
             state.replaced_at = await close(target, job.id)
             target = replace(target, store=self._directory.held_by(target.entry, job.id, state.replaced_at))
             own_user = session.user_id if asked.target == "in_place" else None
-            replacing = Replacing(target, self._names, snapshot, spared_user=own_user)
+            replacing = Replacing(target, snapshot, spared_user=own_user)
             await self._write(replacing, asked, state)
             if state.phase == "finish":
                 state.counters = await recount(target)
@@ -192,7 +192,7 @@ class Restoring:
     async def _write(self, replacing: Replacing, asked: NewRestore, state: State) -> None:
         """What is missing or other than it was, what is referred to first; then (in place) what is too much, last."""
         for _ in range(self._batches_per_slice):
-            kinds = _written_kinds(asked) if state.phase == "write" else RESOURCE_KINDS[::-1]
+            kinds = _written_kinds(asked) if state.phase == "write" else DELETED_KINDS
             if state.kind == len(kinds):
                 deleting = asked.target == "in_place" and state.phase == "write"
                 state.phase, state.kind, state.after = ("delete" if deleting else "finish"), 0, ""

@@ -9,10 +9,12 @@ from functions.backups.export import SHOWN_DANGLING, unfit
 from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
 from functions.backups.models import WRITTEN, Backup, BackupType, NewBackup, NewRestore, Restore, Verification
 from functions.backups.snapshot import Snapshot
+from shared.auth.standing import still_admin
 from shared.blobs.port import Blobs
 from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Kind, Replace
+from shared.database.fence import Fenced, Overtaken
+from shared.database.port import NEWEST_FIRST, Kind, Replace
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
 from shared.http.routes import PageRequest
 from shared.jobs import Job, enqueue
@@ -112,12 +114,13 @@ class BackupService:
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
         change.also(Replace(Kind.BACKUP, held.value.id, held.value.model_dump(mode="json"), held.etag))
+        await still_admin(change, tenant)
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))
         await self._copies.take(change, tenant, new.new_tenant, job_id=job.id)
         try:
             return await change.commit(Restore.of(job))
-        except (Conflict, QuotaReached, Stale):
+        except (Conflict, Fenced, Overtaken, QuotaReached, Stale):
             await self._copies.untake(new.new_tenant, job_id=job.id)
             raise
 
@@ -148,6 +151,11 @@ class BackupService:
             bytes=sum(part.bytes for part in parts),
         )
 
+    async def _latest(self, tenant: TenantSession) -> str:
+        """The tenant's newest entry: after a clock that was ahead, what is stamped goes on from there."""
+        newest = await tenant.store.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
+        return max((str(stored.body["created_at"]) for stored in newest.items), default="")
+
     async def _source(self, tenant: TenantSession, new: NewRestore) -> Held[Backup]:
         as_of = _as_of(new)
         if (new.backup_id is None) == (as_of is None):
@@ -156,7 +164,7 @@ class BackupService:
             held = await load(tenant, Backup, new.backup_id or "")
             _complete(held.value)
             return held
-        if as_of > rfc3339(tenant.services.clock.now()):
+        if as_of > max(rfc3339(tenant.services.clock.now()), await self._latest(tenant)):
             raise Invalid.of("as_of", "lies in the future", new.as_of)
         before = await last_good(tenant, as_of)
         if before is None:

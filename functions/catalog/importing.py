@@ -19,6 +19,7 @@ from functions.catalog.reading import Uploads
 from functions.catalog.service import keep_relationships_allowed
 from shared.blobs.port import Blobs
 from shared.change import Change
+from shared.database.fence import Overtaken
 from shared.database.port import Document, Kind, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
 from shared.ids import derived_id
@@ -201,7 +202,7 @@ async def _apply(
             await _apply(tenant, model, wanted[:middle], counts, progress)
             await _apply(tenant, model, wanted[middle:], counts, progress)
             return
-        except (Stale, Invalid):
+        except (Stale, Invalid, Overtaken):
             continue
         except Conflict as conflict:
             refusal = conflict.message

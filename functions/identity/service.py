@@ -7,18 +7,19 @@ from typing import Any
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.auth.members import Members
 from shared.auth.signin import COUNTER, DISABLED, forget_identity
+from shared.auth.standing import still_admin
 from shared.auth.users import Removals, User, binding_id
 from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import user_id
 from shared.database.fence import Fenced
 from shared.database.names import Names
-from shared.database.port import Delete, Kind, Replace, Upsert, Where
+from shared.database.port import Delete, Kind, Upsert, Where
 from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.resources import Held, Listing, find, load
-from shared.session import TenantSession
+from shared.session import TRIES_AT_A_RACE, TenantSession
 
 LOGIN_EVERY = timedelta(hours=1)
 
@@ -43,11 +44,20 @@ class IdentityService:
 
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
         """An invitation. It neither says nor changes what the address is in another tenant."""
+        for _ in range(TRIES_AT_A_RACE):
+            try:
+                return await self._invite(tenant, new)
+            except Stale:  # the caller has changed, or come in, meanwhile
+                continue
+        raise Conflict("Others keep changing this at the same time; try again.")
+
+    async def _invite(self, tenant: TenantSession, new: NewUser) -> User:
         id = user_id(tenant.id, new.email)
         buried = (await tenant.buried(Kind.USER, [id])).get(id)
         change = tenant.change(*([buried] if buried else []))
         user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=tenant.plan.max_users)
+        await still_admin(change, tenant)
         mark = await self._removals.id(tenant.id, new.email)
         removed = await tenant.store.get(Kind.REMOVED, mark)
         if removed is not None:
@@ -64,6 +74,7 @@ class IdentityService:
 
     async def patch(self, tenant: TenantSession, id: str, patch: MergePatch[UserFields], if_match: str | None) -> User:
         async def keep_an_admin(change: Change, old: User, new: User) -> None:
+            await still_admin(change, tenant, old)
             if new.role != "admin" or new.status == "disabled":
                 await _keep_another_admin(tenant, change, old)
 
@@ -78,6 +89,7 @@ class IdentityService:
         user = (await load(tenant, User, id)).value
 
         async def let_go(change: Change, old: User, _: User) -> None:
+            await still_admin(change, tenant, old)
             known_by = binding_id(old.issuer or "", old.subject or "")
             binding = await tenant.store.get(Kind.BINDING, known_by)
             if binding is not None and binding.body["user_id"] == id:
@@ -95,6 +107,7 @@ class IdentityService:
         mark = await self._removals.id(tenant.id, user.email)
 
         async def keep_an_admin(change: Change, old: User) -> None:
+            await still_admin(change, tenant, old)
             await _keep_another_admin(tenant, change, old)
             change.count(COUNTER, -1)
             change.also(Upsert(Kind.REMOVED, mark, {"created_at": change.at}))
@@ -127,7 +140,7 @@ class IdentityService:
 async def _keep_another_admin(tenant: TenantSession, change: Change, leaving: User) -> None:
     """A tenant must keep an admin who can sign in, or nobody could let anybody in again.
 
-    The one who stays is written as it is, so that of admins who dismiss each other at once one is refused.
+    The one who stays is touched, so that of admins who dismiss each other at once one is refused.
     """
     if leaving.role != "admin" or leaving.status == "disabled":
         return
@@ -136,4 +149,4 @@ async def _keep_another_admin(tenant: TenantSession, change: Change, leaving: Us
     staying = [stored for stored in admins.items if stored.body["id"] != leaving.id]
     if not staying:
         raise Conflict("This is the tenant's last admin; make somebody else an admin first.")
-    change.also(Replace(Kind.USER, staying[0].body["id"], staying[0].body, staying[0].etag))
+    change.touch(Kind.USER, staying[0].body["id"], "role", revision=staying[0].body["revision"])

@@ -86,7 +86,7 @@ class Onboarding:
             max_agents=source.max_agents,
             max_users=source.max_users,
             dedicated=like.placement.mode == "dedicated",
-            settings=source.settings.model_copy(update={"limits": limits}),
+            settings=source.settings.model_copy(update={"limits": limits, "membership": "required"}),
         )
         platform = self._directory.platform
         session = TenantSession(platform, self._directory.open(platform), SYSTEM, SYSTEM_REQUEST, self._services)

@@ -25,7 +25,7 @@ from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.usage")
 LATE = timedelta(days=35)
-AHEAD = timedelta(minutes=5)
+AHEAD = timedelta(minutes=15)  # no less than clocks are believed to differ
 MAX_VALUE = 10**12  # far from 2^53, so that no sum of a month gets there
 MAX_DATA_BYTES = 16 * 1024  # so that a batch of the largest events is one that the store takes
 EVENT_KEPT_SECONDS = 100 * 86400

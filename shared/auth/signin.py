@@ -13,6 +13,7 @@ from shared.auth.roles import Role
 from shared.auth.users import Removals, User, binding_id
 from shared.clock import rfc3339
 from shared.context import Caller, user_id
+from shared.database.fence import Overtaken
 from shared.database.names import EMAIL, IDENTITY, Names, identity
 from shared.database.port import Create, Kind, Operation, Replace, Stored
 from shared.errors import Conflict, Forbidden, Stale, Unavailable
@@ -44,7 +45,7 @@ class SignIn:
                 return bound
             try:
                 return await self._first(session, binding)
-            except (Conflict, Stale):  # another call of the same person, or a change of this user
+            except (Conflict, Stale, Overtaken):  # another call of the same person, or a change of this user
                 continue
         raise Unavailable("Others keep changing this user at the same time; try again.")
 

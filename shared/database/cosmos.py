@@ -16,7 +16,6 @@ from shared.database.cosmos_calls import Calls, OnCharge
 from shared.database.cosmos_client import Account, CredentialFactory, default_credential, preparation
 from shared.database.cosmos_containers import TENANT_CONTAINERS
 from shared.database.cosmos_query import select, tombstones
-from shared.database.cosmos_retry import NoContainer
 from shared.database.limits import check_id, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
@@ -35,6 +34,7 @@ from shared.database.port import (
     Upsert,
     Where,
 )
+from shared.errors import Unavailable
 from shared.tenancy import PLATFORM_TENANT_ID
 
 logger = logging.getLogger("flowgrid.cosmos")
@@ -204,8 +204,8 @@ class _Registry(PlatformStore):
                     place = (database, kind.container)
                     page = await _page(self._calls, place, None, kind, where, OLDEST_FIRST, limit, None)
                     return page.items
-                except NoContainer:
-                    logger.warning("a database is not there (yet)", extra={"database": database})
+                except Unavailable as error:  # not there (yet), or away: the others are swept all the same
+                    logger.warning("a database is not swept", extra={"database": database, "reason": error.message})
                     return []
 
         found = [item for items in await asyncio.gather(*map(one, databases)) for item in items]

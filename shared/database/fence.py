@@ -13,6 +13,7 @@ stalled instances believe:
 The `usage` container has no permits: metering changes nothing that a fence protects.
 """
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
@@ -34,6 +35,7 @@ from shared.database.port import (
 )
 from shared.errors import Unavailable
 
+logger = logging.getLogger("flowgrid.fence")
 TRIES = 5
 FENCED_SECONDS = 2
 TICK = timedelta(microseconds=1)
@@ -179,6 +181,9 @@ async def rotate(store: TenantStore, id: str, now: datetime) -> str:
         newest = await store.control.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
         known = max([old.body["created_at"], *(one.body["created_at"] for one in newest.items)])
         moment = rfc3339(max(stamp(store.control, now), parse_rfc3339(known) + TICK))
+        if parse_rfc3339(known) - now > MAX_AHEAD:
+            extra = {"tenant_id": store.tenant_id, "stamped": known}
+            logger.error("a clock was far ahead; what this tenant writes is stamped after it", extra=extra)
         try:
             await store.control.commit([Delete(Kind.PERMIT, old.body["id"], old.etag), permit(id, moment)])
             return moment

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import secrets
 import sqlite3
@@ -49,6 +50,7 @@ CREATE INDEX IF NOT EXISTS items_by_target ON items (tenant_id, kind, json_extra
 CREATE INDEX IF NOT EXISTS items_of_kind ON items (kind, created_at);
 CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
 """
+logger = logging.getLogger("flowgrid.sqlite")
 REGISTRY = "registry"
 PAGE_SIZE = 200
 PURGE_EVERY_COMMITS = 200
@@ -183,9 +185,13 @@ class _Registry(PlatformStore):
         now = self._clock.now().timestamp()
         found: list[Stored] = []
         for name in self._files.names():
-            page = await self._files.read(
-                name, lambda db: _query(db, None, kind, where, OLDEST_FIRST, limit, None, now)
-            )
+            try:
+                page = await self._files.read(
+                    name, lambda db: _query(db, None, kind, where, OLDEST_FIRST, limit, None, now)
+                )
+            except Unavailable as error:  # one tenant's lost file stops nobody else's repair
+                logger.error("a database is not swept", extra={"database": name, "reason": error.message})
+                continue
             found += page.items
         return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
 

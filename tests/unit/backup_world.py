@@ -209,7 +209,7 @@ class BackupWorld:
         directory = FleetDirectory(own.directory)
         blobs = FragileBlobs(folder / "blobs")
         found = entry(TENANT_ID, **fields)
-        tenant = session(own, found, directory.open(found), admin(TENANT_ID, "ada@acme.example"))
+        tenant = session(own, found, directory.open(found), replace(admin(TENANT_ID, "ada@acme.example"), issuer=""))
         database = own.adapters.database
         copies = Copies(own.names, database)
         service = BackupService(blobs, copies, jobs_queue="jobs")
@@ -225,10 +225,10 @@ class BackupWorld:
                 world.onboarded.append(tenant_id)
 
         export = Export(blobs, parts_per_slice=3)
-        restoring = Restoring(blobs, export, directory, own.names, onboard, copies, batches_per_slice=3)
+        restoring = Restoring(blobs, export, directory, onboard, copies, batches_per_slice=3)
         jobs = Jobs(
             {"backup": export.run_backup, "restore": restoring.run_restore},
-            {"restore": restoring.give_up},
+            {"backup": export.give_up, "restore": restoring.give_up},
             queue="jobs",
             directory=directory,
             database=database,

@@ -221,7 +221,7 @@ async def test_a_copy_has_plan_settings_and_numbers_of_its_source_and_names_it(w
         "shared",
         source["id"],
     )
-    assert made.settings.membership == "open"
+    assert made.settings.membership == "required"  # who has been removed from the source is not marked in it
     assert made.settings.limits.model_dump() == {**UNLIMITED, "backup_retention_days": 7}
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from functions.backups.models import NewBackup, NewRestore
+from functions.backups.models import Backup, NewBackup, NewRestore
 from functions.backups.soundness import Soundness
 from shared.clock import rfc3339
-from shared.database.fence import Fenced
+from shared.database.fence import Fenced, Overtaken, rotate
 from shared.database.port import Create, Delete, Kind, Operation, Replace
 from shared.errors import Concern, Conflict, FlowgridError, QuotaReached, Stale, Unavailable
 from shared.fencing import close, reopen
-from shared.jobs import Wait
+from shared.ids import derived_id
+from shared.jobs import MAX_ATTEMPTS, Wait
 from shared.locks import Locked, looking_again, take
 from shared.resources import load
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Thing
@@ -92,6 +93,20 @@ async def test_a_backup_and_a_job_go_on_while_the_tenant_is_fenced(world: Backup
     assert len((await world.tenant.store.query(Kind.BACKUP)).items) == 3
 
 
+async def test_a_backup_that_meets_a_restore_waits_for_its_end_however_long_that_takes(world: BackupWorld) -> None:
+    await world.make(AnElement, "there")
+    await close(world.tenant, "a restore")
+    await world.daily.queue("2026-11-24")
+    (backup,) = (await world.tenant.store.query(Kind.BACKUP)).items
+    for _ in range(3 * MAX_ATTEMPTS):
+        await world.jobs.run(TENANT_ID, backup.body["job_id"])
+    waiting = await world.job(backup.body["job_id"])
+    assert (waiting.status, waiting.attempts) == ("queued", 0)
+    await reopen(world.tenant, "a restore")
+    assert (await world.run(waiting.id)).status == "succeeded"
+    assert await world.content(await world.service.get(world.tenant, backup.body["id"])) == await world.state()
+
+
 async def test_a_restore_that_fails_for_good_gives_the_writes_back(world: BackupWorld) -> None:
     await world.furnish(2)
     backup = await world.back_up()
@@ -144,6 +159,15 @@ async def test_the_fence_is_closed_and_opened_after_all_that_came_before_though_
     assert closed > before.created_at
     await reopen(behind, "one")
     assert (await world.make(AnElement, "after")).created_at > closed
+
+
+async def test_the_trail_tells_when_the_fence_was_closed_and_opened_in_this_order(world: BackupWorld) -> None:
+    await close(world.tenant, "one")
+    await reopen(world.tenant, "one")
+    entries = [one.body for one in (await world.tenant.store.query(Kind.AUDIT)).items]
+    told = [(one["action"], one["resource_id"], one["revision"]) for one in entries]
+    assert told == [("fence.closed", "one", 1), ("fence.opened", "one", 2)]
+    assert entries[0]["created_at"] < entries[1]["created_at"]
 
 
 async def test_a_point_in_time_inside_a_restore_is_the_moment_before_it(world: BackupWorld) -> None:
@@ -421,3 +445,39 @@ async def test_a_fence_that_was_closed_without_its_entry_gets_it_when_its_holder
     closed = await close(world.tenant, "one")
     entries = (await world.tenant.store.query(Kind.AUDIT)).items
     assert [one.body["created_at"] for one in entries if one.body["action"] == "fence.closed"] == [closed]
+
+
+async def test_a_backup_whose_job_gives_up_has_failed_and_makes_room(world: BackupWorld) -> None:
+    backup = await world.service.create(world.tenant, NewBackup())
+    job = await world.job(backup.job_id)
+    for _ in range(2):
+        await world.export.give_up(world.tenant, job)
+    assert (await world.service.get(world.tenant, backup.id)).status == "failed"
+    await world.service.delete(world.tenant, backup.id)
+    assert await world.counter("backups") == 0
+
+
+async def test_the_safety_backup_of_a_restore_that_gives_up_has_failed_too(world: BackupWorld) -> None:
+    id = await world.start_restore(await world.back_up())
+    await run_until(world, id, "keep")
+    safety = derived_id("pre_restore", id)
+    change = world.tenant.change()
+    await change.commit(Backup.begin(change, world.tenant, "pre_restore", id=safety, job_id=id))
+    await world.restoring.give_up(world.tenant, await world.job(id))
+    assert (await world.service.get(world.tenant, safety)).status == "failed"
+
+
+async def test_what_was_stamped_by_a_clock_far_ahead_can_be_named_as_a_point_in_time(world: BackupWorld) -> None:
+    element = await world.make(AnElement, "kept")
+    await world.back_up()
+    ahead = world.behind(days=-7)
+    await rotate(ahead.tenant.store, "ahead", ahead.tenant.services.clock.now())
+    with pytest.raises(Overtaken):
+        await world.make(AnAgent, "before it is known")
+    agent = await world.make(AnAgent, "stamped after it")
+    await world.delete(agent)
+    assert agent.created_at > rfc3339(world.clock.now() + timedelta(days=6))
+    job = await world.restore(as_of=agent.created_at)
+    assert job.status == "succeeded", job.error
+    assert (await load(world.tenant, AnAgent, agent.id)).value.name == "stamped after it"
+    assert (await load(world.tenant, AnElement, element.id)).value == element

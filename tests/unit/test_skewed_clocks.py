@@ -105,7 +105,7 @@ class Process:
         async def onboard(**_: Any) -> None:
             raise NotImplementedError
 
-        restoring = Restoring(world.blobs, export, directory, world.core.names, onboard, copies, batches_per_slice=2)
+        restoring = Restoring(world.blobs, export, directory, onboard, copies, batches_per_slice=2)
         jobs = Jobs(
             {"backup": export.run_backup, "restore": restoring.run_restore},
             {"restore": restoring.give_up},

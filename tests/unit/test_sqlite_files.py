@@ -11,6 +11,9 @@ from threading import Barrier, Thread
 
 import pytest
 
+from shared.clock import SystemClock
+from shared.database.port import Create, Kind, Placement
+from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
 from shared.sqlite import SqliteFiles
 
@@ -291,3 +294,15 @@ async def test_a_folder_that_cannot_be_written_is_an_outage(tmp_path: Path, monk
     monkeypatch.setattr("os.link", full)
     with pytest.raises(Unavailable, match="No space left"):
         await anew(tmp_path)
+
+
+async def test_a_lost_database_of_one_tenant_stops_nobody_elses_repair(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "database", SystemClock())
+    lost, kept = Placement("dedicated", "tenant-lost"), Placement("shared", "shard-1")
+    item = Create(Kind.OUTBOX, "one", {"created_at": "2026-11-24T12:00:00.000000Z"})
+    for placement in (lost, kept):
+        await database.provision(placement)
+        await database.tenant("a-tenant", placement).commit([item])
+    (tmp_path / "database" / "tenant-lost.db").unlink()
+    assert len(await database.platform.sweep(Kind.OUTBOX, [])) == 1
+    await database.close()
