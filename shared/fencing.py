@@ -1,7 +1,7 @@
 """Closing a tenant's fence for one holder, and opening it again, each with its entry in the audit trail."""
 
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import TICK, Fenced, current, permit
+from shared.database.fence import TICK, Fenced, current, newest, permit
 from shared.database.port import NEWEST_FIRST, Create, Delete, Kind, Replace, TenantStore, Where
 from shared.errors import Conflict, Unavailable
 from shared.session import TenantSession
@@ -29,7 +29,7 @@ async def close(session: TenantSession, holder: str) -> str:
     if "since" in mine.body:
         return str(mine.body["since"])
     # Only now is the newest known: until the permit had gone, somebody ahead could still commit.
-    change = session.change(after=await _newest(store, mine.body["created_at"]))
+    change = session.change(after=await newest(store, mine.body["created_at"]))
     change.also(Replace(Kind.FENCE, holder, {"created_at": mine.body["created_at"], "since": change.at}, mine.etag))
     change.audit("closed", FENCE, holder, 1, None, None)
     try:
@@ -60,7 +60,7 @@ async def reopen(session: TenantSession, holder: str) -> None:
     mine = await session.store.get(Kind.FENCE, holder)
     if mine is None:
         return
-    change = session.change(after=await _newest(session.store, mine.body["created_at"]))
+    change = session.change(after=await newest(session.store, mine.body["created_at"]))
     change.also(Delete(Kind.FENCE, holder, mine.etag))
     change.also(permit(session.services.ids.new(), change.at))
     change.audit("opened", FENCE, holder, 2, None, None)
@@ -81,8 +81,3 @@ async def settled_moment(store: TenantStore, instant: str) -> str:
 
 def _once(holder: str) -> str:
     return f"closed-by-{holder}"
-
-
-async def _newest(store: TenantStore, known: str) -> str:
-    page = await store.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
-    return max([known, *(str(stored.body["created_at"]) for stored in page.items)])

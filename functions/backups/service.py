@@ -13,8 +13,8 @@ from shared.auth.standing import still_admin
 from shared.blobs.port import Blobs
 from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import Fenced, Overtaken
-from shared.database.port import NEWEST_FIRST, Kind, Replace
+from shared.database.fence import Fenced, Overtaken, newest
+from shared.database.port import Kind, Replace
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
 from shared.http.routes import PageRequest
 from shared.jobs import Job, enqueue
@@ -151,11 +151,6 @@ class BackupService:
             bytes=sum(part.bytes for part in parts),
         )
 
-    async def _latest(self, tenant: TenantSession) -> str:
-        """The tenant's newest entry: after a clock that was ahead, what is stamped goes on from there."""
-        newest = await tenant.store.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
-        return max((str(stored.body["created_at"]) for stored in newest.items), default="")
-
     async def _source(self, tenant: TenantSession, new: NewRestore) -> Held[Backup]:
         as_of = _as_of(new)
         if (new.backup_id is None) == (as_of is None):
@@ -164,7 +159,8 @@ class BackupService:
             held = await load(tenant, Backup, new.backup_id or "")
             _complete(held.value)
             return held
-        if as_of > max(rfc3339(tenant.services.clock.now()), await self._latest(tenant)):
+        # after a clock that was ahead, what is stamped goes on from there
+        if as_of > await newest(tenant.store, rfc3339(tenant.services.clock.now())):
             raise Invalid.of("as_of", "lies in the future", new.as_of)
         before = await last_good(tenant, as_of)
         if before is None:

@@ -171,6 +171,12 @@ async def current(store: TenantStore) -> Stored:
     return page.items[0]
 
 
+async def newest(store: TenantStore, known: str = "") -> str:
+    """The instant of the tenant's newest journal entry, or `known` when that is later. One query."""
+    page = await store.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
+    return max([known, *(str(stored.body["created_at"]) for stored in page.items)])
+
+
 async def rotate(store: TenantStore, id: str, now: datetime) -> str:
     """A moment: every change stamped up to it is committed, every later commit is stamped after it. Two calls' work.
 
@@ -178,8 +184,7 @@ async def rotate(store: TenantStore, id: str, now: datetime) -> str:
     """
     for _ in range(TRIES):
         old = await current(store.control)
-        newest = await store.control.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
-        known = max([old.body["created_at"], *(one.body["created_at"] for one in newest.items)])
+        known = await newest(store.control, old.body["created_at"])
         moment = rfc3339(max(stamp(store.control, now), parse_rfc3339(known) + TICK))
         if parse_rfc3339(known) - now > MAX_AHEAD:
             extra = {"tenant_id": store.tenant_id, "stamped": known}
