@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+READ_CONTAINER = "ReadContainer"
 WRITES = ("Create", "Replace", "Upsert", "Delete", "Patch", "Batch")
 
 
@@ -29,6 +30,8 @@ class Call:
 class Fault:
     """The next `times` calls of `operation` (`*`: any on documents) go wrong, after `skip` that go well.
 
+    `READ_CONTAINER` is the reading of a container's properties, no call on documents.
+
     `status` None: the connection is dropped. `applied`: the call is carried out all the same and only its answer lost.
     `hangs`: it takes so many seconds until then.
     `inside`: a batch is answered 207 with the status in it: one of its operations was throttled.
@@ -45,7 +48,8 @@ class Fault:
     skip: int = 0
 
     def strikes(self, operation: str) -> bool:
-        if self.operation not in ("*", operation) or self.times <= 0:
+        meant = operation != READ_CONTAINER if self.operation == "*" else operation == self.operation
+        if not meant or self.times <= 0:
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -62,8 +66,10 @@ def faults() -> dict[str, Fault]:
         "429": Fault(status=429, retry_after_ms=20),
         "429 inside": Fault(status=429, retry_after_ms=20, inside=True),
         "449": Fault(status=449),
+        "410/1002": Fault(status=410, sub_status=1002),
         "503": Fault(status=503),
+        "503 after the commit": Fault(status=503, applied=True),  # said by what stands before the service
         "dropped before the commit": Fault(),
         "dropped after the commit": Fault(applied=True),
-        "403/5300": Fault(status=403, sub_status=5300),
+        "403/5301": Fault(status=403, sub_status=5301),
     }
