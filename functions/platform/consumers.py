@@ -23,11 +23,11 @@ class Consumers:
         self.by_queue: Mapping[str, Consumer] = {**others, jobs_queue: self.run_jobs}
 
     async def run_job(self, message: Message) -> None:
-        job_id = message.body.get("job_id")
-        if not isinstance(job_id, str) or not message.tenant_id:
+        job_id, revision = message.body.get("job_id"), message.body.get("revision", 1)
+        if not isinstance(job_id, str) or not isinstance(revision, int) or not message.tenant_id:
             await self._dead_letters.add(self._jobs_queue, message, "names no job of a tenant")
             return
-        await self._jobs.run(message.tenant_id, job_id)
+        await self._jobs.run(message.tenant_id, job_id, revision)
 
     async def run_jobs(self, messages: Sequence[Message]) -> None:
         for message in messages:

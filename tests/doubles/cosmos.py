@@ -132,7 +132,7 @@ class CosmosDouble:
             return _refusal(refused.status, refused.sub_status, str(refused))
 
     def _on_documents(self, request: Request, parts: list[str], body: Any, size: int) -> Reply | None:
-        operation = _operation(request, parts)
+        operation = _operation(request, parts, body)
         fault = self._next_fault(operation)
         if fault is None or fault.applied:
             try:
@@ -219,11 +219,11 @@ class CosmosDouble:
         }
 
 
-def _operation(request: Request, parts: list[str]) -> str:
+def _operation(request: Request, parts: list[str], body: Any) -> str:
     headers = request.headers
     if request.method == "POST":
         if headers.get("x-ms-cosmos-is-batch-request", "").lower() == "true":
-            return "Batch"
+            return "BatchRead" if all(one["operationType"] == "Read" for one in body) else "Batch"
         if headers.get("x-ms-cosmos-is-query-plan-request", "").lower() == "true":
             return "QueryPlan"
         if headers.get("x-ms-documentdb-isquery", "").lower() == "true":

@@ -11,7 +11,7 @@ WRITES = ("Create", "Replace", "Upsert", "Delete", "Patch", "Batch")
 class Call:
     """One call on documents (metadata calls are kept apart). `keyed`: it named its logical partition."""
 
-    operation: str  # Read, Create, Replace, Upsert, Delete, Patch, Batch, Query, QueryPlan
+    operation: str  # Read, Create, Replace, Upsert, Delete, Patch, Batch, BatchRead, Query, QueryPlan
     database: str
     container: str
     partition_key: str | None
