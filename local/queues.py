@@ -14,10 +14,10 @@ from typing import Any
 from local.bindings import Function
 from local.messages import service_bus_batch, service_bus_message
 from shared.messaging.port import Message
+from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Lease, Source
 
 logger = logging.getLogger("flowgrid.local.queues")
-MAX_BATCH = 100
 CONCURRENT_CALLS = 4  # of a function that takes messages one by one; batches run one after another
 POLL_SECONDS = 0.05
 LOCK_SECONDS = 20.0
@@ -42,7 +42,7 @@ class QueueTrigger:
         """Lock what is due, or None."""
         if not await self._messaging.waiting(self.queue):
             return None
-        most = MAX_BATCH if self.many else 1
+        most = MESSAGES_AT_ONCE if self.many else 1
         lease = await self._messaging.receive(self.queue, most=most, lease_seconds=LOCK_SECONDS)
         return lease if lease.messages else None
 

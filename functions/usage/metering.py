@@ -127,8 +127,10 @@ class Metering:
         due: dict[timedelta, list[Message]] = defaultdict(list)
         for message, at_least in left.values():
             due[pause(attempts(message), at_least=at_least)].append(again(message))
-        for delay, messages in due.items():
-            await self._messaging.send(self._queue, messages, delay=delay)
+        sends = [self._messaging.send(self._queue, messages, delay=delay) for delay, messages in due.items()]
+        for outcome in await asyncio.gather(*sends, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
 
 def _keep(own: list[Carried], error: Exception, left: Left) -> None:

@@ -1,6 +1,7 @@
 """How the queues are made. What makes them says the same (infra/), and what works with them keeps to it.
 
 Neither is partitioned: a partitioned queue that detects duplicates refuses every batch (azure-sdk-for-python#36333).
+How long duplicates are remembered has to be said: the service's own default is one minute (azure-docs#126434).
 """
 
 from datetime import timedelta
