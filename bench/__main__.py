@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = ("cold_start", "onboarding", "http", "uploads", "adapter", "memory")
+BENCHES = ("cold_start", "onboarding", "http", "units", "uploads", "adapter", "memory")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ differs. Others go on meanwhile: every few items the loop is theirs.
 
 import asyncio
 import re
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -49,18 +50,20 @@ class Wanted:
 
 @dataclass
 class Progress:
-    """What an import knows by now: the ids and concepts of what it has taken, and what it has not."""
+    """What an import knows by now: ids and concepts of what it took, and what it skipped (the first are listed)."""
 
     in_time: Callable[[], bool]
     ids: dict[str, str] = field(default_factory=dict)
     concepts: dict[str, Concept] = field(default_factory=dict)
-    skipped: list[SkippedItem] = field(default_factory=list)
+    listed: list[SkippedItem] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    refused: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def skip(self, identifier: str, kind: str, reason: str) -> None:
-        self.skipped.append(SkippedItem(identifier=identifier, kind=kind, reason=reason))
-
-    def refused(self, kind: Kind) -> set[str]:
-        return {one.identifier for one in self.skipped if one.kind == kind}
+        self.skipped[kind] += 1
+        self.refused[kind].add(identifier)
+        if len(self.listed) < LISTED:
+            self.listed.append(SkippedItem(identifier=identifier, kind=kind, reason=reason))
 
 
 class CatalogImport:
@@ -93,16 +96,16 @@ class CatalogImport:
             arrows = [one for one in found if isinstance(one, FoundRelationship)]
             relationships = await _import_relationships(tenant, arrows, progress)
             for counts, kind in ((elements, "element"), (relationships, "relationship")):
-                counts.skipped = sum(one.kind == kind for one in progress.skipped)
+                counts.skipped = progress.skipped[kind]
             return ImportReport(
                 model=next((one.name for one in found if isinstance(one, ModelHeader)), ""),
                 created=elements.created + relationships.created,
                 updated=elements.updated + relationships.updated,
                 unchanged=elements.unchanged + relationships.unchanged,
-                skipped=len(progress.skipped),
+                skipped=progress.skipped.total(),
                 elements=elements,
                 relationships=relationships,
-                skipped_items=progress.skipped[:LISTED],
+                skipped_items=progress.listed,
                 views=sum(isinstance(one, Skipped) and one.kind == "view" for one in found),
                 file_sha256=digest,
             )
@@ -117,9 +120,8 @@ async def _import_elements(tenant: TenantSession, found: list[FoundElement], pro
             for one in found[start : start + ELEMENTS_AT_ONCE]
         ]
         await _apply(tenant, Element, wanted, counts, progress)
-    refused = progress.refused(Kind.ELEMENT)
     for one in found:
-        if one.identifier not in refused:
+        if one.identifier not in progress.refused[Kind.ELEMENT]:
             progress.ids[one.identifier] = ids[one.identifier]
             progress.concepts[one.identifier] = one.type
     return counts
@@ -142,9 +144,8 @@ async def _import_relationships(
             some = allowed[start : start + RELATIONSHIPS_AT_ONCE]
             wanted = [_wanted(one, ids[one.identifier], progress) for one in some]
             await _apply(tenant, Relationship, wanted, counts, progress)
-        refused = progress.refused(Kind.RELATIONSHIP)
         for one in ready:
-            if one.identifier not in refused:
+            if one.identifier not in progress.refused[Kind.RELATIONSHIP]:
                 progress.ids[one.identifier] = ids[one.identifier]
                 progress.concepts[one.identifier] = "Relationship"
     there = progress.ids.keys() | {one.identifier for one in waiting}

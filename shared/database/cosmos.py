@@ -15,7 +15,7 @@ from shared.database.cosmos_batch import Batch, stored
 from shared.database.cosmos_calls import Calls, OnCharge
 from shared.database.cosmos_client import Account, CredentialFactory, default_credential, preparation
 from shared.database.cosmos_containers import TENANT_CONTAINERS
-from shared.database.cosmos_query import select, tombstones
+from shared.database.cosmos_query import oldest, select, tombstones
 from shared.database.limits import check_id, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
@@ -201,9 +201,9 @@ class _Registry(PlatformStore):
         async def one(database: str) -> list[Stored]:
             async with gate:
                 try:
-                    place = (database, kind.container)
-                    page = await _page(self._calls, place, None, kind, where, OLDEST_FIRST, limit, None)
-                    return page.items
+                    place, query = (database, kind.container), oldest(kind, where, limit)
+                    found = await self._calls.query(place, query, None, PLATFORM_TENANT_ID, "sweep")
+                    return [stored(kind, document) for document in found]
                 except Unavailable as error:  # not there (yet), or away: the others are swept all the same
                     logger.warning("a database is not swept", extra={"database": database, "reason": error.message})
                     return []

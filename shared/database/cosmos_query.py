@@ -33,17 +33,30 @@ def select(
     top: int,
     after: tuple[str, str] | None,
 ) -> Query:
-    """One page of one kind; of one tenant, named in the text beside the partition key, or (None) of all."""
+    """One page of one kind; of one tenant, named in the text beside the partition key, or (None) of the registry.
+
+    What it filters by comes first in the ORDER BY: with the composite index of these fields only the page is loaded
+    (learn.microsoft.com/azure/cosmos-db/troubleshoot-query-performance: 8.86 RU, and 44.28 without).
+    """
     query = Query()
     clauses = [] if tenant_id is None else [f"{path('tenant_id')} = {query.bind(tenant_id)}"]
     clauses.append(f"{path('kind')} = {query.bind(kind.value)}")
     clauses += [_condition(query, kind, condition) for condition in where]
-    sort = [order.field] if order.field == "id" else [order.field, "id"]
+    sort = [] if tenant_id is None else ["tenant_id"]
+    sort += ["kind", "id"] if order.field == "id" else ["kind", order.field, "id"]
     if after is not None:
         clauses.append(_beyond(query, kind, order, after))
     direction = "DESC" if order.descending else "ASC"
     ordering = ", ".join(f"{path(name)} {direction}" for name in sort)
     query.text = f"SELECT TOP {top} * FROM c WHERE {' AND '.join(clauses)} ORDER BY {ordering}"  # noqa: S608 - bound
+    return query
+
+
+def oldest(kind: Kind, where: Sequence[Where], top: int) -> Query:
+    """Items of one kind over all tenants of a database, oldest first: few, so no composite index is kept for them."""
+    query = Query()
+    clauses = [f"{path('kind')} = {query.bind(kind.value)}", *(_condition(query, kind, one) for one in where)]
+    query.text = f"SELECT TOP {top} * FROM c WHERE {' AND '.join(clauses)} ORDER BY {path('created_at')} ASC"  # noqa: S608
     return query
 
 

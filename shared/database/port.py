@@ -163,7 +163,7 @@ class Where:
 class Order:
     """Sort by `field`, then id, in one direction."""
 
-    field: Literal["created_at", "updated_at", "id"] = "created_at"
+    field: Literal["created_at", "id"] = "created_at"
     descending: bool = False
 
 

@@ -229,7 +229,6 @@ def _query(
     after: tuple[str, str] | None,
     now: float,
 ) -> Page:
-    sort = order.field if order.field in ("created_at", "id") else f"json_extract(doc, '$.{order.field}')"
     direction, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
     clauses = ["kind = ?", "(expires_at IS NULL OR expires_at > ?)"]
     values: list[Any] = [kind.value, now]
@@ -241,11 +240,11 @@ def _query(
         clauses.append(clause)
         values += parameters
     if after is not None:
-        clauses.append(f"({sort}, id) {beyond} (?, ?)")
+        clauses.append(f"({order.field}, id) {beyond} (?, ?)")
         values += [f"{kind}:{after[0]}" if order.field == "id" else after[0], f"{kind}:{after[1]}"]
     rows = db.execute(
         f"SELECT doc, etag FROM items WHERE {' AND '.join(clauses)}"  # noqa: S608 - names checked, values bound
-        f" ORDER BY {sort} {direction}, id {direction} LIMIT ?",
+        f" ORDER BY {order.field} {direction}, id {direction} LIMIT ?",
         (*values, limit + 1),
     ).fetchall()
     items = [_stored(kind, *row) for row in rows[:limit]]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.doubles import cosmos_charges as charges
 from tests.doubles.cosmos_sql import Path, Select, SqlError, parse
-from tests.doubles.cosmos_store import CHARGES, Container, Document, Refused, Store
+from tests.doubles.cosmos_store import Container, Document, Refused, Store
 from tests.doubles.cosmos_values import sort_key, value_at
 
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
@@ -27,7 +28,7 @@ class Reply:
 
 
 class Documents:
-    """`unindexed` collects the paths that queries filtered by although the indexing policy leaves them out."""
+    """`unindexed` collects what no index serves: paths that queries filtered by, and orders within a partition."""
 
     def __init__(self, store: Store, unindexed: list[str], page_cap: Callable[[], int]) -> None:
         self._store = store
@@ -52,12 +53,12 @@ class Documents:
         if len(parts) > 5:
             change["id"] = parts[5]
         partition = dict(container.partitions.get(key, {}))
-        status, document = self._store.apply(container, partition, key, change)
+        status, document, charge = self._store.apply(container, partition, key, change)
         if operation != "Read":
             container.partitions[key] = partition
             container.lsn += 1
         more = {"etag": document["_etag"]} if document else {}
-        return Reply(status, document, {**_headers(container, CHARGES[operation]), **more})
+        return Reply(status, document, {**_headers(container, charge), **more})
 
     def _batch(self, container: Container, key: str, headers: Mapping[str, str], operations: list[Document]) -> Reply:
         if headers.get("x-ms-cosmos-batch-atomic", "").lower() != "true":
@@ -84,24 +85,29 @@ class Documents:
         if key is None and RANGE not in headers and (select.order or select.top):
             raise Refused(400, "this needs a query plan", 1004)
         self._check_index(container, select)
+        if key is not None and not _in_order(select):
+            self._unindexed.append(f"ORDER BY {select.order}")
         parameters = {one["name"]: one["value"] for one in body.get("parameters") or ()}
         found = [one for one in container.documents(key, self._store.now()) if select.matches(one, parameters)]
         for path, descending in reversed(select.order):
             found.sort(key=lambda one: sort_key(value_at(one, path)), reverse=descending)
-        if select.top is not None:
-            found = found[: select.top]
+        results = found if select.top is None else found[: select.top]
         start = int(base64.b64decode(headers.get("x-ms-continuation", "")) or 0)
         wanted = int(headers.get("x-ms-max-item-count", "100"))
         size = min(wanted if wanted > 0 else 1000, self._page_cap())
-        page = found[start : start + size]
-        more = _headers(container, 2.8 + 0.1 * len(page))
-        if start + size < len(found):
+        page = results[start : start + size]
+        if not start and any(not _indexed(_policy(container), path) for path in select.paths):
+            loaded = container.documents(key, self._store.now())
+        else:
+            loaded = page if start or _in_order(select) else found
+        more = _headers(container, charges.queried(loaded))
+        if start + size < len(results):
             more["x-ms-continuation"] = base64.b64encode(str(start + size).encode()).decode()
         listed = [select.project(one, parameters) for one in page]
         return Reply(200, {"_rid": container.rid, "Documents": listed, "_count": len(listed)}, more)
 
     def _check_index(self, container: Container, select: Select) -> None:
-        policy = container.properties.get("indexingPolicy") or {"includedPaths": [{"path": "/*"}]}
+        policy = _policy(container)
         self._unindexed += [".".join(path) for path in select.paths if not _indexed(policy, path)]
         if len(select.order) < 2:
             return
@@ -111,6 +117,19 @@ class Documents:
             if [(one["path"], one["order"]) for one in composite] in (wanted, turned):
                 return
         raise Refused(400, "The order by query does not have a corresponding composite index")
+
+
+def _policy(container: Container) -> Document:
+    policy: Document = container.properties.get("indexingPolicy") or {"includedPaths": [{"path": "/*"}]}
+    return policy
+
+
+def _in_order(select: Select) -> bool:
+    """Whether an index gives the results in order, so that the first ones are all that is loaded.
+
+    A filter's properties come first in the ORDER BY and its composite index (index-policy), or all matches are sorted.
+    """
+    return not select.order or not select.equal or select.order[0][0] in select.equal
 
 
 def _indexed(policy: Document, path: Path) -> bool:

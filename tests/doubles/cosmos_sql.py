@@ -41,13 +41,14 @@ class SqlError(Exception):
 
 @dataclass(frozen=True)
 class Select:
-    """A parsed query; `fields` None means `*`."""
+    """A parsed query; `fields` None means `*`. `equal`: the paths that every result has one value at."""
 
     top: int | None
     fields: tuple[tuple[str, Evaluate], ...] | None
     where: Evaluate
     order: tuple[tuple[Path, bool], ...]
     paths: frozenset[Path]
+    equal: frozenset[Path]
 
     def matches(self, document: Any, parameters: Parameters) -> bool:
         return self.where(document, parameters) is True
@@ -76,6 +77,8 @@ class _Parser:
         self._position = 0
         self._alias = "c"
         self._paths: set[Path] = set()
+        self._equal: set[Path] = set()
+        self._depth = 0
 
     def select(self) -> Select:
         self._expect("select")
@@ -93,17 +96,18 @@ class _Parser:
         if self._position != end:
             raise SqlError(f"cannot select this: {self._text}")
         self._paths.clear()  # what is selected needs no index
+        self._equal.clear()
         self._position = after
         where = self._where()
         order = self._order_by()
         self._end()
-        return Select(top, fields, where, order, frozenset(self._paths))
+        return Select(top, fields, where, order, frozenset(self._paths), frozenset(self._equal))
 
     def predicate(self) -> Select:
         self._from()
         where = self._where()
         self._end()
-        return Select(None, None, where, (), frozenset(self._paths))
+        return Select(None, None, where, (), frozenset(self._paths), frozenset(self._equal))
 
     def _from(self) -> None:
         self._expect("from")
@@ -164,6 +168,8 @@ class _Parser:
         terms = [self._and()]
         while self._take("or"):
             terms.append(self._and())
+        if len(terms) > 1 and not self._depth:
+            self._equal.clear()
         return terms[0] if len(terms) == 1 else any_of(terms)
 
     def _and(self) -> Evaluate:
@@ -175,7 +181,9 @@ class _Parser:
     def _not(self) -> Evaluate:
         if not self._take("not"):
             return self._comparison()
+        self._depth += 1
         inner = self._not()
+        self._depth -= 1
 
         def evaluate(document: Any, parameters: Parameters) -> Any:
             value = inner(document, parameters)
@@ -185,7 +193,9 @@ class _Parser:
 
     def _comparison(self) -> Evaluate:
         if self._take("("):
+            self._depth += 1
             inner = self._or()
+            self._depth -= 1
             self._expect(")")
             return inner
         if self._take("is_defined"):
@@ -194,7 +204,10 @@ class _Parser:
         if self._take("array_contains"):
             [array, item] = self._arguments(2)
             return lambda document, parameters: contains(array(document, parameters), item(document, parameters))
+        named = set(self._paths)
         left = self._operand()
+        if self._peek() == "=" and not self._depth:
+            self._equal |= self._paths - named
         if self._take("in"):
             choices = self._arguments(None)
             return lambda document, parameters: is_in(

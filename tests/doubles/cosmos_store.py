@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.doubles import cosmos_charges as charges
 from tests.doubles.cosmos_sql import SqlError, parse_predicate
 from tests.doubles.cosmos_values import UNDEFINED, value_at
 
@@ -17,7 +18,6 @@ Partition = dict[str, Document]
 MAX_ITEM_BYTES = 2 * 1024 * 1024
 MAX_PATCHES = 10
 SYSTEM = ("_rid", "_self", "_etag", "_ts", "_attachments")
-CHARGES = {"Read": 1.0, "Create": 7.0, "Replace": 11.0, "Upsert": 11.0, "Patch": 11.0, "Delete": 7.0}
 
 
 class Refused(Exception):
@@ -101,12 +101,15 @@ class Store:
         results: list[Document] = []
         for index, operation in enumerate(operations):
             try:
-                status, document = self.apply(container, partition, key, operation)
+                status, document, charge = self.apply(container, partition, key, operation)
             except Refused as refused:
                 failed: list[Document] = [{"statusCode": 424, "requestCharge": 0} for _ in operations]
-                failed[index] = {"statusCode": refused.status, "subStatusCode": refused.sub_status, "requestCharge": 1}
+                failed[index] = {
+                    "statusCode": refused.status,
+                    "subStatusCode": refused.sub_status,
+                    "requestCharge": charges.REFUSED,
+                }
                 return False, failed
-            charge = CHARGES[operation["operationType"]]
             result: Document = {"statusCode": status, "requestCharge": charge}
             if document is not None:
                 result |= {"eTag": document["_etag"], "resourceBody": document}
@@ -117,8 +120,8 @@ class Store:
 
     def apply(
         self, container: Container, partition: Partition, key: str, operation: Document
-    ) -> tuple[int, Document | None]:
-        """One operation on (a copy of) a partition; Refused with the service's status otherwise."""
+    ) -> tuple[int, Document | None, float]:
+        """One operation on (a copy of) a partition, and its charge; Refused with the service's status otherwise."""
         sort, body = operation["operationType"], operation.get("resourceBody")
         named = sort in ("Read", "Delete", "Replace", "Patch")
         id = _checked(operation.get("id") if named else (body or {}).get("id"))
@@ -132,18 +135,23 @@ class Store:
         if_match = operation.get("ifMatch")
         if if_match is not None and current is not None and if_match not in ("*", current["_etag"]):
             raise Refused(412, "One of the specified pre-condition is not met")
+        policy = container.properties.get("indexingPolicy")
         if sort == "Read":
-            return 200, current
+            assert current is not None
+            return 200, current, charges.read(current)
         if sort == "Delete":
+            assert current is not None
             del partition[id]
-            return 204, None
+            return 204, None, charges.written(policy, current)
         if sort == "Patch":
             assert current is not None
             body = _patched(current, body or {})
         assert isinstance(body, dict)
         self._check_body(container, key, id, body)
-        partition[id] = self._stamped(container, body, current)
-        return (201 if current is None else 200), partition[id]
+        partition[id] = new = self._stamped(container, body, current)
+        if current is None:
+            return 201, new, charges.written(policy, new)
+        return 200, new, charges.replaced(policy, new)
 
     def _check_body(self, container: Container, key: str, id: Any, body: Document) -> None:
         if body.get("id") != id:

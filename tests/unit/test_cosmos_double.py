@@ -67,9 +67,9 @@ def test_a_condition_has_the_form_of_a_query_without_select() -> None:
 def test_an_order_by_two_fields_needs_a_composite_index(container: Container) -> None:
     unindexed: list[str] = []
     documents = Documents(Store(lambda: 0.0), unindexed, lambda: 1000)
-    documents._check_index(container, parse("SELECT * FROM c ORDER BY c.created_at DESC, c.id DESC"))
+    documents._check_index(container, parse("SELECT * FROM c ORDER BY c.tenant_id DESC, c.kind DESC, c.id DESC"))
     with pytest.raises(Refused, match="composite index"):
-        documents._check_index(container, parse("SELECT * FROM c ORDER BY c.created_at DESC, c.id ASC"))
+        documents._check_index(container, parse("SELECT * FROM c ORDER BY c.tenant_id DESC, c.kind DESC, c.id ASC"))
     assert unindexed == []
     documents._check_index(container, parse("SELECT * FROM c WHERE c.description = 1"))
     assert unindexed == ["description"]

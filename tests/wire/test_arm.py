@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from shared.database.arm import CosmosProvisioner
-from shared.database.cosmos_containers import INDEXING
+from shared.database.cosmos_containers import indexing
 from shared.errors import Conflict, Throttled, Unavailable
 from tests.doubles.arm import ACCOUNT, ArmDouble, Refusal
 from tests.doubles.certificate import make_certificate
@@ -60,7 +60,7 @@ async def test_containers_are_partitioned_by_tenant_expire_and_index_what_is_que
         made = arm.made[f"{DATABASE}/containers/{name}"]
         assert made["partitionKey"] == {"paths": ["/tenant_id"], "kind": "Hash", "version": 2}
         assert made["defaultTtl"] == -1
-        assert made["indexingPolicy"] == INDEXING
+        assert made["indexingPolicy"] == indexing(name)
 
 
 async def test_a_second_time_only_looks(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
