@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from shared.jobs import Jobs
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import Message
+from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Source
 
 Consumer = Callable[[Sequence[Message]], Awaitable[None]]
-BATCH = 100
 DRAIN_SECONDS = 20.0
 
 
@@ -41,7 +41,7 @@ class Consumers:
         """Handle what waits in the embedded queue, for at most some seconds; returns how many messages."""
         handled, until = 0, time.monotonic() + DRAIN_SECONDS
         for queue, consume in self.by_queue.items():
-            most = 1 if queue == self._jobs_queue else BATCH
+            most = 1 if queue == self._jobs_queue else MESSAGES_AT_ONCE
             while time.monotonic() < until and await messaging.waiting(queue):
                 lease = await messaging.receive(queue, most=most)
                 await consume([message for message, _ in lease.messages])

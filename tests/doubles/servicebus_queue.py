@@ -10,9 +10,9 @@ from itertools import count
 
 from proton import Message, symbol, timestamp
 
+from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
+
 LOCK_SECONDS = 30.0
-MAX_DELIVERIES = 10
-DUPLICATE_SECONDS = 600.0
 SCHEDULED = symbol("x-opt-scheduled-enqueue-time")
 
 
@@ -58,7 +58,7 @@ class Queue:
         message.inferred = True  # a data section stays a data section
         now = self.now()
         if message.id is not None:
-            if now - self._seen.get(str(message.id), float("-inf")) < DUPLICATE_SECONDS:
+            if now - self._seen.get(str(message.id), float("-inf")) < DUPLICATES_REMEMBERED.total_seconds():
                 return None
             self._seen[str(message.id)] = now
         due = (message.annotations or {}).get(SCHEDULED)

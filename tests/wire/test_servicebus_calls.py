@@ -15,11 +15,11 @@ from shared.database.sqlite import SqliteDatabase
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import MAX_MESSAGE_BYTES, Message
+from shared.messaging.queues import MAX_DELIVERIES
 from shared.messaging.servicebus import ServiceBusMessaging
 from tests.doubles.servicebus import ServiceBusDouble, service_bus
 
 QUEUE = "jobs"
-MAX_DELIVERIES = 10
 
 
 @pytest.fixture
