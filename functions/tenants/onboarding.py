@@ -15,13 +15,14 @@ from datetime import timedelta
 
 from functions.tenants.models import NewTenant, PlacementView, Tenant
 from functions.tenants.provisioning import Provisioning, job_id
+from shared.apart import apart
 from shared.auth.users import User
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.fence import first_permit
 from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, FlowgridError, Unavailable
+from shared.errors import Conflict, Unavailable
 from shared.ids import derived_id
 from shared.jobs import Continue, Done, Job
 from shared.plans import PLANS, Tier
@@ -140,11 +141,9 @@ class Onboarding:
         )
         halves = [entry for entry in left.items if entry.body["status"] == "provisioning" or entry.body.get("undo")]
         for entry in halves:
-            try:
+            undone = "onboarding undone, or to be finished by the next sweep"
+            with apart(logger, undone, tenant_id=entry.body["id"]):
                 await self.finish(entry.body["id"])
-            except FlowgridError as error:
-                extra = {"tenant_id": entry.body["id"], "reason": error.message}
-                logger.warning("onboarding undone, or to be finished by the next sweep", extra=extra)
         return len(halves)
 
     def _new(self, staff: TenantSession, new: NewTenant, id: str, like: Tenant | None) -> Tenant:
