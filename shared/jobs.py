@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.apart import apart
 from shared.change import Change
 from shared.clock import SKEW, rfc3339, runs
 from shared.context import Caller, RequestInfo
@@ -164,8 +165,9 @@ class Jobs:
         # and what was leased before the clock was set back
         stalled += await sweep(Kind.JOB, [active, Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))])
         for stored in stalled:
-            job = Job.model_validate(stored.body)
-            await self._send(job, f"{job.id}:{job.slices}:{job.lease_until}")
+            with apart(logger, "a stalled job is left to the next sweep", job_id=stored.body["id"]):
+                job = Job.model_validate(stored.body)
+                await self._send(job, f"{job.id}:{job.slices}:{job.lease_until}")
         return len(stalled)
 
     async def _found(self, tenant_id: str, job_id: str, revision: int) -> tuple[TenantEntry, TenantStore, Held[Job]]:
