@@ -151,8 +151,8 @@ class Store:
         named = sort in ("Read", "Delete", "Replace", "Patch")
         id = _checked(operation.get("id") if named else (body or {}).get("id"))
         current = partition.get(id)
-        if current is not None and container.expired(current, self.now()):
-            current = None
+        if current is not None and sort != "Create" and container.expired(current, self.now()):
+            current = None  # hidden at once, deleted some time later; a create meanwhile is undocumented: refused here
         if sort == "Create" and current is not None:
             raise Refused(409, "Resource with specified id or name already exists")
         if sort not in ("Create", "Upsert") and current is None:

@@ -43,7 +43,7 @@ LOST = (
 
 @pytest.fixture
 async def database(cosmos: CosmosDouble, clock: FakeClock) -> AsyncIterator[CosmosDatabase]:
-    database = cosmos_database(cosmos.endpoint, clock, deadline=3.0)
+    database = cosmos_database(cosmos.endpoint, clock)
     yield database
     await database.close()
 
