@@ -58,7 +58,8 @@ def compose(core: Core) -> func.FunctionApp:
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
-    health = HealthService({**adapters.pings(), "backups": Soundness(database, services.clock).check}, services.clock)
+    concerns = {"backups": Soundness(database, services.clock).check, "places": onboarding.places.check}
+    health = HealthService({**adapters.pings(), **concerns}, services.clock)
     sweeps = {
         "outbox": core.sweep_outbox,
         "onboarding": onboarding.sweep,

@@ -9,6 +9,7 @@ FlowgridError
 ├── Conflict              the state of things forbids it; `details` says which
 ├── Stale                 the ETag named is not the current one
 ├── PreconditionRequired  an ETag was needed and none came
+├── Full                  no room is left, however often it is tried; `message` says what makes some
 ├── TooLarge              above a limit that `message` names
 ├── UnsupportedMedia      a body of a type this route does not take
 ├── Unprocessable         well formed, but contradicts an earlier request
@@ -98,6 +99,10 @@ class Stale(FlowgridError):
 
 class PreconditionRequired(FlowgridError):
     code = "precondition_required"
+
+
+class Full(FlowgridError):
+    code = "full"
 
 
 class TooLarge(FlowgridError):

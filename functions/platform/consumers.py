@@ -1,14 +1,17 @@
 """What the queues' messages are given to; and the draining of the embedded queue where no trigger does it."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from shared.apart import apart
 from shared.jobs import Jobs
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import Message
 from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Source
 
+logger = logging.getLogger("flowgrid.queues")
 Consumer = Callable[[Sequence[Message]], Awaitable[None]]
 DRAIN_SECONDS = 20.0
 
@@ -23,11 +26,11 @@ class Consumers:
         self.by_queue: Mapping[str, Consumer] = {**others, jobs_queue: self.run_jobs}
 
     async def run_job(self, message: Message) -> None:
-        job_id = message.body.get("job_id")
-        if not isinstance(job_id, str) or not message.tenant_id:
+        job_id, revision = message.body.get("job_id"), message.body.get("revision", 1)
+        if not isinstance(job_id, str) or not isinstance(revision, int) or not message.tenant_id:
             await self._dead_letters.add(self._jobs_queue, message, "names no job of a tenant")
             return
-        await self._jobs.run(message.tenant_id, job_id)
+        await self._jobs.run(message.tenant_id, job_id, revision)
 
     async def run_jobs(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -35,7 +38,11 @@ class Consumers:
 
     async def collect_dead(self) -> int:
         """Move what the queues themselves have given up on to the dead letters; returns how many."""
-        return sum([await self._dead_letters.collect(queue) for queue in self.by_queue])
+        found = 0
+        for queue in self.by_queue:
+            with apart(logger, "a queue's dead messages are left to the next sweep", queue=queue):
+                found += await self._dead_letters.collect(queue)
+        return found
 
     async def drain(self, messaging: Source) -> int:
         """Handle what waits in the embedded queue, for at most some seconds; returns how many messages."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import azure.functions as func
 
 from functions.platform.consumers import Consumers
-from shared.errors import FlowgridError
+from shared.apart import apart
 from shared.messaging.receiving import Source
 
 logger = logging.getLogger("flowgrid.sweep")
@@ -20,13 +20,9 @@ def blueprint(sweeps: Mapping[str, Sweep]) -> func.Blueprint:
     @timers.timer_trigger(arg_name="timer", schedule="%SWEEP_SCHEDULE%")
     async def sweep(timer: func.TimerRequest) -> None:
         for name, work in sweeps.items():
-            try:
-                found = await work()
-            except FlowgridError as error:
-                logger.warning("sweep failed, it comes again", extra={"sweep": name, "reason": error.message})
-                continue
-            if found:
-                logger.info("swept", extra={"sweep": name, "found": found})
+            with apart(logger, "sweep failed, it comes again", sweep=name):
+                if found := await work():
+                    logger.info("swept", extra={"sweep": name, "found": found})
 
     return timers
 

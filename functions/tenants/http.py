@@ -4,6 +4,7 @@ import azure.functions as func
 
 from functions.tenants.models import NewTenant, Tenant, TenantFields, TenantQuery
 from functions.tenants.onboarding import Onboarding
+from functions.tenants.places import Stamp
 from functions.tenants.service import TenantService
 from shared.auth.roles import Role
 from shared.http.bodies import Merge, MergePatch
@@ -25,7 +26,7 @@ def blueprint(endpoint: Endpoint, tenants: TenantService, onboarding: Onboarding
         answer=Tenant,
         status=201,
         summary="Onboard a tenant",
-        errors=(409,),
+        errors=(409, 507),
         example={"name": "Acme Corp", "slug": "acme", "tier": "standard", "admin_email": "ada@acme.example"},
     )
     async def onboard_tenant(call: Call[NewTenant]) -> Tenant:
@@ -86,5 +87,16 @@ def blueprint(endpoint: Endpoint, tenants: TenantService, onboarding: Onboarding
     )
     async def resume_tenant(call: Call) -> Tenant:
         return await tenants.resume(call.tenant, call.params["tenant_id"])
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/stamp",
+        role=Role.PLATFORM,
+        answer=Stamp,
+        summary="How many more tenants can have a database of their own here?",
+    )
+    async def get_stamp(call: Call) -> Stamp:
+        return await onboarding.places.stamp()
 
     return routes

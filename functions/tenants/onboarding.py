@@ -6,7 +6,8 @@ A dedicated database that takes minutes to make is made by a job (provisioning.p
 until then the tenant is answered as `provisioning`.
 
 Each step may be repeated, so the sweep finishes what a crash has left: the registry entry knows all that is needed.
-When the slug turns out to be taken, the entry becomes `deleting` first and what was reserved is given back.
+When the slug turns out to be taken, or the account to be full, the entry becomes `deleting` first and what was reserved
+and made is given back.
 """
 
 import logging
@@ -14,14 +15,16 @@ from contextlib import suppress
 from datetime import timedelta
 
 from functions.tenants.models import NewTenant, PlacementView, Tenant
+from functions.tenants.places import Places
 from functions.tenants.provisioning import Provisioning, job_id
+from shared.apart import apart
 from shared.auth.users import User
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.fence import first_permit
 from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, FlowgridError, Unavailable
+from shared.errors import Conflict, Full, Unavailable
 from shared.ids import derived_id
 from shared.jobs import Continue, Done, Job
 from shared.plans import PLANS, Tier
@@ -52,12 +55,18 @@ class Onboarding:
         self._shards = shards
         self._region = region
         self._provisioning = provisioning or Provisioning(None, directory, services, jobs_queue="")
+        self.places = Places(database, services.clock, self._provisioning.room(shards), region)
 
     async def onboard(
         self, staff: TenantSession, new: NewTenant, *, id: str | None = None, like: Tenant | None = None
     ) -> Tenant:
-        """A working tenant, `like`: as a copy of that. `Conflict` (and nothing left of it) when its slug is taken."""
+        """A working tenant, `like`: as a copy of that.
+
+        `Conflict` (and nothing left of it) when its slug is taken, `Full` when there is no place for its database.
+        """
         tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT), like)
+        if tenant.placement.mode == "dedicated":
+            await self.places.need(tenant.placement.database)
         body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
         try:
             etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
@@ -101,11 +110,8 @@ class Onboarding:
 
         `provisioned`: the job has made the dedicated database; without it, the job is begun and finishes it later.
         """
-        held = await self._entry(tenant_id)
+        held = await self._wanted(tenant_id)
         tenant = Tenant.model_validate(held.body)
-        if held.body.get("undo"):
-            await self._undo(tenant)
-            raise Conflict(UNDONE)
         if tenant.status != "provisioning":
             return tenant
         return await self._finish(tenant, held, session, provisioned=provisioned)
@@ -116,9 +122,9 @@ class Onboarding:
         try:
             await self._names.reserve(SLUG, tenant.slug, holder=tenant.id)
         except Conflict:
-            if not await self._mark_undone(tenant, held):
+            if not await self._mark_undone(tenant, held, made=False):
                 return await self.finish(tenant.id, session, provisioned=provisioned)
-            await self._undo(tenant)
+            await self._undo(tenant, made=False)
             raise
         placement = Placement.from_document(held.body["placement"])
         if self._provisioning.needed(placement) and not provisioned:
@@ -129,8 +135,15 @@ class Onboarding:
         return await self._activate(tenant, held)
 
     async def run_provision(self, session: TenantSession, job: Job) -> Done | Continue:
-        """The job that makes a dedicated database and finishes the onboarding."""
-        return await self._provisioning.slice(session, job, self.finish)
+        """The job that makes a dedicated database and finishes the onboarding; where there is no room, undoes it."""
+        held = await self._wanted(job.input["tenant_id"])
+        try:
+            return await self._provisioning.slice(session, job, self.finish)
+        except Full:
+            tenant = Tenant.model_validate(held.body)
+            if tenant.status == "provisioning" and await self._mark_undone(tenant, held, made=True):
+                await self._undo(tenant, made=True)
+            raise
 
     async def sweep(self) -> int:
         """Finish or undo every onboarding that stopped half-way; returns how many there were."""
@@ -140,11 +153,9 @@ class Onboarding:
         )
         halves = [entry for entry in left.items if entry.body["status"] == "provisioning" or entry.body.get("undo")]
         for entry in halves:
-            try:
+            undone = "onboarding undone, or to be finished by the next sweep"
+            with apart(logger, undone, tenant_id=entry.body["id"]):
                 await self.finish(entry.body["id"])
-            except FlowgridError as error:
-                extra = {"tenant_id": entry.body["id"], "reason": error.message}
-                logger.warning("onboarding undone, or to be finished by the next sweep", extra=extra)
         return len(halves)
 
     def _new(self, staff: TenantSession, new: NewTenant, id: str, like: Tenant | None) -> Tenant:
@@ -221,20 +232,33 @@ class Onboarding:
         self._directory.forget(tenant.id)
         return tenant.model_copy(update=changes)
 
-    async def _mark_undone(self, tenant: Tenant, held: Stored) -> bool:
-        """From here on nobody finishes it any more; False when somebody else has changed the entry meanwhile."""
-        marked = {**held.body, "status": "deleting", "undo": True}
+    async def _mark_undone(self, tenant: Tenant, held: Stored, *, made: bool) -> bool:
+        """From here on nobody finishes it any more; False when somebody else has changed the entry meanwhile.
+
+        `made`: something of its database may be there.
+        """
+        marked = {**held.body, "status": "deleting", "undo": True, "made": made}
         try:
             await self._database.platform.put(Replace(Kind.TENANT, tenant.id, marked, held.etag), tenant.id)
         except Rejected:
             return False
         return True
 
-    async def _undo(self, tenant: Tenant) -> None:
+    async def _undo(self, tenant: Tenant, *, made: bool) -> None:
+        if made:
+            await self._provisioning.discard(tenant.placement.database)
         await self._names.release(SLUG, tenant.slug, holder=tenant.id)
         with suppress(Rejected):  # another sweep has undone it
             await self._database.platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
         self._directory.forget(tenant.id)
+
+    async def _wanted(self, tenant_id: str) -> Stored:
+        """The entry; `Conflict` when the onboarding is undone, which it is by then."""
+        held = await self._entry(tenant_id)
+        if held.body.get("undo"):
+            await self._undo(Tenant.model_validate(held.body), made=held.body.get("made", False))
+            raise Conflict(UNDONE)
+        return held
 
     async def _entry(self, tenant_id: str) -> Stored:
         held = await self._database.platform.get(Kind.TENANT, tenant_id, tenant_id)

@@ -49,6 +49,15 @@ class Provisioning:
         """Whether the placement's database takes a job."""
         return self._provisioner is not None and placement.mode == "dedicated"
 
+    def room(self, shards: int) -> int | None:
+        """How many databases of tenants there can be; None where nothing bounds them."""
+        return None if self._provisioner is None else self._provisioner.room(shards)
+
+    async def discard(self, database: str) -> None:
+        """Unmake what there is of a database that never held a tenant's data."""
+        if self._provisioner is not None:
+            await self._provisioner.discard(database)
+
     async def begin(self, tenant_id: str, database: str, staff: TenantSession | None) -> None:
         """See to it that the tenant's job is there and not given up."""
         session = self._session(staff)

@@ -5,16 +5,18 @@ Registry and audit live in different partitions, so no batch holds both: the ent
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
 from functions.tenants.models import Tenant, TenantFields
+from shared.apart import apart
 from shared.clock import parse_rfc3339, rfc3339
 from shared.context import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.database.port import NEWEST_FIRST, Create, Database, Kind, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, FlowgridError, NotFound
+from shared.errors import Conflict, NotFound
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
 from shared.plans import PLANS
@@ -100,11 +102,13 @@ class TenantService:
         kept_back = [Where("unaudited.created_at", "<", rfc3339(now - SWEEP_AFTER))]
         left = await self._platform.query(Kind.TENANT, kept_back)
         for held in left.items:
-            await _alone(held, self._audit(held))
+            with _apart(held):
+                await self._audit(held)
         over = [Where("status", "=", "trial"), Where("trial_ends_at", "<", rfc3339(now))]
         ended = await self._platform.query(Kind.TENANT, over)
         for held in ended.items:
-            await _alone(held, self._change(SWEEPER, held.body["id"], "trial_ended", self._end_of_trial))
+            with _apart(held):
+                await self._change(SWEEPER, held.body["id"], "trial_ended", self._end_of_trial)
         return len(left.items) + len(ended.items)
 
     def _end_of_trial(self, tenant: Tenant) -> Mapping[str, Any]:
@@ -184,10 +188,6 @@ class TenantService:
         return held
 
 
-async def _alone(held: Stored, work: Awaitable[object]) -> None:
+def _apart(held: Stored) -> AbstractContextManager[None]:
     """One tenant's failure stops no other's sweep."""
-    try:
-        await work
-    except FlowgridError as error:
-        extra = {"tenant_id": held.body["id"], "reason": error.message}
-        logger.warning("a tenant's sweep failed, it comes again", extra=extra)
+    return apart(logger, "a tenant's sweep failed, it comes again", tenant_id=held.body["id"])

@@ -3,6 +3,9 @@
 Data-plane identities cannot make databases, so this goes to management.azure.com: look, put what is missing, follow the
 operation (https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations). One thing after the
 other: an account takes one such operation at a time and answers 409 or 412 to a second.
+
+An account holds 500 databases and containers together (https://learn.microsoft.com/azure/cosmos-db/concepts-limits).
+What it answers to one more is documented nowhere, so after a refusal the databases are counted.
 """
 
 import asyncio
@@ -10,9 +13,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.database.cosmos_containers import TENANT_CONTAINERS, definition
+from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
 from shared.database.port import Provisioner
-from shared.errors import Conflict, Throttled, Unavailable
+from shared.errors import Conflict, Full, Throttled, Unavailable
 
 if TYPE_CHECKING:
     from azure.core import AsyncPipelineClient
@@ -28,7 +31,14 @@ READ_SECONDS = 30
 FOLLOW_SECONDS = 60.0
 POLL_SECONDS = 5.0
 ROLE = "Cosmos DB Operator"
+MOST = 500
+REGISTRY_PARTS = 1 + len(REGISTRY_CONTAINERS)
+PARTS = 1 + len(TENANT_CONTAINERS)
 UNFINISHED = ("InProgress", "Running", "Accepted", "Enqueued", "Dequeued", "Updating", "Creating")
+
+
+class NotMade(Unavailable):
+    """Azure did not make it, for a reason that is its own."""
 
 
 class CosmosProvisioner(Provisioner):
@@ -55,7 +65,22 @@ class CosmosProvisioner(Provisioner):
         self._credential: AsyncTokenCredential | None = None
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] | None = None
 
+    def room(self, shards: int) -> int:
+        return (MOST - REGISTRY_PARTS - shards * PARTS) // PARTS
+
     async def ensure(self, database: str, operation: str | None = None) -> str | None:
+        try:
+            return await self._ensure(database, operation)
+        except NotMade as error:
+            listed = await self._send("GET", self._url(f"{self._account}/sqlDatabases"))
+            if len({database, *(one["name"] for one in listed.json()["value"])}) * PARTS <= MOST:
+                raise
+            raise Full(f"{self._account} holds {MOST} databases and containers, which is all it can.") from error
+
+    async def discard(self, database: str) -> None:
+        await self._send("DELETE", self._url(f"{self._account}/sqlDatabases/{database}"))
+
+    async def _ensure(self, database: str, operation: str | None) -> str | None:
         if operation is not None and (still := await self._follow(operation)):
             return still
         path = f"{self._account}/sqlDatabases/{database}"
@@ -108,7 +133,7 @@ class CosmosProvisioner(Provisioner):
             answer = await self._open().send_request(HttpRequest(method, url, json=body))
         except AzureError as error:
             raise Unavailable(f"Azure Resource Manager does not answer: {error.message}") from error
-        if answer.status_code >= 400 and (method, answer.status_code) != ("GET", 404):
+        if answer.status_code >= 400 and (method, answer.status_code) not in (("GET", 404), ("DELETE", 404)):
             raise self._refused(answer)
         return answer
 
@@ -116,7 +141,7 @@ class CosmosProvisioner(Provisioner):
         status, (code, message) = answer.status_code, _problem(answer)
         match status:
             case 401 | 403:
-                return Unavailable(f"The app's identity needs the role {ROLE} on {self._account} ({code}: {message})")
+                return NotMade(f"The app's identity needs the role {ROLE} on {self._account} ({code}: {message})")
             case 404:
                 return Unavailable(f"There is no {self._account}: FLOWGRID_COSMOS_ACCOUNT_ID is wrong ({code}).")
             case 409 | 412:
@@ -125,7 +150,7 @@ class CosmosProvisioner(Provisioner):
                 wait = _retry_after(answer) or 30
                 return Throttled("Azure Resource Manager asks to slow down.", retry_after=int(wait))
             case _:
-                return Unavailable(f"Azure Resource Manager answered {status} ({code}: {message})")
+                return NotMade(f"Azure Resource Manager answered {status} ({code}: {message})")
 
     def _open(self) -> "AsyncPipelineClient[HttpRequest, AsyncHttpResponse]":
         if self._client is None:
@@ -158,7 +183,7 @@ def _goes_on(answer: "AsyncHttpResponse") -> bool:
     status = body.get("status") or body.get("properties", {}).get("provisioningState") or "Succeeded"
     if status in ("Failed", "Canceled"):
         error = body.get("error") or {}
-        raise Unavailable(f"Azure could not make it ({error.get('code')}: {error.get('message')})")
+        raise NotMade(f"Azure could not make it ({error.get('code')}: {error.get('message')})")
     return status in UNFINISHED
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import partial
 from typing import Any
 
+from shared.apart import apart
 from shared.clock import Clock, rfc3339
 from shared.database.cosmos_batch import Batch, stored
 from shared.database.cosmos_calls import Calls, OnCharge
@@ -91,10 +92,17 @@ class CosmosDatabase(Database):
         if placement.mode == "shared":
             return
         if self._emulator:
-            client = await self._account.client(DEADLINE_SECONDS)
-            await client.create(placement.database, TENANT_CONTAINERS)
+            await self._make(placement.database)
+        self._account.expect(placement.database)
         for name in TENANT_CONTAINERS:
             await self._calls.read((placement.database, name), PLATFORM_TENANT_ID, "probe:none", PLATFORM_TENANT_ID)
+
+    async def _make(self, database: str) -> None:
+        try:
+            client = await self._account.client(DEADLINE_SECONDS)
+            await client.create(database, TENANT_CONTAINERS)
+        except Exception as error:
+            raise Unavailable(f"The emulator does not make databases: {error}") from error
 
     async def ping(self) -> None:
         await self._probe(self._registry, Kind.RESERVATION)
@@ -200,13 +208,11 @@ class _Registry(PlatformStore):
 
         async def one(database: str) -> list[Stored]:
             async with gate:
-                try:
+                with apart(logger, "a database is not swept", database=database):  # not there (yet), away, whatever
                     place, query = (database, kind.container), oldest(kind, where, limit)
                     found = await self._calls.query(place, query, None, PLATFORM_TENANT_ID, "sweep")
                     return [stored(kind, document) for document in found]
-                except Unavailable as error:  # not there (yet), or away: the others are swept all the same
-                    logger.warning("a database is not swept", extra={"database": database, "reason": error.message})
-                    return []
+                return []
 
         found = [item for items in await asyncio.gather(*map(one, databases)) for item in items]
         return sorted(found, key=lambda item: str(item.body["created_at"]))[:limit]

@@ -9,7 +9,7 @@ from shared.database.cosmos_client import Account, Client
 from shared.database.cosmos_query import Query, those
 from shared.database.cosmos_retry import IdentityTrouble, NoContainer, Patience, Trouble, trouble_of
 from shared.database.port import Document, Rejected
-from shared.errors import TooLarge, Unavailable, Unknown
+from shared.errors import FlowgridError, Unavailable, Unknown
 
 if TYPE_CHECKING:
     from shared.database.cosmos_client import ContainerProxy
@@ -44,7 +44,11 @@ class Calls:
     async def query(
         self, place: tuple[str, str], query: Query, key: str | None, payer: str, operation: str = "query"
     ) -> list[Document]:
-        """All results of a query (which bounds them itself); `key` None: over all partitions."""
+        """All results of a query (which bounds them itself); `key` None: over all partitions.
+
+        After a split in the middle of one the SDK begins again and yields what it has yielded before
+        (`_fetch_items_helper_with_retries`), so each is taken once.
+        """
 
         async def fetch(client: Client, container: "ContainerProxy") -> list[Document]:
             keyed: dict[str, Any] = {} if key is None else {"partition_key": key}
@@ -55,7 +59,7 @@ class Calls:
                 response_hook=self._hook(payer, operation),
                 **keyed,
             )
-            return [dict(document) async for document in found]
+            return list({one.get("_rid") or one["id"]: dict(one) async for one in found}.values())
 
         return await self._tried(fetch, place, Patience(self._deadline), payer, operation)
 
@@ -69,7 +73,7 @@ class Calls:
         while True:
             try:
                 return await self._attempt(self._sender(batch, key, payer), place, patience, payer, "commit")
-            except Rejected:
+            except (Rejected, FlowgridError):
                 if not doubt or not await self._happened(batch, place, key, payer):
                     raise
                 return None
@@ -95,7 +99,7 @@ class Calls:
         async def send(client: Client, container: "ContainerProxy") -> str | None:
             try:
                 results = await container.execute_item_batch(
-                    batch.wire(), key, response_hook=self._hook(payer, "commit")
+                    batch.wire(), key, response_hook=self._hook(payer, "commit"), raw_response_hook=_not_again
                 )
             except Exception as error:
                 position = getattr(error, "error_index", None)
@@ -117,11 +121,14 @@ class Calls:
         try:
             witness = batch.witness()
             if witness is not None:
-                found = await self._look(place, key, witness, payer)
+                found = await self._latest(place, key, witness, payer)
                 if found is not None and found.get(MARK) != batch.mark and batch.superseded(found):
                     raise Unknown("Others have changed the same meanwhile; read it again.")
                 return found is not None and found.get(MARK) == batch.mark
-            return batch.deleted is not None and not await self._present(batch.deleted, place, key, payer)
+            if batch.deleted is None:
+                return False
+            await self._latest(place, key, batch.deleted[0], payer)  # and what is asked next is no older
+            return not await self._resolving().query(place, those(payer, batch.deleted), key, payer)
         except NoContainer:
             return False
         except Unknown:
@@ -129,11 +136,28 @@ class Calls:
         except Unavailable as error:
             raise Unknown("The database did not say whether this was done.") from error
 
-    async def _look(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
-        return await self._resolving().read(place, key, id, payer)
+    async def _latest(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
+        """The document as the primary has it: by a batch, which is a write to the service, whatever it does.
 
-    async def _present(self, ids: list[str], place: tuple[str, str], key: str, payer: str) -> bool:
-        return bool(await self._resolving().query(place, those(payer, ids), key, payer))
+        With the answer to a write its session token is lost too, so a read of ours may be answered by a replica that
+        has not heard of it (docs/decisions/0024).
+        """
+
+        async def read(client: Client, container: "ContainerProxy") -> Document | None:
+            try:
+                results = await container.execute_item_batch(
+                    [("read", (id,), {})], key, response_hook=self._hook(payer, "get"), raw_response_hook=_not_again
+                )
+            except Exception as error:
+                if getattr(error, "error_index", None) is None or error.status_code != 404:  # type: ignore[attr-defined]
+                    raise
+                client.remember(container, error.headers)  # type: ignore[attr-defined]
+                self._charge(payer, "get", error.headers)  # type: ignore[attr-defined]
+                return None
+            client.remember(container, results.get_response_headers())
+            return dict(results[0]["resourceBody"])
+
+        return await self._resolving()._tried(read, place, Patience(RESOLVE_SECONDS), payer, "get")
 
     def _resolving(self) -> "Calls":
         return Calls(self._account, deadline=RESOLVE_SECONDS, on_charge=self._on_charge)
@@ -162,25 +186,27 @@ class Calls:
     ) -> T:
         """One attempt; `Trouble` when it failed for a reason that may pass."""
         client: Client | None = None
+        container: ContainerProxy | None = None
         try:
             client = await self._account.client(patience.left)
             async with asyncio.timeout(max(0.001, patience.left)):
-                return await work(client, client.container(*place))
-        except (Rejected, Unavailable):
+                container = await client.container(*place)
+                return await work(client, container)
+        except (Rejected, Trouble, FlowgridError):
             raise
         except TimeoutError as error:
-            raise Trouble("no answer in time", lost=client is not None) from error
+            raise Trouble("no answer in time", lost=container is not None) from error
         except Exception as error:
             trouble = trouble_of(error)
             if trouble is None:
-                if getattr(error, "status_code", None) == 413:
-                    raise TooLarge("This change is larger than the database takes at once.") from error
                 raise
             self._charge(payer, operation, getattr(error, "headers", None) or {})
             if isinstance(trouble, IdentityTrouble) and client is not None:
                 await self._account.renew(client)
-            elif client is None and isinstance(trouble, Trouble):
-                trouble.lost = False  # the client itself could not be opened: nothing was sent
+            elif isinstance(trouble, NoContainer) and client is not None:
+                client.forget(*place)
+            elif isinstance(trouble, Trouble) and container is None:
+                trouble.lost = False  # no client, or no container yet: nothing was sent
             raise trouble from error
 
     def _hook(self, payer: str, operation: str) -> Callable[..., None]:
@@ -190,3 +216,9 @@ class Calls:
         charge = float(headers.get("x-ms-request-charge", 0) or 0)
         if self._on_charge is not None and charge:
             self._on_charge(payer, operation, charge)
+
+
+def _not_again(response: Any) -> None:
+    """The SDK sends a write again by itself after 503 (_service_unavailable_retry_policy.py); not past this."""
+    if response.http_response.status_code == 503:
+        raise Trouble("the database answered 503/0", lost=True)

@@ -3,7 +3,7 @@
 What azure-cosmos 4.17.1 does by itself and must not: it retries 429 nine times (`retry_total=0` leaves that in place,
 hence the policy object), resends writes whose connection broke (`retry_connect`, `retry_read`), and waits 65 seconds
 for an answer. It also forgets the session token of a batch, so that a read after it might not see what it wrote:
-`remember` gives it back.
+`remember` gives it back. All clients of an account share one session: a new one reads what the old one wrote.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+from shared.database.cosmos_retry import NoContainer
 
 if TYPE_CHECKING:
     from azure.cosmos.aio import ContainerProxy as ContainerProxy
@@ -20,6 +21,7 @@ CONNECT_SECONDS = 3
 SILENCE_SECONDS = 5.0  # without a byte of the answer
 RENEW_AFTER_SECONDS = 30.0
 PREPARE_SECONDS = 60.0
+ABSENT_SECONDS = 5.0  # a container that was not there is looked for no sooner
 
 CredentialFactory = Callable[[], Any]
 
@@ -39,13 +41,41 @@ class Client:
         self.opened = asyncio.get_running_loop().time()
         self._credential = credential
         self._containers: dict[tuple[str, str], ContainerProxy] = {}
+        self._absent: dict[tuple[str, str], float] = {}
 
-    def container(self, database: str, name: str) -> "ContainerProxy":
-        """Always the same object for the same container: it holds the lock of its own metadata."""
+    async def container(self, database: str, name: str) -> "ContainerProxy":
+        """The container, its properties known to the SDK; `NoContainer` when it is not there.
+
+        The SDK reads the properties before a call when it does not know them (`_get_properties` in aio/_container.py),
+        and 404/0 is the service's answer to that as well as to a point read of nothing. So they are read here, apart,
+        once per client: an account takes 240 RU of such reads a second, from all its clients together.
+        """
         key = (database, name)
-        if key not in self._containers:
+        if key not in self._containers:  # one object per container: it holds the lock of its own metadata
             self._containers[key] = self.sdk.get_database_client(database).get_container_client(name)
-        return self._containers[key]
+        container = self._containers[key]
+        if container.container_link in self.sdk.client_connection._container_properties_cache:
+            return container
+        if asyncio.get_running_loop().time() < self._absent.get(key, 0.0):
+            raise NoContainer
+        try:
+            await container._get_properties()
+        except Exception as error:
+            if getattr(error, "status_code", None) != 404:
+                raise
+            self._absent[key] = asyncio.get_running_loop().time() + ABSENT_SECONDS
+            raise NoContainer from error
+        return container
+
+    def forget(self, database: str, name: str) -> None:
+        """The container is gone, or another one by now: its properties are read again."""
+        if (database, name) in self._containers:
+            link = self._containers[database, name].container_link
+            self.sdk.client_connection._container_properties_cache.pop(link, None)
+
+    def expect(self, database: str) -> None:
+        """Look at once for what was not there a moment ago."""
+        self._absent = {key: until for key, until in self._absent.items() if key[0] != database}
 
     def remember(self, container: "ContainerProxy", headers: Mapping[str, Any]) -> None:
         """Take in the session token of a batch's answer."""
@@ -94,6 +124,7 @@ class Account:
         self._prepare = prepare
         self._client: Client | None = None
         self._retired: Client | None = None
+        self._session: Any = None  # which of the account's containers was seen how far
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
 
@@ -121,6 +152,11 @@ class Account:
         self._client, previous, self._retired = None, self._retired, failed
         if previous is not None:
             await previous.close()
+
+    def expect(self, database: str) -> None:
+        """Look at once for a database that was not there a moment ago."""
+        if self._client is not None:
+            self._client.expect(database)
 
     async def close(self) -> None:
         clients, self._client, self._retired = (self._client, self._retired), None, None
@@ -152,12 +188,20 @@ class Account:
         client = Client(sdk, credential)
         try:
             await sdk.__aenter__()
+            self._share_session(sdk)
             if self._prepare is not None:
                 await self._prepare(client)
         except BaseException:
             await client.close()
             raise
         return client
+
+    def _share_session(self, sdk: "CosmosClient") -> None:
+        """ "This session object can be shared across clients within the same process" (_session.py)."""
+        if self._session is None:
+            self._session = sdk.client_connection.session
+        elif sdk.client_connection.session is not None:
+            sdk.client_connection.session = self._session
 
 
 def preparation(registry: str, shards: tuple[str, ...]) -> Callable[[Client], Awaitable[None]]:

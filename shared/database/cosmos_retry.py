@@ -1,20 +1,25 @@
 """What an error of the SDK means for us, and how long a call is tried again: the SDK's own retries are switched off.
 
-Refused: certainly not carried out (429, 449, 503, no connection). Lost: nobody knows (408, 5xx, a connection that broke
-after the request was sent, our own timeout). azure-core reports a broken connection as `ServiceRequestError`, "the
-request was never sent", and the SDK would send writes again; only a connection that was never made is taken for that.
+Refused: certainly not carried out (429, 449, a routing 410, no connection). Lost: nobody knows (408, 5xx, other 410, a
+connection that broke after the request was sent, our own timeout). The service means 503 as refused, but what stands
+before it says 503 of what it has passed on, so that is lost too. azure-core reports a broken connection as
+`ServiceRequestError`, "the request was never sent", and the SDK would send writes again; only a connection that was
+never made is taken for that.
 """
 
 import asyncio
+import logging
 import math
 import random
 import time
 from typing import Any
 
-from shared.errors import Throttled, Unavailable
+from shared.errors import FlowgridError, Full, Throttled, TooLarge, Unavailable
 
+logger = logging.getLogger("flowgrid.cosmos")
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+ROLE = "Cosmos DB Built-in Data Contributor"
 
 
 class Trouble(Exception):
@@ -30,49 +35,78 @@ class Trouble(Exception):
 
 
 class IdentityTrouble(Trouble):
-    """The client's token is not taken (401, 403/5300): a new client gets a new one."""
+    """The client's token is not taken (401, 403/5301): a new client gets a new one."""
 
 
 class NoContainer(Unavailable):
-    """The database or the container is not there (404/1003): not made yet, or gone."""
+    """The database or the container is not there: not made yet, or gone."""
 
     code = "not_provisioned"
 
+    def __init__(self) -> None:
+        super().__init__("The tenant's database is not there (yet).", retry_after=30)
 
-def trouble_of(error: Exception) -> Trouble | NoContainer | None:
-    """What an error of the SDK means; None when it is an answer (or a bug), not trouble."""
+
+def trouble_of(error: Exception) -> Trouble | FlowgridError | None:
+    """What an error of the SDK means: trouble that may pass, or what the caller is told; None when it is a bug."""
     from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
 
     if isinstance(error, ClientAuthenticationError):
         return IdentityTrouble("the app's identity got no token")
     status = getattr(error, "status_code", None)
     if status:
-        return _of_status(int(status), error)
+        return _of_status(int(status), _sub_status(error), error)
     if not isinstance(error, AzureError):
         return None
     sent = not (isinstance(error, ServiceRequestError) and _never_connected(error.inner_exception))
     return Trouble(f"no answer from the database ({type(error).__name__})", lost=sent)
 
 
-def _of_status(status: int, error: Any) -> Trouble | NoContainer | None:
-    sub_status = getattr(error, "sub_status", None) or 0
+def _of_status(status: int, sub_status: int, error: Exception) -> Trouble | FlowgridError:
+    """The table; its sources are named in docs/decisions/0022."""
     reason = f"the database answered {status}/{sub_status}"
     match status, sub_status:
-        case (401, _) | (403, 5300):
+        case 401, _:
             return IdentityTrouble(reason)
+        case 403, 5301:
+            return IdentityTrouble(
+                f"{reason}; it needs the role {ROLE} on the whole account, or new databases are left out"
+            )
+        case 403, 5300:
+            return Unavailable(
+                "Databases and containers are not made or changed with the app's own data rights.", retry_after=30
+            )
+        case 403, 1014:
+            return Full(
+                "This tenant's data has reached 20 GB, the most that one place holds: delete some, or have it moved."
+            )
+        case 403, 3 | 1008:
+            return Trouble(reason, retry_after=_retry_after(error))
+        case 403, _:
+            return Unavailable(
+                f"The database lets this app do nothing ({reason}): look at its network rules.", retry_after=30
+            )
         case 404, 1002:
-            return Trouble(reason)
-        case 404, 1003:
-            return NoContainer("The tenant's database is not there (yet).", retry_after=30)
+            return Trouble(reason, retry_after=_retry_after(error))
+        case 404, _:
+            return NoContainer()
+        case 413, _:
+            return TooLarge("This change is larger than the database takes at once.")
         case 429, _:
             return Trouble(reason, throttled=True, retry_after=_retry_after(error))
-        case ((410 | 449 | 503), _):
+        case (449, _) | (410, 1000 | 1002 | 1007 | 1008):
             return Trouble(reason, retry_after=_retry_after(error))
-        case (408, _) | (403, 3 | 1008):
-            return Trouble(reason, lost=status == 408)
-        case _ if status >= 500:
-            return Trouble(reason, lost=True)
-    return None
+        case _ if status in (408, 410) or status >= 500:
+            return Trouble(reason, lost=True, retry_after=_retry_after(error))
+    logger.error("the database refused a call", exc_info=error)
+    return FlowgridError(f"The database does not understand this ({status}/{sub_status}).")
+
+
+def _sub_status(error: Any) -> int:
+    """Of the answer, or of the failed operation of a batch."""
+    results = getattr(error, "operation_responses", None)
+    inner = results[error.error_index].get("subStatusCode") if results else None
+    return int(inner or getattr(error, "sub_status", None) or 0)
 
 
 def _retry_after(error: Any) -> float | None:

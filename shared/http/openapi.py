@@ -243,6 +243,8 @@ def _statuses(route: Route) -> set[int]:
         statuses |= {409, 412}
     if route.method == "PUT":
         statuses.add(428)
+    if route.method != "GET" and route.role is not None:
+        statuses.add(507)
     return statuses
 
 

@@ -10,6 +10,7 @@ from shared.errors import (
     Conflict,
     FlowgridError,
     Forbidden,
+    Full,
     Invalid,
     LimitReached,
     NotFound,
@@ -39,6 +40,7 @@ STATUS: dict[type[FlowgridError], int] = {
     PreconditionRequired: 428,
     LimitReached: 429,
     Unavailable: 503,
+    Full: 507,
     FlowgridError: 500,
 }
 TITLES = {
@@ -56,6 +58,7 @@ TITLES = {
     429: "Too many",
     500: "Internal error",
     503: "Temporarily unavailable",
+    507: "No room left",
 }
 
 

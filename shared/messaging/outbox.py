@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+from shared.apart import apart
 from shared.clock import Clock, rfc3339
 from shared.database.port import Create, Database, Delete, Kind, Rejected, Stored, TenantStore, Where
 from shared.errors import FlowgridError, Unavailable
@@ -88,7 +89,7 @@ async def sweep_outbox(database: Database, directory: Directory, messaging: Mess
         if fresh[0] <= stored.body["created_at"] <= fresh[1] or stored.body["queue"] in broken:
             continue
         tenant_id, id = stored.body["tenant_id"], stored.body["id"]
-        try:
+        with apart(logger, "an event stays in the outbox", tenant_id=tenant_id):
             store = await directory.store(tenant_id)
             if store is None:
                 logger.warning("an event of a tenant that is gone stays in the outbox", extra={"tenant_id": tenant_id})
@@ -96,8 +97,6 @@ async def sweep_outbox(database: Database, directory: Directory, messaging: Mess
             if await _sent(messaging, stored, broken):
                 sent += 1
                 await _forget(store.control, [id])
-        except FlowgridError as error:
-            logger.warning("an event stays in the outbox", extra={"tenant_id": tenant_id, "reason": str(error)})
     return sent
 
 

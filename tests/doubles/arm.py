@@ -1,9 +1,14 @@
 """A small Azure Resource Manager with one Cosmos DB account, whose operations take as long as `looks` requests.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations and the Cosmos DB provider: PUT
-answers 202 with `Azure-AsyncOperation`; a second operation at the same time is refused with 412.
+answers 202 with `Azure-AsyncOperation`; a second operation at the same time is refused with 412. An account holds 500
+databases and containers together, and takes 100 creations of each a minute
+(https://learn.microsoft.com/azure/cosmos-db/concepts-limits). With which status it refuses the 501st is documented
+nowhere (`full`).
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
@@ -36,8 +41,16 @@ class ArmDouble:
     outcome: Literal["Succeeded", "Failed", "Canceled"] = "Succeeded"
     looks: int = 1
     wait: str = "0"
+    most: int = 500
+    a_minute: int = 100
+    full: Literal[400, 403, 202] = 403  # 202: the operation is taken, and fails
+    now: Callable[[], float] = time.monotonic
+    on_made: Callable[[str, dict[str, Any]], None] = lambda path, resource: None
+    on_gone: Callable[[str], None] = lambda path: None
     _running: dict[str, tuple[str, dict[str, Any], int]] = field(default_factory=dict)
     _ended: dict[str, str] = field(default_factory=dict)
+    _failed: dict[str, str] = field(default_factory=dict)
+    _creations: list[tuple[str, float]] = field(default_factory=list)
 
     def app(self) -> Starlette:
         return Starlette(
@@ -45,6 +58,7 @@ class ArmDouble:
                 Route("/operations/{id}", self._operation, methods=["GET"]),
                 Route("/{path:path}", self._get, methods=["GET"]),
                 Route("/{path:path}", self._put, methods=["PUT"]),
+                Route("/{path:path}", self._delete, methods=["DELETE"]),
             ]
         )
 
@@ -56,6 +70,9 @@ class ArmDouble:
     async def _get(self, request: Request) -> Response:
         if refused := self._refused(request):
             return refused
+        if request.url.path == f"{ACCOUNT}/sqlDatabases":
+            named = [path.rpartition("/")[2] for path in self.made if "/containers/" not in path]
+            return JSONResponse({"value": [{"id": f"{request.url.path}/{name}", "name": name} for name in named]})
         found = self.made.get(request.url.path)
         if found is None:
             return _error(404, "NotFound", f"{request.url.path} was not found.")
@@ -72,14 +89,43 @@ class ArmDouble:
             return _error(404, "NotFound", "The database was not found.")
         if self._running:
             return _error(412, "PreconditionFailed", "There is another user operation in progress.")
+        if refused := self._no_room(path):
+            return refused
         if self.answer == "at once":
-            self.made[path] = resource
+            self._finish(path, resource)
             return JSONResponse({"id": path, "properties": {"resource": resource}})
         id = uuid4().hex
+        if path not in self.made and len(self.made) >= self.most:
+            self._failed[id] = "There are too many."
         self._running[id] = (path, resource, self.looks)
         where = f"{str(request.base_url).rstrip('/')}/operations/{id}"
         name = "Azure-AsyncOperation" if self.answer == "azure-async" else "Location"
         return JSONResponse({"status": "Enqueued"}, 202, {name: where, "Retry-After": self.wait})
+
+    def _no_room(self, path: str) -> Response | None:
+        """Refuse what is one too many: in the account, or of its sort in this minute."""
+        if path in self.made:
+            return None
+        if len(self.made) >= self.most and self.full != 202:
+            return _error(self.full, "Forbidden" if self.full == 403 else "BadRequest", "There are too many.")
+        sort, now = path.split("/")[-2], self.now()
+        self._creations = [(one, at) for one, at in self._creations if now - at < 60]
+        if sum(one == sort for one, _ in self._creations) >= self.a_minute:
+            return _error(429, "TooManyRequests", "The request rate is large.", {"Retry-After": "60"})
+        self._creations.append((sort, now))
+        return None
+
+    async def _delete(self, request: Request) -> Response:
+        if refused := self._refused(request):
+            return refused
+        path = request.url.path
+        if self._running:
+            return _error(412, "PreconditionFailed", "There is another user operation in progress.")
+        if path not in self.made:
+            return Response(status_code=204)
+        self.made = {one: found for one, found in self.made.items() if one != path and not one.startswith(f"{path}/")}
+        self.on_gone(path)
+        return Response(status_code=202)
 
     async def _operation(self, request: Request) -> Response:
         if refused := self._refused(request):
@@ -91,6 +137,8 @@ class ArmDouble:
             return JSONResponse({"status": "InProgress"}, headers={"Retry-After": self.wait})
         if id not in self._ended:
             return _error(404, "NotFound", "There is no such operation.")
+        if id in self._failed:
+            return JSONResponse({"status": "Failed", "error": {"code": "BadRequest", "message": self._failed[id]}})
         if self.outcome != "Succeeded":
             return JSONResponse({"status": self.outcome, "error": {"code": "BadRequest", "message": "No capacity."}})
         if self.answer == "location":
@@ -106,8 +154,12 @@ class ArmDouble:
                 continue
             del self._running[id]
             self._ended[id] = path
-            if self.outcome == "Succeeded":
-                self.made[path] = resource
+            if self.outcome == "Succeeded" and id not in self._failed:
+                self._finish(path, resource)
+
+    def _finish(self, path: str, resource: dict[str, Any]) -> None:
+        self.made[path] = resource
+        self.on_made(path, resource)
 
     def _refused(self, request: Request) -> Response | None:
         self._pass_time()

@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from tests.doubles.cosmos_documents import Documents, Reply
-from tests.doubles.cosmos_record import Call, Fault
+from tests.doubles.cosmos_record import READ_CONTAINER, Call, Fault
 from tests.doubles.cosmos_store import Refused, Store
 
 FULL_RANGE = {"id": "0", "minInclusive": "", "maxExclusive": "FF", "ridPrefix": 0, "status": "online", "parents": []}
@@ -122,14 +122,18 @@ class CosmosDouble:
             if len(parts) >= 5 and parts[4] == "docs":
                 return self._on_documents(request, parts, body, size)
             self.metadata.append(f"{request.method} /{'/'.join(parts)}")
+            reading = request.method == "GET" and len(parts) == 4 and parts[2] == "colls"
+            fault = self._next_fault(READ_CONTAINER) if reading else None
+            if fault is not None:
+                self._hangs = fault.hangs
+                return None if fault.status is None else _faulty(fault, READ_CONTAINER, None)
             return self._on_metadata(request, parts, body)
         except Refused as refused:
             return _refusal(refused.status, refused.sub_status, str(refused))
 
     def _on_documents(self, request: Request, parts: list[str], body: Any, size: int) -> Reply | None:
-        operation = _operation(request, parts)
-        key = _partition_key(request)
-        fault = next((fault for fault in self._faults if fault.strikes(operation, key)), None)
+        operation = _operation(request, parts, body)
+        fault = self._next_fault(operation, _partition_key(request))
         if fault is None or fault.applied:
             try:
                 reply = self._documents.answer(operation, request.headers, parts, body, size)
@@ -140,6 +144,9 @@ class CosmosDouble:
             self._hangs = fault.hangs
         self._note(operation, request, parts, body, reply)
         return None if fault is not None and fault.status is None else reply
+
+    def _next_fault(self, operation: str, partition_key: str | None = None) -> Fault | None:
+        return next((fault for fault in self._faults if fault.strikes(operation, partition_key)), None)
 
     def _note(self, operation: str, request: Request, parts: list[str], body: Any, reply: Reply) -> None:
         queried = body if operation in ("Query", "QueryPlan") else {}
@@ -158,7 +165,14 @@ class CosmosDouble:
         )
 
     def _on_metadata(self, request: Request, parts: list[str], body: Any) -> Reply:
+        """What is read here and is not there is 404/0, the container in a database that is not there as well.
+
+        So do the SDKs' caches of containers expect it (ClientCollectionCache.cs of azure-cosmos-dotnet-v3; 404/0 in
+        StatusCodes.md of the Java SDK). 1003 is for a call on documents, and a creation, in what is not there.
+        """
         store = self.store
+        if request.method == "GET" and not _there(store, parts):
+            raise Refused(404, "Resource Not Found")
         match request.method, parts:
             case "GET", []:
                 return Reply(200, self._account())
@@ -209,11 +223,11 @@ def _partition_key(request: Request) -> str | None:
     return None if key is None else str(json.loads(key)[0])
 
 
-def _operation(request: Request, parts: list[str]) -> str:
+def _operation(request: Request, parts: list[str], body: Any) -> str:
     headers = request.headers
     if request.method == "POST":
         if headers.get("x-ms-cosmos-is-batch-request", "").lower() == "true":
-            return "Batch"
+            return "BatchRead" if all(one["operationType"] == "Read" for one in body) else "Batch"
         if headers.get("x-ms-cosmos-is-query-plan-request", "").lower() == "true":
             return "QueryPlan"
         if headers.get("x-ms-documentdb-isquery", "").lower() == "true":
@@ -224,18 +238,33 @@ def _operation(request: Request, parts: list[str]) -> str:
     return {"GET": "Read", "PUT": "Replace", "DELETE": "Delete", "PATCH": "Patch"}[request.method]
 
 
+def _there(store: Store, parts: list[str]) -> bool:
+    match parts:
+        case ["dbs", database, "colls", name]:
+            return name in store.databases.get(database, {})
+        case ["dbs", database]:
+            return database in store.databases
+        case _:
+            return True
+
+
 def _refusal(status: int, sub_status: int, message: str) -> Reply:
     body = {"code": str(status), "message": message}
     return Reply(status, body, {"x-ms-substatus": str(sub_status), "x-ms-request-charge": "1"})
 
 
 def _faulty(fault: Fault, operation: str, body: Any) -> Reply:
-    headers = {"x-ms-request-charge": "0", "x-ms-substatus": str(fault.sub_status)}
+    headers = {"x-ms-request-charge": "0", "x-ms-substatus": str(0 if fault.inside else fault.sub_status)}
     if fault.retry_after_ms is not None:
         headers["x-ms-retry-after-ms"] = str(fault.retry_after_ms)
     if fault.inside and operation == "Batch":
         results: list[dict[str, Any]] = [{"statusCode": 424, "requestCharge": 0} for _ in body]
-        results[0] = {"statusCode": fault.status, "retryAfterMilliseconds": fault.retry_after_ms, "requestCharge": 0}
+        results[0] = {
+            "statusCode": fault.status,
+            "subStatusCode": fault.sub_status,
+            "retryAfterMilliseconds": fault.retry_after_ms,
+            "requestCharge": 0,
+        }
         return Reply(207, results, headers)
     return Reply(fault.status or 0, {"code": str(fault.status), "message": "told to fail"}, headers)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+READ_CONTAINER = "ReadContainer"
 WRITES = ("Create", "Replace", "Upsert", "Delete", "Patch", "Batch")
 
 
@@ -10,7 +11,7 @@ WRITES = ("Create", "Replace", "Upsert", "Delete", "Patch", "Batch")
 class Call:
     """One call on documents (metadata calls are kept apart). `keyed`: it named its logical partition."""
 
-    operation: str  # Read, Create, Replace, Upsert, Delete, Patch, Batch, Query, QueryPlan
+    operation: str  # Read, Create, Replace, Upsert, Delete, Patch, Batch, BatchRead, Query, QueryPlan
     database: str
     container: str
     partition_key: str | None
@@ -28,6 +29,8 @@ class Call:
 @dataclass
 class Fault:
     """The next `times` calls of `operation` (`*`: any on documents) go wrong, after `skip` that go well.
+
+    `READ_CONTAINER` is the reading of a container's properties, no call on documents.
 
     `status` None: the connection is dropped. `applied`: the call is carried out all the same and only its answer lost.
     `hangs`: it takes so many seconds until then.
@@ -47,9 +50,8 @@ class Fault:
     partition_key: str | None = None
 
     def strikes(self, operation: str, partition_key: str | None = None) -> bool:
-        if self.operation not in ("*", operation) or self.times <= 0:
-            return False
-        if self.partition_key not in (None, partition_key):
+        meant = operation != READ_CONTAINER if self.operation == "*" else operation == self.operation
+        if not meant or self.partition_key not in (None, partition_key) or self.times <= 0:
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -66,8 +68,10 @@ def faults() -> dict[str, Fault]:
         "429": Fault(status=429, retry_after_ms=20),
         "429 inside": Fault(status=429, retry_after_ms=20, inside=True),
         "449": Fault(status=449),
+        "410/1002": Fault(status=410, sub_status=1002),
         "503": Fault(status=503),
+        "503 after the commit": Fault(status=503, applied=True),  # said by what stands before the service
         "dropped before the commit": Fault(),
         "dropped after the commit": Fault(applied=True),
-        "403/5300": Fault(status=403, sub_status=5300),
+        "403/5301": Fault(status=403, sub_status=5301),
     }

@@ -25,7 +25,7 @@ async def well() -> None:
     return None
 
 
-OTHERS = ("messaging", "blobs", "secrets", "backups")
+OTHERS = ("messaging", "blobs", "secrets", "backups", "places")
 
 
 async def away() -> None:

@@ -1,6 +1,6 @@
 """Onboarding with a dedicated database that a job makes: provisioning until it is there, whatever happens meanwhile."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import function_app
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, Provisioning, job_id
 from shared.database.port import Kind, Provisioner
-from shared.errors import Conflict, Unavailable
+from shared.errors import Conflict, Full, Unavailable
 from shared.jobs import MAX_ATTEMPTS
 from shared.tenancy import PLATFORM_TENANT_ID
 from tests.unit.world import STAFF, Answer, World, admin
@@ -26,6 +26,11 @@ class FakeProvisioner(Provisioner):
     def __init__(self) -> None:
         self.answers: list[str | BaseException | None] = []
         self.calls: list[tuple[str, str | None]] = []
+        self.discarded: list[str] = []
+        self.most = 100
+
+    def room(self, shards: int) -> int:
+        return self.most
 
     async def ensure(self, database: str, operation: str | None = None) -> str | None:
         self.calls.append((database, operation))
@@ -33,6 +38,9 @@ class FakeProvisioner(Provisioner):
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    async def discard(self, database: str) -> None:
+        self.discarded.append(database)
 
     async def close(self) -> None:
         return None
@@ -51,15 +59,21 @@ def arm() -> FakeProvisioner:
 async def cloud(tmp_path: Path, arm: FakeProvisioner) -> AsyncIterator[World]:
     """A process whose dedicated databases are made by a provisioner."""
     own = World.over(tmp_path / "data")
-    core = replace(own.core, adapters=replace(own.core.adapters, provisioner=arm))
+    yield with_room_for(own, arm, 100)
+    await own.close()
+
+
+def with_room_for(world: World, arm: FakeProvisioner, most: int) -> World:
+    """The same, in an account of so many places."""
+    arm.most = most
+    core = replace(world.core, adapters=replace(world.core.adapters, provisioner=arm))
     app = function_app.compose(core)
     functions = {str(one.get_function_name()): one.get_user_function() for one in app.get_functions()}
-    yield World(core, app, own.clock, own.verifier, functions)
-    await core.close()
+    return World(core, app, world.clock, world.verifier, functions)
 
 
-async def onboard(world: World, **changes: Any) -> Answer:
-    return await world.call("onboard_tenant", STAFF, {**NEW, **changes})
+async def onboard(world: World, *, headers: Mapping[str, str] | None = None, **changes: Any) -> Answer:
+    return await world.call("onboard_tenant", STAFF, {**NEW, **changes}, headers=headers)
 
 
 async def tenant(world: World) -> dict[str, Any]:
@@ -262,6 +276,94 @@ async def test_a_restore_into_a_new_tenant_waits_for_its_database(cloud: World) 
         await restore()
     await run(cloud)
     await restore()
+
+
+async def test_without_a_place_left_an_onboarding_is_refused_before_anything_is_made(
+    cloud: World, arm: FakeProvisioner
+) -> None:
+    small = with_room_for(cloud, arm, 1)
+    first = await onboard(small)
+    refused = await onboard(small, slug="globex")
+    assert (first.status, refused.status, refused.json["code"]) == (201, 507, "full")
+    assert "another stamp" in refused.json["error"]
+    assert [one["slug"] for one in (await small.call("list_tenants", STAFF)).json["items"]] == ["acme"]
+    await run(small)
+    assert [database for database, _ in arm.calls] == [f"tenant-{first.json['id']}"]
+    shared = await onboard(small, slug="globex", dedicated=False)
+    assert (shared.status, shared.json["status"]) == (201, "trial")
+
+
+async def test_an_onboarding_that_has_its_place_goes_on_when_there_is_no_other(
+    cloud: World, arm: FakeProvisioner
+) -> None:
+    small = with_room_for(cloud, arm, 1)
+    first, again = [await onboard(small, headers={"idempotency-key": "k"}) for _ in range(2)]
+    assert (again.status, again.json) == (201, first.json)
+
+
+async def test_of_two_for_the_last_place_one_gets_it_and_nothing_stays_of_the_other(
+    cloud: World, arm: FakeProvisioner
+) -> None:
+    """Both were counted before either was entered; Azure refuses the one that comes second."""
+    first, second = await onboard(cloud), await onboard(cloud, slug="globex", admin_email="bob@globex.example")
+    arm.answers = [None, Full("This account holds 500 databases and containers, which is all it can.")]
+    await run(cloud)
+    assert [one["id"] for one in (await cloud.call("list_tenants", STAFF)).json["items"]] == [first.json["id"]]
+    assert await works(cloud)
+    assert arm.discarded == [f"tenant-{second.json['id']}"]
+    params = {"job_id": second.json["provisioning_job"]}
+    failed = await cloud.call("get_job", STAFF, params=params, headers={"x-tenant-id": PLATFORM_TENANT_ID})
+    assert (failed.json["status"], "500 databases" in failed.json["error"]) == ("failed", True)
+    shared = await onboard(cloud, slug="globex", dedicated=False)
+    assert (shared.status, shared.json["status"]) == (201, "trial")
+
+
+@pytest.mark.parametrize("died", ["discard", "release"])
+async def test_what_was_made_for_a_tenant_without_a_place_is_unmade_by_the_sweep_too(
+    cloud: World, arm: FakeProvisioner, died: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crashing(*_: Any, **__: Any) -> None:
+        raise Crash
+
+    id = (await onboard(cloud)).json["id"]
+    arm.answers = [Full("There is no room.")]
+    with monkeypatch.context() as dying, pytest.raises(Crash):
+        dying.setattr(arm if died == "discard" else cloud.core.names, died, crashing)
+        await run(cloud)
+    cloud.clock.advance(minutes=5)
+    await cloud.sweep()
+    assert (await cloud.call("list_tenants", STAFF)).json["items"] == []
+    assert set(arm.discarded) == {f"tenant-{id}"}
+    made = len(arm.calls)
+    await run(cloud, minutes=10)
+    assert len(arm.calls) == made, "nothing is made for a tenant that is not wanted any more"
+    assert (await onboard(cloud, dedicated=False)).status == 201
+
+
+async def test_staff_see_how_many_places_are_left_and_health_warns_of_the_last_ten(
+    cloud: World, arm: FakeProvisioner
+) -> None:
+    small = with_room_for(cloud, arm, 11)
+    for number, health in enumerate(("healthy", "healthy", "warning")):
+        stamp = (await small.call("get_stamp", STAFF)).json
+        assert stamp == {
+            "region": "local",
+            "dedicated_most": 11,
+            "dedicated_taken": number,
+            "dedicated_left": 11 - number,
+        }
+        small.clock.advance(minutes=2)
+        assert (await small.call("get_health")).json["status"] == health
+        await onboard(small, slug=f"tenant-{number}")
+    told = (await small.call("get_health")).json["checks"]["places"]
+    assert (told["status"], told["message"][:8]) == ("warning", "9 places")
+
+
+async def test_where_a_database_of_its_own_costs_no_place_nothing_is_counted(world: World) -> None:
+    await onboard(world)
+    stamp = (await world.call("get_stamp", STAFF)).json
+    assert stamp == {"region": "local", "dedicated_most": None, "dedicated_taken": 1, "dedicated_left": None}
+    assert (await world.call("get_health")).json["checks"]["places"] == {"status": "ok", "message": None}
 
 
 def onboarding_of(world: World) -> Onboarding:

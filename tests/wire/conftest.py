@@ -1,9 +1,15 @@
-"""The double of Service Bus, as the wire tests use it."""
+"""The doubles of Service Bus and of a Cosmos DB account over https, as the wire tests use them."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+from shared.database.cosmos_containers import REGISTRY_CONTAINERS
+from tests.doubles.certificate import make_certificate
+from tests.doubles.clock import FakeClock
+from tests.doubles.cosmos import CosmosDouble
+from tests.doubles.cosmos_setup import NumberedIdentity, make_database
 
 if TYPE_CHECKING:
     from tests.doubles.servicebus import ServiceBusDouble
@@ -30,3 +36,19 @@ def double() -> "Iterator[ServiceBusDouble]":
     with service_bus() as running:
         yield running
     forget_cut_connections()
+
+
+@pytest.fixture(scope="package")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CosmosDouble]:
+    with CosmosDouble(certificate=make_certificate(tmp_path_factory.mktemp("tls"))) as double:
+        yield double
+
+
+@pytest.fixture
+def azure(account: CosmosDouble, clock: FakeClock) -> CosmosDouble:
+    """An account with the registry and one shard."""
+    account.reset(lambda: clock.now().timestamp())
+    NumberedIdentity.made = 0
+    make_database(account, "registry", REGISTRY_CONTAINERS)
+    make_database(account, "shard-1")
+    return account

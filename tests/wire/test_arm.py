@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import pytest
 
-from shared.database.arm import CosmosProvisioner
+from shared.database.arm import CosmosProvisioner, NotMade
 from shared.database.cosmos_containers import indexing
-from shared.errors import Conflict, Throttled, Unavailable
+from shared.errors import Conflict, Full, Throttled, Unavailable
 from tests.doubles.arm import ACCOUNT, ArmDouble, Refusal
 from tests.doubles.certificate import make_certificate
+from tests.doubles.clock import FakeClock
 from tests.doubles.identity import Identity
 from tests.doubles.server import serving
 
@@ -122,13 +123,13 @@ async def test_a_refusal_at_any_request_is_survived(arm: ArmDouble, provisioner:
 @pytest.mark.parametrize(
     ("refusal", "error", "says"),
     [
-        (Refusal(403, "AuthorizationFailed"), Unavailable, f"role Cosmos DB Operator on {ACCOUNT} "),
-        (Refusal(401, "InvalidAuthenticationToken"), Unavailable, "role Cosmos DB Operator"),
+        (Refusal(403, "AuthorizationFailed"), NotMade, f"role Cosmos DB Operator on {ACCOUNT} "),
+        (Refusal(401, "InvalidAuthenticationToken"), NotMade, "role Cosmos DB Operator"),
         (Refusal(404, "ResourceGroupNotFound", method="PUT"), Unavailable, "FLOWGRID_COSMOS_ACCOUNT_ID is wrong"),
         (Refusal(409, "Conflict"), Unavailable, "busy with another operation"),
         (Refusal(412, "PreconditionFailed"), Unavailable, "busy with another operation"),
         (Refusal(429, "TooManyRequests", headers={"Retry-After": "17"}), Throttled, "slow down"),
-        (Refusal(500, "InternalServerError", "Oops."), Unavailable, "500 .InternalServerError: Oops"),
+        (Refusal(500, "InternalServerError", "Oops."), NotMade, "500 .InternalServerError: Oops"),
     ],
 )
 async def test_a_refusal_says_what_to_do(
@@ -155,6 +156,60 @@ async def test_a_container_of_another_shape_is_a_conflict(arm: ArmDouble, provis
     arm.made[f"{DATABASE}/containers/items"] = {"id": "items", "partitionKey": {"paths": ["/id"]}}
     with pytest.raises(Conflict, match="partition key"):
         await provisioner.ensure("tenant-1")
+
+
+def fill(arm: ArmDouble, databases: int) -> None:
+    """An account with so many databases of two containers."""
+    for number in range(databases):
+        path = f"{ACCOUNT}/sqlDatabases/other-{number}"
+        arm.made |= {one: {} for one in (path, f"{path}/containers/items", f"{path}/containers/usage")}
+
+
+def test_there_is_room_for_what_the_registry_and_the_shards_leave() -> None:
+    provisioner = provisioner_of("https://127.0.0.1:1")
+    assert [provisioner.room(shards) for shards in (1, 4)] == [164, 161]
+
+
+@pytest.mark.parametrize("full", [400, 403, 202])
+async def test_an_account_that_is_full_says_so_whatever_azure_calls_it(
+    arm: ArmDouble, provisioner: CosmosProvisioner, full: Literal[400, 403, 202]
+) -> None:
+    fill(arm, 166)
+    arm.full = full
+    with pytest.raises(Full, match="500 databases and containers"):
+        await provisioner.ensure("tenant-1")
+    assert len(arm.made) <= 500
+    await provisioner.discard("tenant-1")
+    assert len(arm.made) == 498, "what was made of it is gone"
+    await provisioner.discard("tenant-1")
+
+
+async def test_the_last_database_that_fits_is_made(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
+    fill(arm, 165)
+    assert await provisioner.ensure("tenant-1") is None
+    assert len(arm.made) == 498
+    assert await provisioner.ensure("tenant-1") is None
+
+
+async def test_a_refusal_of_an_account_with_room_stays_what_azure_says(
+    arm: ArmDouble, provisioner: CosmosProvisioner
+) -> None:
+    arm.refusals = [Refusal(403, "Forbidden", method="PUT")]
+    with pytest.raises(Unavailable, match="role Cosmos DB Operator"):
+        await provisioner.ensure("tenant-1")
+
+
+async def test_the_hundred_and_first_creation_of_a_minute_waits(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
+    clock = FakeClock()
+    arm.now, arm.answer = clock.monotonic, "at once"
+    made = 0
+    with pytest.raises(Throttled) as raised:
+        while True:
+            await provisioner.ensure(f"tenant-{made}")
+            made += 1
+    assert (made, raised.value.retry_after) == (50, 60)  # two containers each
+    clock.forward(seconds=61)
+    assert await provisioner.ensure(f"tenant-{made}") is None
 
 
 async def test_nobody_listening_is_unavailable() -> None:

@@ -30,7 +30,15 @@ from tests.doubles.cosmos_setup import cosmos_database
 TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
 SHARD = Placement("shared", "shard-1")
 AT = "2026-11-24T12:00:00.000000Z"
-LOST = ("408", "408 after the commit", "dropped before the commit", "dropped after the commit")
+HANGS = 8.0  # seconds, longer than all that the test takes with a busy machine
+LOST = (
+    "408",
+    "408 after the commit",
+    "503",
+    "503 after the commit",
+    "dropped before the commit",
+    "dropped after the commit",
+)
 
 
 @pytest.fixture
@@ -132,7 +140,7 @@ async def test_a_query_gets_through_from_its_first_page(store: TenantStore, cosm
 
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize(
-    ("fault", "times"), [(name, times) for name in faults() for times in (1, 2) if (name, times) != ("403/5300", 2)]
+    ("fault", "times"), [(name, times) for name in faults() for times in (1, 2) if (name, times) != ("403/5301", 2)]
 )
 async def test_a_write_happens_once(
     store: TenantStore, cosmos: CosmosDouble, fault: str, times: int, write: str
@@ -150,7 +158,7 @@ async def test_a_bare_increment_happens_once_or_is_unknown(
     store: TenantStore, cosmos: CosmosDouble, fault: str
 ) -> None:
     cosmos.fail(faults()[fault])
-    if fault in ("408", "dropped before the commit"):
+    if fault in ("408", "503", "dropped before the commit"):
         with pytest.raises(Unknown):
             await store.commit([counting(1)])
         assert value(state(cosmos)) == 5
@@ -230,18 +238,19 @@ async def test_a_quota_is_exact_while_every_third_answer_is_lost(store: TenantSt
     [
         (Fault("Batch", status=429, retry_after_ms=20), Throttled),
         (Fault("Batch", status=449), Unavailable),
-        (Fault("Batch", status=503), Unavailable),
-        (Fault("Batch", status=403, sub_status=5300), Unavailable),
+        (Fault("Batch", status=503), Unknown),
+        (Fault("Batch", status=403, sub_status=5301), Unavailable),
         (Fault("Batch", status=408), Unknown),
         (Fault("Batch"), Unknown),
     ],
-    ids=["429", "449", "503", "403/5300", "408", "dropped"],
+    ids=["429", "449", "503", "403/5301", "408", "dropped"],
 )
 async def test_what_does_not_pass_ends_within_the_deadline_and_changes_nothing(
     cosmos: CosmosDouble, clock: FakeClock, store: TenantStore, fault: Fault, error: type[Unavailable], write: str
 ) -> None:
     database = cosmos_database(cosmos.endpoint, clock, deadline=0.8)
     impatient = database.tenant(TENANT, SHARD)
+    cosmos.store.catch_up()
     await impatient.get(Kind.AGENT, "held")
     before = state(cosmos)
     cosmos.fail(Fault(fault.operation, fault.status, fault.sub_status, fault.retry_after_ms, times=1000))
@@ -271,10 +280,10 @@ async def test_retry_after_is_waited_for(store: TenantStore, cosmos: CosmosDoubl
 
 
 async def test_a_stuck_identity_gets_a_new_client_once(store: TenantStore, cosmos: CosmosDouble) -> None:
-    cosmos.fail(Fault("Read", status=403, sub_status=5300))
+    cosmos.fail(Fault("Read", status=403, sub_status=5301))
     await held(store)
     assert cosmos.metadata.count("GET /dbs/registry") == 1  # what a new client looks for first
-    cosmos.fail(Fault("Read", status=403, sub_status=5300, times=1000))
+    cosmos.fail(Fault("Read", status=403, sub_status=5301, times=1000))
     with pytest.raises(Unavailable):
         await held(store)
     assert cosmos.metadata.count("GET /dbs/registry") == 1
@@ -296,10 +305,11 @@ async def test_conditions_survive_a_second_sending(store: TenantStore, cosmos: C
 async def test_an_answer_that_does_not_come_is_not_waited_for(
     cosmos: CosmosDouble, clock: FakeClock, store: TenantStore, applied: bool
 ) -> None:
-    database = cosmos_database(cosmos.endpoint, clock, deadline=0.5)
+    database = cosmos_database(cosmos.endpoint, clock, deadline=1.5)
     impatient = database.tenant(TENANT, SHARD)
+    cosmos.store.catch_up()
     await held(impatient)
-    cosmos.fail(Fault("Batch", applied=applied, hangs=2))
+    cosmos.fail(Fault("Batch", applied=applied, hangs=HANGS))
     started = time.monotonic()
     if applied:
         await create(impatient)
@@ -308,10 +318,10 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(
         with pytest.raises(Unknown):
             await create(impatient)
         assert set(state(cosmos)) == {"agent:held", "counter:agents"}
-    cosmos.fail(Fault("Read", hangs=2))
+    cosmos.fail(Fault("Read", hangs=HANGS))
     with pytest.raises(Unavailable):
         await held(impatient)
-    assert time.monotonic() - started < 1.8
+    assert time.monotonic() - started < HANGS
     await database.close()
 
 

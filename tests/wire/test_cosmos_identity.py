@@ -1,7 +1,7 @@
 """As in Azure: https, the app's identity instead of a key, endpoint discovery on, databases made by somebody else."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -9,55 +9,16 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from shared.database.cosmos import CosmosDatabase
 from shared.database.cosmos_client import default_credential
-from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
 from shared.database.port import Create, Increment, Kind, Placement
 from shared.errors import Unavailable, Unknown
-from tests.doubles.certificate import make_certificate
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_record import Fault, faults
+from tests.doubles.cosmos_setup import NumberedIdentity, make_database
 
 TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
 SHARD = Placement("shared", "shard-1")
 AT = "2026-11-24T12:00:00.000000Z"
-
-
-class Identity:
-    """A credential whose tokens are numbered by the credentials that gave them."""
-
-    made = 0
-
-    def __init__(self) -> None:
-        type(self).made += 1
-        self.number = self.made
-        self.closed = False
-
-    async def get_token(self, *scopes: str, **options: object) -> AccessToken:
-        return AccessToken(f"token-{self.number}", int(time.time()) + 3600)
-
-    async def close(self) -> None:
-        self.closed = True
-
-    async def __aenter__(self) -> "Identity":
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.close()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CosmosDouble]:
-    with CosmosDouble(certificate=make_certificate(tmp_path_factory.mktemp("tls"))) as double:
-        yield double
-
-
-@pytest.fixture
-def azure(server: CosmosDouble, clock: FakeClock) -> CosmosDouble:
-    server.reset(lambda: clock.now().timestamp())
-    Identity.made = 0
-    make(server, "registry", REGISTRY_CONTAINERS)
-    make(server, "shard-1", TENANT_CONTAINERS)
-    return server
 
 
 @pytest.fixture
@@ -67,17 +28,11 @@ async def database(azure: CosmosDouble, clock: FakeClock) -> AsyncIterator[Cosmo
         registry="registry",
         shards=["shard-1"],
         clock=clock,
-        credential=Identity,
+        credential=NumberedIdentity,
         deadline=3.0,
     )
     yield database
     await database.close()
-
-
-def make(double: CosmosDouble, name: str, containers: tuple[str, ...]) -> None:
-    double.store.create_database(name)
-    for container in containers:
-        double.store.create_container(name, definition(container))
 
 
 async def test_calls_carry_the_token_of_one_identity(azure: CosmosDouble, database: CosmosDatabase) -> None:
@@ -93,7 +48,7 @@ async def test_a_stuck_token_is_replaced_by_a_new_identitys(azure: CosmosDouble,
     store = database.tenant(TENANT, SHARD)
     await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
     azure.forget()
-    azure.fail(Fault("Read", status=403, sub_status=5300))
+    azure.fail(Fault("Read", status=403, sub_status=5301))
     assert await store.get(Kind.AGENT, "one")
     assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-1", "token-2"}
     azure.forget()
@@ -113,20 +68,20 @@ async def test_the_sdks_own_retries_double_nothing_either(
     try:
         await store.commit([one])
     except Unknown:
-        assert fault in ("408", "dropped before the commit")
+        assert fault in ("408", "503", "dropped before the commit")
     azure.fail(faults()[fault])
     assert await store.get(Kind.COUNTER, "agents")
     [counter] = azure.items("shard-1", "items")
-    assert counter["value"] == (0 if fault in ("408", "dropped before the commit") else 1)
+    assert counter["value"] == (0 if fault in ("408", "503", "dropped before the commit") else 1)
 
 
 async def test_an_identity_that_gets_no_token_is_unavailable_at_once(
     azure: CosmosDouble, database: CosmosDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refused(self: Identity, *scopes: str, **options: object) -> AccessToken:
+    async def refused(self: NumberedIdentity, *scopes: str, **options: object) -> AccessToken:
         raise ClientAuthenticationError("there is no managed identity here")
 
-    monkeypatch.setattr(Identity, "get_token", refused)
+    monkeypatch.setattr(NumberedIdentity, "get_token", refused)
     started = time.monotonic()
     with pytest.raises(Unavailable) as caught:
         await database.tenant(TENANT, SHARD).commit([Increment(Kind.COUNTER, "agents", {"value": 1})])
@@ -142,7 +97,7 @@ async def test_a_dedicated_database_is_unavailable_until_it_is_made(
     with pytest.raises(Unavailable) as caught:
         await database.provision(own)
     assert caught.value.retry_after == 30
-    make(azure, "tenant-own", TENANT_CONTAINERS)
+    make_database(azure, "tenant-own")
     await database.provision(own)
     await database.tenant(TENANT, own).commit([Create(Kind.AGENT, "one", {"created_at": AT})])
 
@@ -160,7 +115,7 @@ async def test_a_shard_that_takes_no_writes_is_told_apart_from_the_registry(azur
         registry="registry",
         shards=["shard-1"],
         clock=FakeClock(),
-        credential=Identity,
+        credential=NumberedIdentity,
         deadline=0.2,
     )
     parts = database.parts()
@@ -183,7 +138,7 @@ async def test_a_database_that_is_dead_does_not_answer_the_ping(azure: CosmosDou
         registry="registry",
         shards=["shard-1"],
         clock=FakeClock(),
-        credential=Identity,
+        credential=NumberedIdentity,
         deadline=0.2,
     )
     azure.fail(Fault(times=100))

@@ -1,0 +1,75 @@
+"""How many tenants can still have a database of their own: an account of Cosmos DB is a stamp (decision 0022).
+
+Counted in the registry, which names the databases that are there as well as those that are being made. Two that take
+the last place at once are both let through here; Azure refuses the one that comes later, and that one is undone.
+"""
+
+from pydantic import BaseModel, Field
+
+from shared.clock import Clock
+from shared.database.port import Database, Kind, Where
+from shared.errors import Concern, Full, Unavailable
+
+FEW = 10
+KEPT_SECONDS = 60.0  # anybody may ask for health
+
+
+class Stamp(BaseModel):
+    """What one deployment has room for; the numbers are null where a database of its own costs no place."""
+
+    region: str
+    dedicated_most: int | None = Field(description="Tenants that can have a database of their own here.")
+    dedicated_taken: int
+    dedicated_left: int | None
+
+
+class Places:
+    """`most`: how many databases of tenants fit; None where nothing bounds them."""
+
+    def __init__(self, database: Database, clock: Clock, most: int | None, region: str) -> None:
+        self._platform = database.platform
+        self._clock = clock
+        self._most = most
+        self._region = region
+        self._left = FEW
+        self._counted_at: float | None = None
+
+    async def stamp(self) -> Stamp:
+        taken = len(await self._taken())
+        left = None if self._most is None else max(0, self._most - taken)
+        return Stamp(region=self._region, dedicated_most=self._most, dedicated_taken=taken, dedicated_left=left)
+
+    async def need(self, database: str) -> None:
+        """`Full` when there is no place for this database; one that has its place already is no matter."""
+        if self._most is None:
+            return
+        taken = await self._taken()
+        if database not in taken and len(taken) >= self._most:
+            raise Full(
+                f"All {self._most} places for tenants with a database of their own are taken in this account: "
+                'onboard this one into another stamp, or with "dedicated": false.'
+            )
+
+    async def check(self) -> None:
+        """`Concern` when few places are left; how many is at most a minute old."""
+        if self._most is None:
+            return
+        now = self._clock.monotonic()
+        if self._counted_at is None or now - self._counted_at >= KEPT_SECONDS:
+            try:
+                self._left = max(0, self._most - len(await self._taken()))
+            except Unavailable:  # which is what the database's own check is there to say
+                return
+            self._counted_at = now
+        if self._left < FEW:
+            raise Concern(f"{self._left} places for dedicated tenants are left in this account: prepare another stamp.")
+
+    async def _taken(self) -> set[str]:
+        taken: set[str] = set()
+        after: tuple[str, str] | None = None
+        while True:
+            page = await self._platform.query(Kind.TENANT, [Where("placement.mode", "=", "dedicated")], after=after)
+            taken |= {item.body["placement"]["database"] for item in page.items}
+            after = page.next
+            if after is None:
+                return taken
