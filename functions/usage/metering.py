@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -33,8 +34,17 @@ SIDE_BY_SIDE = 8  # tenants of a delivery
 LOOKS = 3  # again, for a tenant that no replica may have yet
 SURPRISES = 10  # that an event may have before somebody should look at it
 
-Carried = tuple[Message, Event]
-Left = dict[str, tuple[Message, float]]  # what is not done with yet, and how many seconds it waits at least
+
+@dataclass(eq=False)
+class Waiting:
+    """A message of a delivery that is not done with yet; `at_least`: how many seconds it is not sent again for."""
+
+    message: Message
+    at_least: float = 0.0
+
+
+Left = set[Waiting]
+Carried = tuple[Waiting, Event]
 
 
 class Metering:
@@ -59,15 +69,15 @@ class Metering:
 
     async def store(self, messages: Sequence[Message]) -> None:
         """Store a delivery of events; raises only when what is left cannot be sent again: then all of it comes back."""
-        left: Left = {message.id: (message, 0.0) for message in messages}
+        left = {Waiting(message) for message in messages}
         try:
             async with asyncio.timeout(self._within):
-                await self._work(messages, left)
+                await self._work(left)
         except TimeoutError:
             logger.warning("a delivery of usage events took too long", extra={"left": len(left)})
         await self._send_again(left)
 
-    async def _work(self, messages: Sequence[Message], left: Left) -> None:
+    async def _work(self, left: Left) -> None:
         """Take out of `left` what is stored or a dead letter."""
         now, by_tenant = self._clock.now(), defaultdict[str, list[Carried]](list)
         slots = asyncio.Semaphore(SIDE_BY_SIDE)
@@ -77,11 +87,11 @@ class Metering:
                 await work()
 
         async with asyncio.TaskGroup() as group:
-            for message in messages:
+            for waiting in list(left):
                 try:
-                    by_tenant[message.tenant_id].append((message, read(message, now)))
+                    by_tenant[waiting.message.tenant_id].append((waiting, read(waiting.message, now)))
                 except Uncountable as reason:
-                    group.create_task(in_turn(partial(self._bury, message, str(reason), left)))
+                    group.create_task(in_turn(partial(self._bury, waiting, str(reason), left)))
             for tenant_id, own in by_tenant.items():
                 group.create_task(in_turn(partial(self._tenant, tenant_id, own, left)))
 
@@ -89,14 +99,14 @@ class Metering:
         try:
             store = await self._directory.store(tenant_id)
         except Exception as error:
-            _keep(own, error, left)
+            _keep(own, error)
             return
         if store is not None:
             await self._store(store, own, left)
             return
-        for message, _ in own:
-            if attempts(message) >= LOOKS or not is_uuid(tenant_id):
-                await self._bury(message, f"there is no tenant {tenant_id or '(none named)'}", left)
+        for waiting, _ in own:
+            if attempts(waiting.message) >= LOOKS or not is_uuid(tenant_id):
+                await self._bury(waiting, f"there is no tenant {tenant_id or '(none named)'}", left)
 
     async def _store(self, store: TenantStore, own: list[Carried], left: Left) -> None:
         """Together; each alone where that fails for no reason of the store's, so that one event spoils no other."""
@@ -107,40 +117,39 @@ class Metering:
             if not known and len(own) > 1:
                 for one in own:
                     await self._store(store, [one], left)
-            elif not known and attempts(own[0][0]) >= SURPRISES:
+            elif not known and attempts(own[0][0].message) >= SURPRISES:
                 await self._bury(own[0][0], f"it could not be stored: {type(error).__name__} {error}", left)
             else:
-                _keep(own, error, left)
+                _keep(own, error)
             return
-        for message, _ in own:
-            left.pop(message.id, None)
+        left.difference_update(waiting for waiting, _ in own)
 
-    async def _bury(self, message: Message, reason: str, left: Left) -> None:
+    async def _bury(self, waiting: Waiting, reason: str, left: Left) -> None:
         try:
-            await self._dead_letters.add(self._queue, message, reason)
+            await self._dead_letters.add(self._queue, waiting.message, reason)
         except Exception as error:
             logger.warning("a dead letter is kept in the queue", exc_info=error, extra={"reason": reason})
             return
-        left.pop(message.id, None)
+        left.discard(waiting)
 
     async def _send_again(self, left: Left) -> None:
         due: dict[timedelta, list[Message]] = defaultdict(list)
-        for message, at_least in left.values():
-            due[pause(attempts(message), at_least=at_least)].append(again(message))
+        for one in left:
+            due[pause(attempts(one.message), at_least=one.at_least)].append(again(one.message))
         sends = [self._messaging.send(self._queue, messages, delay=delay) for delay, messages in due.items()]
         for outcome in await asyncio.gather(*sends, return_exceptions=True):
             if outcome is not None:
                 raise outcome
 
 
-def _keep(own: list[Carried], error: Exception, left: Left) -> None:
-    """Note what stands in the way of a tenant's events: they are sent again."""
-    at_least = float(getattr(error, "retry_after", 0))
-    left.update({message.id: (message, at_least) for message, _ in own})
+def _keep(own: list[Carried], error: Exception) -> None:
+    """Note what stands in the way of a tenant's events: they stay, and are sent again."""
+    for waiting, _ in own:
+        waiting.at_least = float(getattr(error, "retry_after", 0))
     logger.warning(
         "usage events are sent again",
         exc_info=None if isinstance(error, FlowgridError) else error,
-        extra={"tenant_id": own[0][0].tenant_id, "events": len(own), "reason": str(error)},
+        extra={"tenant_id": own[0][0].message.tenant_id, "events": len(own), "reason": str(error)},
     )
 
 

@@ -335,6 +335,46 @@ async def test_a_run_missed_while_the_host_was_down_is_made_up_once_and_says_so(
     assert [request.past_due for request in runs] == [True, False]
 
 
+async def test_a_run_that_takes_longer_than_its_slot_is_followed_by_one_at_once_and_no_more(
+    app: func.FunctionApp, host_of: Any, clock: FakeClock
+) -> None:
+    begun: list[tuple[str, bool]] = []
+
+    @app.timer_trigger(arg_name="tick", schedule="0 * * * * *")
+    async def slow(tick: func.TimerRequest) -> None:
+        begun.append((clock.now().strftime("%H:%M:%S"), tick.past_due))
+        clock.forward(seconds=200 if len(begun) == 1 else 1)
+
+    timer = await started(host_of(app))
+    for _ in range(4):
+        clock.forward(seconds=60 - clock.now().second) if not begun else None
+        await timer.run_if_due()
+    assert begun == [("12:01:00", False), ("12:04:20", False)]
+
+
+async def test_a_timer_of_more_than_one_run_a_minute_makes_up_for_none(
+    timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
+) -> None:
+    often = {"nightly": "*/30 * * * * *"}
+    await started(host_of(timer_app, values=often))
+    clock.forward(days=3, seconds=1)
+    timer = await started(host_of(timer_app, values=often))
+    assert not await timer.run_if_due()
+    clock.forward(seconds=30)
+    assert await timer.run_if_due()
+    assert [request.past_due for request in runs] == [False]
+
+
+async def test_a_timer_whose_schedule_has_changed_makes_up_for_no_run_of_the_new_one(
+    timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
+) -> None:
+    await started(host_of(timer_app))
+    clock.forward(hours=3)
+    timer = await started(host_of(timer_app, values={"nightly": "0 0 * * * *"}))
+    assert not await timer.run_if_due()
+    assert runs == []
+
+
 async def test_a_clock_that_is_set_back_does_not_stop_a_timer(
     timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
 ) -> None:
