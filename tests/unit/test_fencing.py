@@ -387,6 +387,15 @@ async def test_a_change_is_stamped_no_earlier_than_what_its_process_has_seen(wor
     assert behind.tenant.change().at >= seen.updated_at
 
 
+async def test_a_change_is_stamped_no_earlier_than_what_a_scan_of_its_process_has_seen(world: BackupWorld) -> None:
+    seen = await world.make(AnElement, "seen")
+    behind = world.behind(minutes=10)
+    assert [stored.body["id"] async for page in behind.tenant.store.scan([Kind.ELEMENT]) for stored in page] == [
+        seen.id
+    ]
+    assert behind.tenant.change().at >= seen.updated_at
+
+
 async def test_a_clock_that_is_far_ahead_is_followed_by_nobody(world: BackupWorld) -> None:
     seen = await world.make(AnElement, "seen")
     behind = world.behind(minutes=20)
