@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
@@ -176,6 +176,9 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=4) | st.text("./%2EF_", ma
 
 
 @given(one=st.tuples(TEXT, TEXT), other=st.tuples(TEXT, TEXT))
+@example(one=("openai", "gpt-4.1"), other=("openai", "gpt-4_1"))
+@example(one=("openai", "gpt-4.1"), other=("openai", "gpt-4%2E1"))
+@example(one=("a/b", "c"), other=("a", "b/c"))
 def test_two_models_are_never_one_dimension(one: tuple[str, str], other: tuple[str, str]) -> None:
     def name(parts: tuple[str, str]) -> str:
         return dimension(Metric.AI_TOKENS, dict(zip(("provider", "model"), parts, strict=True))) or ""
