@@ -2,7 +2,7 @@
 
 Follows the Service Bus extension: a call that returns completes its messages, one that raises leaves all of them for
 another delivery. Two things are gentler here: a failed message waits a little longer after each delivery, and the lock
-is short (renewed while the handler runs), so that what a killed host had in hand comes back soon.
+is short (renewed while the handler runs, that of a batch too), so that what a killed host had in hand comes back soon.
 """
 
 import asyncio
