@@ -47,7 +47,7 @@ def compose(core: Core) -> func.FunctionApp:
     shards, region = settings.flowgrid_shards, settings.flowgrid_region
     onboarding = Onboarding(database, directory, names, services, shards, region, provisioning)
     tenants = TenantService(database, directory, services)
-    metering = Metering(directory, core.dead_letters, services.clock, settings.usage_queue)
+    metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
     copies = Copies(names, database)
     restoring = Restoring(adapters.blobs, export, directory, onboarding.onboard_like, copies)

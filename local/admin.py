@@ -17,7 +17,6 @@ from starlette.responses import Response
 from local.bindings import Function
 from local.guard import from_a_page_elsewhere
 from local.http import problem
-from local.messages import service_bus_batch, service_bus_message
 from local.queues import QueueTrigger
 from local.timers import Timer
 from shared.messaging.port import Message
@@ -58,10 +57,9 @@ class AdminApi:
     def _prepared(self, function: Function, given: Any) -> Callable[[], Awaitable[None]]:
         if timer := self._timers.get(function.name):
             return timer.run
-        if not self._queues[function.name].many:
-            return partial(function.call, service_bus_message(_message(given), 1))
-        items = given if isinstance(given, list) else [given]
-        return partial(function.call, service_bus_batch([(_message(item), 1) for item in items]))
+        queue = self._queues[function.name]
+        items = given if queue.many and isinstance(given, list) else [given]
+        return partial(queue.call, [(_message(item), 1) for item in items])
 
 
 def _message(given: Any) -> Message:

@@ -68,7 +68,7 @@ def _function(item: Any, values: Mapping[str, str]) -> Function:
 
 def _plain(function: str, value: Any, values: Mapping[str, str]) -> Any:
     if isinstance(value, Enum):
-        return value.value
+        return value.name if isinstance(value.value, int) else value.value
     if isinstance(value, str):
         return expand(function, value, values)
     if isinstance(value, list | tuple | set):

@@ -1,7 +1,16 @@
 """Queue messages as the `azure.functions.ServiceBusMessage` that a handler gets in Azure.
 
-The metadata names are those of the Service Bus extension's binding data (`MessageId`, `MessageIdArray`, …); the objects
-are made by the SDK's own converter, as in the worker.
+What reaches the worker depends on the trigger's `cardinality` and `dataType` (`GeneralScriptBindingProvider.cs` and
+`GrpcMessageConversionExtensions.cs` of azure-functions-host, the converters of the Service Bus extension):
+
+| cardinality | dataType | the worker gets |
+|---|---|---|
+| one | none | the body as text (`string` is the default of `JobHostMetadataProvider.GetDefaultType`) |
+| many | none | one JSON array: each body read and written again by Json.NET; one that is no JSON fails all |
+| one, many | binary | the bytes |
+
+The metadata names are those of the extension's binding data (`MessageId`, `MessageIdArray`, …); the objects are made by
+the SDK's own converter, as in the worker.
 """
 
 import json
@@ -13,33 +22,62 @@ from uuid import uuid4
 from azure.functions.meta import Datum
 from azure.functions.servicebus import ServiceBusMessage, ServiceBusMessageInConverter
 
+from local.jsonnet import rewritten
 from shared.messaging.port import Message
 
 CONTENT_TYPE = "application/json"
 
 
-def service_bus_message(message: Message, deliveries: int) -> ServiceBusMessage:
+class BindingError(Exception):
+    """The host cannot bind the delivery: it fails before the function is called."""
+
+
+def service_bus_message(message: Message, deliveries: int, data_type: str | None = None) -> ServiceBusMessage:
     """One message, for cardinality one."""
-    metadata = {name: Datum(json.dumps(value), "json") for name, value in _metadata(message, deliveries).items()}
-    decoded = ServiceBusMessageInConverter.decode(Datum(body_text(message), "string"), trigger_metadata=metadata)
+    metadata = {name: Datum(json.dumps(value), "json") for name, value in metadata_of(message, deliveries).items()}
+    kind, value = single(body_of(message), data_type)
+    decoded = ServiceBusMessageInConverter.decode(Datum(value, kind), trigger_metadata=metadata)
     return cast(ServiceBusMessage, decoded)
 
 
-def service_bus_batch(messages: Sequence[tuple[Message, int]]) -> list[ServiceBusMessage]:
+def service_bus_batch(messages: Sequence[tuple[Message, int]], data_type: str | None) -> list[ServiceBusMessage]:
     """Several messages, for cardinality many: the metadata are arrays, one element a message."""
-    bodies = SimpleNamespace(string=[body_text(message) for message, _ in messages])
-    each = [_metadata(message, deliveries) for message, deliveries in messages]
+    kind, value = many([body_of(message) for message, _ in messages], data_type)
+    bodies = value if kind == "json" else SimpleNamespace(bytes=value)
+    each = [metadata_of(message, deliveries) for message, deliveries in messages]
     metadata = {f"{name}Array": Datum(json.dumps([item[name] for item in each]), "json") for name in each[0]}
-    decoded = ServiceBusMessageInConverter.decode(Datum(bodies, "collection_string"), trigger_metadata=metadata)
+    decoded = ServiceBusMessageInConverter.decode(Datum(bodies, kind), trigger_metadata=metadata)
     return cast(list[ServiceBusMessage], decoded)
 
 
-def body_text(message: Message) -> str:
-    """The body on the wire: its JSON, nothing around it."""
-    return json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
+def single(body: bytes, data_type: str | None) -> tuple[str, Any]:
+    """The kind of TypedData that carries one body, and its value."""
+    return ("bytes", body) if _is_binary(data_type) else ("string", body.decode(errors="replace"))
 
 
-def _metadata(message: Message, deliveries: int) -> dict[str, Any]:
+def many(bodies: Sequence[bytes], data_type: str | None) -> tuple[str, Any]:
+    """The kind of TypedData that carries a batch's bodies, and its value; `BindingError` when there is none."""
+    if _is_binary(data_type):
+        return "collection_bytes", list(bodies)
+    try:
+        return "json", json.dumps([rewritten(body) for body in bodies], ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError) as error:
+        raise BindingError(f"Exception binding parameter: the JSON parser failed: {error}") from error
+
+
+def body_of(message: Message) -> bytes:
+    """The body on the wire: its JSON, nothing around it; or the text that was no JSON object when it came."""
+    if message.body.keys() == {"unreadable"} and isinstance(message.body["unreadable"], str):
+        return message.body["unreadable"].encode()
+    return json.dumps(message.body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _is_binary(data_type: str | None) -> bool:
+    return (data_type or "").lower() == "binary"
+
+
+def metadata_of(message: Message, deliveries: int) -> dict[str, Any]:
+    """The binding data of one message."""
     properties = {"tenant_id": message.tenant_id}
     return {
         "MessageId": message.id,

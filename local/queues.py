@@ -7,16 +7,17 @@ is short (renewed while the handler runs), so that what a killed host had in han
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from local.bindings import Function
 from local.messages import service_bus_batch, service_bus_message
+from shared.messaging.port import Message
+from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Lease, Source
 
 logger = logging.getLogger("flowgrid.local.queues")
-MAX_BATCH = 100
 CONCURRENT_CALLS = 4  # of a function that takes messages one by one; batches run one after another
 POLL_SECONDS = 0.05
 LOCK_SECONDS = 20.0
@@ -32,6 +33,7 @@ class QueueTrigger:
         self.function = function
         self.queue = str(function.trigger["queueName"])
         self.many = function.trigger.get("cardinality") == "many"
+        self._data_type: str | None = function.trigger.get("dataType")
         self._messaging = messaging
         self._slots = asyncio.Semaphore(1 if self.many else CONCURRENT_CALLS)
         self._calls: set[asyncio.Task[None]] = set()
@@ -40,7 +42,7 @@ class QueueTrigger:
         """Lock what is due, or None."""
         if not await self._messaging.waiting(self.queue):
             return None
-        most = MAX_BATCH if self.many else 1
+        most = MESSAGES_AT_ONCE if self.many else 1
         lease = await self._messaging.receive(self.queue, most=most, lease_seconds=LOCK_SECONDS)
         return lease if lease.messages else None
 
@@ -48,13 +50,17 @@ class QueueTrigger:
         """Call the function and settle."""
         try:
             async with self._renewed(lease):
-                await self.function.call(self._value(lease))
+                await self.call(lease.messages)
         except Exception:
             pause = pause_after(max(deliveries for _, deliveries in lease.messages))
             logger.exception("function %s failed; its messages come again in %.1f s", self.function.name, pause)
             await self._messaging.retry(lease, pause)
         else:
             await self._messaging.complete(lease)
+
+    async def call(self, messages: Sequence[tuple[Message, int]]) -> None:
+        """Call the function with messages, each with its number of deliveries."""
+        await self.function.call(self._value(messages))
 
     async def drain(self) -> int:
         """Take and handle, one lease after another, until nothing is due; how many messages that were."""
@@ -102,11 +108,11 @@ class QueueTrigger:
         self._calls.discard(call)
         self._slots.release()
 
-    def _value(self, lease: Lease) -> Any:
+    def _value(self, messages: Sequence[tuple[Message, int]]) -> Any:
         if self.many:
-            return service_bus_batch(lease.messages)
-        message, deliveries = lease.messages[0]
-        return service_bus_message(message, deliveries)
+            return service_bus_batch(messages, self._data_type)
+        message, deliveries = messages[0]
+        return service_bus_message(message, deliveries, self._data_type)
 
     @asynccontextmanager
     async def _renewed(self, lease: Lease) -> AsyncIterator[None]:

@@ -1,7 +1,10 @@
 """Timer triggers: NCRONTAB schedules in UTC, one run at a time, a run missed while the host was down is made up once.
 
-Follows the WebJobs timer listener: the next run is counted from the end of the last, so slots passed by a long run are
-skipped; a schedule monitor on disk tells a late run (`past_due`); without one (`use_monitor=False`) nothing is made up.
+Follows the WebJobs extension (`TimerListener.cs`, `CheckPastDueAsync` in `ScheduleMonitor.cs`): the next run is counted
+from the beginning of the last, so one that outlives its slot is followed by another at once, which is not `past_due`,
+and other slots that it has passed are skipped. A schedule monitor on disk tells at the start what was missed meanwhile;
+without one (`use_monitor=False`, or more than one run a minute), or after the schedule has changed, nothing is made up.
+In Azure a lock in the host's storage account lets one instance run a timer; here every host runs its own.
 """
 
 import asyncio
@@ -20,30 +23,32 @@ from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.folders import private_folder
 
 logger = logging.getLogger("flowgrid.local.timers")
+ONE_MINUTE = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(seconds=1)  # so that a clock that was set, or a laptop that slept, is noticed
 
 
 class Monitor:
-    """When each timer last ran (or was first seen), one JSON file per timer, replaced atomically."""
+    """When each timer last ran (or was first seen) and would run next, a JSON file per timer, replaced atomically."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def load(self, name: str) -> datetime | None:
+    def load(self, name: str) -> tuple[datetime, datetime] | None:
         path = self._path(name)
         try:
-            return parse_rfc3339(json.loads(path.read_text(encoding="utf-8"))["last"])
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            return parse_rfc3339(saved["last"]), parse_rfc3339(saved["next"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
             logger.warning("%s is damaged; the timer starts anew", path)
             return None
 
-    def save(self, name: str, last: datetime) -> None:
+    def save(self, name: str, last: datetime, next: datetime) -> None:
         private_folder(self._folder)
         temporary = self._path(name).with_suffix(f".{os.getpid()}.tmp")  # several hosts may share the folder
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"last": rfc3339(last)}, file)
+            json.dump({"last": rfc3339(last), "next": rfc3339(next)}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path(name))
@@ -60,7 +65,7 @@ class Timer:
         self._schedule = _checked(function)
         self._monitor = monitor
         self._clock = clock
-        self._monitored = function.trigger.get("useMonitor") is not False
+        self._monitored = function.trigger.get("useMonitor") is not False and not self._often()
         self._run_on_startup = function.trigger.get("runOnStartup") is True
         self._running = asyncio.Lock()
         self._started: datetime | None = None
@@ -77,9 +82,10 @@ class Timer:
         self._started = self._last = self._clock.now()
         if self._monitored:
             saved = await asyncio.to_thread(self._monitor.load, self.function.name)
-            self._last = saved or self._started
-            if saved is None:
-                await asyncio.to_thread(self._monitor.save, self.function.name, self._started)
+            if saved is not None and saved[1] == self.next_run(saved[0]):
+                self._last = saved[0]
+            else:  # new, or of another schedule
+                await self._note(self._started)
 
     async def run_if_due(self) -> bool:
         """Run when the schedule (or the start) says so; an exception is logged, the schedule goes on."""
@@ -90,11 +96,12 @@ class Timer:
         at_startup, self._run_on_startup = self._run_on_startup, False
         if self._clock.now() < due and not at_startup:
             return False
+        begun = self._clock.now()
         with suppress(Exception):  # logged where it happened
             await self.run(past_due=due <= self._started)
-        self._last = self._clock.now()
+        self._last = begun
         if self._monitored:
-            await asyncio.to_thread(self._monitor.save, self.function.name, self._last)
+            await self._note(begun)
         return True
 
     async def run(self, *, past_due: bool = False) -> None:
@@ -115,6 +122,13 @@ class Timer:
                 logger.exception("the last run of timer %s could not be noted", self.function.name)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._wait().total_seconds())
+
+    async def _note(self, last: datetime) -> None:
+        await asyncio.to_thread(self._monitor.save, self.function.name, last, self.next_run(last))
+
+    def _often(self) -> bool:
+        first = self.next_run(self._clock.now())
+        return self.next_run(first) - first < ONE_MINUTE
 
     def _wait(self) -> timedelta:
         now = self._clock.now()

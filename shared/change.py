@@ -27,8 +27,6 @@ R = TypeVar("R", bound=Resource)
 A = TypeVar("A", bound=BaseModel | None)
 Failure = Callable[[Rejected], FlowgridError]
 
-TOMBSTONE_SECONDS = 3660 * 86400  # longer than any plan or tenant keeps a backup (at most 3650 days)
-
 
 class AnsweredMeanwhile(FlowgridError):
     """Another request with the same idempotency key has committed first; its answer is the answer."""
@@ -98,7 +96,7 @@ class Change:
         old = held.value
         revision = old.revision + 1
         tombstone = {"created_at": self.at, "updated_at": self.at, "revision": revision}
-        self._add(Bury(old.KIND, old.id, tombstone, held.etag, TOMBSTONE_SECONDS), _changed_meanwhile)
+        self._add(Bury(old.KIND, old.id, tombstone, held.etag), _changed_meanwhile)
         self.audit("deleted", old.KIND, old.id, revision, _document(old), None)
 
     def restore(

@@ -1,6 +1,14 @@
-"""Folders that only their owner can look into: what the embedded adapters keep is customers' data."""
+"""Folders that only their owner can look into: what the embedded adapters keep is customers' data.
+
+`made/<name>` beside such a folder says that it was made, so that one which is lost, with all that was in it, is
+noticed.
+"""
 
 from pathlib import Path
+
+from shared.errors import Unavailable
+
+MADE = "made"
 
 
 def private_folder(path: Path) -> Path:
@@ -12,3 +20,24 @@ def private_folder(path: Path) -> Path:
         private_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def mark_of(folder: Path) -> Path:
+    """The folder beside it that is there when this one was made."""
+    return folder.parent / MADE / folder.name
+
+
+def check_there(folder: Path) -> None:
+    """`Unavailable` for a folder that was made and is gone."""
+    if not folder.is_dir() and mark_of(folder).is_dir():
+        raise Unavailable(
+            f"The folder {folder.name} is missing; put it back (or remove {MADE}/{folder.name} to begin without it)."
+        )
+
+
+def kept_folder(folder: Path) -> Path:
+    """Make the folder as `private_folder` does, but once: `Unavailable` when it was made and is gone."""
+    check_there(folder)
+    private_folder(folder)
+    private_folder(mark_of(folder))
+    return folder

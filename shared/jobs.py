@@ -2,6 +2,9 @@
 
 A job is an item of its tenant. A message on the jobs queue runs one slice of it: claim the lease, work (the lease is
 renewed meanwhile), store the checkpoint, send the continuation. Handlers are idempotent from their last checkpoint on.
+
+A message names the revision that it is about: who reads an earlier one, or none, asks a replica that is behind (docs/
+decisions/0024). What a slice reads is no older than its claim, which is a commit of its own process.
 """
 
 import asyncio
@@ -18,12 +21,12 @@ from shared.apart import apart
 from shared.change import Change
 from shared.clock import SKEW, rfc3339, runs
 from shared.context import Caller, RequestInfo
-from shared.database.port import Create, Database, Kind, Rejected, Replace, Where
+from shared.database.port import Create, Database, Kind, Rejected, Replace, TenantStore, Where
 from shared.errors import FlowgridError, Unavailable
 from shared.messaging.port import Message, Messaging
 from shared.resources import Held, Resource, load
 from shared.session import Services, TenantSession
-from shared.tenancy import Directory
+from shared.tenancy import Directory, TenantEntry
 
 logger = logging.getLogger("flowgrid.jobs")
 
@@ -31,6 +34,7 @@ LEASE = timedelta(seconds=90)
 RENEW_SECONDS = 30.0
 LONGEST_LEASE = timedelta(minutes=6)  # of a job that waits for its next try
 FINISH_TRIES = 5
+LOOK_AGAIN_SECONDS = (0.05, 0.2, 0.5, 1.0)  # replicas are behind by milliseconds
 START_WITHIN = timedelta(minutes=1)
 MAX_ATTEMPTS = 10
 MAX_BACKOFF_SECONDS = 300
@@ -98,7 +102,7 @@ def enqueue(
         lease_until=rfc3339(now + START_WITHIN),
     )
     change.also(Create(Kind.JOB, job.id, job.model_dump(mode="json")))
-    change.send(queue, Message(f"{job.id}:0", session.id, {"job_id": job.id}))
+    change.send(queue, _message(job, f"{job.id}:0"))
     return job
 
 
@@ -109,7 +113,7 @@ def again(change: Change, session: TenantSession, queue: str, held: Held[Job]) -
     changes = {"status": "queued", "attempts": 0, "slices": 0, "lease_until": lease, "revision": old.revision + 1}
     job = old.model_copy(update={**changes, "updated_at": change.at})
     change.also(Replace(Kind.JOB, job.id, job.model_dump(mode="json"), held.etag))
-    change.send(queue, Message(f"{job.id}:again:{job.revision}", session.id, {"job_id": job.id}))
+    change.send(queue, _message(job, f"{job.id}:again:{job.revision}"))
     return job
 
 
@@ -141,17 +145,12 @@ class Jobs:
         self._services = services
         self._pause = pause
 
-    async def run(self, tenant_id: str, job_id: str) -> None:
-        """Run one slice, unless the job is finished, gone, or in somebody else's hands."""
-        entry = await self._directory.entry(tenant_id)
-        if entry is None:
-            logger.warning("job of an unknown tenant", extra={"tenant_id": tenant_id, "job_id": job_id})
-            return
-        store = self._directory.open(entry)
-        stored = await store.get(Kind.JOB, job_id)
-        if stored is None:
-            return
-        held = Held.of(Job, stored)
+    async def run(self, tenant_id: str, job_id: str, revision: int = 1) -> None:
+        """Run one slice, unless the job is finished or in somebody else's hands.
+
+        `Unavailable` while there is no such tenant, or no such revision of the job: its message comes again.
+        """
+        entry, store, held = await self._found(tenant_id, job_id, revision)
         caller = Caller(held.value.created_by, None, None, tenant_id, None)
         session = TenantSession(entry, store, caller, RequestInfo(job_id, "", "flowgrid-jobs"), self._services)
         claimed = await self._claim(session, held)
@@ -170,6 +169,18 @@ class Jobs:
                 job = Job.model_validate(stored.body)
                 await self._send(job, f"{job.id}:{job.slices}:{job.lease_until}")
         return len(stalled)
+
+    async def _found(self, tenant_id: str, job_id: str, revision: int) -> tuple[TenantEntry, TenantStore, Held[Job]]:
+        for pause in (*LOOK_AGAIN_SECONDS, None):
+            entry = await self._directory.entry(tenant_id)
+            if entry is not None:
+                store = self._directory.open(entry)
+                stored = await store.get(Kind.JOB, job_id)
+                if stored is not None and stored.body["revision"] >= revision:
+                    return entry, store, Held.of(Job, stored)
+            if pause is not None:
+                await self._pause(pause)
+        raise Unavailable(f"There is no revision {revision} of job {job_id} of tenant {tenant_id} (yet).")
 
     async def _claim(self, session: TenantSession, held: Held[Job]) -> Job | None:
         job, now = held.value, self._services.clock.now()
@@ -210,8 +221,9 @@ class Jobs:
         else:
             now = rfc3339(self._services.clock.now() + START_WITHIN)
             changes = {"status": "queued", "checkpoint": dict(outcome.checkpoint), "slices": job.slices + 1}
-            if await self._finish(session, job, **changes, attempts=0, lease_until=now, error=None):
-                await self._send(job, f"{job.id}:{job.slices + 1}")
+            saved = await self._finish(session, job, **changes, attempts=0, lease_until=now, error=None)
+            if saved is not None:
+                await self._send(saved, f"{job.id}:{saved.slices}")
 
     async def _fail(self, session: TenantSession, job: Job, reason: str) -> None:
         try:
@@ -228,20 +240,20 @@ class Jobs:
 
     async def _again(self, session: TenantSession, job: Job, reason: str, delay: timedelta, **changes: Any) -> None:
         until = rfc3339(self._services.clock.now() + delay + START_WITHIN)
-        if await self._finish(session, job, status="queued", lease_until=until, error=reason, **changes):
-            await self._send(job, f"{job.id}:{job.slices}:{job.revision}", delay=delay)
+        saved = await self._finish(session, job, status="queued", lease_until=until, error=reason, **changes)
+        if saved is not None:
+            await self._send(saved, f"{job.id}:{job.slices}:{job.revision}", delay=delay)
 
-    async def _finish(self, session: TenantSession, job: Job, **changes: Any) -> bool:
-        """Store what a slice has come to; False when it outlived its lease and another runner has taken over."""
+    async def _finish(self, session: TenantSession, job: Job, **changes: Any) -> Job | None:
+        """Store what a slice has come to; None when it outlived its lease and another runner has taken over."""
         for _ in range(FINISH_TRIES):
             held = await load(session, Job, job.id)
             if held.value.revision != job.revision:
                 break
             with suppress(Rejected):  # taken over just now, or only renewed: look again
-                await self._save(session, held, **changes)
-                return True
+                return await self._save(session, held, **changes)
         logger.warning("a slice outlived its lease", extra={"tenant_id": session.id, "job_id": job.id})
-        return False
+        return None
 
     @asynccontextmanager
     async def _renewed(self, session: TenantSession, job: Job) -> AsyncIterator[None]:
@@ -283,8 +295,11 @@ class Jobs:
         return saved
 
     async def _send(self, job: Job, message_id: str, *, delay: timedelta | None = None) -> None:
-        message = Message(message_id, job.tenant_id, {"job_id": job.id})
-        await self._messaging.send(self._queue, [message], delay=delay)
+        await self._messaging.send(self._queue, [_message(job, message_id)], delay=delay)
+
+
+def _message(job: Job, id: str) -> Message:
+    return Message(id, job.tenant_id, {"job_id": job.id, "revision": job.revision})
 
 
 def _backoff(job: Job) -> timedelta:

@@ -1,8 +1,9 @@
 """One SQLite file that is what it was: made whole, known by an id, and the very file that was opened.
 
 SQLite alone makes an empty database where a file is missing, and goes on writing into one that has been unlinked. So
-each file carries an id, and `made/<name>` beside it says which id belongs to the name: a file that is gone, or another
-one in its place, is refused. While it is open its inodes are compared at every use (microseconds).
+each file carries an id, and `made/<folder>/<name>` beside its folder says which id belongs to the name: a file that is
+gone, alone or with its folder, or another one in its place, is refused. While it is open its inodes are compared at
+every use (microseconds).
 """
 
 import os
@@ -13,9 +14,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from shared.errors import Unavailable
-from shared.folders import private_folder
+from shared.folders import MADE, mark_of, private_folder
 
-MADE = "made"
 _FILE = "CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
 _OF_ONE_FILE = ("", "-wal", "-shm")
 
@@ -38,7 +38,7 @@ class Opened:
 
 def names(folder: Path) -> list[str]:
     """The files that there are or should be, by name without suffix."""
-    made = (path.name for path in (folder / MADE).glob("*") if not path.name.startswith("."))
+    made = (path.name for path in mark_of(folder).glob("*") if not path.name.startswith("."))
     return sorted({path.stem for path in folder.glob("*.db")} | set(made))
 
 
@@ -47,11 +47,13 @@ def open_file(folder: Path, name: str, schema: str, *, timeout: float, check: bo
 
     Raises `Unavailable` for a file that is missing, damaged, or another than the one that was made.
     """
-    path, mark = folder / f"{name}.db", folder / MADE / name
+    path, mark = folder / f"{name}.db", mark_of(folder) / name
     known = _read(mark)  # before the file: whoever makes both makes the file first
     if not path.exists():
         if known is not None:
-            raise Unavailable(f"{path.name} is missing; put it back (or remove {MADE}/{name} to begin without it).")
+            raise Unavailable(
+                f"{path.name} is missing; put it back (or remove {MADE}/{folder.name}/{name} to begin without it)."
+            )
         _make(path, schema)
     connection = sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?mode=rw",

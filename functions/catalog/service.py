@@ -136,11 +136,17 @@ class CatalogService:
         *,
         cascade: bool,
     ) -> None:
-        """What depends on the item first, the item last, in as few batches as hold them; a race is run again."""
-        for _ in range(TRIES_AT_A_RACE):
+        """What depends on the item first, the item last, in as few batches as hold them; a race is run again.
+
+        Once a batch is committed it goes on, as often as it gets further, whatever becomes of the version that If-Match
+        named: a refusal would say that nothing was done. An agent that comes meanwhile ends it; the refusal says so.
+        """
+        lost = gone = 0
+        while lost < TRIES_AT_A_RACE:
             held: Held[Any] = await load(tenant, model, id)
-            held.value.check(if_match)
-            await _check_no_agents(tenant, id)
+            if not gone:
+                held.value.check(if_match)
+            await _check_no_agents(tenant, id, gone)
             depending = await depending_on(tenant, id)
             if depending and not cascade:
                 raise Conflict(
@@ -151,10 +157,11 @@ class CatalogService:
             try:
                 for batch in _batches([*depending, held]):
                     await _delete_all(tenant, batch)
+                    lost, gone = 0, gone + len(batch)
                 return
             except Stale:
-                continue
-        raise Conflict("Others keep changing this at the same time; try again.")
+                lost += 1
+        raise Conflict(f"Others keep changing this at the same time; try again.{_already(gone)}")
 
 
 def _batches(items: Sequence[Held[Any]]) -> Iterator[list[Held[Any]]]:
@@ -178,11 +185,15 @@ async def _delete_all(tenant: TenantSession, held: list[Held[Any]]) -> None:
     await change.commit(None)
 
 
-async def _check_no_agents(tenant: TenantSession, element_id: str) -> None:
+def _already(gone: int) -> str:
+    return f" ({gone} of its relationships had been deleted before.)" if gone else ""
+
+
+async def _check_no_agents(tenant: TenantSession, element_id: str, gone: int) -> None:
     agents = await tenant.store.query(Kind.AGENT, [Where("element_id", "=", element_id)], limit=LISTED)
     if agents.items:
         raise Conflict(
-            "Agents work on this element; give them another one, or none, first.",
+            f"Agents work on this element; give them another one, or none, first.{_already(gone)}",
             agents=[{"id": stored.body["id"], "name": stored.body["name"]} for stored in agents.items],
         )
 

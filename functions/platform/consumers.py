@@ -8,11 +8,11 @@ from shared.apart import apart
 from shared.jobs import Jobs
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import Message
+from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Source
 
 logger = logging.getLogger("flowgrid.queues")
 Consumer = Callable[[Sequence[Message]], Awaitable[None]]
-BATCH = 100
 DRAIN_SECONDS = 20.0
 
 
@@ -26,11 +26,11 @@ class Consumers:
         self.by_queue: Mapping[str, Consumer] = {**others, jobs_queue: self.run_jobs}
 
     async def run_job(self, message: Message) -> None:
-        job_id = message.body.get("job_id")
-        if not isinstance(job_id, str) or not message.tenant_id:
+        job_id, revision = message.body.get("job_id"), message.body.get("revision", 1)
+        if not isinstance(job_id, str) or not isinstance(revision, int) or not message.tenant_id:
             await self._dead_letters.add(self._jobs_queue, message, "names no job of a tenant")
             return
-        await self._jobs.run(message.tenant_id, job_id)
+        await self._jobs.run(message.tenant_id, job_id, revision)
 
     async def run_jobs(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -48,7 +48,7 @@ class Consumers:
         """Handle what waits in the embedded queue, for at most some seconds; returns how many messages."""
         handled, until = 0, time.monotonic() + DRAIN_SECONDS
         for queue, consume in self.by_queue.items():
-            most = 1 if queue == self._jobs_queue else BATCH
+            most = 1 if queue == self._jobs_queue else MESSAGES_AT_ONCE
             while time.monotonic() < until and await messaging.waiting(queue):
                 lease = await messaging.receive(queue, most=most)
                 await consume([message for message, _ in lease.messages])

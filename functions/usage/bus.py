@@ -17,6 +17,7 @@ def blueprint(metering: Metering) -> func.Blueprint:
         queue_name="%USAGE_QUEUE%",
         connection="ServiceBusConnection",
         cardinality=func.Cardinality.MANY,
+        data_type=func.DataType.BINARY,  # else the host rewrites bodies, and fails all for one that is no JSON (0023)
     )
     async def store_usage(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
         await metering.store([message_of(message) for message in messages])

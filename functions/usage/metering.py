@@ -1,134 +1,159 @@
 """Metering: each event is stored once and added to its hour, day and month in the same batch.
 
 The event's id is its item's id, so a repeated delivery is refused by the store and never counted twice. What cannot
-be counted is moved to the dead letters with its reason; the others of its delivery are stored all the same.
+be counted is moved to the dead letters with its reason. What cannot be stored now is sent again, later: whatever is the
+matter with one tenant, or with one event, the others of its delivery are stored and done with (decision 0023).
 """
 
+import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from functools import partial
 
-from functions.usage.dimensions import MAX_NAMES, OTHER, admit, dimension
-from functions.usage.periods import PERIODS, start_of
-from shared.clock import Clock, parse_rfc3339, rfc3339
-from shared.database.limits import MAX_OPERATIONS, encode, patches
+from functions.usage.dimensions import MAX_NAMES, OTHER, admit
+from functions.usage.reading import Event, Uncountable, read
+from shared.clock import Clock, rfc3339
+from shared.database.limits import MAX_OPERATIONS, patches
 from shared.database.port import Create, Document, Increment, Kind, Operation, Rejected, TenantStore, Where
-from shared.errors import Conflict, FlowgridError, Invalid
-from shared.events import Metric
+from shared.errors import Conflict, FlowgridError
 from shared.ids import is_uuid
+from shared.messaging.again import again, attempts, pause
 from shared.messaging.deadletters import DeadLetters
-from shared.messaging.port import Message
+from shared.messaging.port import Message, Messaging
+from shared.messaging.queues import DELIVERY_SECONDS
 from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.usage")
-LATE = timedelta(days=35)
-AHEAD = timedelta(minutes=15)  # no less than clocks are believed to differ
-MAX_VALUE = 10**12  # far from 2^53, so that no sum of a month gets there
-MAX_DATA_BYTES = 16 * 1024  # so that a batch of the largest events is one that the store takes
 EVENT_KEPT_SECONDS = 100 * 86400
 KEPT_SECONDS = {"hour": 100 * 86400, "day": 800 * 86400, "month": None}
 TRIES = 20
+SIDE_BY_SIDE = 8  # tenants of a delivery
+LOOKS = 3  # again, for a tenant that no replica may have yet
+SURPRISES = 10  # that an event may have before somebody should look at it
 
 
-class Uncountable(Exception):
-    """Why a message is no usage event of ours."""
+@dataclass(eq=False)
+class Waiting:
+    """A message of a delivery that is not done with yet; `at_least`: how many seconds it is not sent again for."""
+
+    message: Message
+    at_least: float = 0.0
 
 
-@dataclass(frozen=True)
-class Event:
-    """A checked usage event."""
-
-    id: str
-    at: datetime
-    metric: Metric
-    value: int
-    data: dict[str, Any]
-
-    @property
-    def dimension(self) -> str | None:
-        return dimension(self.metric, self.data)
-
-    def fields(self) -> set[str]:
-        """What it moves in each of its rollups."""
-        return {"value", "count", "names"} | ({f"dimensions.{self.dimension}"} if self.dimension else set())
-
-    def rollup_ids(self) -> list[str]:
-        return [f"{self.metric}:{period}:{rfc3339(start_of(period, self.at))}" for period in PERIODS]
+Left = set[Waiting]
+Carried = tuple[Waiting, Event]
 
 
 class Metering:
-    def __init__(self, directory: Directory, dead_letters: DeadLetters, clock: Clock, queue: str) -> None:
+    """`within`: the seconds that a delivery may take; what is left then is sent again."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        dead_letters: DeadLetters,
+        messaging: Messaging,
+        clock: Clock,
+        queue: str,
+        *,
+        within: float = DELIVERY_SECONDS,
+    ) -> None:
         self._directory = directory
         self._dead_letters = dead_letters
+        self._messaging = messaging
         self._clock = clock
         self._queue = queue
+        self._within = within
 
     async def store(self, messages: Sequence[Message]) -> None:
-        """Store a delivery of events; raises only when the store does not answer (then all of it may come again)."""
-        by_tenant: dict[str, dict[str, Event]] = defaultdict(dict)
-        for message in messages:
-            try:
-                event = read(message, self._clock.now())
-                if await self._directory.entry(message.tenant_id) is None:
-                    raise Uncountable(f"there is no tenant {message.tenant_id or '(none named)'}")
-            except Uncountable as reason:
-                await self._dead_letters.add(self._queue, message, str(reason))
-                continue
-            by_tenant[message.tenant_id][event.id] = event
-        failed: list[FlowgridError] = []
-        for tenant_id, events in by_tenant.items():
-            try:
-                store = await self._directory.store(tenant_id)
-                if store is not None:
-                    await _store(store, list(events.values()))
-            except FlowgridError as error:  # the other tenants' events are stored all the same
-                failed.append(error)
-        if failed:
-            raise failed[0]
+        """Store a delivery of events; raises only when what is left cannot be sent again: then all of it comes back."""
+        left = {Waiting(message) for message in messages}
+        try:
+            async with asyncio.timeout(self._within):
+                await self._work(left)
+        except TimeoutError:
+            logger.warning("a delivery of usage events took too long", extra={"left": len(left)})
+        await self._send_again(left)
+
+    async def _work(self, left: Left) -> None:
+        """Take out of `left` what is stored or a dead letter."""
+        now, by_tenant = self._clock.now(), defaultdict[str, list[Carried]](list)
+        slots = asyncio.Semaphore(SIDE_BY_SIDE)
+
+        async def in_turn(work: Callable[[], Awaitable[None]]) -> None:
+            async with slots:
+                await work()
+
+        async with asyncio.TaskGroup() as group:
+            for waiting in list(left):
+                try:
+                    by_tenant[waiting.message.tenant_id].append((waiting, read(waiting.message, now)))
+                except Uncountable as reason:
+                    group.create_task(in_turn(partial(self._bury, waiting, str(reason), left)))
+            for tenant_id, own in by_tenant.items():
+                group.create_task(in_turn(partial(self._tenant, tenant_id, own, left)))
+
+    async def _tenant(self, tenant_id: str, own: list[Carried], left: Left) -> None:
+        try:
+            store = await self._directory.store(tenant_id)
+        except Exception as error:
+            _keep(own, error)
+            return
+        if store is not None:
+            await self._store(store, own, left)
+            return
+        for waiting, _ in own:
+            if attempts(waiting.message) >= LOOKS or not is_uuid(tenant_id):
+                await self._bury(waiting, f"there is no tenant {tenant_id or '(none named)'}", left)
+
+    async def _store(self, store: TenantStore, own: list[Carried], left: Left) -> None:
+        """Together; each alone where that fails for no reason of the store's, so that one event spoils no other."""
+        try:
+            await store_events(store, list({event.id: event for _, event in own}.values()))
+        except Exception as error:
+            known = isinstance(error, FlowgridError)
+            if not known and len(own) > 1:
+                for one in own:
+                    await self._store(store, [one], left)
+            elif not known and attempts(own[0][0].message) >= SURPRISES:
+                await self._bury(own[0][0], f"it could not be stored: {type(error).__name__} {error}", left)
+            else:
+                _keep(own, error)
+            return
+        left.difference_update(waiting for waiting, _ in own)
+
+    async def _bury(self, waiting: Waiting, reason: str, left: Left) -> None:
+        try:
+            await self._dead_letters.add(self._queue, waiting.message, reason)
+        except Exception as error:
+            logger.warning("a dead letter is kept in the queue", exc_info=error, extra={"reason": reason})
+            return
+        left.discard(waiting)
+
+    async def _send_again(self, left: Left) -> None:
+        due: dict[timedelta, list[Message]] = defaultdict(list)
+        for one in left:
+            due[pause(attempts(one.message), at_least=one.at_least)].append(again(one.message))
+        sends = [self._messaging.send(self._queue, messages, delay=delay) for delay, messages in due.items()]
+        for outcome in await asyncio.gather(*sends, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
 
-def read(message: Message, now: datetime) -> Event:
-    """The event in a message; `Uncountable` says what is wrong with it."""
-    body = message.body
-    if "unreadable" in body:
-        raise Uncountable("the body is not a JSON object")
-    try:
-        event = Event(
-            id=body["id"],
-            at=parse_rfc3339(body["time"]),
-            metric=Metric(body["type"]),
-            value=body["data"]["value"],
-            data={name: value for name, value in body["data"].items() if name != "value"},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Uncountable(f"not a usage event: {type(error).__name__} {error}") from error
-    try:
-        dimension(event.metric, event.data)
-    except ValueError as error:
-        raise Uncountable(str(error)) from error
-    if body.get("specversion") != "1.0":
-        raise Uncountable("not a CloudEvent of version 1.0")
-    if not (isinstance(event.id, str) and is_uuid(event.id)):
-        raise Uncountable("its id is not a UUID")
-    if type(event.value) is not int or not 0 <= event.value <= MAX_VALUE:
-        raise Uncountable("its value is not a whole number from 0 to 10^12")
-    try:
-        size = len(encode(event.data).encode())
-    except Invalid as error:
-        raise Uncountable(f"its data cannot be stored: {error}") from error
-    if size > MAX_DATA_BYTES:
-        raise Uncountable(f"its data is {size} bytes of JSON; at most {MAX_DATA_BYTES} are kept")
-    if event.at > now + AHEAD:
-        raise Uncountable(f"its time {body['time']} is in the future")
-    if event.at < now - LATE:
-        raise Uncountable(f"its time {body['time']} is more than {LATE.days} days ago")
-    return event
+def _keep(own: list[Carried], error: Exception) -> None:
+    """Note what stands in the way of a tenant's events: they stay, and are sent again."""
+    for waiting, _ in own:
+        waiting.at_least = float(getattr(error, "retry_after", 0))
+    logger.warning(
+        "usage events are sent again",
+        exc_info=None if isinstance(error, FlowgridError) else error,
+        extra={"tenant_id": own[0][0].message.tenant_id, "events": len(own), "reason": str(error)},
+    )
 
 
-async def _store(store: TenantStore, events: list[Event]) -> None:
+async def store_events(store: TenantStore, events: list[Event]) -> None:
     """Batches of as many events as fit beside the rollups that they move."""
     batch: list[Event] = []
     moved: dict[str, set[str]] = {}  # the fields of each rollup
@@ -153,7 +178,7 @@ async def _commit(store: TenantStore, events: list[Event]) -> None:
         except Rejected:
             known = await _found(store, Kind.USAGE_EVENT, {event.id for event in events})
             events = [event for event in events if event.id not in known]
-    raise Conflict("Others keep moving the same rollups; this delivery comes again.")
+    raise Conflict("Others keep moving the same rollups.")
 
 
 async def _found(store: TenantStore, kind: Kind, ids: set[str]) -> dict[str, Document]:

@@ -57,16 +57,20 @@ class UsageService:
 
     async def quotas(self, tenant: TenantSession) -> Quotas:
         month = rfc3339(start_of("month", tenant.services.clock.now()))
-        agents = await tenant.store.get(Kind.COUNTER, "agents")
-        users = await tenant.store.get(Kind.COUNTER, "users")
-        tokens = await tenant.store.get(Kind.ROLLUP, f"{Metric.AI_TOKENS}:month:{month}")
-        current = [0 if stored is None else int(stored.body["value"]) for stored in (agents, users, tokens)]
         plan = tenant.plan
         limits = {
             "agents": plan.max_agents,
             "users": plan.max_users,
             "ai_tokens_per_month": plan.ai_tokens_per_month,
+            "backups": plan.max_backups,
+            "copies": plan.max_copies,
         }
+        rollups = {"ai_tokens_per_month": f"{Metric.AI_TOKENS}:month:{month}"}
+        found = [
+            await tenant.store.get(Kind.ROLLUP if name in rollups else Kind.COUNTER, rollups.get(name, name))
+            for name in limits
+        ]
+        current = [0 if stored is None else int(stored.body["value"]) for stored in found]
         return Quotas(
             tier=tenant.entry.tier,
             items=[

@@ -12,7 +12,7 @@ from uuid import uuid4
 from shared.blobs.port import BlobInfo, Blobs, BlobSpace, checked_area, checked_name, checked_tenant
 from shared.disk import outage
 from shared.errors import Conflict, NotFound, Unavailable
-from shared.folders import private_folder
+from shared.folders import check_there, kept_folder, private_folder
 
 READ_BYTES = 1024 * 1024
 _TEMPORARY = ".part-"
@@ -23,7 +23,7 @@ class FileBlobs(Blobs):
         self._folder = folder
 
     def space(self, area: str, tenant_id: str) -> BlobSpace:
-        return _Folder(self._folder / checked_area(area) / checked_tenant(tenant_id))
+        return _Folder(self._folder, self._folder / checked_area(area) / checked_tenant(tenant_id))
 
     async def ping(self) -> None:
         await asyncio.to_thread(_probe, self._folder)
@@ -33,13 +33,14 @@ class FileBlobs(Blobs):
 
 
 class _Folder(BlobSpace):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root = root
         self._folder = folder
 
     async def write(self, name: str, chunks: AsyncIterable[bytes], *, overwrite: bool = True) -> BlobInfo:
         path = self._folder / checked_name(name)
         temporary = path.with_name(f"{_TEMPORARY}{uuid4().hex}")
-        file = await asyncio.to_thread(_create, temporary)
+        file = await asyncio.to_thread(_create, self._root, temporary)
         try:
             async for chunk in chunks:
                 await asyncio.to_thread(_append, file, chunk)
@@ -51,6 +52,7 @@ class _Folder(BlobSpace):
         return _info(self._folder, path)
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
+        await asyncio.to_thread(check_there, self._root)
         try:
             file = await asyncio.to_thread(_open, self._folder / checked_name(name))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -60,12 +62,14 @@ class _Folder(BlobSpace):
                 yield chunk
 
     async def info(self, name: str) -> BlobInfo | None:
+        await asyncio.to_thread(check_there, self._root)
         try:
             return await asyncio.to_thread(_info, self._folder, self._folder / checked_name(name))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     async def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
+        await asyncio.to_thread(check_there, self._root)
         for name in await asyncio.to_thread(_names, self._folder, prefix):
             found = await self.info(name)
             if found is not None:
@@ -78,7 +82,7 @@ class _Folder(BlobSpace):
 def _probe(folder: Path) -> None:
     """Write, as any blob does."""
     try:
-        private_folder(folder)
+        kept_folder(folder)
         probe = folder / f"{_TEMPORARY}{uuid4().hex}"
         try:
             probe.write_bytes(b"probe")
@@ -89,7 +93,8 @@ def _probe(folder: Path) -> None:
 
 
 @outage("The blob folder")
-def _create(temporary: Path) -> BinaryIO:
+def _create(root: Path, temporary: Path) -> BinaryIO:
+    kept_folder(root)
     private_folder(temporary.parent)
     return temporary.open("xb")
 

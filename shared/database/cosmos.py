@@ -42,7 +42,6 @@ logger = logging.getLogger("flowgrid.cosmos")
 DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there
 PING_SECONDS = 3.0
 PROBE = "probe"
-PROBE_KEPT_SECONDS = 3600
 PAGE_SIZE = 200
 SWEEPS_AT_ONCE = 8
 
@@ -112,9 +111,9 @@ class CosmosDatabase(Database):
         return {"database": self.ping, **shards}
 
     async def _probe(self, database: str, kind: Kind) -> None:
-        """Write, as any change would (about 7 RU), an item that nobody lists and that goes by itself."""
+        """Write, as any change would (about 7 RU), an item that nobody lists."""
         body = {"created_at": rfc3339(self._clock.now())}
-        batch = Batch([Upsert(kind, PROBE, body, PROBE_KEPT_SECONDS)], PLATFORM_TENANT_ID)
+        batch = Batch([Upsert(kind, PROBE, body)], PLATFORM_TENANT_ID)
         key = _key(kind, PLATFORM_TENANT_ID, batch.ids[0])
         await self._quick.commit((database, kind.container), key, batch, PLATFORM_TENANT_ID)
 

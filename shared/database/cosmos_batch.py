@@ -126,7 +126,7 @@ class Batch:
     def _body(self, operation: Create | Replace | Upsert | Bury, id: str) -> Document:
         kind = Kind.TOMBSTONE if isinstance(operation, Bury) else operation.kind
         own: Document = {"id": id, "kind": kind.value, "tenant_id": self._tenant_id, MARK: self.mark}
-        if operation.ttl is not None:
+        if not isinstance(operation, Bury) and operation.ttl is not None:
             own["ttl"] = operation.ttl
         return {**operation.body, **own}
 

@@ -121,11 +121,14 @@ class Calls:
         try:
             witness = batch.witness()
             if witness is not None:
-                found = await self._look(place, key, witness, payer)
+                found = await self._latest(place, key, witness, payer)
                 if found is not None and found.get(MARK) != batch.mark and batch.superseded(found):
                     raise Unknown("Others have changed the same meanwhile; read it again.")
                 return found is not None and found.get(MARK) == batch.mark
-            return batch.deleted is not None and not await self._present(batch.deleted, place, key, payer)
+            if batch.deleted is None:
+                return False
+            await self._latest(place, key, batch.deleted[0], payer)  # and what is asked next is no older
+            return not await self._resolving().query(place, those(payer, batch.deleted), key, payer)
         except NoContainer:
             return False
         except Unknown:
@@ -133,11 +136,28 @@ class Calls:
         except Unavailable as error:
             raise Unknown("The database did not say whether this was done.") from error
 
-    async def _look(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
-        return await self._resolving().read(place, key, id, payer)
+    async def _latest(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
+        """The document as the primary has it: by a batch, which is a write to the service, whatever it does.
 
-    async def _present(self, ids: list[str], place: tuple[str, str], key: str, payer: str) -> bool:
-        return bool(await self._resolving().query(place, those(payer, ids), key, payer))
+        With the answer to a write its session token is lost too, so a read of ours may be answered by a replica that
+        has not heard of it (docs/decisions/0024).
+        """
+
+        async def read(client: Client, container: "ContainerProxy") -> Document | None:
+            try:
+                results = await container.execute_item_batch(
+                    [("read", (id,), {})], key, response_hook=self._hook(payer, "get"), raw_response_hook=_not_again
+                )
+            except Exception as error:
+                if getattr(error, "error_index", None) is None or error.status_code != 404:  # type: ignore[attr-defined]
+                    raise
+                client.remember(container, error.headers)  # type: ignore[attr-defined]
+                self._charge(payer, "get", error.headers)  # type: ignore[attr-defined]
+                return None
+            client.remember(container, results.get_response_headers())
+            return dict(results[0]["resourceBody"])
+
+        return await self._resolving()._tried(read, place, Patience(RESOLVE_SECONDS), payer, "get")
 
     def _resolving(self) -> "Calls":
         return Calls(self._account, deadline=RESOLVE_SECONDS, on_charge=self._on_charge)

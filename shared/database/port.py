@@ -63,7 +63,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Create:
-    """A new item; rejected as `exists` when its id is taken. `ttl` in seconds, None: for ever."""
+    """A new item; rejected as `exists` when its id is taken. `ttl` in seconds, None: for ever.
+
+    An item whose time is over is seen by nobody, but when its id is free is not said (cosmos-db/time-to-live: it is
+    deleted in the background): no id is used twice where a lifetime ends.
+    """
 
     kind: Kind
     id: str
@@ -112,7 +116,6 @@ class Bury:
     id: str
     body: Document
     etag: str
-    ttl: int | None = None
 
 
 @dataclass(frozen=True)

@@ -299,7 +299,7 @@ def _apply(
                 (text, etag, *key),
             )
         case Create() | Replace() | Upsert() | Bury():
-            kind = Kind.TOMBSTONE if isinstance(operation, Bury) else operation.kind
+            kind, ttl = (Kind.TOMBSTONE, None) if isinstance(operation, Bury) else (operation.kind, operation.ttl)
             body = {**operation.body, "id": stored_id, "kind": kind.value, "tenant_id": tenant_id}
             db.execute(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -307,7 +307,7 @@ def _apply(
                     *key,
                     kind.value,
                     body.get("created_at", ""),
-                    None if operation.ttl is None else now + operation.ttl,
+                    None if ttl is None else now + ttl,
                     etag,
                     json.dumps(body, ensure_ascii=False, separators=(",", ":")),
                 ),

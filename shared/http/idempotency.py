@@ -67,7 +67,7 @@ class Idempotency:
     async def _winner(self, slot: IdempotencySlot, session: TenantSession) -> Replay:
         recorded = await session.store.get(Kind.IDEMPOTENCY, slot.id)
         if recorded is None:
-            raise Conflict("A request with this Idempotency-Key has just expired; send it again.")
+            raise Conflict("A request with this Idempotency-Key has just expired; send it again, or under a new key.")
         return await _replay(recorded, slot, session)
 
 

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("flowgrid.servicebus")
 CALL_SECONDS = 10.0
+TRY_SECONDS = 3.0  # for one try of a call, so that a link which leads nowhere leaves time for a new one
+IDLE_SECONDS = 540.0  # Service Bus detaches a link after ten minutes, and who finds it so waits for the SDK to notice
 RETRIES: dict[str, Any] = {
     "retry_total": 3,
     "retry_backoff_factor": 0.1,
     "retry_backoff_max": 2,
     "retry_mode": "exponential",
+    "try_timeout": TRY_SECONDS,
 }
 RECEIVE_SECONDS = 1.0
 DEAD_AT_ONCE = 100
@@ -56,7 +59,7 @@ class ServiceBusMessaging(Messaging):
             return
         async with _mapped(f"queue {queue}"):
             if queue not in self._lanes:
-                self._lanes[queue] = _Lane(lambda: self._open().get_queue_sender(queue))
+                self._lanes[queue] = _Lane(lambda: self._open().get_queue_sender(queue), self._clock)
             await self._lanes[queue].send(outgoing)
 
     async def dead(self, queue: str, *, most: int = DEAD_AT_ONCE) -> list[tuple[Message, str]]:
@@ -100,7 +103,9 @@ class ServiceBusMessaging(Messaging):
 
     def _reader(self, queue: str, part: str | None = None) -> "_Reader":
         if (queue, part) not in self._readers:
-            self._readers[queue, part] = _Reader(lambda: self._open().get_queue_receiver(queue, sub_queue=part))
+            self._readers[queue, part] = _Reader(
+                lambda: self._open().get_queue_receiver(queue, sub_queue=part), self._clock
+            )
         return self._readers[queue, part]
 
     def _open(self) -> "ServiceBusClient":
@@ -120,12 +125,14 @@ class ServiceBusMessaging(Messaging):
 class _Lane:
     """One queue's sender. Who comes while a send is under way waits, and goes together with the others.
 
-    A sender that has not answered in time is not asked again: its connection may lead nowhere.
+    A sender that has not answered in time, or not been used for long, is not asked again: it may lead nowhere.
     """
 
-    def __init__(self, sender: "Callable[[], ServiceBusSender]") -> None:
+    def __init__(self, sender: "Callable[[], ServiceBusSender]", clock: Clock) -> None:
         self._new = sender
         self._sender = sender()
+        self._clock = clock
+        self._used = clock.monotonic()
         self._closing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._waiting: list[tuple[list[ServiceBusMessage], asyncio.Future[None]]] = []
@@ -141,6 +148,9 @@ class _Lane:
     async def _send_all(self) -> None:
         taken, self._waiting = self._waiting, []
         outcome: Exception | None = Unavailable("The send took too long.", retry_after=5)
+        if self._clock.monotonic() - self._used > IDLE_SECONDS:
+            self._replace_sender()
+        self._used = self._clock.monotonic()
         try:
             await self._send([message for messages, _ in taken for message in messages])
             outcome = None
@@ -184,11 +194,14 @@ class _Lane:
 class _Reader:
     """A receiver that is kept, as opening one takes several round trips; for one call at a time.
 
-    One that failed is closed and not used again. Messages locked on the way to another one are kept for their turn.
+    One that failed, or was not used for long, is closed and not used again. Messages locked on the way to another one
+    are kept for their turn.
     """
 
-    def __init__(self, receiver: "Callable[[], ServiceBusReceiver]") -> None:
+    def __init__(self, receiver: "Callable[[], ServiceBusReceiver]", clock: Clock) -> None:
         self._new = receiver
+        self._clock = clock
+        self._used = clock.monotonic()
         self._receiver: ServiceBusReceiver | None = None
         self._turn = asyncio.Lock()
         self._locked: dict[str, ServiceBusReceivedMessage] = {}
@@ -197,6 +210,9 @@ class _Reader:
     async def using(self) -> "AsyncIterator[ServiceBusReceiver]":
         async with self._turn:
             try:
+                if self._clock.monotonic() - self._used > IDLE_SECONDS:
+                    await self.close()
+                self._used = self._clock.monotonic()
                 self._receiver = self._receiver or self._new()
                 yield self._receiver
             except BaseException:

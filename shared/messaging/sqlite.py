@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from shared.clock import Clock
 from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
 from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
 
@@ -23,8 +24,6 @@ CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
 CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL);
 """
 FILE = "queues"
-DUPLICATE_WINDOW_SECONDS = 600
-MAX_DELIVERIES = 10
 LEASE_SECONDS = 60
 
 
@@ -64,7 +63,7 @@ class SqliteMessaging(Messaging):
 
         def work(db: sqlite3.Connection) -> None:
             now = self._time.keep(db)
-            db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATE_WINDOW_SECONDS,))
+            db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATES_REMEMBERED.total_seconds(),))
             for row in rows:
                 fresh = db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (queue, row[1], now)).rowcount
                 if fresh:

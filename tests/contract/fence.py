@@ -106,7 +106,7 @@ class TombstoneContract:
     async def bury(self, store: TenantStore) -> None:
         held = await present(store, Kind.AGENT, "one")
         tombstone = {"created_at": at(5), "updated_at": at(5), "revision": 4}
-        await store.commit([Bury(Kind.AGENT, "one", tombstone, held.etag, 3600)])
+        await store.commit([Bury(Kind.AGENT, "one", tombstone, held.etag)])
 
     async def test_what_is_buried_is_neither_read_nor_found(self, store: TenantStore) -> None:
         await self.bury(store)

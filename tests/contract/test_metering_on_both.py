@@ -2,7 +2,8 @@
 
 import pytest
 
-from functions.usage.metering import Event, _store
+from functions.usage.metering import store_events
+from functions.usage.reading import Event
 from shared.clock import rfc3339
 from shared.database.cosmos import CosmosDatabase
 from shared.database.port import Database, Kind
@@ -25,8 +26,8 @@ async def test_many_dimensions_are_counted_exactly(database: Database, clock: Fa
         Event(f"e{number:03}", clock.now(), Metric.API_CALLS, number, {"operation": f"a/o~{number}"})
         for number in range(100)
     ]
-    await _store(store, events)
-    await _store(store, [*events[50:], *(_later(event) for event in events)])
+    await store_events(store, events)
+    await store_events(store, [*events[50:], *(_later(event) for event in events)])
     hour = await present(store, Kind.ROLLUP, f"api_calls:hour:{rfc3339(clock.now())}")
     assert (hour.body["count"], hour.body["value"]) == (200, 2 * sum(range(100)))
     assert hour.body["dimensions"] == {f"a%2Fo~{number}": 2 * number for number in range(100)}

@@ -132,8 +132,8 @@ class CosmosDouble:
             return _refusal(refused.status, refused.sub_status, str(refused))
 
     def _on_documents(self, request: Request, parts: list[str], body: Any, size: int) -> Reply | None:
-        operation = _operation(request, parts)
-        fault = self._next_fault(operation)
+        operation = _operation(request, parts, body)
+        fault = self._next_fault(operation, _partition_key(request))
         if fault is None or fault.applied:
             try:
                 reply = self._documents.answer(operation, request.headers, parts, body, size)
@@ -145,18 +145,17 @@ class CosmosDouble:
         self._note(operation, request, parts, body, reply)
         return None if fault is not None and fault.status is None else reply
 
-    def _next_fault(self, operation: str) -> Fault | None:
-        return next((fault for fault in self._faults if fault.strikes(operation)), None)
+    def _next_fault(self, operation: str, partition_key: str | None = None) -> Fault | None:
+        return next((fault for fault in self._faults if fault.strikes(operation, partition_key)), None)
 
     def _note(self, operation: str, request: Request, parts: list[str], body: Any, reply: Reply) -> None:
         queried = body if operation in ("Query", "QueryPlan") else {}
-        key = request.headers.get("x-ms-documentdb-partitionkey")
         self.calls.append(
             Call(
                 operation=operation,
                 database=parts[1],
                 container=parts[3],
-                partition_key=None if key is None else json.loads(key)[0],
+                partition_key=_partition_key(request),
                 status=reply.status,
                 charge=float(reply.headers.get("x-ms-request-charge", "0")),
                 session_token=request.headers.get("x-ms-session-token"),
@@ -219,11 +218,16 @@ class CosmosDouble:
         }
 
 
-def _operation(request: Request, parts: list[str]) -> str:
+def _partition_key(request: Request) -> str | None:
+    key = request.headers.get("x-ms-documentdb-partitionkey")
+    return None if key is None else str(json.loads(key)[0])
+
+
+def _operation(request: Request, parts: list[str], body: Any) -> str:
     headers = request.headers
     if request.method == "POST":
         if headers.get("x-ms-cosmos-is-batch-request", "").lower() == "true":
-            return "Batch"
+            return "BatchRead" if all(one["operationType"] == "Read" for one in body) else "Batch"
         if headers.get("x-ms-cosmos-is-query-plan-request", "").lower() == "true":
             return "QueryPlan"
         if headers.get("x-ms-documentdb-isquery", "").lower() == "true":

@@ -47,18 +47,21 @@ class Documents:
         if PARTITION_KEY not in headers:
             raise Refused(400, "a partition key is needed")
         key = json.dumps(json.loads(headers[PARTITION_KEY]))
-        if operation == "Batch":
+        if operation in ("Batch", "BatchRead"):
             return self._batch(container, key, headers, body)
         change: Document = {"operationType": operation, "resourceBody": body, "ifMatch": headers.get("if-match")}
         if len(parts) > 5:
             change["id"] = parts[5]
-        partition = dict(container.partitions.get(key, {}))
+        seen, lsn = container.partitions, container.lsn
+        if operation == "Read":
+            seen, lsn = container.seen_by(_token(headers), self._store.stale_reads)
+        partition = dict(seen.get(key, {}))
         status, document, charge = self._store.apply(container, partition, key, change)
         if operation != "Read":
             container.partitions[key] = partition
-            container.lsn += 1
+            container.lsn = lsn = lsn + 1
         more = {"etag": document["_etag"]} if document else {}
-        return Reply(status, document, {**_headers(container, charge), **more})
+        return Reply(status, document, {**_headers(container, charge, lsn), **more})
 
     def _batch(self, container: Container, key: str, headers: Mapping[str, str], operations: list[Document]) -> Reply:
         if headers.get("x-ms-cosmos-batch-atomic", "").lower() != "true":
@@ -67,7 +70,7 @@ class Documents:
             raise Refused(400, f"a batch has 1 to {MAX_BATCH} operations")
         done, results = self._store.batch(container, key, operations)
         charge = sum(result["requestCharge"] for result in results)
-        return Reply(200 if done else 207, results, _headers(container, charge))
+        return Reply(200 if done else 207, results, _headers(container, charge, container.lsn))
 
     def _queried(self, operation: str, container: Container, headers: Mapping[str, str], body: Document) -> Reply:
         try:
@@ -88,7 +91,9 @@ class Documents:
         if key is not None and not _in_order(select):
             self._unindexed.append(f"ORDER BY {select.order}")
         parameters = {one["name"]: one["value"] for one in body.get("parameters") or ()}
-        found = [one for one in container.documents(key, self._store.now()) if select.matches(one, parameters)]
+        seen, lsn = container.seen_by(_token(headers), self._store.stale_reads)
+        everything = container.documents(key, self._store.now(), seen)
+        found = [one for one in everything if select.matches(one, parameters)]
         for path, descending in reversed(select.order):
             found.sort(key=lambda one: sort_key(value_at(one, path)), reverse=descending)
         results = found if select.top is None else found[: select.top]
@@ -97,10 +102,10 @@ class Documents:
         size = min(wanted if wanted > 0 else 1000, self._page_cap())
         page = results[start : start + size]
         if not start and any(not _indexed(_policy(container), path) for path in select.paths):
-            loaded = container.documents(key, self._store.now())
+            loaded = everything
         else:
             loaded = page if start or _in_order(select) else found
-        more = _headers(container, charges.queried(loaded))
+        more = _headers(container, charges.queried(loaded), lsn)
         if start + size < len(results):
             more["x-ms-continuation"] = base64.b64encode(str(start + size).encode()).decode()
         listed = [select.project(one, parameters) for one in page]
@@ -175,10 +180,15 @@ def _plan(query: str, select: Select) -> Document:
     return {"partitionedQueryExecutionInfoVersion": 2, "queryInfo": info, "queryRanges": [whole]}
 
 
-def _headers(container: Container, charge: float) -> dict[str, str]:
+def _token(headers: Mapping[str, str]) -> int:
+    """How far a reader has got: the LSN of the only range, as in `0:-1#12`; 0 without a token."""
+    return int(headers.get("x-ms-session-token", "#0").split(",")[0].rpartition("#")[2])
+
+
+def _headers(container: Container, charge: float, lsn: int) -> dict[str, str]:
     return {
         "x-ms-request-charge": f"{charge:.2f}",
-        "x-ms-session-token": f"0:-1#{container.lsn}",
+        "x-ms-session-token": f"0:-1#{lsn}",
         "x-ms-alt-content-path": container.path,
         RANGE: "0",
         "x-ms-activity-id": "00000000-0000-0000-0000-000000000000",

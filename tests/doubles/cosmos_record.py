@@ -11,7 +11,7 @@ WRITES = ("Create", "Replace", "Upsert", "Delete", "Patch", "Batch")
 class Call:
     """One call on documents (metadata calls are kept apart). `keyed`: it named its logical partition."""
 
-    operation: str  # Read, Create, Replace, Upsert, Delete, Patch, Batch, Query, QueryPlan
+    operation: str  # Read, Create, Replace, Upsert, Delete, Patch, Batch, BatchRead, Query, QueryPlan
     database: str
     container: str
     partition_key: str | None
@@ -35,6 +35,7 @@ class Fault:
     `status` None: the connection is dropped. `applied`: the call is carried out all the same and only its answer lost.
     `hangs`: it takes so many seconds until then.
     `inside`: a batch is answered 207 with the status in it: one of its operations was throttled.
+    `partition_key`: only calls on this logical partition.
     """
 
     operation: str = "*"
@@ -46,10 +47,11 @@ class Fault:
     hangs: float = 0.0
     times: int = 1
     skip: int = 0
+    partition_key: str | None = None
 
-    def strikes(self, operation: str) -> bool:
+    def strikes(self, operation: str, partition_key: str | None = None) -> bool:
         meant = operation != READ_CONTAINER if self.operation == "*" else operation == self.operation
-        if not meant or self.times <= 0:
+        if not meant or self.partition_key not in (None, partition_key) or self.times <= 0:
             return False
         if self.skip > 0:
             self.skip -= 1

@@ -17,6 +17,7 @@ Partition = dict[str, Document]
 
 MAX_ITEM_BYTES = 2 * 1024 * 1024
 MAX_PATCHES = 10
+STALE_READS = 2
 SYSTEM = ("_rid", "_self", "_etag", "_ts", "_attachments")
 
 
@@ -31,12 +32,20 @@ class Refused(Exception):
 
 @dataclass
 class Container:
-    """One container of one database."""
+    """One container of one database, with a replica that lags behind.
+
+    At session consistency a read that brings no token, or an old one, is answered by any replica, "with eventual
+    consistency" (learn.microsoft.com/azure/cosmos-db/consistency-levels); one with a token by a replica that has got so
+    far. Batches go to the primary. The replica here has not heard of the last writes for `STALE_READS` reads.
+    """
 
     database: str
     properties: Document
     partitions: dict[str, Partition] = field(default_factory=dict)
     lsn: int = 1
+    _replica: dict[str, Partition] = field(default_factory=dict)
+    _replica_lsn: int = 1
+    _read_behind: int = 0
 
     @property
     def rid(self) -> str:
@@ -46,9 +55,18 @@ class Container:
     def path(self) -> str:
         return f"dbs/{self.database}/colls/{self.properties['id']}"
 
-    def documents(self, key: str | None, now: float) -> list[Document]:
+    def seen_by(self, token: int, stale_reads: int) -> tuple[dict[str, Partition], int]:
+        """What a read with this token (0: none) sees, and how far that is."""
+        if token > self._replica_lsn or self._replica_lsn == self.lsn or self._read_behind >= stale_reads:
+            self._replica, self._replica_lsn, self._read_behind = dict(self.partitions), self.lsn, 0
+        else:
+            self._read_behind += 1
+        return self._replica, self._replica_lsn
+
+    def documents(self, key: str | None, now: float, partitions: dict[str, Partition] | None = None) -> list[Document]:
         """The documents of one partition, or of all, without the expired ones."""
-        chosen = self.partitions.values() if key is None else [self.partitions.get(key, {})]
+        seen = self.partitions if partitions is None else partitions
+        chosen = seen.values() if key is None else [seen.get(key, {})]
         return [document for partition in chosen for document in partition.values() if not self.expired(document, now)]
 
     def expired(self, document: Document, now: float) -> bool:
@@ -66,8 +84,15 @@ class Store:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
+        self.stale_reads = STALE_READS
         self.databases: dict[str, dict[str, Container]] = {}
         self._numbers = itertools.count(1)
+
+    def catch_up(self) -> None:
+        """Every replica hears of everything."""
+        for containers in self.databases.values():
+            for container in containers.values():
+                container.seen_by(container.lsn, 0)
 
     def create_database(self, name: str) -> Document:
         if name in self.databases:
@@ -126,8 +151,8 @@ class Store:
         named = sort in ("Read", "Delete", "Replace", "Patch")
         id = _checked(operation.get("id") if named else (body or {}).get("id"))
         current = partition.get(id)
-        if current is not None and container.expired(current, self.now()):
-            current = None
+        if current is not None and sort != "Create" and container.expired(current, self.now()):
+            current = None  # hidden at once, deleted some time later; a create meanwhile is undocumented: refused here
         if sort == "Create" and current is not None:
             raise Refused(409, "Resource with specified id or name already exists")
         if sort not in ("Create", "Upsert") and current is None:

@@ -9,11 +9,19 @@ Its messages are protobuf in Azure; here they are objects of the same shape.
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
+
+if __name__ == "__main__":
+    sys.path[:0] = [sys.argv[1]]
+
+# isort: split
+from local.messages import body_of, many, metadata_of, single
+from shared.messaging.port import Message
 
 
 class Proto(SimpleNamespace):
@@ -80,6 +88,19 @@ class Host:
         _check(answer.result)
         return answer.return_value
 
+    async def deliver(self, name: str, messages: Sequence[Message]) -> None:
+        """Hand messages over in the form that the trigger's binding asks for; one message to a trigger of one."""
+        trigger = self.trigger(name)
+        data_type, each = trigger.get("dataType"), [metadata_of(message, 1) for message in messages]
+        bodies = [body_of(message) for message in messages]
+        if str(trigger.get("cardinality", "one")).lower() == "many":
+            kind, value = many(bodies, data_type)
+            data = Proto(**{kind: value if kind == "json" else Proto(bytes=value)})
+            await self.invoke(name, data, {f"{key}Array": [one[key] for one in each] for key in each[0]})
+        else:
+            kind, value = single(bodies[0], data_type)
+            await self.invoke(name, Proto(**{kind: value}), each[0])
+
     async def call(self, name: str, method: str, *, token: str = "", body: bytes = b"") -> tuple[int, bytes]:
         route = self.trigger(name)["route"]
         names = [part[1:-1] for part in route.split("/") if part.startswith("{")]
@@ -127,7 +148,6 @@ async def report(folder: str) -> dict[str, Any]:
     await host.start()
     import function_app
     from functions.tenants.models import NewTenant
-    from shared.messaging.port import Message
     from tests.doubles.functions_data import backup_job, onboarded, usage_event_of, what_became_of
 
     core = function_app.platform
@@ -137,7 +157,9 @@ async def report(folder: str) -> dict[str, Any]:
     job = await backup_job(core, session)
     if "store_usage" not in host.functions:  # the drain timer takes it
         await core.adapters.messaging.send(core.settings.usage_queue, [event])
-    real = {"store_usage": event, "run_job": job}  # others must cope with a message that says nothing
+    bad = Message(str(uuid4()), session.id, {"unreadable": "<xml/>"})
+    # others must cope with a message that says nothing
+    real = {"store_usage": [[event, bad]], "run_job": [[job], [bad]]}
     for name in host.functions:
         trigger = host.trigger(name)
         found: dict[str, Any] = {"bindings": [json.loads(one) for one in host.functions[name].raw_bindings]}
@@ -148,22 +170,14 @@ async def report(folder: str) -> dict[str, Any]:
             case "timerTrigger":
                 await host.invoke(name, Proto(json=json.dumps(TIMER)))
             case "serviceBusTrigger":
-                message = real.get(name, Message(str(uuid4()), session.id, {}))
-                properties = {"tenant_id": message.tenant_id}
-                body = json.dumps(message.body)
-                facts = {"MessageId": message.id, "DeliveryCount": 1, "ContentType": "application/json"}
-                metadata = {**facts, "ApplicationProperties": properties, "UserProperties": properties}
-                if str(trigger.get("cardinality", "one")).lower() == "many":
-                    arrays = {f"{key}Array": [value] for key, value in metadata.items()}
-                    await host.invoke(name, Proto(collection_bytes=Proto(bytes=[body.encode()])), arrays)
-                else:
-                    await host.invoke(name, Proto(bytes=body.encode()), metadata)
+                for messages in real.get(name, [[Message(str(uuid4()), session.id, {})]]):
+                    await host.deliver(name, messages)
     seen["open"] = [route.name for route in core.endpoint.routes if route.role is None]
     seen["became"] = await what_became_of(session, event, job)
+    seen["dead"] = sorted((one.queue, one.reason) for one in (await core.dead_letters.list(9, None)).items)
     await core.close()
     return seen
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [sys.argv[1]]
     print(json.dumps(asyncio.run(report(sys.argv[1]))))

@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
+from operator import eq
 from typing import Any, TypeVar
 
 from proton import UNDESCRIBED, Array, Condition, Data, Delivery, Link, Message, int32, symbol, timestamp
@@ -29,6 +31,11 @@ TICK_SECONDS = 0.02
 CREDIT = 1000
 MAX_MESSAGE_BYTES = 256 * 1024
 LOCK_LOST = "com.microsoft:message-lock-lost"
+IDLE_SECONDS = 600.0  # then a link is detached by force, whatever heartbeats say: azure-sdk-for-python#10127, #38627
+DETACHED = "amqp:link:detach-forced"
+IDLE = "The link is force detached. Details: AmqpMessagePublisher.IdleTimerExpired: Idle timeout: 00:10:00."
+# azure-sdk-for-python#36333, #21955: whatever the ids in it, for the batch around them has none
+NO_BATCHES = "Message to a partitioned entity with duplicate detection enabled must have … PartitionKey or MessageId"
 
 
 class ServiceBusDouble:
@@ -70,6 +77,14 @@ class ServiceBusDouble:
         """Cut every connection, as a broker does with idle ones or when it moves; how many there were."""
         return self._broker.call(self._broker.drop_connections)
 
+    def links(self) -> int:
+        """How many links to queues are open."""
+        return self._broker.call(lambda: len(self._broker.active))
+
+    def partition(self, name: str) -> None:
+        """As if the queue had been made with `enablePartitioning`."""
+        self._broker.call(lambda: setattr(self._broker.queue(name), "partitioned", True))
+
     def waiting(self, name: str) -> int:
         """How many messages a queue holds, locked ones included."""
         queue = self._broker.queue
@@ -83,6 +98,10 @@ class ServiceBusDouble:
     def drop_next_send(self, *, accepted: bool) -> None:
         """Cut the connection of whoever sends next, after or before the message is taken."""
         self._broker.call(lambda: self._broker.faults.append(accepted))
+
+    def ignore_next_send(self) -> None:
+        """Neither take nor answer what is sent next: a link that leads nowhere."""
+        self._broker.call(lambda: self._broker.faults.append(None))
 
 
 @contextmanager
@@ -109,12 +128,13 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
     def __init__(self, lock_seconds: float, port: int) -> None:
         super().__init__(prefetch=0, auto_accept=False, auto_settle=False)
         self.queues: dict[str, Queue] = {}
-        self.faults: list[bool] = []
+        self.faults: list[bool | None] = []
         self.port = port
         self.listening = threading.Event()
         self.ahead = 0.0
         self._lock_seconds = lock_seconds
         self._connections: set[Any] = set()
+        self.active: dict[Link, float] = {}
         self._work: queues.SimpleQueue[Callable[[], None]] = queues.SimpleQueue()
         self._receivers: list[tuple[Link, Queue]] = []
         self._answers: dict[tuple[Any, str], Link] = {}
@@ -191,6 +211,7 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
             return
         for queue in list(self.queues.values()):
             queue.expire()
+        self._detach_idle()
         self._pump()
         self._container.schedule(TICK_SECONDS, self)
 
@@ -205,6 +226,8 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
             self._answers[link.connection, link.source.address] = link
         else:
             self._receivers.append((link, self.queue(link.source.address)))
+        if not _is_request(link.source.address) and not _is_request(link.target.address):
+            self.active[link] = self.now()
 
     def on_link_closing(self, event: ProtonEvent) -> None:
         self._forget(lambda link: link == event.link)
@@ -227,6 +250,7 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         delivery, link = event.delivery, event.link
         if link.is_sender:
             if delivery.updated:
+                self._used(link)
                 self._settled(link, delivery)
             return
         if delivery.partial or not delivery.readable:
@@ -234,10 +258,18 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         raw = bytes(link.recv(delivery.pending))
         link.advance()
         address = link.target.address
+        self._used(link)
         if _is_request(address):
             self._answer(link, address, raw)
+        elif self.queue(address).partitioned and unbatched(raw) != [raw]:
+            delivery.local.condition = Condition("amqp:not-allowed", NO_BATCHES, {symbol("tracking-id"): "double"})
+            delivery.update(Delivery.REJECTED)
+            delivery.settle()
+            return
         elif self.faults:
-            self._cut(event, address, raw, accepted=self.faults.pop(0))
+            accepted = self.faults.pop(0)
+            if accepted is not None:
+                self._cut(event, address, raw, accepted=accepted)
             return
         else:
             self._put(address, raw)
@@ -245,6 +277,16 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
         delivery.settle()
         if link.credit < CREDIT / 2:
             link.flow(CREDIT - link.credit)
+
+    def _used(self, link: Link) -> None:
+        if link in self.active:
+            self.active[link] = self.now()
+
+    def _detach_idle(self) -> None:
+        for link in [link for link, used in self.active.items() if self.now() - used >= IDLE_SECONDS]:
+            link.condition = Condition(DETACHED, IDLE, {symbol("tracking-id"): "double"})
+            link.close()
+            self._forget(partial(eq, link))
 
     # Messages in, messages out
 
@@ -267,6 +309,7 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
                 delivery.lock_token = token  # Proton reads a tag as text, which these bytes are not
                 link.send(entry.encoded())
                 link.advance()
+                self._used(link)
                 if link.snd_settle_mode == Link.SND_SETTLED:
                     queue.settle(token)
                     delivery.settle()
@@ -344,6 +387,7 @@ class _Broker(MessagingHandler):  # type: ignore[misc]
     def _forget(self, gone: Callable[[Link], bool]) -> None:
         self._receivers = [(link, queue) for link, queue in self._receivers if not gone(link)]
         self._answers = {key: link for key, link in self._answers.items() if not gone(link)}
+        self.active = {link: used for link, used in self.active.items() if not gone(link)}
 
 
 def _is_request(address: str | None) -> bool:

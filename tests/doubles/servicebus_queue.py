@@ -7,18 +7,20 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from zlib import crc32
 
 from proton import Message, symbol, timestamp
 
+from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
+
 LOCK_SECONDS = 30.0
-MAX_DELIVERIES = 10
-DUPLICATE_SECONDS = 600.0
+REGROUPED_OVER = 100
 SCHEDULED = symbol("x-opt-scheduled-enqueue-time")
 
 
 @dataclass
 class Entry:
-    """A message in a queue; `due` and `locked_until` in seconds since 1970."""
+    """A message in a queue; `due` and `locked_until` in seconds since 1970, `place` in the order of delivery."""
 
     message: Message
     sequence: int
@@ -26,6 +28,7 @@ class Entry:
     enqueued: float
     deliveries: int = 0
     locked_until: float = 0.0
+    place: int = 0
 
     def encoded(self) -> bytes:
         """As a receiver gets it: with the broker's annotations, and how often it was delivered before."""
@@ -48,6 +51,7 @@ class Queue:
         self.waiting: list[Entry] = []
         self.locked: dict[uuid.UUID, Entry] = {}
         self.dead: list[tuple[Entry, str, str]] = []
+        self.partitioned = False
         self._sequence = count(1)
         self._seen: dict[str, float] = {}
 
@@ -58,11 +62,12 @@ class Queue:
         message.inferred = True  # a data section stays a data section
         now = self.now()
         if message.id is not None:
-            if now - self._seen.get(str(message.id), float("-inf")) < DUPLICATE_SECONDS:
+            if now - self._seen.get(str(message.id), float("-inf")) < DUPLICATES_REMEMBERED.total_seconds():
                 return None
             self._seen[str(message.id)] = now
         due = (message.annotations or {}).get(SCHEDULED)
         entry = Entry(message, next(self._sequence), now if due is None else int(due) / 1000, now)
+        entry.place = entry.sequence
         self.waiting.append(entry)
         return entry.sequence
 
@@ -74,12 +79,12 @@ class Queue:
         return bool(found)
 
     def take(self) -> tuple[uuid.UUID, Entry] | None:
-        """Lock the oldest message that is due, for a receiver."""
+        """Lock the next message that is due, for a receiver."""
         now = self.now()
         due = [entry for entry in self.waiting if entry.due <= now]
         if not due:
             return None
-        entry = min(due, key=lambda entry: entry.sequence)
+        entry = min(due, key=lambda entry: (entry.place, entry.sequence))
         self.waiting.remove(entry)
         token = uuid.uuid4()
         entry.locked_until = now + self.lock_seconds
@@ -91,8 +96,12 @@ class Queue:
         return self.locked.pop(token, None)
 
     def give_back(self, entry: Entry) -> None:
-        """A failed delivery: once more, or to the dead letters."""
+        """A failed delivery: once more, or to the dead letters.
+
+        It comes with others than before: a delivery is whatever is there when somebody asks.
+        """
         entry.deliveries += 1
+        entry.place = entry.sequence + crc32(f"{entry.sequence} {entry.deliveries}".encode()) % REGROUPED_OVER
         if entry.deliveries >= MAX_DELIVERIES:
             self.bury(entry, "MaxDeliveryCountExceeded", "")
         else:

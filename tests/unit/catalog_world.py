@@ -48,8 +48,8 @@ class Catalog:
     async def patch_relationship(self, id: str, **fields: Any) -> Relationship:
         return await self.service.patch_relationship(self.tenant, id, MergePatch(RelationshipFields, fields), None)
 
-    async def delete_element(self, id: str, *, cascade: bool = False) -> None:
-        await self.service.delete_element(self.tenant, id, None, cascade=cascade)
+    async def delete_element(self, id: str, *, if_match: str | None = None, cascade: bool = False) -> None:
+        await self.service.delete_element(self.tenant, id, if_match, cascade=cascade)
 
     async def read(self, body: bytes) -> ImportReport:
         return await self.imports.run(self.tenant, body)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from functions.backups import archive, export
 from functions.backups.models import Backup, NewBackup
+from functions.backups.snapshot import Snapshot
 from shared.database.fence import Overtaken
 from shared.database.port import OLDEST_FIRST, Create, Kind, Order, Page, Where
 from shared.errors import Conflict, NotFound
@@ -342,6 +344,25 @@ class LaggingStore(BusyStore):
         if kind is Kind.AUDIT and limit == 1:
             return Page([], None)
         return await super().query(kind, where, order=order, limit=limit, after=after)
+
+
+async def test_of_the_changes_of_one_item_the_last_revision_counts_whatever_order_they_come_in() -> None:
+    def line(revision: int) -> dict[str, Any]:
+        if revision == 4:
+            return {"op": "delete", "kind": "element", "id": "gone", "revision": 4}
+        id = "gone" if revision == 3 else "there"
+        return {
+            "op": "put",
+            "kind": "element",
+            "id": id,
+            "revision": revision,
+            "item": {"id": id, "revision": revision},
+        }
+
+    for order in permutations([1, 2, 3, 4]):
+        with Snapshot() as snapshot:
+            await snapshot.apply([line(revision) for revision in order])
+            assert snapshot.page(Kind.ELEMENT, "", 10)[0] == [{"id": "there", "revision": 2}]
 
 
 async def test_what_the_scan_has_seen_of_changes_stamped_after_the_end_is_taken_back(world: BackupWorld) -> None:

@@ -1,5 +1,6 @@
 """The embedded blobs: there whole or not at all, in their own space and nowhere else."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -200,6 +201,19 @@ async def test_deleting_what_is_not_there_is_no_error(space: BlobSpace) -> None:
 async def test_a_folder_that_can_be_used_is_well(blobs: FileBlobs) -> None:
     await blobs.ping()
     await blobs.close()
+
+
+async def test_a_folder_that_is_lost_with_all_its_blobs_is_noticed(
+    tmp_path: Path, blobs: FileBlobs, space: BlobSpace
+) -> None:
+    await space.write("a", chunks(b"one"))
+    shutil.rmtree(tmp_path / "blobs")
+    anew = FileBlobs(tmp_path / "blobs")
+    lost = anew.space("backups", TENANT_ID)
+    for use in (anew.ping(), lost.write("b", chunks(b"two")), read(lost, "a"), lost.info("a"), names(lost)):
+        with pytest.raises(Unavailable, match="The folder blobs is missing"):
+            await use
+    assert not (tmp_path / "blobs").exists()
 
 
 async def test_a_folder_that_cannot_be_used_is_an_outage(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from local.messages import service_bus_batch, service_bus_message
+from local.bindings import functions_of
+from local.queues import QueueTrigger
 from shared.events import Metric, usage_event
 from shared.jobs import Job, enqueue
 from shared.messaging.port import Message
@@ -26,6 +27,12 @@ async def tenant(world: World) -> str:
     return str((await world.onboard(tier="enterprise"))["id"])
 
 
+async def delivered(world: World, name: str, *messages: tuple[Message, int]) -> None:
+    """Messages as the host hands them to a queue function, whose binding says in which form."""
+    function = next(one for one in functions_of(world.app, world.core.settings.values()) if one.name == name)
+    await QueueTrigger(function, world.queue).call(messages)
+
+
 def executed(world: World, tenant: str, value: int = 1) -> Message:
     return usage_event(Metric.EXECUTIONS, id=world.core.services.ids.new(), tenant_id=tenant, at=START, value=value)
 
@@ -37,20 +44,19 @@ async def total(world: World, tenant: str) -> int:
 
 
 async def test_a_batch_of_usage_events_is_counted(world: World, tenant: str) -> None:
-    batch = service_bus_batch([(executed(world, tenant, value), 1) for value in (2, 3)])
-    await world.functions["store_usage"](batch)
+    await delivered(world, "store_usage", *((executed(world, tenant, value), 1) for value in (2, 3)))
     assert await total(world, tenant) == 5
 
 
 async def test_a_batch_that_is_delivered_again_is_counted_once(world: World, tenant: str) -> None:
     event = executed(world, tenant)
     for deliveries in (1, 2):
-        await world.functions["store_usage"](service_bus_batch([(event, deliveries)]))
+        await delivered(world, "store_usage", (event, deliveries))
     assert await total(world, tenant) == 1
 
 
 async def test_a_message_that_is_no_usage_event_is_a_dead_letter(world: World, tenant: str) -> None:
-    await world.functions["store_usage"](service_bus_batch([(Message("m-1", tenant, {"n": 1}), 1)]))
+    await delivered(world, "store_usage", (Message("m-1", tenant, {"n": 1}), 1))
     (letter,) = (await world.core.dead_letters.list(10, None)).items
     assert (letter.queue, letter.message_id, letter.tenant) == ("usage-events", "m-1", tenant)
 
@@ -59,5 +65,21 @@ async def test_a_message_of_the_jobs_queue_runs_its_job(world: World, tenant: st
     session = await world.session(tenant)
     change = session.change()
     job = await change.commit(enqueue(change, session, "jobs", "no such type", {}))
-    await world.functions["run_job"](service_bus_message(Message("m-1", tenant, {"job_id": job.id}), 1))
+    await delivered(world, "run_job", (Message("m-1", tenant, {"job_id": job.id}), 1))
     assert (await load(session, Job, job.id)).value.status == "failed"
+
+
+async def test_a_body_that_is_no_json_is_a_dead_letter_and_the_others_of_its_delivery_are_counted(
+    world: World, tenant: str
+) -> None:
+    unreadable = Message("m-1", tenant, {"unreadable": "<xml/>"})
+    await delivered(world, "store_usage", (executed(world, tenant, 2), 1), (unreadable, 1))
+    (letter,) = (await world.core.dead_letters.list(10, None)).items
+    assert (letter.reason, letter.body) == ("the body is not a JSON object", {"unreadable": "<xml/>"})
+    assert await total(world, tenant) == 2
+
+
+async def test_a_jobs_message_that_is_no_json_is_a_dead_letter(world: World, tenant: str) -> None:
+    await delivered(world, "run_job", (Message("m-1", tenant, {"unreadable": "<xml/>"}), 1))
+    (letter,) = (await world.core.dead_letters.list(10, None)).items
+    assert (letter.queue, letter.body) == ("jobs", {"unreadable": "<xml/>"})

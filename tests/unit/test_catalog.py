@@ -13,11 +13,11 @@ from functions.catalog.graph import depending_on
 from functions.catalog.models import ElementFields, NeighbourQuery, Relationship, RelationshipFields
 from functions.catalog.service import BATCH
 from shared.auth.roles import Role
-from shared.database.port import Bury, Create, Delete, Kind, Operation, Stored
+from shared.database.port import Bury, Create, Delete, Increment, Kind, Operation, Rejected, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
 from shared.http.routes import PageRequest
 from shared.resources import Held
-from shared.session import TenantSession
+from shared.session import TRIES_AT_A_RACE, TenantSession
 from tests.unit.catalog_world import Catalog
 from tests.unit.world import WatchedStore, World, admin, person
 
@@ -175,6 +175,47 @@ async def test_a_large_cascade_that_is_interrupted_leaves_a_valid_model_and_is_f
     await catalog.delete_element(hub.id, cascade=True)
     assert await catalog.stored(Kind.RELATIONSHIP) == []
     assert [left["id"] for left in await catalog.stored(Kind.ELEMENT)] == [other.id]
+
+
+async def test_a_cascade_that_has_begun_goes_on_although_the_element_is_changed_meanwhile(catalog: Catalog) -> None:
+    hub, other = await catalog.element(), await catalog.element()
+    for _ in range(BATCH + 10):
+        await catalog.relationship(hub, other, type="Flow")
+    catalog.once_before(
+        lambda operations: deletes(Kind.ELEMENT, operations), lambda: catalog.patch_element(hub.id, name="changed")
+    )
+    await catalog.delete_element(hub.id, if_match=hub.etag, cascade=True)
+    assert [left["id"] for left in await catalog.stored(Kind.ELEMENT)] == [other.id]
+    assert await catalog.stored(Kind.RELATIONSHIP) == []
+
+
+async def test_a_cascade_goes_on_as_long_as_it_gets_further(catalog: Catalog) -> None:
+    hub, other = await catalog.element(), await catalog.element()
+    for _ in range(TRIES_AT_A_RACE * BATCH + 10):
+        await catalog.relationship(hub, other, type="Flow")
+    met = False
+
+    async def meet_every_other(operations: Sequence[Operation]) -> None:
+        nonlocal met
+        met = not met
+        if met:
+            raise Rejected("stale", 0)
+
+    catalog.store.before = meet_every_other
+    await catalog.delete_element(hub.id, cascade=True)
+    assert await catalog.stored(Kind.RELATIONSHIP) == []
+
+
+async def test_a_cascade_that_an_agent_ends_says_what_was_deleted_before(catalog: Catalog) -> None:
+    hub, other = await catalog.element(), await catalog.element()
+    for _ in range(BATCH + 10):
+        await catalog.relationship(hub, other, type="Flow")
+    agent = {"id": "a", "name": "Intake", "created_at": hub.created_at, "element_id": hub.id}
+    comes: list[Operation] = [Create(Kind.AGENT, "a", agent), Increment(Kind.ELEMENT, hub.id, {"touched": 1})]
+    catalog.once_before(lambda operations: deletes(Kind.ELEMENT, operations), lambda: catalog.store.inner.commit(comes))
+    with pytest.raises(Conflict, match=rf"{BATCH} of its relationships had been deleted before"):
+        await catalog.delete_element(hub.id, cascade=True)
+    assert len(await catalog.stored(Kind.RELATIONSHIP)) == 10
 
 
 async def test_a_cascade_over_large_relationships_goes_in_batches_that_fit(catalog: Catalog) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from functions.catalog.exchange_read import read_model
 from functions.catalog.exporting import Exports
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, ElementFields
+from shared.database.fence import Handle, rotate
 from shared.database.port import Create, Delete, Kind, Operation
 from shared.errors import Invalid, TooLarge, Unavailable
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
@@ -197,6 +199,23 @@ async def test_two_types_that_are_changed_by_one_file_are_checked_against_each_o
     types = {one["id"]: one["type"] for one in await catalog.stored(Kind.ELEMENT)}
     for one in await catalog.stored(Kind.RELATIONSHIP):
         assert one["type"] in allowed_types(types[one["source_id"]], types[one["target_id"]])
+
+
+async def test_what_was_deleted_and_is_imported_again_goes_on_from_its_deletion(catalog: Catalog) -> None:
+    await catalog.read(file_of(process("a")))
+    (made,) = await catalog.stored(Kind.ELEMENT)
+    await catalog.delete_element(made["id"])
+    report = await catalog.read(file_of(process("a")))
+    (again,) = await catalog.stored(Kind.ELEMENT)
+    assert (report.created, again["id"], again["revision"]) == (1, made["id"], 3)
+
+
+async def test_an_import_that_meets_a_backups_moment_goes_on(catalog: Catalog, world: World) -> None:
+    await catalog.element()  # the process knows the tenant's permit
+    other = Handle(world.core.adapters.database.tenant(entry().id, entry().placement))
+    catalog.once_before(lambda _: True, lambda: rotate(other, "next", world.clock.now() + timedelta(seconds=1)))
+    report = await catalog.read(file_of(*chain(3)))
+    assert (report.created, report.skipped) == (5, 0)
 
 
 async def test_many_relationships_are_sorted_in_no_time(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,7 @@ def full(container: Container) -> Container:
     for number in range(1000):
         body = {"id": f"agent:{number}", "kind": "agent", "tenant_id": "t", "created_at": f"{number:04}", "status": "x"}
         spent(container, {"operationType": "Create", "resourceBody": {**body, "text": "x" * 500}})
+    container.seen_by(container.lsn, 0)
     return container
 
 

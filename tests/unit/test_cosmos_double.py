@@ -89,3 +89,31 @@ def test_a_document_belongs_to_the_partition_that_is_named(container: Container)
     create = {"operationType": "Create", "resourceBody": {"id": "a", "tenant_id": "other"}}
     done, [result] = store.batch(container, KEY, [create])
     assert (done, result["statusCode"], result["subStatusCode"]) == (False, 400, 1001)
+
+
+def test_what_has_expired_is_hidden_at_once_and_its_id_is_not_free(container: Container) -> None:
+    """It is deleted some time later (cosmos-db/time-to-live); what a create does until then is said nowhere."""
+    now = [1000.0]
+    store = Store(lambda: now[0])
+    body = {"id": "a", "tenant_id": "t", "ttl": 10}
+    create = {"operationType": "Create", "resourceBody": body}
+    assert store.batch(container, KEY, [create])[0]
+    now[0] += 11
+    assert container.documents(KEY, now[0]) == []
+    _, [read] = store.batch(container, KEY, [{"operationType": "Read", "id": "a"}])
+    _, [again] = store.batch(container, KEY, [create])
+    assert (read["statusCode"], again["statusCode"]) == (404, 409)
+
+
+def test_a_reader_without_a_token_is_behind_and_one_with_a_token_is_not(container: Container) -> None:
+    store = Store(lambda: 1000.0)
+    for number in range(3):
+        store.batch(
+            container, KEY, [{"operationType": "Create", "resourceBody": {"id": f"{number}", "tenant_id": "t"}}]
+        )
+    before, lsn = container.seen_by(0, 2)
+    assert (before, lsn < container.lsn) == ({}, True)
+    seen, lsn = container.seen_by(container.lsn, 2)
+    assert (len(seen[KEY]), lsn) == (3, container.lsn)
+    store.batch(container, KEY, [{"operationType": "Delete", "id": "0"}])
+    assert [len(container.seen_by(0, 2)[0][KEY]) for _ in range(4)] == [3, 3, 2, 2]

@@ -191,13 +191,6 @@ async def test_an_item_is_there_until_its_time(store: TenantStore, clock: FakeCl
     assert await ids(store) == ["a"]
 
 
-async def test_the_id_of_an_expired_item_is_free(store: TenantStore, clock: FakeClock) -> None:
-    await store.commit([Create(Kind.AGENT, "a", {"created_at": "1"}, ttl=60)])
-    clock.advance(seconds=61)
-    await store.commit([agent("a")])
-    assert await ids(store) == ["a"]
-
-
 async def test_expired_items_are_removed_from_the_file_in_the_end(
     tmp_path: Path, store: TenantStore, clock: FakeClock
 ) -> None:

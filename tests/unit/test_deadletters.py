@@ -10,8 +10,8 @@ from shared.errors import NotFound
 from shared.ids import is_uuid
 from shared.messaging.deadletters import DeadLetter
 from shared.messaging.port import Message
+from shared.messaging.queues import MAX_DELIVERIES
 from shared.messaging.received import message_from, message_of
-from shared.messaging.sqlite import MAX_DELIVERIES
 from tests.unit.world import STAFF, TENANT_ID, World, admin
 
 

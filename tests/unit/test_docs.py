@@ -8,6 +8,7 @@ import pytest
 
 from cli.welcome import LINES
 from function_app import platform
+from shared.http.addresses import client_address
 from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,17 @@ def default(name: str) -> str:
 
 def test_every_setting_is_documented_with_its_default_and_what_it_means() -> None:
     assert documented() == {name: (default(name), field.description) for name, field in Settings.model_fields.items()}
+
+
+def test_the_number_of_proxies_is_right_for_every_way_that_a_call_may_take() -> None:
+    ways = re.findall(r"^\| ([^|]+) \| (\d) \|$", (ROOT / "docs/settings.md").read_text("utf-8"), re.MULTILINE)
+    assert len(ways) >= 5
+    for way, number in ways:
+        seen, peer = ["6.6.6.6"], "198.51.100.7"  # what the caller has made up, and the caller
+        for hop, _ in enumerate(way.split("→")):
+            seen.append(peer)
+            peer = f"10.0.0.{hop}:4711"
+        assert client_address(", ".join(seen), int(number)) == "198.51.100.7", way
 
 
 def test_the_sample_settings_name_every_setting_and_pass_the_check() -> None:

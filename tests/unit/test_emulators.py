@@ -2,11 +2,14 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.messaging.again import LONGEST_PAUSE_SECONDS
+from shared.messaging.queues import DUPLICATES_REMEMBERED, LOCK, MAX_DELIVERIES
 from shared.settings import Settings
 from tests.emulators import address
 
@@ -29,14 +32,34 @@ def test_the_service_bus_emulator_has_the_apps_queues_and_the_contracts() -> Non
     assert {queue["Name"] for queue in queues()} == named | OF_THE_CONTRACT
 
 
-def test_the_queues_stay_within_the_emulators_limits() -> None:
+# ServiceBus-Emulator/Schema/Config-schema.json of azure-service-bus-emulator-installer: it takes no more
+LONGEST_WINDOW = timedelta(minutes=5)
+LONGEST_LIFE = timedelta(hours=1)
+
+
+def test_the_emulators_queues_are_made_as_ours_are_as_far_as_it_can() -> None:
     for queue in queues():
         properties = queue["Properties"]
-        assert properties["RequiresDuplicateDetection"] is True
-        assert properties["DuplicateDetectionHistoryTimeWindow"] == "PT5M"
-        assert properties["LockDuration"] == ("PT5S" if queue["Name"] in OF_THE_CONTRACT else "PT5M")
-        assert properties["DefaultMessageTimeToLive"] == "PT1H"
-        assert properties["MaxDeliveryCount"] <= 10
+        lock = timedelta(seconds=5) if queue["Name"] in OF_THE_CONTRACT else LOCK
+        assert properties == {
+            "RequiresDuplicateDetection": True,
+            "DuplicateDetectionHistoryTimeWindow": iso(min(DUPLICATES_REMEMBERED, LONGEST_WINDOW)),
+            "DefaultMessageTimeToLive": iso(LONGEST_LIFE),
+            "LockDuration": iso(lock),
+            "MaxDeliveryCount": MAX_DELIVERIES,
+            "DeadLetteringOnMessageExpiration": True,
+        }
+
+
+def test_what_waits_for_its_next_try_outlives_no_queues_time_to_live() -> None:
+    assert LONGEST_LIFE.total_seconds() >= 2 * LONGEST_PAUSE_SECONDS
+
+
+def iso(span: timedelta) -> str:
+    """`PT5M`, `PT1H`."""
+    seconds = int(span.total_seconds())
+    size, unit = next((size, unit) for size, unit in ((3600, "H"), (60, "M"), (1, "S")) if not seconds % size)
+    return f"PT{seconds // size}{unit}"
 
 
 def test_the_addresses_that_make_names_are_those_that_docker_opens() -> None:

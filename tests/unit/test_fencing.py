@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -188,13 +189,17 @@ async def test_a_point_in_time_inside_a_restore_is_the_moment_before_it(world: B
 # References
 
 
+@pytest.mark.parametrize("oldest_first", [True, False])
 async def test_relationships_at_relationships_come_back_after_what_they_end_at_and_go_before_it(
-    world: BackupWorld,
+    world: BackupWorld, oldest_first: bool
 ) -> None:
     element = await world.make(AnElement, "end")
-    chain = [await world.make(ARelationship, "0", source_id=element.id, target_id=element.id)]
-    for number in range(1, 50):
-        chain.append(await world.make(ARelationship, str(number), source_id=element.id, target_id=chain[-1].id))
+    loop = {"source_id": element.id, "target_id": element.id}
+    chain = [await world.make(ARelationship, str(number), **loop) for number in range(50)]
+    if not oldest_first:  # so that the order of their ids is not that in which they may come back
+        chain.reverse()
+    for below, one in pairwise(chain):
+        await world.edit(one, target_id=below.id)
     full = await world.back_up()
     for one in reversed(chain):
         await world.delete(one)
@@ -384,6 +389,15 @@ async def test_a_change_is_stamped_no_earlier_than_what_its_process_has_seen(wor
     seen = await world.make(AnElement, "seen")
     behind = world.behind(minutes=10)
     await load(behind.tenant, AnElement, seen.id)
+    assert behind.tenant.change().at >= seen.updated_at
+
+
+async def test_a_change_is_stamped_no_earlier_than_what_a_scan_of_its_process_has_seen(world: BackupWorld) -> None:
+    seen = await world.make(AnElement, "seen")
+    behind = world.behind(minutes=10)
+    assert [stored.body["id"] async for page in behind.tenant.store.scan([Kind.ELEMENT]) for stored in page] == [
+        seen.id
+    ]
     assert behind.tenant.change().at >= seen.updated_at
 
 

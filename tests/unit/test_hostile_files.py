@@ -169,6 +169,7 @@ async def test_the_reading_ends_when_the_caller_goes() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     go_on.set()
+    await asyncio.get_running_loop().shutdown_default_executor()  # the thread has come to its end
     assert slices == 1
 
 

@@ -335,6 +335,46 @@ async def test_a_run_missed_while_the_host_was_down_is_made_up_once_and_says_so(
     assert [request.past_due for request in runs] == [True, False]
 
 
+async def test_a_run_that_takes_longer_than_its_slot_is_followed_by_one_at_once_and_no_more(
+    app: func.FunctionApp, host_of: Any, clock: FakeClock
+) -> None:
+    begun: list[tuple[str, bool]] = []
+
+    @app.timer_trigger(arg_name="tick", schedule="0 * * * * *")
+    async def slow(tick: func.TimerRequest) -> None:
+        begun.append((clock.now().strftime("%H:%M:%S"), tick.past_due))
+        clock.forward(seconds=200 if len(begun) == 1 else 1)
+
+    timer = await started(host_of(app))
+    for _ in range(4):
+        clock.forward(seconds=60 - clock.now().second) if not begun else None
+        await timer.run_if_due()
+    assert begun == [("12:01:00", False), ("12:04:20", False)]
+
+
+async def test_a_timer_of_more_than_one_run_a_minute_makes_up_for_none(
+    timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
+) -> None:
+    often = {"nightly": "*/30 * * * * *"}
+    await started(host_of(timer_app, values=often))
+    clock.forward(days=3, seconds=1)
+    timer = await started(host_of(timer_app, values=often))
+    assert not await timer.run_if_due()
+    clock.forward(seconds=30)
+    assert await timer.run_if_due()
+    assert [request.past_due for request in runs] == [False]
+
+
+async def test_a_timer_whose_schedule_has_changed_makes_up_for_no_run_of_the_new_one(
+    timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
+) -> None:
+    await started(host_of(timer_app))
+    clock.forward(hours=3)
+    timer = await started(host_of(timer_app, values={"nightly": "0 0 * * * *"}))
+    assert not await timer.run_if_due()
+    assert runs == []
+
+
 async def test_a_clock_that_is_set_back_does_not_stop_a_timer(
     timer_app: func.FunctionApp, host_of: Any, clock: FakeClock, runs: list[func.TimerRequest]
 ) -> None:
@@ -498,13 +538,19 @@ async def test_a_body_that_is_nested_too_deeply_is_a_bad_request_of_the_admin_ro
 class Inbox:
     """A queue function that keeps what it gets and fails as often as it is told to."""
 
-    def __init__(self, app: func.FunctionApp, *, many: bool = False, failures: int = 0) -> None:
+    def __init__(
+        self, app: func.FunctionApp, *, many: bool = False, failures: int = 0, data_type: func.DataType | None = None
+    ) -> None:
         self.calls: list[list[func.ServiceBusMessage]] = []
         self.failures = failures
         queue, cardinality = ("%USAGE_QUEUE%", "many") if many else ("%JOBS_QUEUE%", "one")
 
         @app.service_bus_queue_trigger(
-            arg_name="given", queue_name=queue, connection="SERVICEBUSCONNECTION", cardinality=cardinality
+            arg_name="given",
+            queue_name=queue,
+            connection="SERVICEBUSCONNECTION",
+            cardinality=cardinality,
+            data_type=data_type,
         )
         async def receive(given: Any) -> None:
             self.calls.append(given if isinstance(given, list) else [given])
@@ -582,7 +628,7 @@ async def test_a_message_that_always_fails_becomes_a_dead_letter(
 async def test_a_trigger_of_many_gets_a_list_of_at_most_a_hundred(
     app: func.FunctionApp, host_of: Any, messaging: SqliteMessaging
 ) -> None:
-    inbox = Inbox(app, many=True)
+    inbox = Inbox(app, many=True, data_type=func.DataType.BINARY)
     await messaging.send("usage-events", [message(number) for number in range(150)])
     assert await trigger(host_of(app)).drain() == 150
     assert [len(call) for call in inbox.calls] == [100, 50]
@@ -603,6 +649,60 @@ async def test_a_batch_of_one_is_still_a_list_and_fails_as_a_whole(
     clock.forward(seconds=1)
     await queue.drain()
     assert [[item.message_id for item in call] for call in inbox.calls] == [["m-1"], ["m-1", "m-2"]]
+
+
+# What a body becomes on the way: local/messages.py names where the host does it
+
+NO_JSON = Message("m-2", GUID, {"unreadable": "<xml/>"})
+
+
+async def test_a_batch_trigger_without_a_data_type_gets_bodies_that_json_net_has_rewritten(
+    app: func.FunctionApp, host_of: Any, messaging: SqliteMessaging
+) -> None:
+    inbox = Inbox(app, many=True)
+    sent = message(time="2026-11-24T08:15:00.250940Z", other="2026-11-24T08:15:00+02:00", day="2026-11-24")
+    await messaging.send("usage-events", [sent])
+    await trigger(host_of(app)).drain()
+    assert json.loads(inbox.calls[0][0].get_body()) == {
+        "number": 1,
+        "time": "2026-11-24T08:15:00.25094Z",
+        "other": "2026-11-24T06:15:00+00:00",
+        "day": "2026-11-24",
+    }
+
+
+async def test_a_binary_batch_trigger_gets_the_bytes_that_were_sent(
+    app: func.FunctionApp, host_of: Any, messaging: SqliteMessaging
+) -> None:
+    inbox = Inbox(app, many=True, data_type=func.DataType.BINARY)
+    await messaging.send("usage-events", [message(time="2026-11-24T08:15:00.250940Z"), NO_JSON])
+    await trigger(host_of(app)).drain()
+    bodies = [one.get_body() for one in inbox.calls[0]]
+    assert bodies == [b'{"number":1,"time":"2026-11-24T08:15:00.250940Z"}', b"<xml/>"]
+
+
+async def test_one_body_that_is_no_json_fails_a_delivery_without_a_data_type_until_all_of_it_is_dead(
+    app: func.FunctionApp, host_of: Any, messaging: SqliteMessaging, clock: FakeClock
+) -> None:
+    inbox = Inbox(app, many=True)
+    await messaging.send("usage-events", [message(1), NO_JSON, message(3)])
+    queue = trigger(host_of(app))
+    for _ in range(12):
+        await queue.drain()
+        clock.forward(seconds=6)
+    assert inbox.calls == []
+    assert [one.id for one, _ in await messaging.dead("usage-events")] == ["m-1", "m-2", "m-3"]
+
+
+@pytest.mark.parametrize("data_type", [None, func.DataType.BINARY])
+async def test_a_trigger_of_one_gets_the_text_as_it_was_sent(
+    app: func.FunctionApp, host_of: Any, messaging: SqliteMessaging, data_type: func.DataType | None
+) -> None:
+    inbox = Inbox(app, data_type=data_type)
+    await messaging.send("jobs", [message(time="2026-11-24T08:15:00.250940Z"), NO_JSON])
+    await trigger(host_of(app)).drain()
+    bodies = [one.get_body() for [one] in inbox.calls]
+    assert bodies == [b'{"number":1,"time":"2026-11-24T08:15:00.250940Z"}', b"<xml/>"]
 
 
 async def test_a_lock_is_renewed_while_the_handler_runs(

@@ -5,23 +5,25 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from functions.usage.dimensions import dimension, shown
-from functions.usage.metering import Metering
+from functions.usage.metering import SIDE_BY_SIDE, Metering
 from functions.usage.models import Period
 from functions.usage.periods import PERIODS, start_of
 from shared.clock import rfc3339
 from shared.database.port import Kind, Operation, Rejected
-from shared.errors import Conflict, Unavailable
+from shared.errors import Throttled, Unavailable
 from shared.events import Metric, usage_event
 from shared.messaging.port import Message
-from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, World, register
+from shared.tenancy import Directory
+from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, WatchedStore, World, register
 
 QUEUE = "usage-events"
 
@@ -35,6 +37,10 @@ def event(number: int, at: datetime = START, value: int = 1, metric: Metric = Me
     return usage_event(metric, id=uuid_of(number), tenant_id=tenant_id, at=at, value=value, **data)
 
 
+def over(world: World, directory: Directory, **options: Any) -> Metering:
+    return Metering(directory, world.core.dead_letters, world.queue, world.clock, QUEUE, **options)
+
+
 @pytest.fixture
 async def directory(world: World) -> AsyncIterator[WatchedDirectory]:
     await register(world.core)
@@ -44,7 +50,7 @@ async def directory(world: World) -> AsyncIterator[WatchedDirectory]:
 
 @pytest.fixture
 def metering(world: World, directory: WatchedDirectory) -> Metering:
-    return Metering(directory, world.core.dead_letters, world.clock, QUEUE)
+    return over(world, directory)
 
 
 async def rollups(world: World, tenant_id: str = TENANT_ID) -> dict[str, tuple[int, int]]:
@@ -104,7 +110,7 @@ def test_rollups_are_the_exact_sums_whatever_the_delivery(
     async def run() -> dict[str, tuple[int, int]]:
         world = World.over(tmp_path_factory.mktemp("metering"))
         await register(world.core)
-        metering = Metering(world.core.directory, world.core.dead_letters, world.clock, QUEUE)
+        metering = over(world, world.core.directory)
         for batch in history[1]:
             await metering.store(batch)
         found = await rollups(world)
@@ -123,7 +129,7 @@ def test_two_instances_that_store_the_same_events_at_once_count_them_once(
         folder = tmp_path_factory.mktemp("metering")
         worlds = [World.over(folder, process=0), World.over(folder, process=1)]
         await register(worlds[0].core)
-        own = [Metering(one.core.directory, one.core.dead_letters, one.clock, QUEUE) for one in worlds]
+        own = [over(one, one.core.directory) for one in worlds]
         half = len(events) // 2
         await asyncio.gather(
             own[0].store(events[:half]), own[1].store(events), own[0].store(events[half:]), own[1].store(events[::-1])
@@ -170,6 +176,9 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=4) | st.text("./%2EF_", ma
 
 
 @given(one=st.tuples(TEXT, TEXT), other=st.tuples(TEXT, TEXT))
+@example(one=("openai", "gpt-4.1"), other=("openai", "gpt-4_1"))
+@example(one=("openai", "gpt-4.1"), other=("openai", "gpt-4%2E1"))
+@example(one=("a/b", "c"), other=("a", "b/c"))
 def test_two_models_are_never_one_dimension(one: tuple[str, str], other: tuple[str, str]) -> None:
     def name(parts: tuple[str, str]) -> str:
         return dimension(Metric.AI_TOKENS, dict(zip(("provider", "model"), parts, strict=True))) or ""
@@ -312,7 +321,7 @@ POISON = {
     "value beyond 10^12": bad(900, data={"value": 10**12 + 1}),
     "data of more than 16 KB": bad(900, data={"value": 1, "x": "y" * 16_384}),
     "another version": bad(900, specversion="0.3"),
-    "no such tenant": Message(uuid_of(900), "0190c2a8-7e10-7abc-8def-00000000dead", event(900).body),
+    "a tenant that is no id": Message(uuid_of(900), "acme", event(900).body),
     "no tenant": Message(uuid_of(900), "", event(900).body),
     "data nested too deep": bad(900, data={"value": 1, "x": DEEP}),
     "a number that is none": bad(900, data={"value": 1, "x": float("nan")}),
@@ -344,19 +353,31 @@ async def test_a_batch_of_the_largest_events_is_one_that_the_store_takes(world: 
     assert (await rollups(world))[f"api_calls:hour:{rfc3339(START)}"] == (100, 100)
 
 
-async def test_a_store_that_is_away_makes_the_delivery_come_again(
+# What cannot be stored now: it is sent again, and its delivery is completed
+
+
+async def away(*_: Any, **__: Any) -> None:
+    raise Unavailable("the store is away")
+
+
+async def sent_again(world: World, metering: Metering, *, seconds: float = 5.0) -> list[str]:
+    """Let what is due after so many seconds be delivered; the ids that it came with."""
+    world.clock.advance(seconds=seconds)
+    lease = await world.queue.receive(QUEUE, most=100)
+    await metering.store([message for message, _ in lease.messages])
+    await world.queue.complete(lease)
+    return sorted(message.id for message, _ in lease.messages)
+
+
+async def test_what_a_store_that_is_away_did_not_take_is_sent_again_and_counted(
     world: World, directory: WatchedDirectory, metering: Metering
 ) -> None:
     await metering.store([event(0)])
-
-    async def away(operations: Sequence[Operation]) -> None:
-        raise Unavailable("the store is away")
-
     directory.stores[TENANT_ID].before = away
-    with pytest.raises(Unavailable):
-        await metering.store([event(1)])
-    directory.stores[TENANT_ID].before = None
     await metering.store([event(1)])
+    directory.stores[TENANT_ID].before = None
+    assert await sent_again(world, metering, seconds=4.9) == []
+    assert await sent_again(world, metering, seconds=0.1) == [f"{uuid_of(1)}:resent:1"]
     assert set((await rollups(world)).values()) == {(2, 2)}
 
 
@@ -364,14 +385,181 @@ async def test_a_tenant_whose_store_is_away_does_not_keep_the_others_events_back
     world: World, directory: WatchedDirectory, metering: Metering
 ) -> None:
     await metering.store([event(0)])
+    directory.stores[TENANT_ID].before = away
+    await metering.store([event(1), event(2, tenant_id=OTHER_ID)])
+    assert set((await rollups(world, OTHER_ID)).values()) == {(1, 1)}
+    assert await sent_again(world, metering) == [f"{uuid_of(1)}:resent:1"]
 
-    async def away(operations: Sequence[Operation]) -> None:
-        raise Unavailable("the store is away")
 
+async def test_the_pauses_grow_to_a_quarter_of_an_hour_and_nothing_dies_of_waiting(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+    directory.stores[TENANT_ID].before = away
+    await metering.store([event(1)])
+    pauses = [5, 10, 20, 40, 80, 160, 320, 640, 900, 900, 900, 900]
+    for number, seconds in enumerate(pauses, 1):
+        assert await sent_again(world, metering, seconds=seconds - 1) == []
+        assert await sent_again(world, metering, seconds=1) == [f"{uuid_of(1)}:resent:{number}"]
+    directory.stores[TENANT_ID].before = None
+    await sent_again(world, metering, seconds=900)
+    assert (set((await rollups(world)).values()), await dead(world)) == ({(2, 2)}, [])
+
+
+async def test_a_store_that_says_when_to_come_again_is_asked_no_sooner(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+
+    async def busy(operations: Sequence[Operation]) -> None:
+        raise Throttled("slow down", retry_after=30)
+
+    directory.stores[TENANT_ID].before = busy
+    await metering.store([event(1)])
+    assert await sent_again(world, metering, seconds=29) == []
+    assert await sent_again(world, metering, seconds=1) == [f"{uuid_of(1)}:resent:1"]
+
+
+async def test_whatever_is_raised_it_fails_no_delivery(
+    world: World, directory: WatchedDirectory, metering: Metering, caplog: pytest.LogCaptureFixture
+) -> None:
+    await metering.store([event(0)])
+
+    async def broken(operations: Sequence[Operation]) -> None:
+        raise RuntimeError("what is this")
+
+    directory.stores[TENANT_ID].before = broken
+    await metering.store([event(1), event(2, tenant_id=OTHER_ID)])
+    directory.stores[TENANT_ID].before = None
+    await sent_again(world, metering)
+    assert set((await rollups(world)).values()) == {(2, 2)}
+    assert set((await rollups(world, OTHER_ID)).values()) == {(1, 1)}
+    assert "RuntimeError: what is this" in caplog.text
+
+
+async def test_an_event_that_nothing_explains_spoils_no_other_and_is_a_dead_letter_in_the_end(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+
+    async def broken(operations: Sequence[Operation]) -> None:
+        if uuid_of(2) in {one.id for one in operations}:
+            raise RuntimeError("what is this")
+
+    directory.stores[TENANT_ID].before = broken
+    await metering.store([event(1), event(2), event(3)])
+    assert (await rollups(world))[f"api_calls:hour:{rfc3339(START)}"] == (3, 3)
+    while not await dead(world):
+        await sent_again(world, metering, seconds=900)
+    assert await dead(world) == ["it could not be stored: RuntimeError what is this"]
+    assert world.clock.now() - START > timedelta(hours=2)
+
+
+async def test_an_unknown_tenants_events_are_looked_at_again_before_they_are_dead(
+    world: World, metering: Metering
+) -> None:
+    nobody = "0190c2a8-7e10-7abc-8def-00000000dead"
+    await metering.store([event(1, tenant_id=nobody), event(2)])
+    for number, seconds in enumerate([5, 10, 20], 1):
+        assert await dead(world) == []
+        assert await sent_again(world, metering, seconds=seconds) == [f"{uuid_of(1)}:resent:{number}"]
+    assert await dead(world) == [f"there is no tenant {nobody}"]
+    assert await sent_again(world, metering, seconds=900) == []
+
+
+async def test_a_new_tenants_events_are_counted_once_its_entry_is_seen(world: World, metering: Metering) -> None:
+    new = "0190c2a8-7e10-7abc-8def-000000000009"
+    await metering.store([event(1, tenant_id=new)])
+    await register(world.core, new)
+    await sent_again(world, metering)
+    assert (set((await rollups(world, new)).values()), await dead(world)) == ({(1, 1)}, [])
+
+
+async def test_a_worker_that_dies_between_sending_again_and_completing_doubles_nothing(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+    delivery = [event(number) for number in range(1, 4)]
+    directory.stores[TENANT_ID].before = away
+    for _ in range(3):  # the worker dies, and the same delivery comes again and again
+        await metering.store(delivery)
+    directory.stores[TENANT_ID].before = None
+    await metering.store(delivery)
+    assert len(await sent_again(world, metering)) == 3
+    assert set((await rollups(world)).values()) == {(4, 4)}
+
+
+async def test_a_tenant_that_hangs_takes_no_more_than_its_share_of_a_delivery(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(0)])
+
+    async def hangs(operations: Sequence[Operation]) -> None:
+        await asyncio.Event().wait()
+
+    directory.stores[TENANT_ID].before = hangs
+    await over(world, directory, within=0.2).store([event(1), event(2, tenant_id=OTHER_ID)])
+    assert set((await rollups(world, OTHER_ID)).values()) == {(1, 1)}
+    directory.stores[TENANT_ID].before = None
+    assert await sent_again(world, metering) == [f"{uuid_of(1)}:resent:1"]
+    assert set((await rollups(world)).values()) == {(2, 2)}
+
+
+async def test_eight_tenants_of_a_delivery_are_worked_on_side_by_side(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    tenants = [f"0190c2a8-7e10-7abc-8def-0000000001{number:02}" for number in range(20)]
+    for tenant_id in tenants:
+        await register(world.core, tenant_id)
+    at_once, all_there, most = set[str](), asyncio.Event(), list[int]()
+
+    async def counted(tenant_id: str) -> None:
+        at_once.add(tenant_id)
+        most.append(len(at_once))
+        if len(at_once) == SIDE_BY_SIDE:
+            all_there.set()
+        await all_there.wait()
+        at_once.discard(tenant_id)
+
+    for tenant_id in tenants:
+        store = await directory.store(tenant_id)
+        assert isinstance(store, WatchedStore)
+        store.on_call = partial(counted, tenant_id)
+    await metering.store([event(number, tenant_id=tenant_id) for number, tenant_id in enumerate(tenants)])
+    assert max(most) == SIDE_BY_SIDE
+    assert [set((await rollups(world, tenant_id)).values()) for tenant_id in tenants] == [{(1, 1)}] * 20
+
+
+async def test_only_when_nothing_can_be_sent_again_the_delivery_fails(
+    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await metering.store([event(0)])
+    monkeypatch.setattr(world.queue, "send", away)
+    await metering.store([event(1)])
     directory.stores[TENANT_ID].before = away
     with pytest.raises(Unavailable):
-        await metering.store([event(1), event(2, tenant_id=OTHER_ID)])
-    assert set((await rollups(world, OTHER_ID)).values()) == {(1, 1)}
+        await metering.store([event(2)])
+
+
+async def test_a_dead_letter_that_cannot_be_kept_comes_again(
+    world: World, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(world.core.dead_letters, "add", away)
+        await metering.store([POISON["unreadable"], event(1)])
+    assert (await dead(world), set((await rollups(world)).values())) == ([], {(1, 1)})
+    await sent_again(world, metering)
+    assert await dead(world) == ["the body is not a JSON object"]
+
+
+async def test_a_registry_that_is_away_has_the_events_sent_again(
+    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "store", away)
+        await metering.store([event(1)])
+    await sent_again(world, metering)
+    assert set((await rollups(world)).values()) == {(1, 1)}
 
 
 # Exact bounds, and races that are lost
@@ -409,7 +597,7 @@ async def test_an_event_that_somebody_else_stores_meanwhile_is_counted_once_and_
     assert set((await rollups(world)).values()) == {(4, 4)}
 
 
-async def test_a_delivery_that_loses_twenty_races_comes_again(
+async def test_what_loses_twenty_races_is_sent_again(
     world: World, directory: WatchedDirectory, metering: Metering
 ) -> None:
     await metering.store([event(0)])
@@ -420,20 +608,17 @@ async def test_a_delivery_that_loses_twenty_races_comes_again(
         raise Rejected("condition", 0)
 
     store.before = faster
-    with pytest.raises(Conflict, match="comes again"):
-        await metering.store([event(1)])
+    await metering.store([event(1)])
     store.before = None
     assert (len(lost), set((await rollups(world)).values())) == (20, {(1, 1)})
+    assert await sent_again(world, metering) == [f"{uuid_of(1)}:resent:1"]
 
 
-async def test_a_store_that_is_away_between_a_lost_race_and_the_next_look_makes_the_delivery_come_again(
+async def test_what_finds_the_store_away_between_a_lost_race_and_the_next_look_is_sent_again(
     world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await metering.store([event(0)])
     store = directory.stores[TENANT_ID]
-
-    async def away(*_: Any, **__: Any) -> None:
-        raise Unavailable("away")
 
     async def faster(operations: Sequence[Operation]) -> None:
         store.before = None
@@ -441,8 +626,7 @@ async def test_a_store_that_is_away_between_a_lost_race_and_the_next_look_makes_
         raise Rejected("exists", 0)
 
     store.before = faster
-    with pytest.raises(Unavailable):
-        await metering.store([event(1)])
-    monkeypatch.undo()
     await metering.store([event(1)])
+    monkeypatch.undo()
+    await sent_again(world, metering)
     assert set((await rollups(world)).values()) == {(2, 2)}

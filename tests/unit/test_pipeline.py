@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import azure.functions as func
@@ -10,7 +11,8 @@ import pytest
 
 from shared.auth.roles import Role
 from shared.context import Caller
-from shared.database.port import Kind
+from shared.database.fence import Handle, rotate
+from shared.database.port import Kind, Placement
 from shared.errors import Unavailable
 from shared.http.answers import SECURITY_HEADERS
 from tests.unit.world import AGENT, OTHER_ID, STAFF, World, admin, person
@@ -220,6 +222,16 @@ async def test_a_quota_that_is_reached_answers_as_the_roadmap_says(world: World)
         429,
         {"error": "Agent quota exceeded", "limit": 1, "current": 1, "upgradeUrl": "/billing/upgrade"},
     )
+
+
+async def test_a_request_that_meets_a_backups_moment_is_run_again(world: World) -> None:
+    tenant = await world.onboard("acme")
+    assert (await world.call("create_agent", admin(tenant["id"]), AGENT)).status == 201
+    placement = Placement.from_document(tenant["placement"])
+    other = Handle(world.core.adapters.database.tenant(tenant["id"], placement))
+    moment = await rotate(other, "next", world.clock.now() + timedelta(seconds=1))
+    answer = await world.call("create_agent", admin(tenant["id"]), AGENT)
+    assert answer.status == 201 and answer.json["created_at"] > moment
 
 
 # Metering

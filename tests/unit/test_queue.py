@@ -8,7 +8,8 @@ import pytest
 
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.port import MAX_MESSAGE_BYTES, Message
-from shared.messaging.sqlite import MAX_DELIVERIES, SqliteMessaging
+from shared.messaging.queues import MAX_DELIVERIES
+from shared.messaging.sqlite import SqliteMessaging
 from tests.unit.world import TENANT_ID, FakeClock
 
 

@@ -336,6 +336,11 @@ async def test_the_last_good_of_more_than_two_hundred_backups_is_found_on_whiche
     assert found is not None and found.id == newest["id"]
     at_the_edge = await index.last_good(world.tenant, found.as_of or "")
     assert at_the_edge is not None and at_the_edge.id == newest["id"]
+    pages = [page async for page in world.tenant.store.scan([Kind.BACKUP])]
+    for last in (page[-1].body["id"] for page in pages):
+        await world.rewrite(await world.service.get(world.tenant, last), as_of=f"9998-{last}", error=None)
+        found = await index.last_good(world.tenant, f"9998-{last}")
+        assert found is not None and found.id == last
 
 
 async def test_retention_sees_more_than_two_hundred_backups(world: BackupWorld) -> None:

@@ -15,9 +15,16 @@ from shared.clock import SystemClock
 from shared.database.port import Create, Kind, Placement
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
+from shared.folders import private_folder
 from shared.sqlite import SqliteFiles
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY);"
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """The files' folder; what lies beside it is the test's as well."""
+    return private_folder(tmp_path / "files")
 
 
 @pytest.fixture
@@ -118,6 +125,15 @@ async def test_a_lost_file_is_not_made_again_empty_by_the_next_process(tmp_path:
     with pytest.raises(Unavailable, match=r"one\.db is missing"):
         await anew(tmp_path)
     assert not (tmp_path / "one.db").exists()
+
+
+async def test_a_folder_that_is_lost_with_all_its_files_is_noticed(tmp_path: Path, files: SqliteFiles) -> None:
+    await add(files, "a")
+    await files.close()
+    shutil.rmtree(tmp_path)
+    with pytest.raises(Unavailable, match=r"one\.db is missing"):
+        await anew(tmp_path)
+    assert (everything(tmp_path), SqliteFiles(tmp_path, SCHEMA).names()) == ([], ["one"])
 
 
 async def test_another_file_under_the_same_name_is_refused(tmp_path: Path, files: SqliteFiles) -> None:
@@ -235,7 +251,7 @@ async def test_a_file_that_is_missing_is_still_named(tmp_path: Path, files: Sqli
 
 async def test_making_a_file_leaves_nothing_else_behind(tmp_path: Path) -> None:
     assert await anew(tmp_path) == []
-    assert everything(tmp_path) == ["made", "made/one", "one.db"]
+    assert everything(tmp_path.parent) == ["files", "files/one.db", "made", "made/files", "made/files/one"]
 
 
 async def test_a_file_in_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:

@@ -50,6 +50,12 @@ async def test_a_new_tenant_begins_with_a_trial_of_two_weeks(world: World) -> No
     assert (tenant["status"], tenant["trial_ends_at"]) == ("trial", rfc3339(START + timedelta(days=14)))
 
 
+async def test_a_new_tenant_lets_in_its_users_only(world: World) -> None:
+    tenant = (await onboard(world)).json
+    entry = await world.core.directory.entry(tenant["id"])
+    assert (tenant["settings"]["membership"], entry.membership if entry else None) == ("required", "required")
+
+
 async def test_a_new_tenant_without_a_trial_is_active_at_once(world: World) -> None:
     tenant = (await onboard(world, trial_days=0)).json
     assert (tenant["status"], tenant["trial_ends_at"]) == ("active", None)

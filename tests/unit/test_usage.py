@@ -7,7 +7,8 @@ import pytest
 
 from functions.usage.periods import start_of
 from shared.auth.roles import Role
-from shared.clock import parse_rfc3339
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import Create, Kind
 from shared.events import Metric, usage_event
 from tests.unit.world import AGENT, STAFF, START, Answer, World, admin, person
 
@@ -180,8 +181,21 @@ async def test_quotas_tell_limit_current_and_what_is_left(world: World) -> None:
             {"resource": "agents", "limit": 3, "current": 1, "remaining": 2},
             {"resource": "users", "limit": 250, "current": 1, "remaining": 249},
             {"resource": "ai_tokens_per_month", "limit": 100_000_000, "current": 500, "remaining": 99_999_500},
+            {"resource": "backups", "limit": 50, "current": 0, "remaining": 50},
+            {"resource": "copies", "limit": 2, "current": 0, "remaining": 2},
         ],
     )
+
+
+async def test_quotas_tell_of_backups_and_copies(world: World) -> None:
+    tenant = str((await world.onboard(tier="enterprise"))["id"])
+    assert (await world.call("create_backup", admin(tenant), {})).status == 202
+    store = await world.core.directory.store(tenant)
+    assert store is not None
+    await store.commit([Create(Kind.COUNTER, "copies", {"created_at": rfc3339(START), "value": 1})])
+    items = {one["resource"]: one for one in (await world.call("get_quotas", admin(tenant))).json["items"]}
+    assert items["backups"] == {"resource": "backups", "limit": 50, "current": 1, "remaining": 49}
+    assert items["copies"] == {"resource": "copies", "limit": 2, "current": 1, "remaining": 1}
 
 
 async def test_a_deleted_agent_makes_room(world: World, tenant: str) -> None:

@@ -288,7 +288,7 @@ async def test_a_write_that_503_was_said_of_is_sent_again_by_us_alone(
     azure.forget()
     azure.fail(Fault("Batch", status=503, applied=True))
     await store.commit([Increment(Kind.COUNTER, "agents", {"value": 1})])
-    assert [call.operation for call in azure.calls] == ["Batch", "Read"]
+    assert [call.operation for call in azure.calls] == ["Batch", "BatchRead"]
     found = await store.get(Kind.COUNTER, "agents")
     assert found is not None and found.body["value"] == 1
     azure.fail(Fault("Batch", status=503, applied=True))

@@ -37,7 +37,8 @@ class Platform:
         services = Services(clock, self.ids, Outbox(messaging, never), "usage-events")
         names = Names(database, self.directory, clock)
         self.onboarding = Onboarding(database, self.directory, names, services, 1, "test")
-        self.metering = Metering(self.directory, DeadLetters(database, messaging, clock), clock, "usage-events")
+        dead_letters = DeadLetters(database, messaging, clock)
+        self.metering = Metering(self.directory, dead_letters, messaging, clock, "usage-events")
         platform = self.directory.platform
         self.staff = TenantSession(platform, self.directory.open(platform), SYSTEM, SYSTEM_REQUEST, services)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from shared.database.sqlite import SqliteDatabase
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import MAX_MESSAGE_BYTES, Message
+from shared.messaging.queues import MAX_DELIVERIES
 from shared.messaging.servicebus import ServiceBusMessaging
 from tests.doubles.servicebus import ServiceBusDouble, service_bus
 
 QUEUE = "jobs"
-MAX_DELIVERIES = 10
 
 
 @pytest.fixture
@@ -40,6 +40,12 @@ async def source(double: ServiceBusDouble) -> AsyncIterator[ServiceBusSource]:
 
 def message(id: str, **body: object) -> Message:
     return Message(id, "tenant-1", body)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  a condition, not an event
+            await asyncio.sleep(0.01)
 
 
 async def killed(double: ServiceBusDouble, source: ServiceBusSource, count: int) -> None:
@@ -166,3 +172,43 @@ async def test_a_broker_that_comes_to_be_after_a_failed_call_is_found() -> None:
         await messaging.send(QUEUE, [message("m-1")])
         assert again.waiting(QUEUE) == 1
         await messaging.close()
+
+
+async def test_a_send_that_nobody_answers_is_tried_again_and_arrives(
+    double: ServiceBusDouble, messaging: ServiceBusMessaging
+) -> None:
+    await messaging.send(QUEUE, [message("m-1")])
+    double.ignore_next_send()
+    await messaging.send(QUEUE, [message("m-2")])
+    assert double.waiting(QUEUE) == 2
+
+
+class IdleClock(SystemClock):
+    """Its monotonic clock goes on when told to."""
+
+    def __init__(self) -> None:
+        self.idle = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.idle
+
+
+async def test_after_ten_idle_minutes_sends_and_dead_letters_go_on_at_once(
+    double: ServiceBusDouble, source: ServiceBusSource
+) -> None:
+    clock = IdleClock()
+    messaging = ServiceBusMessaging(
+        namespace="", emulator_connection=double.connection, health_queue=QUEUE, clock=clock
+    )
+    for id in ("m-1", "m-2"):
+        start = time.perf_counter()
+        await messaging.send(QUEUE, [message(id)])
+        assert time.perf_counter() - start < 2
+        await killed(double, source, 1)
+        await messaging.drop_dead(QUEUE, id)
+        assert await messaging.dead(QUEUE) == []
+        await source.close()
+        double.forward(601)
+        clock.idle += 601
+        await until(lambda: double.links() == 0)
+    await messaging.close()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
-from azure.servicebus.exceptions import MessageLockLostError
+from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from tests.doubles.servicebus import ServiceBusDouble
 
@@ -125,3 +125,43 @@ async def test_a_peek_locks_nothing_and_sees_what_is_locked(
 
 def due(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+async def test_a_partitioned_queue_that_detects_duplicates_refuses_every_batch_and_takes_single_messages(
+    double: ServiceBusDouble, client: ServiceBusClient
+) -> None:
+    double.partition(QUEUE)
+    await send(client, "m-1")
+    async with client.get_queue_sender(QUEUE) as sender:
+        batch = await sender.create_message_batch()
+        batch.add_message(ServiceBusMessage(b"{}", message_id="m-2"))
+        with pytest.raises(ServiceBusError, match="partitioned entity with duplicate detection"):
+            await sender.send_messages(batch)
+    assert double.waiting(QUEUE) == 1
+
+
+async def test_what_is_delivered_again_comes_in_another_order(
+    double: ServiceBusDouble, client: ServiceBusClient, receiver: ServiceBusReceiver
+) -> None:
+    await send(client, *(f"m-{number}" for number in range(10)))
+    orders = []
+    for _ in range(3):
+        found: list[str] = []
+        while len(found) < 10:
+            found += [str((await one(receiver)).message_id)]
+        orders.append(found)
+        double.expire_locks()
+    assert orders[0] == sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
+    assert orders[0] != orders[1] != orders[2]
+
+
+async def test_a_link_that_nobody_has_used_for_ten_minutes_is_detached(
+    double: ServiceBusDouble, client: ServiceBusClient
+) -> None:
+    async with client.get_queue_sender(QUEUE) as sender:
+        await sender.send_messages(ServiceBusMessage(b"{}", message_id="m-1"))
+        before = double.links()
+        double.forward(599)
+        assert double.links() == before
+        double.forward(1)
+        assert double.links() == before - 1

@@ -39,7 +39,7 @@ class Metered:
         self.database = SqliteDatabase(folder, clock)
         self.directory = Directory(self.database, clock)
         self.dead_letters = DeadLetters(self.database, self.messaging, clock)
-        self.metering = Metering(self.directory, self.dead_letters, clock, QUEUE)
+        self.metering = Metering(self.directory, self.dead_letters, self.messaging, clock, QUEUE)
         self._ids, self._clock = Uuid7Ids(), clock
 
     def events(self, count: int) -> list[Message]:

@@ -1,0 +1,149 @@
+"""Two instances of the app on one account: each has its own session, so one may not see yet what the other wrote."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from functions.tenants.models import NewTenant
+from functions.tenants.onboarding import Onboarding
+from shared.context import SYSTEM, SYSTEM_REQUEST
+from shared.database.cosmos import CosmosDatabase
+from shared.database.names import Names
+from shared.database.port import Kind
+from shared.errors import Unavailable
+from shared.ids import Uuid7Ids
+from shared.jobs import Continue, Done, Job, Jobs, enqueue
+from shared.messaging.outbox import Outbox
+from shared.messaging.port import Message
+from shared.messaging.sqlite import SqliteMessaging
+from shared.resources import load
+from shared.session import Services, TenantSession
+from shared.tenancy import Directory
+from tests.doubles.clock import FakeClock, never
+from tests.doubles.cosmos import CosmosDouble
+from tests.doubles.cosmos_setup import cosmos_database
+
+QUEUE = "jobs"
+
+
+class Instance:
+    """One process: its own SDK client, directory and runner of jobs; the queue is everybody's."""
+
+    def __init__(self, cosmos: CosmosDouble, messaging: SqliteMessaging, clock: FakeClock) -> None:
+        self.database: CosmosDatabase = cosmos_database(cosmos.endpoint, clock, shards=1)
+        self.directory = Directory(self.database, clock)
+        self.services = Services(clock, Uuid7Ids(), Outbox(messaging, never), "usage-events")
+        self.looks = 0
+        self.jobs = Jobs(
+            {"count": self._count},
+            {},
+            queue=QUEUE,
+            directory=self.directory,
+            database=self.database,
+            messaging=messaging,
+            services=self.services,
+            pause=self._pause,
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        self.looks += 1
+
+    async def _count(self, session: TenantSession, job: Job) -> Done | Continue:
+        """Three slices; each sees what the one before, of another instance, has left."""
+        seen = (await load(session, Job, job.id)).value
+        assert seen.checkpoint == job.checkpoint
+        number = job.checkpoint.get("number", 0) + 1
+        return Done({"number": number}) if number == 3 else Continue({"number": number})
+
+    async def session(self, tenant_id: str) -> TenantSession:
+        entry = await self.directory.entry(tenant_id)
+        assert entry is not None
+        return TenantSession(entry, self.directory.open(entry), SYSTEM, SYSTEM_REQUEST, self.services)
+
+    async def onboard(self, slug: str) -> str:
+        names = Names(self.database, self.directory, self.services.clock)
+        onboarding = Onboarding(self.database, self.directory, names, self.services, 1, "test")
+        platform = self.directory.platform
+        staff = TenantSession(platform, self.directory.open(platform), SYSTEM, SYSTEM_REQUEST, self.services)
+        new = NewTenant(name=slug, slug=slug, admin_email=f"ada@{slug}.example")
+        return (await onboarding.onboard(staff, new)).id
+
+
+@pytest.fixture
+async def messaging(clock: FakeClock, tmp_path: Path) -> AsyncIterator[SqliteMessaging]:
+    queue = SqliteMessaging(tmp_path, clock)
+    yield queue
+    await queue.close()
+
+
+@pytest.fixture
+async def instances(
+    cosmos: CosmosDouble, messaging: SqliteMessaging, clock: FakeClock
+) -> AsyncIterator[tuple[Instance, Instance]]:
+    both = Instance(cosmos, messaging, clock), Instance(cosmos, messaging, clock)
+    yield both
+    for one in both:
+        await one.database.close()
+
+
+async def due(messaging: SqliteMessaging) -> Message:
+    lease = await messaging.receive(QUEUE)
+    await messaging.complete(lease)
+    [(message, _)] = lease.messages
+    return message
+
+
+async def test_a_job_of_a_tenant_that_is_new_to_the_other_instance_is_run_there_slice_by_slice(
+    instances: tuple[Instance, Instance], messaging: SqliteMessaging
+) -> None:
+    here, there = instances
+    await there.database.ping()
+    tenant_id = await here.onboard("acme")
+    session = await here.session(tenant_id)
+    change = session.change()
+    job = await change.commit(enqueue(change, session, QUEUE, "count", {}))
+    for runner in (there, here, there):
+        message = await due(messaging)
+        await runner.jobs.run(tenant_id, job.id, message.body["revision"])
+    done = (await load(await there.session(tenant_id), Job, job.id)).value
+    assert (done.status, done.result) == ("succeeded", {"number": 3})
+    assert there.looks > 0
+
+
+async def test_a_message_that_no_replica_can_explain_comes_again(
+    cosmos: CosmosDouble, instances: tuple[Instance, Instance], messaging: SqliteMessaging
+) -> None:
+    here, there = instances
+    cosmos.store.stale_reads = 1000
+    await there.database.ping()
+    tenant_id = await here.onboard("acme")
+    session = await here.session(tenant_id)
+    change = session.change()
+    job = await change.commit(enqueue(change, session, QUEUE, "count", {}))
+    with pytest.raises(Unavailable):
+        await there.jobs.run(tenant_id, job.id, 1)
+    cosmos.store.catch_up()
+    await there.jobs.run(tenant_id, job.id, 1)
+    assert (await load(await there.session(tenant_id), Job, job.id)).value.slices == 1
+
+
+async def test_an_instance_never_sees_less_than_it_has_seen(
+    cosmos: CosmosDouble, instances: tuple[Instance, Instance]
+) -> None:
+    """Who has read an element as it is now does not miss the relationships that were committed before it changed."""
+    here, there = instances
+    tenant_id = await here.onboard("acme")
+    cosmos.store.catch_up()
+    session, other = await here.session(tenant_id), await there.session(tenant_id)
+    cosmos.store.stale_reads = 1000
+    for number in range(5):
+        change = session.change()
+        await change.commit(enqueue(change, session, QUEUE, "count", {}))
+        if number == 2:
+            cosmos.store.catch_up()
+            assert len((await other.store.query(Kind.JOB)).items) == 3
+        elif number > 2:
+            assert len((await other.store.query(Kind.JOB)).items) == 3
+    cosmos.store.catch_up()
+    assert len((await other.store.query(Kind.JOB)).items) == 5

@@ -1,0 +1,143 @@
+"""Deliveries of usage events as the Functions host makes them, on Service Bus and Cosmos DB, with trouble in them."""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import function_app
+from shared.clock import SystemClock
+from shared.core import core
+from shared.database.port import Kind
+from shared.events import Metric, usage_event
+from shared.messaging.port import Message
+from shared.settings import Settings
+from tests.doubles.cosmos import CosmosDouble
+from tests.doubles.cosmos_record import Fault
+from tests.doubles.cosmos_setup import KEY
+from tests.doubles.functions_listener import Listener
+from tests.doubles.servicebus import ServiceBusDouble
+from tests.unit.world import register
+
+QUEUE = "usage-events"
+HEALTHY = [f"0190c2a8-7e10-7abc-8def-0000000000{number:02}" for number in range(18)]
+FULL = "0190c2a8-7e10-7abc-8def-000000000050"
+UNKNOWN = "0190c2a8-7e10-7abc-8def-000000000060"
+PARTITION_FULL = Fault("Batch", status=403, sub_status=1014, times=10**9, partition_key=FULL)
+
+
+class Instance:
+    """The app on the doubles, with the host's listener of its usage queue."""
+
+    def __init__(self, cosmos: CosmosDouble, bus: ServiceBusDouble, folder: Path) -> None:
+        settings = Settings.load(
+            {
+                "FLOWGRID_DATABASE": "cosmos",
+                "FLOWGRID_COSMOS_ENDPOINT": cosmos.endpoint,
+                "FLOWGRID_COSMOS_EMULATOR_KEY": KEY,
+                "FLOWGRID_MESSAGING": "servicebus",
+                "FLOWGRID_SERVICEBUS_EMULATOR": bus.connection,
+                "FLOWGRID_DATA_DIR": str(folder),
+                "ServiceBusConnection": bus.connection,
+            }
+        )
+        self.core = core(settings, SystemClock())
+        self.listener = Listener(function_app.compose(self.core), settings, "store_usage", bus.connection)
+
+    def event(self, tenant_id: str, value: int) -> Message:
+        id, now = self.core.services.ids.new(), self.core.services.clock.now()
+        return usage_event(Metric.EXECUTIONS, id=id, tenant_id=tenant_id, at=now, value=value)
+
+    async def send(self, messages: list[Message]) -> None:
+        await self.core.adapters.messaging.send(QUEUE, messages)
+
+    async def totals(self, *tenants: str) -> dict[str, tuple[int, int]]:
+        """By tenant: the month's value, and how many events are stored."""
+        found = {}
+        for tenant_id in tenants:
+            store = await self.core.directory.store(tenant_id)
+            assert store is not None
+            events = 0
+            async for page in store.scan([Kind.USAGE_EVENT]):
+                events += len(page)
+            months = [one for one in (await store.query(Kind.ROLLUP)).items if one.body["period"] == "month"]
+            found[tenant_id] = (sum(one.body["value"] for one in months), events)
+        return found
+
+    async def dead(self) -> list[str]:
+        return sorted(letter.reason for letter in (await self.core.dead_letters.list(200, None)).items)
+
+    async def close(self) -> None:
+        await self.listener.close()
+        await self.core.close()
+
+
+@pytest.fixture
+async def instance(cosmos: CosmosDouble, double: ServiceBusDouble, tmp_path: Path) -> AsyncIterator[Instance]:
+    cosmos.reset(time.time)
+    one = Instance(cosmos, double, tmp_path)
+    for tenant_id in [*HEALTHY, FULL]:
+        await register(one.core, tenant_id)
+    cosmos.forget()
+    yield one
+    await one.close()
+
+
+def sums(messages: list[Message]) -> dict[str, tuple[int, int]]:
+    values, counts = Counter[str](), Counter[str]()
+    for message in messages:
+        values[message.tenant_id] += message.body["data"]["value"]
+        counts[message.tenant_id] += 1
+    return {tenant_id: (values[tenant_id], counts[tenant_id]) for tenant_id in counts}
+
+
+UNREADABLE = "the body is not a JSON object"
+
+
+async def sent_with_trouble(instance: Instance, cosmos: CosmosDouble, bus: ServiceBusDouble) -> list[Message]:
+    """100 messages of 20 tenants: one throttled, one full, one unknown; two bodies that are no JSON."""
+    events = [instance.event(HEALTHY[number % 18], number) for number in range(96)]
+    await instance.send([*events[:50], instance.event(UNKNOWN, 1), instance.event(FULL, 7), *events[50:]])
+    for number in range(2):
+        bus.put_raw(QUEUE, b"<xml/>", id=f"bad-{number}", properties={"tenant_id": HEALTHY[0]})
+    throttled = Fault("Batch", status=429, sub_status=3200, retry_after_ms=20, partition_key=HEALTHY[3])
+    cosmos.fail(throttled, PARTITION_FULL)
+    return events
+
+
+async def test_of_100_messages_with_a_throttled_a_full_and_an_unknown_tenant_and_two_bad_bodies_96_are_stored_at_once(
+    instance: Instance, cosmos: CosmosDouble, double: ServiceBusDouble
+) -> None:
+    events = await sent_with_trouble(instance, cosmos, double)
+    first = await instance.listener.deliver()
+    assert (len(first.ids), first.error) == (100, None)
+    assert await instance.totals(*HEALTHY) == sums(events)
+    assert sum(count for _, count in (await instance.totals(*HEALTHY)).values()) == 96
+    assert (await instance.dead(), double.waiting(QUEUE)) == ([UNREADABLE, UNREADABLE], 2)
+
+    for again, seconds in enumerate((5, 10, 20), 1):
+        assert (await instance.listener.deliver()).ids == []
+        double.forward(seconds)
+        assert {id.partition(":")[2] for id in (await instance.listener.deliver()).ids} == {f"resent:{again}"}
+    assert await instance.dead() == [UNREADABLE, UNREADABLE, f"there is no tenant {UNKNOWN}"]
+    assert (await instance.totals(FULL), double.waiting(QUEUE)) == ({FULL: (0, 0)}, 1)
+
+    cosmos.forget()  # somebody has made room
+    double.forward(40)
+    assert len((await instance.listener.deliver()).ids) == 1
+    assert await instance.totals(*HEALTHY, FULL) == sums(events) | {FULL: (7, 1)}
+    assert (len(await instance.dead()), double.waiting(QUEUE)) == (3, 0)
+
+
+async def test_the_same_hundred_again_after_their_worker_has_died_change_no_total_and_send_nothing_twice(
+    instance: Instance, cosmos: CosmosDouble, double: ServiceBusDouble
+) -> None:
+    events = await sent_with_trouble(instance, cosmos, double)
+    first = await instance.listener.deliver(settle=False)
+    double.expire_locks()
+    second = await instance.listener.deliver()
+    assert set(first.ids) == set(second.ids) and first.ids != second.ids
+    assert await instance.totals(*HEALTHY) == sums(events)
+    assert (await instance.dead(), double.waiting(QUEUE)) == ([UNREADABLE, UNREADABLE], 2)
