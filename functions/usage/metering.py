@@ -92,7 +92,7 @@ class Metering:
                     by_tenant[waiting.message.tenant_id].append((waiting, read(waiting.message, now)))
                 except Uncountable as reason:
                     group.create_task(in_turn(partial(self._bury, waiting, str(reason), left)))
-            for tenant_id, own in by_tenant.items():
+            for tenant_id, own in sorted(by_tenant.items(), key=_tried):
                 group.create_task(in_turn(partial(self._tenant, tenant_id, own, left)))
 
     async def _tenant(self, tenant_id: str, own: list[Carried], left: Left) -> None:
@@ -140,6 +140,11 @@ class Metering:
         for outcome in await asyncio.gather(*sends, return_exceptions=True):
             if outcome is not None:
                 raise outcome
+
+
+def _tried(of_tenant: tuple[str, list[Carried]]) -> int:
+    """How often the freshest of a tenant's events has been sent again: what has failed before waits for the others."""
+    return min(attempts(waiting.message) for waiting, _ in of_tenant[1])
 
 
 def _keep(own: list[Carried], error: Exception) -> None:

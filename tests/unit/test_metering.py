@@ -21,6 +21,7 @@ from shared.clock import rfc3339
 from shared.database.port import Kind, Operation, Rejected
 from shared.errors import Throttled, Unavailable
 from shared.events import Metric, usage_event
+from shared.messaging.again import again
 from shared.messaging.port import Message
 from shared.tenancy import Directory
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, WatchedStore, World, register
@@ -503,6 +504,22 @@ async def test_a_tenant_that_hangs_takes_no_more_than_its_share_of_a_delivery(
     directory.stores[TENANT_ID].before = None
     assert await sent_again(world, metering) == [f"{uuid_of(1)}:resent:1"]
     assert set((await rollups(world)).values()) == {(2, 2)}
+
+
+async def test_what_comes_for_the_first_time_does_not_wait_for_what_has_failed_before(
+    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await metering.store([event(0)])
+
+    async def hangs(operations: Sequence[Operation]) -> None:
+        await asyncio.Event().wait()
+
+    directory.stores[TENANT_ID].before = hangs
+    monkeypatch.setattr("functions.usage.metering.SIDE_BY_SIDE", 1)
+    for number in range(1, 6):
+        delivery = [again(event(number)), event(number + 10, tenant_id=OTHER_ID)]
+        await over(world, directory, within=0.1).store(delivery)
+    assert set((await rollups(world, OTHER_ID)).values()) == {(5, 5)}
 
 
 async def test_eight_tenants_of_a_delivery_are_worked_on_side_by_side(
