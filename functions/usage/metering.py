@@ -89,9 +89,11 @@ class Metering:
         async with asyncio.TaskGroup() as group:
             for waiting in list(left):
                 try:
-                    by_tenant[waiting.message.tenant_id].append((waiting, read(waiting.message, now)))
+                    event = read(waiting.message, now)
                 except Uncountable as reason:
                     group.create_task(in_turn(partial(self._bury, waiting, str(reason), left)))
+                else:
+                    by_tenant[waiting.message.tenant_id].append((waiting, event))
             for tenant_id, own in sorted(by_tenant.items(), key=_tried):
                 group.create_task(in_turn(partial(self._tenant, tenant_id, own, left)))
 
