@@ -82,27 +82,28 @@ class Metering:
         now, by_tenant = self._clock.now(), defaultdict[str, list[Carried]](list)
         slots = asyncio.Semaphore(SIDE_BY_SIDE)
 
-        async def in_turn(work: Callable[[], Awaitable[None]]) -> None:
+        async def in_turn(own: Sequence[Waiting], work: Callable[[], Awaitable[None]]) -> None:
             async with slots:
-                await work()
+                try:
+                    await work()
+                except Exception as error:  # of whatever kind: it is this tenant's, or this message's
+                    _keep(own, error)
 
         async with asyncio.TaskGroup() as group:
             for waiting in list(left):
                 try:
                     event = read(waiting.message, now)
-                except Uncountable as reason:
-                    group.create_task(in_turn(partial(self._bury, waiting, str(reason), left)))
+                except Exception as error:
+                    reason = str(error) if isinstance(error, Uncountable) else f"it cannot be read: {error!r}"
+                    group.create_task(in_turn([waiting], partial(self._bury, waiting, reason, left)))
                 else:
                     by_tenant[waiting.message.tenant_id].append((waiting, event))
             for tenant_id, own in sorted(by_tenant.items(), key=_tried):
-                group.create_task(in_turn(partial(self._tenant, tenant_id, own, left)))
+                messages = [waiting for waiting, _ in own]
+                group.create_task(in_turn(messages, partial(self._tenant, tenant_id, own, left)))
 
     async def _tenant(self, tenant_id: str, own: list[Carried], left: Left) -> None:
-        try:
-            store = await self._directory.store(tenant_id)
-        except Exception as error:
-            _keep(own, error)
-            return
+        store = await self._directory.store(tenant_id)
         if store is not None:
             await self._store(store, own, left)
             return
@@ -122,16 +123,12 @@ class Metering:
             elif not known and attempts(own[0][0].message) >= SURPRISES:
                 await self._bury(own[0][0], f"it could not be stored: {type(error).__name__} {error}", left)
             else:
-                _keep(own, error)
+                _keep([waiting for waiting, _ in own], error)
             return
         left.difference_update(waiting for waiting, _ in own)
 
     async def _bury(self, waiting: Waiting, reason: str, left: Left) -> None:
-        try:
-            await self._dead_letters.add(self._queue, waiting.message, reason)
-        except Exception as error:
-            logger.warning("a dead letter is kept in the queue", exc_info=error, extra={"reason": reason})
-            return
+        await self._dead_letters.add(self._queue, waiting.message, reason)
         left.discard(waiting)
 
     async def _send_again(self, left: Left) -> None:
@@ -149,14 +146,14 @@ def _tried(of_tenant: tuple[str, list[Carried]]) -> int:
     return min(attempts(waiting.message) for waiting, _ in of_tenant[1])
 
 
-def _keep(own: list[Carried], error: Exception) -> None:
-    """Note what stands in the way of a tenant's events: they stay, and are sent again."""
-    for waiting, _ in own:
+def _keep(own: Sequence[Waiting], error: Exception) -> None:
+    """Note what stands in the way of a tenant's messages: those that are left are sent again."""
+    for waiting in own:
         waiting.at_least = float(getattr(error, "retry_after", 0))
     logger.warning(
         "usage events are sent again",
         exc_info=None if isinstance(error, FlowgridError) else error,
-        extra={"tenant_id": own[0][0].message.tenant_id, "events": len(own), "reason": str(error)},
+        extra={"tenant_id": own[0].message.tenant_id, "events": len(own), "reason": str(error)},
     )
 
 

@@ -17,6 +17,7 @@ from functions.usage.dimensions import dimension, shown
 from functions.usage.metering import SIDE_BY_SIDE, Metering
 from functions.usage.models import Period
 from functions.usage.periods import PERIODS, start_of
+from functions.usage.reading import Event, read
 from shared.clock import rfc3339
 from shared.database.port import Kind, Operation, Rejected
 from shared.errors import Throttled, Unavailable
@@ -339,6 +340,20 @@ async def test_one_poisonous_message_and_99_good_ones_are_one_dead_letter_and_99
     await metering.store([*good[:50], poison, *good[50:]])
     hour = (await rollups(world))[f"api_calls:hour:{rfc3339(START)}"]
     assert (hour, len(await dead(world))) == ((99, 99), 1)
+
+
+async def test_a_message_that_nobody_thought_of_is_a_dead_letter_too(
+    world: World, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprised(message: Message, now: datetime) -> Event:
+        if message.id == "m-1":
+            raise RecursionError("too deep")
+        return read(message, now)
+
+    monkeypatch.setattr("functions.usage.metering.read", surprised)
+    await metering.store([Message("m-1", TENANT_ID, {}), event(1)])
+    assert await dead(world) == ["it cannot be read: RecursionError('too deep')"]
+    assert set((await rollups(world)).values()) == {(1, 1)}
 
 
 async def test_a_dead_letter_says_what_is_wrong(world: World, metering: Metering) -> None:
