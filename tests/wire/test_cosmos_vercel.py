@@ -1,9 +1,9 @@
 """The contract's cases that `@vercel/cosmosdb-server` does right, so that not only our own double says so.
 
 Left out, because of what that server does otherwise than Cosmos DB: a point read of nothing (500), patches and upserts
-in batches (refused), deletions in them (500, though done), batches that fail (not atomic), time to live, queries by partition key that find nothing, and an
-order against that of the composite index (refused; "composite indexes also support an ORDER BY of the opposite order on
-all paths", cosmos-db/index-policy).
+in batches (refused), deletions in them (500, though done), batches that fail (not atomic), time to live, queries by
+partition key that find nothing, and an order against that of the composite index (refused; "composite indexes also
+support an ORDER BY of the opposite order on all paths", cosmos-db/index-policy).
 """
 
 from collections.abc import AsyncIterator
