@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from shared.apart import apart
+from shared.ids import is_uuid
 from shared.jobs import Jobs
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import Message
@@ -27,7 +28,7 @@ class Consumers:
 
     async def run_job(self, message: Message) -> None:
         job_id, revision = message.body.get("job_id"), message.body.get("revision", 1)
-        if not isinstance(job_id, str) or not isinstance(revision, int) or not message.tenant_id:
+        if not (isinstance(job_id, str) and is_uuid(job_id) and isinstance(revision, int) and message.tenant_id):
             await self._dead_letters.add(self._jobs_queue, message, "names no job of a tenant")
             return
         await self._jobs.run(message.tenant_id, job_id, revision)

@@ -40,6 +40,8 @@ UNFINISHED = ("InProgress", "Running", "Accepted", "Enqueued", "Dequeued", "Upda
 class NotMade(Unavailable):
     """Azure did not make it, for a reason that is its own."""
 
+    code = "not_made"
+
 
 class CosmosProvisioner(Provisioner):
     """`account` is the account's resource id; `autoscale` the most RU/s of a database (0: serverless)."""

@@ -9,6 +9,7 @@ import pytest
 from shared.clock import rfc3339
 from shared.database.limits import MAX_OPERATIONS
 from shared.database.port import (
+    Bury,
     Create,
     Database,
     Delete,
@@ -310,3 +311,11 @@ class LifetimeContract:
         )
         clock.forward(days=1)
         assert await names(store) == ["one"]
+
+    async def test_what_is_buried_stays_so_longer_than_any_backup(self, store: TenantStore, clock: FakeClock) -> None:
+        await store.commit([agent("one")])
+        held = await present(store, Kind.AGENT, "one")
+        await store.commit([Bury(Kind.AGENT, "one", {"created_at": at(0), "revision": 2}, held.etag)])
+        clock.forward(days=20 * 365)
+        assert [one.body["revision"] for one in await store.buried(Kind.AGENT, ["one"])] == [2]
+        assert await rejection(store, [agent("one")]) == ("exists", 0)

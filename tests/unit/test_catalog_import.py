@@ -24,7 +24,7 @@ from shared.database.fence import Handle, rotate
 from shared.database.port import Create, Delete, Kind, Operation
 from shared.errors import Invalid, TooLarge, Unavailable
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
-from tests.unit.world import World, admin, entry
+from tests.unit.world import WatchedStore, World, admin, entry
 
 SAMPLE = Path(__file__).parents[2] / "cli" / "samples" / "it4it.xml"
 
@@ -211,9 +211,12 @@ async def test_what_was_deleted_and_is_imported_again_goes_on_from_its_deletion(
 
 
 async def test_an_import_that_meets_a_backups_moment_goes_on(catalog: Catalog, world: World) -> None:
+    partition = catalog.store.inner
+    catalog.store = WatchedStore(Handle(partition))
+    catalog.tenant = replace(catalog.tenant, store=catalog.store)
     await catalog.element()  # the process knows the tenant's permit
-    other = Handle(world.core.adapters.database.tenant(entry().id, entry().placement))
-    catalog.once_before(lambda _: True, lambda: rotate(other, "next", world.clock.now() + timedelta(seconds=1)))
+    moment = world.clock.now() + timedelta(seconds=1)
+    catalog.once_before(lambda _: True, lambda: rotate(Handle(partition), "next", moment))
     report = await catalog.read(file_of(*chain(3)))
     assert (report.created, report.skipped) == (5, 0)
 

@@ -16,12 +16,9 @@ from hypothesis import strategies as st
 from functions.backups import archive, export
 from functions.backups.models import Backup, NewBackup
 from functions.backups.timer import blueprint
-from functions.tenants.models import Limits
-from shared.change import TOMBSTONE_SECONDS
 from shared.clock import parse_rfc3339
 from shared.database.port import Delete, Kind, Replace
 from shared.errors import NotFound, Unavailable
-from shared.plans import PLANS
 from shared.tenancy import TenantEntry
 from tests.unit.backup_world import BackupWorld, Killed
 from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, register
@@ -49,12 +46,6 @@ async def test_a_backup_is_kept_as_long_as_the_plan_says(tmp_path: Path, tier: s
     kept = parse_rfc3339(backup.expires_at) - parse_rfc3339(backup.created_at)
     await world.close()
     assert kept == timedelta(days=days)
-
-
-def test_a_tombstone_outlives_every_backup() -> None:
-    (longest, _) = Limits.model_json_schema()["properties"]["backup_retention_days"]["anyOf"]
-    days = max(longest["maximum"], *(plan.backup_retention_days for plan in PLANS.values()))
-    assert days * 86400 < TOMBSTONE_SECONDS
 
 
 async def test_an_expired_backup_goes_whole(world: BackupWorld) -> None:

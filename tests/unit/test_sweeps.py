@@ -101,7 +101,7 @@ async def test_one_job_that_nobody_can_read_keeps_no_other_stalled_one_back(worl
     await (await store_of(world, tenants[1])).commit([Create(Kind.JOB, "odd", odd)])
     world.clock.advance(minutes=5)
     await world.sweep()
-    assert await world.queued("jobs") == [{"job_id": job.id}]
+    assert await world.queued("jobs") == [{"job_id": job.id, "revision": 1}]
 
 
 @pytest.mark.usefixtures("errors")

@@ -248,7 +248,7 @@ async def test_a_quota_is_exact_while_every_third_answer_is_lost(store: TenantSt
 async def test_what_does_not_pass_ends_within_the_deadline_and_changes_nothing(
     cosmos: CosmosDouble, clock: FakeClock, store: TenantStore, fault: Fault, error: type[Unavailable], write: str
 ) -> None:
-    database = cosmos_database(cosmos.endpoint, clock, deadline=0.8)
+    database = cosmos_database(cosmos.endpoint, clock, deadline=2.0)
     impatient = database.tenant(TENANT, SHARD)
     cosmos.store.catch_up()
     await impatient.get(Kind.AGENT, "held")
