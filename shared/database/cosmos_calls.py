@@ -73,9 +73,14 @@ class Calls:
         while True:
             try:
                 return await self._attempt(self._sender(batch, key, payer), place, patience, payer, "commit")
-            except (Rejected, FlowgridError):
+            except Rejected:
                 if not doubt or not await self._happened(batch, place, key, payer):
                     raise
+                return None
+            except FlowgridError as error:
+                if not doubt:
+                    raise
+                await self._look_for(batch, place, key, payer, error)
                 return None
             except Trouble as trouble:
                 doubt = doubt or trouble.lost
@@ -89,9 +94,8 @@ class Calls:
                 except Unavailable:
                     if not doubt:
                         raise
-                    if await self._happened(batch, place, key, payer):
-                        return None
-                    raise Unknown("The database did not say whether this was done.") from trouble
+                    await self._look_for(batch, place, key, payer, trouble)
+                    return None
 
     def _sender(
         self, batch: Batch, key: str, payer: str
@@ -115,6 +119,11 @@ class Calls:
             return etag
 
         return send
+
+    async def _look_for(self, batch: Batch, place: tuple[str, str], key: str, payer: str, error: Exception) -> None:
+        """Returns when it happened; `Unknown` otherwise, since the replica that was asked may be behind."""
+        if not await self._happened(batch, place, key, payer):
+            raise Unknown("The database did not say whether this was done.") from error
 
     async def _happened(self, batch: Batch, place: tuple[str, str], key: str, payer: str) -> bool:
         """Whether the store shows this batch's mark; `Unknown` when it does not answer, or no longer can tell."""

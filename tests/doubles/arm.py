@@ -67,6 +67,12 @@ class ArmDouble:
         for name in vars(fresh):
             setattr(self, name, getattr(fresh, name))
 
+    def fill(self, databases: int) -> None:
+        """Somebody's databases, so many, of two containers each."""
+        for number in range(databases):
+            path = f"{ACCOUNT}/sqlDatabases/other-{number}"
+            self.made |= {one: {} for one in (path, f"{path}/containers/items", f"{path}/containers/usage")}
+
     async def _get(self, request: Request) -> Response:
         if refused := self._refused(request):
             return refused

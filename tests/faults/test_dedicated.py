@@ -38,13 +38,13 @@ class Azure:
     def __init__(self, cosmos: CosmosDouble, arm: ArmDouble, arm_address: str, folder: Path) -> None:
         self.cosmos = cosmos
         self.clock = FakeClock()
-        self._arm = arm
+        self.arm = arm
         self._arm_address = arm_address
         self._folder = folder
         self._processes = 0
         cosmos.reset(lambda: self.clock.now().timestamp())
         arm.reset()
-        arm.looks, arm.on_made, arm.now = 0, self._make, self.clock.monotonic
+        arm.looks, arm.on_made, arm.on_gone, arm.now = 0, self._make, self._unmake, self.clock.monotonic
         make_database(cosmos, "registry", REGISTRY_CONTAINERS)
         make_database(cosmos, "shard-1")
 
@@ -54,6 +54,9 @@ class Azure:
             self.cosmos.store.create_container(database, resource)
         else:
             self.cosmos.store.create_database(database)
+
+    def _unmake(self, path: str) -> None:
+        del self.cosmos.store.databases[path.rpartition("/")[2]]
 
     async def forget(self, process: World, tenant: dict[str, Any]) -> None:
         """Take a tenant out again, so that the next ones' sweeps are no longer than this one's."""
@@ -201,3 +204,26 @@ async def test_a_dedicated_onboarding_that_dies_at_any_call_stops_no_sweep_and_i
             break
     await first.close()
     assert at > 15, "too few calls to be an onboarding with a database"
+
+
+async def test_of_two_who_come_for_the_last_place_of_an_account_one_gets_it_and_nothing_stays_of_the_other(
+    account: tuple[CosmosDouble, ArmDouble, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry does not know what else is in the account, so both are let through; Azure has the last word."""
+    azure = Azure(*account, tmp_path)
+    process = azure.process(monkeypatch)
+    azure.arm.fill(165)
+    new = {"name": "New", "tier": "enterprise", "admin_email": "ada@new.example"}
+    made = [(await process.call("onboard_tenant", STAFF, {**new, "slug": slug})).json for slug in ("one", "two")]
+    for _ in range(2):
+        azure.clock.advance(minutes=6)
+        await process.sweep()
+        await process.drain()
+    left = [found for tenant in made if (found := await entry(process, tenant["slug"]))]
+    assert [one["status"] for one in left] == ["trial"]
+    assert set(azure.cosmos.store.databases) == {"registry", "shard-1", left[0]["placement"]["database"]}
+    assert len(azure.arm.made) == 498
+    (gone,) = [one for one in made if one["id"] != left[0]["id"]]
+    again = await process.call("onboard_tenant", STAFF, {**new, "slug": gone["slug"], "dedicated": False})
+    assert (again.status, again.json["status"]) == (201, "trial")
+    await process.close()

@@ -158,13 +158,6 @@ async def test_a_container_of_another_shape_is_a_conflict(arm: ArmDouble, provis
         await provisioner.ensure("tenant-1")
 
 
-def fill(arm: ArmDouble, databases: int) -> None:
-    """An account with so many databases of two containers."""
-    for number in range(databases):
-        path = f"{ACCOUNT}/sqlDatabases/other-{number}"
-        arm.made |= {one: {} for one in (path, f"{path}/containers/items", f"{path}/containers/usage")}
-
-
 def test_there_is_room_for_what_the_registry_and_the_shards_leave() -> None:
     provisioner = provisioner_of("https://127.0.0.1:1")
     assert [provisioner.room(shards) for shards in (1, 4)] == [164, 161]
@@ -174,7 +167,7 @@ def test_there_is_room_for_what_the_registry_and_the_shards_leave() -> None:
 async def test_an_account_that_is_full_says_so_whatever_azure_calls_it(
     arm: ArmDouble, provisioner: CosmosProvisioner, full: Literal[400, 403, 202]
 ) -> None:
-    fill(arm, 166)
+    arm.fill(166)
     arm.full = full
     with pytest.raises(Full, match="500 databases and containers"):
         await provisioner.ensure("tenant-1")
@@ -185,7 +178,7 @@ async def test_an_account_that_is_full_says_so_whatever_azure_calls_it(
 
 
 async def test_the_last_database_that_fits_is_made(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
-    fill(arm, 165)
+    arm.fill(165)
     assert await provisioner.ensure("tenant-1") is None
     assert len(arm.made) == 498
     assert await provisioner.ensure("tenant-1") is None
