@@ -121,7 +121,7 @@ class Calls:
         return send
 
     async def _look_for(self, batch: Batch, place: tuple[str, str], key: str, payer: str, error: Exception) -> None:
-        """Returns when it happened; `Unknown` otherwise, since the replica that was asked may be behind."""
+        """Returns when it happened; `Unknown` otherwise, since it may still be on its way."""
         if not await self._happened(batch, place, key, payer):
             raise Unknown("The database did not say whether this was done.") from error
 
