@@ -234,8 +234,10 @@ def _refused(error: "HttpResponseError", name: str, unanswered: type[Unavailable
             return Unavailable("The area's blob container is not there; the infrastructure (Bicep) makes it.")
         case 404, _:
             return NotFound(f"There is no blob {name}.")
-        case 409, _:
+        case 409, "BlobAlreadyExists":
             return Conflict(f"There is a blob {name} already.")
+        case 409, _:  # immutable by a policy of the account, leased, with snapshots, its container being deleted
+            return Unavailable(f"The blob storage does not let {name} be changed now ({code}).")
         case 412, _:
             return Stale(f"The blob {name} was replaced while it was read.")
         case 400, "InvalidBlockList":

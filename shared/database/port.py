@@ -155,11 +155,18 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Where:
-    """A filter on one named field; `in` takes a list of at most 200 values."""
+    """A filter on one named field; `in` takes a list of at most 200 values.
+
+    ValueError for null and NaN: to Cosmos DB null equals null, to SQL it does not, and NaN is no JSON.
+    """
 
     field: str
     op: Literal["=", "<", "<=", ">", ">=", "in"]
     value: Any
+
+    def __post_init__(self) -> None:
+        if any(value is None or value != value for value in (self.value if self.op == "in" else [self.value])):
+            raise ValueError(f"{self.field} {self.op} {self.value!r} means different things to different databases")
 
 
 @dataclass(frozen=True)

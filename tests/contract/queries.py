@@ -1,5 +1,7 @@
 """What every adapter of the database port must do: queries, scans, and tenants that do not see each other."""
 
+from typing import Any
+
 import pytest
 
 from shared.database.port import (
@@ -51,6 +53,11 @@ class QueryContract:
         assert await names(store, Where("name", "=", "' OR 1=1")) == []
         with pytest.raises(ValueError, match="not a field name"):
             await names(store, Where("name = 'x' OR 1", "=", 1))
+
+    @pytest.mark.parametrize(("op", "value"), [("=", None), ("in", ["x", None]), (">", float("nan"))])
+    def test_null_and_nan_are_nothing_to_filter_by(self, op: Any, value: Any) -> None:
+        with pytest.raises(ValueError, match="different things"):
+            Where("name", op, value)
 
     async def test_order_is_by_time_then_id_in_one_direction(self, store: TenantStore) -> None:
         await store.commit([agent("b", 1), agent("a", 1), agent("c", 0)])

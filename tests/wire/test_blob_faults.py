@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.blobs.azure import BLOCK_BYTES, AzureBlobs
+from shared.blobs.azure import BLOCK_BYTES, AzureBlobs, _explained
 from shared.blobs.port import BlobSpace
 from shared.errors import Conflict, NotFound, Stale, Throttled, Unavailable, Unknown
 from tests.contract.blobs import content, names, stream
@@ -162,3 +162,22 @@ async def test_nobody_listening_is_unavailable(proxy: CuttingProxy) -> None:
     with pytest.raises(Unavailable):
         await blobs.ping()
     await blobs.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("BlobAlreadyExists", Conflict),
+        ("BlobImmutableDueToPolicy", Unavailable),
+        ("SnapshotsPresent", Unavailable),
+        ("ContainerBeingDeleted", Unavailable),
+    ],
+)
+def test_only_a_blob_that_is_there_is_taken_for_one(code: str, error: type[Exception]) -> None:
+    """A 409 has many reasons (storageservices/blob-service-error-codes); most pass, or need an operator."""
+    from azure.core.exceptions import HttpResponseError
+
+    refusal = HttpResponseError("no")
+    refusal.status_code, refusal.error_code = 409, code  # type: ignore[attr-defined]
+    with pytest.raises(error), _explained("manifest.json"):
+        raise refusal
