@@ -66,7 +66,7 @@ class Onboarding:
         """
         tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT), like)
         if tenant.placement.mode == "dedicated":
-            await self.places.need(tenant.placement.database)
+            await self.places.need(tenant.id)
         body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
         try:
             etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
@@ -122,9 +122,10 @@ class Onboarding:
         try:
             await self._names.reserve(SLUG, tenant.slug, holder=tenant.id)
         except Conflict:
-            if not await self._mark_undone(tenant, held, made=False):
+            marked = await self._mark_undone(held, made=False)
+            if marked is None:
                 return await self.finish(tenant.id, session, provisioned=provisioned)
-            await self._undo(tenant, made=False)
+            await self._undo(marked)
             raise
         placement = Placement.from_document(held.body["placement"])
         if self._provisioning.needed(placement) and not provisioned:
@@ -140,9 +141,9 @@ class Onboarding:
         try:
             return await self._provisioning.slice(session, job, self.finish)
         except Full:
-            tenant = Tenant.model_validate(held.body)
-            if tenant.status == "provisioning" and await self._mark_undone(tenant, held, made=True):
-                await self._undo(tenant, made=True)
+            marked = await self._mark_undone(held, made=True) if held.body["status"] == "provisioning" else None
+            if marked is not None:
+                await self._undo(marked)
             raise
 
     async def sweep(self) -> int:
@@ -165,7 +166,8 @@ class Onboarding:
             trial_ends_at = like.trial_ends_at if like.status == "trial" else None
         plan = PLANS[new.tier]
         dedicated = new.tier is Tier.ENTERPRISE if new.dedicated is None else new.dedicated
-        own = Placement("dedicated", f"tenant-{id}")
+        # of a name that no other attempt has: what undoes one never unmakes what another has made
+        own = Placement("dedicated", f"tenant-{id}-{self._services.ids.new()[-8:]}")
         placement = own if dedicated else shard(int(derived_id("shard", id)[:8], 16) % self._shards + 1)
         return Tenant(
             id=id,
@@ -185,7 +187,7 @@ class Onboarding:
             region=self._region,
             admin_email=new.admin_email,
             placement=PlacementView.model_validate(placement.as_document()),
-            provisioning_job=job_id(id) if self._provisioning.needed(placement) else None,
+            provisioning_job=job_id(placement.database) if self._provisioning.needed(placement) else None,
             copy_of=like.id if like else None,
             settings=new.settings,
         )
@@ -232,31 +234,37 @@ class Onboarding:
         self._directory.forget(tenant.id)
         return tenant.model_copy(update=changes)
 
-    async def _mark_undone(self, tenant: Tenant, held: Stored, *, made: bool) -> bool:
-        """From here on nobody finishes it any more; False when somebody else has changed the entry meanwhile.
+    async def _mark_undone(self, held: Stored, *, made: bool) -> Stored | None:
+        """From here on nobody finishes it any more; None when somebody else has changed the entry meanwhile.
 
         `made`: something of its database may be there.
         """
-        marked = {**held.body, "status": "deleting", "undo": True, "made": made}
+        id, marked = held.body["id"], {**held.body, "status": "deleting", "undo": True, "made": made}
         try:
-            await self._database.platform.put(Replace(Kind.TENANT, tenant.id, marked, held.etag), tenant.id)
+            etag = await self._database.platform.put(Replace(Kind.TENANT, id, marked, held.etag), id)
         except Rejected:
-            return False
-        return True
+            return None
+        return Stored(marked, etag) if etag is not None else await self._entry(id)
 
-    async def _undo(self, tenant: Tenant, *, made: bool) -> None:
-        if made:
+    async def _undo(self, marked: Stored) -> None:
+        """Give back what was reserved and made, then forget the entry.
+
+        Whoever stalls here and goes on later, when the same id has been onboarded again, harms nothing of that: its
+        database has another name, its entry another ETag.
+        """
+        tenant = Tenant.model_validate(marked.body)
+        if marked.body.get("made"):
             await self._provisioning.discard(tenant.placement.database)
         await self._names.release(SLUG, tenant.slug, holder=tenant.id)
         with suppress(Rejected):  # another sweep has undone it
-            await self._database.platform.put(Delete(Kind.TENANT, tenant.id), tenant.id)
+            await self._database.platform.put(Delete(Kind.TENANT, tenant.id, marked.etag), tenant.id)
         self._directory.forget(tenant.id)
 
     async def _wanted(self, tenant_id: str) -> Stored:
         """The entry; `Conflict` when the onboarding is undone, which it is by then."""
         held = await self._entry(tenant_id)
         if held.body.get("undo"):
-            await self._undo(Tenant.model_validate(held.body), made=held.body.get("made", False))
+            await self._undo(held)
             raise Conflict(UNDONE)
         return held
 

@@ -39,12 +39,12 @@ class Places:
         left = None if self._most is None else max(0, self._most - taken)
         return Stamp(region=self._region, dedicated_most=self._most, dedicated_taken=taken, dedicated_left=left)
 
-    async def need(self, database: str) -> None:
-        """`Full` when there is no place for this database; one that has its place already is no matter."""
+    async def need(self, tenant_id: str) -> None:
+        """`Full` when there is no place for this tenant's database; who has one already is no matter."""
         if self._most is None:
             return
         taken = await self._taken()
-        if database not in taken and len(taken) >= self._most:
+        if tenant_id not in taken and len(taken) >= self._most:
             raise Full(
                 f"All {self._most} places for tenants with a database of their own are taken in this account: "
                 'onboard this one into another stamp, or with "dedicated": false.'
@@ -65,11 +65,12 @@ class Places:
             raise Concern(f"{self._left} places for dedicated tenants are left in this account: prepare another stamp.")
 
     async def _taken(self) -> set[str]:
+        """The tenants that have a place."""
         taken: set[str] = set()
         after: tuple[str, str] | None = None
         while True:
             page = await self._platform.query(Kind.TENANT, [Where("placement.mode", "=", "dedicated")], after=after)
-            taken |= {item.body["placement"]["database"] for item in page.items}
+            taken |= {item.body["id"] for item in page.items}
             after = page.next
             if after is None:
                 return taken

@@ -61,11 +61,11 @@ class Provisioning:
     async def begin(self, tenant_id: str, database: str, staff: TenantSession | None) -> None:
         """See to it that the tenant's job is there and not given up."""
         session = self._session(staff)
-        stored = await session.store.get(Kind.JOB, job_id(tenant_id))
+        stored = await session.store.get(Kind.JOB, job_id(database))
         change = session.change()
         if stored is None:
             what = {"tenant_id": tenant_id, "database": database}
-            enqueue(change, session, self._queue, PROVISION_JOB, what, id=job_id(tenant_id))
+            enqueue(change, session, self._queue, PROVISION_JOB, what, id=job_id(database))
         else:
             held = Held.of(Job, stored)
             rested = parse_rfc3339(held.value.updated_at) + ANEW_AFTER
@@ -96,5 +96,5 @@ class Provisioning:
         return TenantSession(platform, self._directory.open(platform), caller, request, self._services)
 
 
-def job_id(tenant_id: str) -> str:
-    return derived_id("provision", tenant_id)
+def job_id(database: str) -> str:
+    return derived_id("provision", database)

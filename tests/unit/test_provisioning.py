@@ -1,5 +1,6 @@
 """Onboarding with a dedicated database that a job makes: provisioning until it is there, whatever happens meanwhile."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 
 import function_app
+from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, Provisioning, job_id
 from shared.database.port import Kind, Provisioner
 from shared.errors import Conflict, Full, Unavailable
 from shared.jobs import MAX_ATTEMPTS
 from shared.tenancy import PLATFORM_TENANT_ID
-from tests.unit.world import STAFF, Answer, World, admin
+from tests.unit.world import STAFF, Answer, World, admin, session
 
 NEW = {"name": "Acme", "slug": "acme", "tier": "enterprise", "admin_email": "ada@acme.example"}
 FORBIDDEN = Unavailable("The app's identity needs the role Cosmos DB Operator on /subscriptions/…")
@@ -76,6 +78,10 @@ async def onboard(world: World, *, headers: Mapping[str, str] | None = None, **c
     return await world.call("onboard_tenant", STAFF, {**NEW, **changes}, headers=headers)
 
 
+def database_of(answer: Answer) -> str:
+    return str(answer.json["placement"]["database"])
+
+
 async def tenant(world: World) -> dict[str, Any]:
     (found,) = (await world.call("list_tenants", STAFF)).json["items"]
     return dict(found)
@@ -99,16 +105,16 @@ async def works(world: World) -> bool:
 async def test_a_dedicated_tenant_is_answered_while_its_database_is_made(cloud: World) -> None:
     answer = await onboard(cloud)
     assert (answer.status, answer.json["status"]) == (201, "provisioning")
-    assert answer.json["provisioning_job"] == job_id(answer.json["id"])
+    assert answer.json["provisioning_job"] == job_id(database_of(answer))
     assert (await job(cloud))["status"] == "queued"
 
 
 async def test_the_job_makes_the_database_and_the_tenant_works(cloud: World, arm: FakeProvisioner) -> None:
-    id = (await onboard(cloud)).json["id"]
+    answer = await onboard(cloud)
     await run(cloud)
-    assert arm.calls == [(f"tenant-{id}", None)]
+    assert arm.calls == [(database_of(answer), None)]
     assert ((await tenant(cloud))["status"], await works(cloud)) == ("trial", True)
-    assert (await job(cloud))["result"] == {"tenant_id": id, "status": "trial"}
+    assert (await job(cloud))["result"] == {"tenant_id": answer.json["id"], "status": "trial"}
 
 
 async def test_the_staff_member_who_asked_is_in_the_audit_trail(cloud: World) -> None:
@@ -288,7 +294,7 @@ async def test_without_a_place_left_an_onboarding_is_refused_before_anything_is_
     assert "another stamp" in refused.json["error"]
     assert [one["slug"] for one in (await small.call("list_tenants", STAFF)).json["items"]] == ["acme"]
     await run(small)
-    assert [database for database, _ in arm.calls] == [f"tenant-{first.json['id']}"]
+    assert [database for database, _ in arm.calls] == [database_of(first)]
     shared = await onboard(small, slug="globex", dedicated=False)
     assert (shared.status, shared.json["status"]) == (201, "trial")
 
@@ -310,7 +316,7 @@ async def test_of_two_for_the_last_place_one_gets_it_and_nothing_stays_of_the_ot
     await run(cloud)
     assert [one["id"] for one in (await cloud.call("list_tenants", STAFF)).json["items"]] == [first.json["id"]]
     assert await works(cloud)
-    assert arm.discarded == [f"tenant-{second.json['id']}"]
+    assert arm.discarded == [database_of(second)]
     params = {"job_id": second.json["provisioning_job"]}
     failed = await cloud.call("get_job", STAFF, params=params, headers={"x-tenant-id": PLATFORM_TENANT_ID})
     assert (failed.json["status"], "500 databases" in failed.json["error"]) == ("failed", True)
@@ -325,7 +331,7 @@ async def test_what_was_made_for_a_tenant_without_a_place_is_unmade_by_the_sweep
     async def crashing(*_: Any, **__: Any) -> None:
         raise Crash
 
-    id = (await onboard(cloud)).json["id"]
+    database = database_of(await onboard(cloud))
     arm.answers = [Full("There is no room.")]
     with monkeypatch.context() as dying, pytest.raises(Crash):
         dying.setattr(arm if died == "discard" else cloud.core.names, died, crashing)
@@ -333,11 +339,40 @@ async def test_what_was_made_for_a_tenant_without_a_place_is_unmade_by_the_sweep
     cloud.clock.advance(minutes=5)
     await cloud.sweep()
     assert (await cloud.call("list_tenants", STAFF)).json["items"] == []
-    assert set(arm.discarded) == {f"tenant-{id}"}
+    assert set(arm.discarded) == {database}
     made = len(arm.calls)
     await run(cloud, minutes=10)
     assert len(arm.calls) == made, "nothing is made for a tenant that is not wanted any more"
     assert (await onboard(cloud, dedicated=False)).status == 201
+
+
+async def test_who_stalled_in_an_undo_harms_no_later_tenant_of_the_same_id(
+    cloud: World, arm: FakeProvisioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile a sweep has undone it, and the same request (the same idempotency key) has onboarded it again."""
+    core, id = cloud.core, "0190c2a8-7e10-7abc-8def-00000000000e"
+    provisioning = Provisioning(arm, core.directory, core.services, core.settings.jobs_queue)
+    database = core.adapters.database
+    onboarding = Onboarding(database, core.directory, core.names, core.services, 1, "here", provisioning)
+    staff = session(core, core.directory.platform, core.directory.open(core.directory.platform), STAFF)
+    first = await onboarding.onboard(staff, NewTenant.model_validate_json(json.dumps(NEW)), id=id)
+    arm.answers = [Full("There is no room.")]
+    discard, again = arm.discard, list[str]()
+
+    async def stalled(database: str) -> None:
+        monkeypatch.setattr(arm, "discard", discard)
+        with pytest.raises(Conflict):
+            await onboarding.finish(id)  # the sweep
+        made = await onboarding.onboard(staff, NewTenant.model_validate_json(json.dumps(NEW)), id=id)
+        again.append(made.placement.database)
+        await onboarding.finish(id, provisioned=True)
+        await discard(database)
+
+    monkeypatch.setattr(arm, "discard", stalled)
+    await run(cloud)
+    assert (await tenant(cloud))["status"] == "trial"
+    assert again != [first.placement.database]
+    assert set(arm.discarded) == {first.placement.database}
 
 
 async def test_staff_see_how_many_places_are_left_and_health_warns_of_the_last_ten(
