@@ -77,9 +77,8 @@ def _of_status(status: int, sub_status: int, error: Exception) -> Trouble | Flow
                 "Databases and containers are not made or changed with the app's own data rights.", retry_after=30
             )
         case 403, 1014:
-            return Full(
-                "This tenant's data has reached 20 GB, the most that one place holds: delete some, or have it moved."
-            )
+            # not even a deletion, which leaves a tombstone and an entry in the journal
+            return Full("This tenant's data has reached 20 GB, the most that one place holds: ask for it to be moved.")
         case 403, 3 | 1008:
             return Trouble(reason, retry_after=_retry_after(error))
         case 403, _:
