@@ -228,7 +228,7 @@ async def test_a_full_partition_says_what_to_do_and_is_not_tried_again(
     for inside in (True, False):
         azure.forget()
         azure.fail(Fault("Batch", status=403, sub_status=1014, inside=inside, times=100))
-        with pytest.raises(Full, match=r"20 GB.*delete"):
+        with pytest.raises(Full, match=r"20 GB.*moved"):
             await store.commit([item("one")])
         assert [call.operation for call in azure.calls] == ["Batch"]
 
