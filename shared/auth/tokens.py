@@ -1,10 +1,12 @@
 """Bearer tokens: RS256 JWTs of the configured issuers, keys from their JWKS (RFC 7519, RFC 7517, OpenID Discovery)."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shared.auth.keys import ALGORITHM, SigningKeys
 from shared.auth.roles import highest
+from shared.auth.verified import Verified, VerifiedTokens
 from shared.context import Caller
 from shared.emails import canonical
 from shared.errors import Unauthenticated
@@ -28,14 +30,25 @@ class TokenVerifier:
     """Turns an Authorization header into a `Caller`; raises `Unauthenticated` (the token's fault) or `Unavailable`."""
 
     def __init__(
-        self, issuers: Sequence[Issuer], *, tenant_claim: str, roles_claim: str, keys: Keys = SigningKeys
+        self,
+        issuers: Sequence[Issuer],
+        *,
+        tenant_claim: str,
+        roles_claim: str,
+        keys: Keys = SigningKeys,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now
+        self._verified = VerifiedTokens(now)
         self._issuers = {issuer.issuer: (issuer, keys(issuer)) for issuer in issuers}
         self._tenant_claim = tenant_claim
         self._roles_claim = roles_claim
 
     async def verify(self, authorization: str | None) -> Caller:
         token = _bearer(authorization)
+        return await self._verified.caller(token) or await self._verify(token)
+
+    async def _verify(self, token: str) -> Caller:
         import jwt  # heavy (cryptography), so not at start
 
         try:
@@ -66,7 +79,10 @@ class TokenVerifier:
             reason = _REASONS.get(type(error).__name__, "invalid")
             text = f"The token does not verify: {error}."
             raise Unauthenticated(text, reason=reason, issuer=issuer.issuer) from error
-        return self._caller(claims, issuer)
+        caller = self._caller(claims, issuer)
+        until = int(claims["exp"]) + LEEWAY_SECONDS
+        self._verified.keep(token, Verified(caller, keys, header["kid"], key, self._now(), until))
+        return caller
 
     async def close(self) -> None:
         """Give up what is being fetched."""

@@ -1,17 +1,20 @@
 """Bearer tokens: which ones are taken, and for whose."""
 
+import asyncio
 import base64
 import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from shared.auth.keys import FRESH_SECONDS
 from shared.auth.roles import Role
-from shared.auth.tokens import TokenVerifier
+from shared.auth.tokens import LEEWAY_SECONDS, TokenVerifier
 from shared.context import Caller
 from shared.errors import Unauthenticated
 from shared.settings import Issuer
@@ -25,15 +28,21 @@ def web() -> Web:
 
 
 @pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(datetime.now(UTC))
+
+
+@pytest.fixture
 def verifier(web: Web) -> TokenVerifier:
     return make(web)
 
 
-def make(web: Web, **changes: Any) -> TokenVerifier:
-    """`changes`: settings of the first issuer."""
+def make(web: Web, clock: FakeClock | None = None, **changes: Any) -> TokenVerifier:
+    """`changes`: settings of the first issuer. `clock`: its ages' clock (PyJWT has the machine's own)."""
+    clock = clock or FakeClock(datetime.now(UTC))
     one, two = Issuer(issuer=ONE, audience="flowgrid", **changes), Issuer(issuer=TWO, audience="flowgrid-two")
     names = {"tenant_claim": "extension_TenantId", "roles_claim": "roles"}
-    return TokenVerifier([one, two], **names, keys=web.keys(FakeClock()))
+    return TokenVerifier([one, two], **names, keys=web.keys(clock), now=lambda: clock.now().timestamp())
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -275,3 +284,95 @@ async def test_a_token_that_does_not_say_who_its_holder_is_is_refused(web: Web, 
 @pytest.mark.parametrize("name", [["Ada"], "Ada \ud800"])
 async def test_a_name_that_is_no_text_is_left_out(verifier: TokenVerifier, name: Any) -> None:
     assert (await verifier.verify(signed(name=name))).name is None
+
+
+# Tokens that were verified before
+
+
+@pytest.fixture
+def verifications(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens whose signature was looked at."""
+    seen: list[str] = []
+    decode = jwt.decode
+
+    def counted(token: str, *args: Any, **options: Any) -> Any:
+        seen.append(token)
+        return decode(token, *args, **options)
+
+    monkeypatch.setattr(jwt, "decode", counted)
+    return seen
+
+
+async def test_a_token_is_verified_once_while_it_is_good(verifier: TokenVerifier, verifications: list[str]) -> None:
+    token = signed()
+    first = await verifier.verify(token)
+    assert [await verifier.verify(token) for _ in range(3)] == [first] * 3
+    assert len(verifications) == 1
+    assert (await verifier.verify(signed(sub="s-2"))).subject == "s-2"
+    assert len(verifications) == 2
+
+
+async def test_a_token_that_was_verified_is_looked_at_again_when_its_time_is_over(
+    web: Web, clock: FakeClock, verifications: list[str]
+) -> None:
+    verifier, token = make(web, clock), signed(exp=int(clock.now().timestamp()) + 600)
+    await verifier.verify(token)
+    clock.advance(seconds=600 + LEEWAY_SECONDS - 1)
+    await verifier.verify(token)
+    assert len(verifications) == 1
+    clock.advance(seconds=1)
+    await verifier.verify(token)
+    assert len(verifications) == 2
+
+
+async def test_a_clock_that_was_set_back_makes_no_old_verification_good(
+    web: Web, clock: FakeClock, verifications: list[str]
+) -> None:
+    verifier, token = make(web, clock), signed()
+    await verifier.verify(token)
+    clock.advance(seconds=-1)
+    await verifier.verify(token)
+    assert len(verifications) == 2
+
+
+async def test_a_token_that_was_verified_goes_with_its_key(web: Web, clock: FakeClock) -> None:
+    verifier, token = make(web, clock), signed()
+    await verifier.verify(token)
+    web.publish(ONE, "k2")
+    clock.advance(seconds=FRESH_SECONDS + 1)
+    await verifier.verify(token)  # the last one before the keys are there
+    while len(web.fetched) < 4:  # noqa: ASYNC110  discovery and keys, a second time
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert "does not publish" in await refused(verifier, token)
+
+
+async def test_what_is_changed_in_a_token_that_was_verified_is_not_it(verifier: TokenVerifier) -> None:
+    token = signed()
+    await verifier.verify(token)
+    header, payload, signature = token.split(".")
+    other = signed(roles=["tenant:admin"]).split(".")[1]
+    assert "does not verify" in await refused(verifier, f"{header}.{other}.{signature}")
+    assert (await verifier.verify(f"{header}.{payload}.{signature}")).role is Role.USER
+
+
+async def test_a_token_that_was_refused_is_looked_at_each_time(
+    verifier: TokenVerifier, verifications: list[str]
+) -> None:
+    token = signed(aud="another")
+    for _ in range(3):
+        await refused(verifier, token)
+    assert len(verifications) == 3
+
+
+async def test_so_many_tokens_are_known_and_no_more(
+    web: Web, clock: FakeClock, verifications: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.auth.verified.MOST", 2)
+    verifier = make(web, clock)
+    one, two, three = (signed(sub=name) for name in ("one", "two", "three"))
+    for token in (one, two, one, three, one):
+        await verifier.verify(token)
+    assert len(verifications) == 3
+    await verifier.verify(two)
+    assert len(verifications) == 4

@@ -1,0 +1,53 @@
+"""Tokens that have been verified, by digest: whoever calls again with one is known until it expires or its key changes.
+
+A signature costs more than all the rest of a read. What is kept is the outcome of a verification, never of a refusal,
+so a forged token gains nothing; and not the token itself.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from shared.auth.keys import SigningKeys
+from shared.context import Caller
+
+MOST = 4096  # of a kilobyte or two
+
+
+@dataclass(frozen=True)
+class Verified:
+    """`key`: what it was verified with, the id `kid` of `keys`. It is good from `at` until before `expires_at`."""
+
+    caller: Caller
+    keys: SigningKeys
+    kid: object
+    key: object
+    at: float
+    expires_at: float
+
+
+class VerifiedTokens:
+    """The last ones that were used. `now`: seconds since the epoch, as the tokens' own times are."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._known: OrderedDict[bytes, Verified] = OrderedDict()
+
+    async def caller(self, token: str) -> Caller | None:
+        """Whose it is; None when it has to be verified. `Unauthenticated` when its key is published no longer."""
+        digest = sha256(token.encode()).digest()
+        known = self._known.get(digest)
+        if known is None:
+            return None
+        if known.at <= self._now() < known.expires_at and await known.keys.get(known.kid) is known.key:
+            self._known.move_to_end(digest)
+            return known.caller
+        self._known.pop(digest, None)
+        return None
+
+    def keep(self, token: str, verified: Verified) -> None:
+        """The one that was not used for longest makes room for it."""
+        self._known[sha256(token.encode()).digest()] = verified
+        if len(self._known) > MOST:
+            self._known.popitem(last=False)
