@@ -1,23 +1,27 @@
 """What the embedded adapters share: SQLite files used from one writer and one reader thread.
 
-Writes are durable when their call returns (WAL with synchronous=FULL), so `kill -9` and power loss lose nothing.
+Writes are durable when their call returns (WAL with synchronous=FULL), so `kill -9` and power loss lose nothing. Those
+that wait for the same file are committed together: the disk is waited for once, and each is a transaction all the same.
 """
 
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shared.errors import Unavailable
 from shared.sqlite_file import Opened, names, open_file
 
 T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 10.0
+TOGETHER = 64  # writes at most that one commit makes durable
 LEAST_FREE_BYTES = 16 * 2**20  # with less, health says so while writes still work
 _PROBE = "INSERT OR REPLACE INTO file VALUES ('probe', datetime('now'))"
 _OUTAGES = {  # the file's or the disk's fault, not the statement's
@@ -45,7 +49,7 @@ class SqliteFiles:
         self._schema = schema
         self._opening = Lock()
         self._whole: set[str] = set()
-        self._writer = _Thread(self._open, "sqlite-writer")
+        self._writer = _Writer(_Thread(self._open, "sqlite-writer"))
         self._reader = _Thread(self._open, "sqlite-reader")
 
     async def read(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -58,15 +62,8 @@ class SqliteFiles:
         return await self._reader.run(name, check_and_read)
 
     async def write(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` inside one transaction: all of it happens, or (when it raises) none."""
-
-        def transact(file: Opened) -> T:
-            with transaction(file.connection):
-                result = work(file.connection)
-                file.check()  # last, so that nothing is acknowledged into a file that has gone meanwhile
-                return result
-
-        return await self._writer.run(name, transact)
+        """Run `work` inside a transaction: all of it happens, or (when it raises) none."""
+        return await self._writer.write(name, work)
 
     async def probe(self, name: str) -> None:
         """Write, as any change would; `Unavailable` when that fails or the disk is all but full."""
@@ -96,15 +93,89 @@ def is_outage(error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTAGES
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block or the COMMIT raises."""
+def outage_of(name: str, error: BaseException) -> BaseException:
+    """`Unavailable` where it is the file's or the disk's fault; else the error itself."""
+    if not (isinstance(error, OSError) or is_outage(error)):
+        return error
+    outage = Unavailable(f"The file {name}.db cannot be used: {error}")
+    outage.__cause__ = error
+    return outage
+
+
+@dataclass
+class _Write:
+    """One that waits; its outcome is told when it is durable."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    told: "Future[Any]" = field(default_factory=Future)
+    result: Any = None
+    error: BaseException | None = None
+
+
+class _Writer:
+    """Writes of many callers, in the order in which they came."""
+
+    def __init__(self, thread: "_Thread") -> None:
+        self._thread = thread
+        self._lock = Lock()
+        self._waiting: dict[str, deque[_Write]] = {}
+
+    async def write(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        mine = _Write(work)
+        with self._lock:
+            if name not in self._waiting:
+                self._thread.submit(lambda: self._some(name))
+            self._waiting.setdefault(name, deque()).append(mine)
+        result: T = await asyncio.wrap_future(mine.told)
+        return result
+
+    async def close(self) -> None:
+        await self._thread.close()
+
+    def _some(self, name: str) -> None:
+        """Those that wait for the file by now; then it is the other files' turn."""
+        with self._lock:
+            some = list(islice(self._waiting[name], TOGETHER))
+        wanted = [one for one in some if one.told.set_running_or_notify_cancel()]
+        try:
+            self._thread.call(name, lambda file: _committed(file, wanted))
+        except BaseException as error:
+            for one in wanted:
+                one.error = one.error or error
+        with self._lock:
+            for _ in some:
+                self._waiting[name].popleft()
+            more = bool(self._waiting[name])
+            if not more:
+                del self._waiting[name]
+        for one in wanted:
+            one.told.set_result(one.result) if one.error is None else one.told.set_exception(outage_of(name, one.error))
+        if more:
+            try:
+                self._thread.submit(lambda: self._some(name))
+            except RuntimeError:  # it is being closed, and waits for this
+                self._some(name)
+
+
+def _committed(file: Opened, writes: list[_Write]) -> None:
+    """BEGIN IMMEDIATE … COMMIT around all of them, a savepoint around each; raises when none of them has happened."""
+    connection = file.connection
     connection.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        for one in writes:
+            connection.execute("SAVEPOINT one")
+            try:
+                one.result = one.work(connection)
+            except BaseException as error:
+                if not connection.in_transaction:  # a full disk has rolled all of it back by itself
+                    raise
+                one.error = error
+                connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
+        file.check()  # last, so that nothing is acknowledged into a file that has gone meanwhile
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # a full disk has rolled it back by itself
+        if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
 
@@ -118,17 +189,21 @@ class _Thread:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, name: str, work: Callable[[Opened], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._call, name, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self.call, name, work)
 
-    def _call(self, name: str, work: Callable[[Opened], T]) -> T:
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run it in its turn; RuntimeError when it is closed, or about to be."""
+        self._executor.submit(work)
+
+    def call(self, name: str, work: Callable[[Opened], T]) -> T:
         try:
             if name not in self._files:
                 self._files[name] = self._open_file(name)
             return work(self._files[name])
         except (OSError, sqlite3.DatabaseError) as error:
-            if isinstance(error, OSError) or is_outage(error):
-                raise Unavailable(f"The file {name}.db cannot be used: {error}") from error
-            raise
+            if (outage := outage_of(name, error)) is error:
+                raise
+            raise outage from error
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown)
