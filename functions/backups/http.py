@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, Verification
+from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, RestoreQuery, Verification
 from functions.backups.service import BackupService
 from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
@@ -89,6 +89,18 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
     )
     async def create_restore(call: Call[NewRestore]) -> Restore:
         return await backups.restore(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/restores",
+        role=Role.ADMIN,
+        query=RestoreQuery,
+        answer=Page[Restore],
+        summary="List restores, newest first",
+    )
+    async def list_restores(call: Call[None, RestoreQuery]) -> Listing[Restore]:
+        return await backups.list_restores(call.tenant, call.query.filters(), call.page)
 
     @endpoint(
         routes,
