@@ -8,7 +8,7 @@ from shared.auth.roles import Role
 from shared.http.docs import Description
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page, PageQuery
-from shared.http.routes import Call, Content, OpenCall
+from shared.http.routes import Begins, Call, Content, OpenCall
 from shared.jobs import Job
 from shared.messaging.deadletters import DeadLetter, DeadLetters
 from shared.resources import Listing, find, load
@@ -85,7 +85,8 @@ def blueprint(
         role=Role.PLATFORM,
         answer=DeadLetter,
         status=202,
-        summary="Send a dead letter to its queue again",
+        summary="Send a dead letter to its queue again; it comes back to the list if it cannot be handled again",
+        begins=Begins("v1/platform/dead-letters"),
     )
     async def replay_dead_letter(call: Call) -> DeadLetter:
         return await dead_letters.replay(call.params["letter_id"])

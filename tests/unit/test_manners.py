@@ -102,3 +102,57 @@ async def test_what_is_listed_can_be_had_alone(world: World) -> None:
     listed = {route.path for route in routes if route.paged}
     assert listed - alone == {"v1/usage/events"}
     assert {path for path in alone if not path.endswith("neighbours")} <= listed
+
+
+# Work that goes on behind the answer
+
+
+async def test_a_backup_that_is_begun_says_where_its_job_is_and_when_to_look(world: World, tenant: str) -> None:
+    begun = await world.call("create_backup", admin(tenant), {})
+    assert (begun.status, begun.headers.get("Location"), begun.headers.get("Retry-After")) == (
+        202,
+        f"/api/v1/jobs/{begun.json['job_id']}",
+        "2",
+    )
+
+
+async def test_a_restore_that_is_begun_says_where_it_is_and_when_to_look(world: World, tenant: str) -> None:
+    begun = await restored(world, tenant)
+    assert (begun.status, begun.headers.get("Location"), begun.headers.get("Retry-After")) == (
+        202,
+        f"/api/v1/restores/{begun.json['id']}",
+        "2",
+    )
+
+
+async def test_a_repeated_answer_says_where_to_look_as_the_first_one_did(world: World, tenant: str) -> None:
+    key = {"idempotency-key": "once"}
+    begun, again = [await world.call("create_backup", admin(tenant), {}, headers=key) for _ in range(2)]
+    told = [(answer.headers.get("Location"), answer.headers.get("Retry-After")) for answer in (begun, again)]
+    assert (again.headers.get("Idempotency-Replayed"), told[0]) == ("true", told[1]) and told[0][0]
+
+
+async def test_a_letter_that_is_sent_again_says_where_it_would_come_back(world: World) -> None:
+    await world.core.dead_letters.add("q", Message("m-1", OTHER_ID, {"number": 1}), "no good")
+    (letter,) = (await world.call("list_dead_letters", STAFF)).json["items"]
+    sent = await world.call("replay_dead_letter", STAFF, params={"letter_id": letter["id"]})
+    assert (sent.status, sent.headers.get("Location")) == (202, "/api/v1/platform/dead-letters")
+    assert sent.headers.get("Retry-After") == "2"
+
+
+async def test_a_tenant_that_works_at_once_is_nothing_to_look_at_again(world: World) -> None:
+    new = {"name": "Acme", "slug": "acme", "admin_email": "ada@acme.example"}
+    made = await world.call("onboard_tenant", STAFF, new)
+    assert made.headers["Location"] == f"/api/v1/platform/tenants/{made.json['id']}"
+    assert "Retry-After" not in made.headers
+
+
+async def test_each_accepted_call_says_where_to_look_and_its_description_says_so(world: World) -> None:
+    document = (await world.call("get_openapi")).json
+    headers = {
+        route.name: set(document["paths"][f"/api/{route.path}"]["post"]["responses"]["202"]["headers"])
+        for route in world.core.endpoint.routes
+        if route.status == 202
+    }
+    assert len(headers) == 3
+    assert {name for name, told in headers.items() if not {"Location", "Retry-After"} <= told} == set()
