@@ -76,7 +76,7 @@ class Endpoint:
         summary: str,
         answer: Any,
         status: int = 200,
-        body: type[BaseModel] | Merge[Any] | Raw | None = None,
+        body: type[BaseModel] | Json[Any] | Merge[Any] | Raw | None = None,
         query: type[Query] = Query,
         limit: Limit | None = None,
         errors: tuple[int, ...] = (),

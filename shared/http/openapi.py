@@ -149,7 +149,8 @@ def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any]:
     media_types = route.body.media_types if route.body else ()
     most = f"At most {route.body.max_bytes if route.body else 0} bytes"
     values = f" and {MAX_JSON_VALUES} values" if isinstance(route.body, Json | Merge) else ""
-    return {"required": True, "description": f"{most}{values}.", "content": dict.fromkeys(media_types, media)}
+    required = not (isinstance(route.body, Json) and route.body.optional)
+    return {"required": required, "description": f"{most}{values}.", "content": dict.fromkeys(media_types, media)}
 
 
 def _patch_schema(schema: dict[str, Any]) -> dict[str, Any]:

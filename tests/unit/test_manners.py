@@ -156,3 +156,47 @@ async def test_each_accepted_call_says_where_to_look_and_its_description_says_so
     }
     assert len(headers) == 3
     assert {name for name, told in headers.items() if not {"Location", "Retry-After"} <= told} == set()
+
+
+# No body, where all of it has defaults
+
+
+@pytest.mark.parametrize("media_type", [None, "application/json", "text/plain"])
+async def test_a_backup_needs_no_body(world: World, tenant: str, media_type: str | None) -> None:
+    headers = {} if media_type is None else {"content-type": media_type}
+    begun = await world.call("create_backup", admin(tenant), headers=headers)
+    assert (begun.status, begun.json.get("note")) == (202, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status"),
+    [
+        (b'{"note": 1}', "application/json", 400),
+        (b'{"name": "x"}', "application/json", 400),
+        (b" ", "application/json", 400),
+        (b"null", "application/json", 400),
+        (b"{}", "text/plain", 415),
+    ],
+)
+async def test_a_body_that_is_there_is_checked_all_the_same(
+    world: World, tenant: str, body: bytes, media_type: str, status: int
+) -> None:
+    answer = await world.call("create_backup", admin(tenant), body, headers={"content-type": media_type})
+    assert answer.status == status
+
+
+async def test_an_agent_needs_a_body(world: World, tenant: str) -> None:
+    assert (await world.call("create_agent", admin(tenant))).status == 415
+    sent = {"content-type": "application/json"}
+    assert (await world.call("create_agent", admin(tenant), headers=sent)).status == 400
+
+
+async def test_a_body_may_be_left_out_where_all_of_it_has_defaults_and_the_description_says_so(world: World) -> None:
+    document = (await world.call("get_openapi")).json
+    bodies = {
+        operation["operationId"]: operation["requestBody"]["required"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        if "requestBody" in operation
+    }
+    assert [name for name, required in bodies.items() if not required] == ["create_backup"]
