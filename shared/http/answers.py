@@ -1,6 +1,7 @@
 """From what a handler returns to an HTTP response, and the headers that every response carries."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,8 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110 §8.8.3, without the W/ of a weak one
+
 
 @dataclass
 class Answered:
@@ -48,6 +51,29 @@ class Replay:
 
 def respond(route: Route, req: func.HttpRequest, answer: Any, next_cursor: str | None) -> func.HttpResponse:
     """The response for a handler's answer, as the route declares it."""
+    response = _whole(route, req, answer, next_cursor)
+    return _unless_known(response, req.headers.get("if-none-match")) if route.method == "GET" else response
+
+
+def head_of(response: func.HttpResponse) -> func.HttpResponse:
+    """The same without its body, whose length is told (RFC 9110 §8.6)."""
+    headers = dict(response.headers)
+    if response.status_code != 304:
+        headers["Content-Length"] = str(len(response.get_body()))
+    return func.HttpResponse(status_code=response.status_code, mimetype=response.mimetype, headers=headers)
+
+
+def _unless_known(response: func.HttpResponse, if_none_match: str | None) -> func.HttpResponse:
+    """This, or 304 without it for who has it already: by weak comparison, of a list or `*` (RFC 9110 §13.1.2)."""
+    etag = response.headers.get("ETag")
+    if if_none_match is None or etag is None or response.status_code != 200:
+        return response
+    if if_none_match.strip() != "*" and etag not in _OPAQUE_TAG.findall(if_none_match):
+        return response
+    return func.HttpResponse(status_code=304, mimetype=response.mimetype, headers=dict(response.headers))
+
+
+def _whole(route: Route, req: func.HttpRequest, answer: Any, next_cursor: str | None) -> func.HttpResponse:
     if isinstance(answer, Content):
         return _content(route, answer)
     if isinstance(answer, Listing):

@@ -80,7 +80,8 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "info": {
             "title": "Flowgrid",
             "version": version,
-            "description": "Multi-tenant AI agent management platform. Every answer carries x-request-id.",
+            "description": "Multi-tenant AI agent management platform. Every answer carries x-request-id. "
+            "What has a GET has a HEAD.",
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
@@ -183,7 +184,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "schema": {"type": "string"},
             }
         )
-    if 304 in route.errors:
+    if route.tagged:
         parameters.append(
             {
                 "name": "If-None-Match",
@@ -222,7 +223,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
         while_status = f", while it is {route.begins.when}" if route.begins.when else ""
         told = f"In how many seconds its state is worth a look{while_status}."
         success["headers"]["Retry-After"] = {"description": told, "schema": {"type": "integer"}}
-    if 304 in route.errors:
+    if route.tagged:
         success["headers"]["ETag"] = {"description": "For If-None-Match.", "schema": {"type": "string"}}
     responses = {str(route.status): success}
     for status in sorted(_statuses(route)):
@@ -240,6 +241,8 @@ def _statuses(route: Route) -> set[int]:
     statuses = {429, 500, 503, *route.errors}
     if route.role is not None:
         statuses |= {400, 401, 403}
+    if route.tagged:
+        statuses.add(304)
     if "{" in route.path:
         statuses.add(404)
     if route.body is not None:
