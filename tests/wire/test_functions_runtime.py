@@ -21,7 +21,7 @@ from shared.settings import Settings
 ROOT = Path(__file__).parents[2]
 RUNTIME = "azure-functions-runtime==1.3.*"
 QUEUES = {"ServiceBusConnection": "Endpoint=sb://localhost/;SharedAccessKeyName=a;SharedAccessKey=b"}
-METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # https://learn.microsoft.com/azure/azure-functions/functions-triggers-bindings: what each binding must and may say
 ALLOWED = {
     "httpTrigger": {"name", "type", "direction", "route", "methods", "authLevel"},
