@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import azure.functions as func
 from pydantic import BaseModel
@@ -28,6 +29,9 @@ SECURITY_HEADERS = {
 }
 
 _OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110 §8.8.3, without the W/ of a weak one
+_NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")  # what would leave the header, or the folder
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 ._-]")
+_ATTR_CHARS = "!#$&+^`|"  # RFC 8187 §3.2.1, beside those that are never quoted
 
 
 @dataclass
@@ -61,6 +65,14 @@ def head_of(response: func.HttpResponse) -> func.HttpResponse:
     if response.status_code != 304:
         headers["Content-Length"] = str(len(response.get_body()))
     return func.HttpResponse(status_code=response.status_code, mimetype=response.mimetype, headers=headers)
+
+
+def disposition(file_name: str) -> str:
+    """`Content-Disposition` of a file (RFC 6266): a name of more than plain ASCII is told twice (RFC 8187)."""
+    name = _NOT_IN_A_NAME.sub("_", file_name)
+    plain = _NOT_PLAIN.sub("_", name)
+    told = f'attachment; filename="{plain}"'
+    return told if plain == name else f"{told}; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS, errors='replace')}"
 
 
 def _unless_known(response: func.HttpResponse, if_none_match: str | None) -> func.HttpResponse:
@@ -111,6 +123,8 @@ def _content(route: Route, answer: Content) -> func.HttpResponse:
     if answer.etag:
         response.headers["ETag"] = answer.etag
         response.headers["Cache-Control"] = "no-cache"  # kept, but asked for each time
+    if answer.file_name:
+        response.headers["Content-Disposition"] = disposition(answer.file_name)
     return response
 
 

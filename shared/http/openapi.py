@@ -211,6 +211,9 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done.", "headers": dict(HEADERS)}
     if isinstance(route.answer, Content):
         success["content"] = {route.answer.media_type: {"schema": {"type": "string"}}}
+        if route.answer.file_name:
+            named = f"A file, such as {route.answer.file_name}."
+            success["headers"]["Content-Disposition"] = {"description": named, "schema": {"type": "string"}}
     elif route.answer is dict:
         success["content"] = {"application/json": {"schema": {"type": "object"}}}
     elif route.answer is not None:

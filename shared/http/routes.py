@@ -99,12 +99,16 @@ class OpenCall:
 
 @dataclass(frozen=True)
 class Content:
-    """An answer as bytes; `status` None: the route's own. With an `etag` it may be kept, and asked for by it."""
+    """An answer as bytes; `status` None: the route's own. With an `etag` it may be kept, and asked for by it.
+
+    With a `file_name` it is meant to be saved, under that name.
+    """
 
     body: bytes
     media_type: str
     status: int | None = None
     etag: str | None = None
+    file_name: str | None = None
 
 
 Handler = Callable[[Any], Awaitable[Any]]

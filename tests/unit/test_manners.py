@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from shared.http.answers import disposition
 from shared.jobs import enqueue
 from shared.messaging.port import Message
 from tests.unit.world import AGENT, OTHER_ID, STAFF, Answer, World, admin
@@ -200,3 +201,33 @@ async def test_a_body_may_be_left_out_where_all_of_it_has_defaults_and_the_descr
         if "requestBody" in operation
     }
     assert [name for name, required in bodies.items() if not required] == ["create_backup"]
+
+
+# What is to be kept as a file
+
+
+async def test_an_export_is_a_file_named_by_tenant_and_day(world: World, tenant: str) -> None:
+    answer = await world.call("export_catalog", admin(tenant))
+    assert (answer.status, answer.headers.get("Content-Disposition")) == (
+        200,
+        'attachment; filename="acme-2026-11-24.xml"',
+    )
+    document = (await world.call("get_openapi")).json
+    told = document["paths"]["/api/v1/catalog/export"]["get"]["responses"]["200"]["headers"]
+    assert "Content-Disposition" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("acme.xml", 'filename="acme.xml"'),
+        ("Müller.xml", "filename=\"M_ller.xml\"; filename*=UTF-8''M%C3%BCller.xml"),
+        ("日本.xml", "filename=\"__.xml\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC.xml"),
+        ('a"b;c.xml', "filename=\"a_b_c.xml\"; filename*=UTF-8''a%22b%3Bc.xml"),
+        ("100% 'so'.xml", "filename=\"100_ _so_.xml\"; filename*=UTF-8''100%25%20%27so%27.xml"),
+        ("../a\\b\r\nX: y.xml", "filename=\".._a_b__X_ y.xml\"; filename*=UTF-8''.._a_b__X%3A%20y.xml"),
+        ("\ud800.xml", "filename=\"_.xml\"; filename*=UTF-8''%3F.xml"),
+    ],
+)
+def test_a_file_name_is_safe_in_a_header_whatever_is_in_it(name: str, told: str) -> None:
+    assert disposition(name) == f"attachment; {told}"
