@@ -10,6 +10,7 @@ from shared.auth.tokens import TokenVerifier
 from shared.auth.users import Removals
 from shared.clock import Clock, SystemClock
 from shared.database.names import Names
+from shared.http.cors import Cors
 from shared.http.endpoint import Endpoint
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors
@@ -89,6 +90,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         services=services,
         global_limit=settings.flowgrid_global_limit,
         trusted_proxies=settings.flowgrid_trusted_proxies,
+        cors=Cors(settings.cors_origins),
     )
     return Core(
         settings=settings,

@@ -21,6 +21,9 @@ _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=\Z")
 _COSMOS_ACCOUNT = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.DocumentDB/databaseAccounts/[^/]+\Z", re.IGNORECASE
 )
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
 
 
 class SettingsError(Exception):
@@ -126,6 +129,11 @@ class Settings(BaseModel):
         description="How many proxies in front add the address that they see to X-Forwarded-For: Azure's front end is "
         "one, a gateway before it makes two; 0: none is believed, and all callers share one window.",
     )
+    flowgrid_cors_origins: str = Field(
+        "",
+        description="Origins of web pages that may call, comma-separated, such as https://app.acme.example; empty: "
+        "none. Not beside the platform's own CORS.",
+    )
     flowgrid_cursor_key: str = Field(
         "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )
@@ -153,7 +161,7 @@ class Settings(BaseModel):
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
-        related = [*_cosmos(known), *_service_bus(known), *_storage(known)]
+        related = [*_cosmos(known), *_service_bus(known), *_storage(known), *_cors(known)]
         wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in related]
         try:
             settings = cls.model_validate(known)
@@ -171,6 +179,10 @@ class Settings(BaseModel):
     def queue_triggers(self) -> bool:
         """Whether queue functions are registered (else a timer drains the embedded queue)."""
         return bool(self.servicebusconnection or self.servicebusconnection__fullyqualifiednamespace)
+
+    @property
+    def cors_origins(self) -> list[str]:
+        return _listed(self.flowgrid_cors_origins)
 
     def values(self) -> dict[str, str]:
         """Name -> text, for `%NAME%` expressions in bindings."""
@@ -269,6 +281,24 @@ def _storage(known: Mapping[str, str]) -> list[tuple[str, str]]:
     if (id := known.get("flowgrid_cosmos_account_id", "")) and not _COSMOS_ACCOUNT.match(id):
         wrong.append(("FLOWGRID_COSMOS_ACCOUNT_ID", f"{id!r} is not the resource id of a Cosmos DB account"))
     return wrong
+
+
+def _cors(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Origins that no browser sends, and those that a page of anybody could have."""
+    origins = _listed(known.get("flowgrid_cors_origins", ""))
+    return [("FLOWGRID_CORS_ORIGINS", f"{one!r} is no origin") for one in origins if not _is_origin(one)]
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _is_origin(text: str) -> bool:
+    """As a browser writes it: host in lower case, no port that is the scheme's own; http on this machine only."""
+    found = _ORIGIN.fullmatch(text)
+    if found is None or int(found["port"] or 1) > 65535:
+        return False
+    return found["port"] != "443" if found["scheme"] == "https" else is_local(text) and found["port"] != "80"
 
 
 def _explain(cls: type[Settings], problem: Any) -> str:

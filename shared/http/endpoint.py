@@ -33,6 +33,7 @@ from shared.errors import (
 from shared.http.addresses import client_address, window_of
 from shared.http.answers import Answered, finish, head_of, respond
 from shared.http.bodies import Json, Merge, Raw, invalid
+from shared.http.cors import Cors, options
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
@@ -64,6 +65,7 @@ class Endpoint:
     services: Services
     global_limit: int
     trusted_proxies: int = 1
+    cors: Cors = field(default_factory=Cors)
     routes: list[Route] = field(default_factory=list)
 
     def __call__(
@@ -88,8 +90,22 @@ class Endpoint:
 
         def register(handler: H) -> H:
             name = getattr(handler, "__name__", path)
+            leads = all(other.path != path for other in self.routes)
             route = Route(
-                name, method, path, role, summary, answer, status, reader, query, limit, errors, example or {}, begins
+                name,
+                method,
+                path,
+                role,
+                summary,
+                answer,
+                status,
+                reader,
+                query,
+                limit,
+                errors,
+                example or {},
+                begins,
+                leads,
             )
             self.routes.append(route)
 
@@ -124,11 +140,14 @@ class Endpoint:
             except Unavailable as error:
                 response = _problem(error, req, request)
         response = finish(response, answered, self.services.clock.now())
+        self.cors.mark(response, req)
         return head_of(response) if req.method == "HEAD" else response
 
     async def _answer(
         self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered
     ) -> func.HttpResponse:
+        if req.method == "OPTIONS":  # a browser sends it on its own, without a token: nobody's call
+            return options(method for other in self.routes if other.path == route.path for method in other.methods)
         address = window_of(answered.request.ip_address)
         taken = await self.limiter.take(
             "global", address, self.global_limit, GLOBAL_WINDOW_MINUTES, "Too many requests from this address"

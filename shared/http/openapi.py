@@ -81,7 +81,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
             "title": "Flowgrid",
             "version": version,
             "description": "Multi-tenant AI agent management platform. Every answer carries x-request-id. "
-            "What has a GET has a HEAD.",
+            "What has a GET has a HEAD, and OPTIONS says what a path takes.",
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],

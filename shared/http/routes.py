@@ -47,6 +47,7 @@ class Route:
     errors: tuple[int, ...]
     example: Mapping[str, Any] = field(default_factory=dict)
     begins: Begins | None = None
+    leads: bool = False  # the first of its path, whose function answers OPTIONS for all of them
 
     def location(self, params: Mapping[str, str]) -> str:
         """The path of this route with these parameters; without scheme and host, for a caller names those."""
@@ -54,8 +55,9 @@ class Route:
 
     @property
     def methods(self) -> list[str]:
-        """What its function is asked by: what is had by GET has a HEAD (RFC 9110 §9.3.2)."""
-        return ["GET", "HEAD"] if self.method == "GET" else [self.method]
+        """What its function is asked by: what has a GET has a HEAD (RFC 9110 §9.3.2), and a path has one OPTIONS."""
+        own = ["GET", "HEAD"] if self.method == "GET" else [self.method]
+        return [*own, "OPTIONS"] if self.leads else own
 
     @property
     def tagged(self) -> bool:

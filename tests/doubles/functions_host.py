@@ -166,7 +166,7 @@ async def report(folder: str) -> dict[str, Any]:
         seen["functions"][name] = found
         match trigger["type"]:
             case "httpTrigger":
-                found["status"] = [(await host.call(name, method))[0] for method in trigger["methods"]]
+                found["status"] = {method: (await host.call(name, method))[0] for method in trigger["methods"]}
             case "timerTrigger":
                 await host.invoke(name, Proto(json=json.dumps(TIMER)))
             case "serviceBusTrigger":

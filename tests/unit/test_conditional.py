@@ -137,4 +137,4 @@ def test_a_function_that_answers_get_is_asked_by_head_too(world: World) -> None:
     triggers = {one.get_function_name(): one.get_trigger() for one in world.app.get_functions()}
     for route in world.core.endpoint.routes:
         asked = [str(one) for one in cast(Any, triggers[route.name]).methods]
-        assert asked == (["GET", "HEAD"] if route.method == "GET" else [route.method])
+        assert (asked, "HEAD" in asked) == (route.methods, route.method == "GET")

@@ -1,0 +1,48 @@
+"""Which web pages of other origins may call (https://fetch.spec.whatwg.org/#http-cors-protocol), and what OPTIONS says.
+
+A caller's token comes in a header that its page sets itself: no page is let use what a browser sends by itself
+(cookies, client certificates), so `Access-Control-Allow-Credentials` is never sent.
+"""
+
+from collections.abc import Iterable
+
+import azure.functions as func
+
+SENT = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
+    *("x-request-id", "x-tenant-id"),
+)
+READ = (
+    *("Content-Disposition", "ETag", "Idempotency-Replayed", "Location", "RateLimit-Limit"),
+    *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "x-request-id"),
+)
+MAX_AGE_SECONDS = 7200  # no browser keeps it longer, but for Firefox (24 hours)
+
+
+def options(methods: Iterable[str]) -> func.HttpResponse:
+    """What a path takes (RFC 9110 §9.3.7)."""
+    return func.HttpResponse(status_code=204, headers={"Allow": ", ".join(sorted(set(methods)))})
+
+
+class Cors:
+    """Lets pages of exactly these origins in; without any, no header is ever added."""
+
+    def __init__(self, origins: Iterable[str] = ()) -> None:
+        self._origins = frozenset(origins)
+
+    def mark(self, response: func.HttpResponse, req: func.HttpRequest) -> None:
+        """Add what lets the browser show this answer to the page that has asked, or send what it has asked about."""
+        if not self._origins:
+            return
+        headers = response.headers
+        headers["Vary"] = "Origin"
+        origin = req.headers.get("origin")
+        if origin not in self._origins:
+            return
+        headers["Access-Control-Allow-Origin"] = origin
+        if req.method == "OPTIONS":
+            headers["Access-Control-Allow-Methods"] = headers["Allow"]
+            headers["Access-Control-Allow-Headers"] = ", ".join(SENT)
+            headers["Access-Control-Max-Age"] = str(MAX_AGE_SECONDS)
+        else:
+            headers["Access-Control-Expose-Headers"] = ", ".join(READ)
