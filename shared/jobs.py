@@ -39,6 +39,7 @@ START_WITHIN = timedelta(minutes=1)
 MAX_ATTEMPTS = 10
 MAX_BACKOFF_SECONDS = 300
 UNFINISHED = ["queued", "running"]
+JobStatus = Literal["queued", "running", "succeeded", "failed"]
 
 
 class Job(Resource):
@@ -47,7 +48,7 @@ class Job(Resource):
     KIND: ClassVar[Kind] = Kind.JOB
 
     type: str
-    status: Literal["queued", "running", "succeeded", "failed"]
+    status: JobStatus
     input: dict[str, Any]
     result: dict[str, Any] | None = None
     error: str | None = None

@@ -26,4 +26,15 @@ def blueprint(endpoint: Endpoint, audit: AuditService) -> func.Blueprint:
     async def list_audit(call: Call[None, AuditQuery]) -> Listing[AuditEntry]:
         return await audit.list(call.tenant, call.query, call.page)
 
+    @endpoint(
+        routes,
+        "GET",
+        "v1/audit/{entry_id}",
+        role=Role.ADMIN,
+        answer=AuditEntry,
+        summary="Get an entry of the audit trail",
+    )
+    async def get_audit_entry(call: Call) -> AuditEntry:
+        return await audit.get(call.tenant, call.params["entry_id"])
+
     return routes

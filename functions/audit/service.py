@@ -1,7 +1,8 @@
-"""Reading the audit trail, newest first."""
+"""Reading the audit trail: one entry, or many, newest first."""
 
 from functions.audit.models import AuditEntry, AuditQuery
 from shared.database.port import NEWEST_FIRST, Kind, Where
+from shared.errors import NotFound
 from shared.http.routes import PageRequest
 from shared.resources import Listing, bounded_page
 from shared.session import TenantSession
@@ -20,3 +21,10 @@ class AuditService:
             tenant.store, Kind.AUDIT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after
         )
         return Listing([AuditEntry.model_validate(stored.body) for stored in found.items], found.next)
+
+    async def get(self, tenant: TenantSession, id: str) -> AuditEntry:
+        """`NotFound` in the same words for what never was and for another tenant's."""
+        stored = await tenant.store.get(Kind.AUDIT, id)
+        if stored is None:
+            raise NotFound("There is no such audit entry.")
+        return AuditEntry.model_validate(stored.body)

@@ -2,12 +2,12 @@
 
 import azure.functions as func
 
-from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, Verification
+from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, RestoreQuery, Verification
 from functions.backups.service import BackupService
 from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
-from shared.http.routes import Call
+from shared.http.routes import Begins, Call
 from shared.resources import Listing
 
 RESTORE_EXAMPLE = {
@@ -30,6 +30,7 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         status=202,
         summary="Back up the tenant",
         example={"note": "before the reorganisation"},
+        begins=Begins("v1/jobs/{job_id}"),
     )
     async def create_backup(call: Call[NewBackup]) -> Backup:
         return await backups.create(call.tenant, call.body)
@@ -86,9 +87,22 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         summary="Restore a backup or a point in time, in place or into a new tenant",
         errors=(404, 409),
         example=RESTORE_EXAMPLE,
+        begins=Begins("v1/restores/{id}"),
     )
     async def create_restore(call: Call[NewRestore]) -> Restore:
         return await backups.restore(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/restores",
+        role=Role.ADMIN,
+        query=RestoreQuery,
+        answer=Page[Restore],
+        summary="List restores, newest first",
+    )
+    async def list_restores(call: Call[None, RestoreQuery]) -> Listing[Restore]:
+        return await backups.list_restores(call.tenant, call.query.filters(), call.page)
 
     @endpoint(
         routes,

@@ -13,7 +13,7 @@ from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Document, Kind
 from shared.emails import Email
 from shared.http.pagination import PageQuery
-from shared.jobs import Job
+from shared.jobs import Job, JobStatus
 from shared.resources import Body, Id, Resource, Timestamp
 from shared.session import TenantSession
 
@@ -106,7 +106,7 @@ class Restore(Resource):
 
     KIND: ClassVar[Kind] = Kind.JOB
 
-    status: Literal["queued", "running", "succeeded", "failed"]
+    status: JobStatus
     phase: str = Field(description="check, keep (the backup of what is replaced), target, write, delete, finish")
     backup_id: Id
     as_of: Timestamp | None = Field(description="The point in time asked for; null: the backup's own moment.")
@@ -121,6 +121,12 @@ class Restore(Resource):
         return cls.model_validate(
             {**job.input, **job.model_dump(exclude={"input", "result"}), "phase": phase, "report": job.result}
         )
+
+
+class RestoreQuery(PageQuery):
+    """The filter of the list of restores: equality."""
+
+    status: JobStatus | None = None
 
 
 class Kept(Resource):

@@ -124,6 +124,12 @@ class BackupService:
             await self._copies.untake(new.new_tenant, job_id=job.id)
             raise
 
+    async def list_restores(
+        self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
+    ) -> Listing[Restore]:
+        jobs = await find(tenant, Job, {**filters, "type": RESTORE_JOB}, limit=page.limit, after=page.after)
+        return Listing([Restore.of(job) for job in jobs.items], jobs.next)
+
     async def get_restore(self, tenant: TenantSession, id: str) -> Restore:
         job = (await load(tenant, Job, id)).value
         if job.type != RESTORE_JOB:

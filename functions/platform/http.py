@@ -3,14 +3,15 @@
 import azure.functions as func
 
 from functions.platform.health import Health, HealthService
+from functions.platform.models import JobQuery
 from shared.auth.roles import Role
 from shared.http.docs import Description
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page, PageQuery
-from shared.http.routes import Call, Content, OpenCall
+from shared.http.routes import Begins, Call, Content, OpenCall
 from shared.jobs import Job
 from shared.messaging.deadletters import DeadLetter, DeadLetters
-from shared.resources import Listing, load
+from shared.resources import Listing, find, load
 
 
 def blueprint(
@@ -38,6 +39,18 @@ def blueprint(
     async def get_docs(call: OpenCall) -> Content:
         return description.page.unless(call.request.headers.get("if-none-match"))
 
+    @endpoint(
+        routes,
+        "GET",
+        "v1/jobs",
+        role=Role.ADMIN,
+        query=JobQuery,
+        answer=Page[Job],
+        summary="List long jobs, newest first",
+    )
+    async def list_jobs(call: Call[None, JobQuery]) -> Listing[Job]:
+        return await find(call.tenant, Job, call.query.filters(), limit=call.page.limit, after=call.page.after)
+
     @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=Job, summary="Get a long job")
     async def get_job(call: Call) -> Job:
         return (await load(call.tenant, Job, call.params["job_id"])).value
@@ -56,12 +69,24 @@ def blueprint(
 
     @endpoint(
         routes,
+        "GET",
+        "v1/platform/dead-letters/{letter_id}",
+        role=Role.PLATFORM,
+        answer=DeadLetter,
+        summary="Get a message that could not be handled",
+    )
+    async def get_dead_letter(call: Call) -> DeadLetter:
+        return await dead_letters.get(call.params["letter_id"])
+
+    @endpoint(
+        routes,
         "POST",
         "v1/platform/dead-letters/{letter_id}/replay",
         role=Role.PLATFORM,
         answer=DeadLetter,
         status=202,
-        summary="Send a dead letter to its queue again",
+        summary="Send a dead letter to its queue again; it comes back to the list if it cannot be handled again",
+        begins=Begins("v1/platform/dead-letters"),
     )
     async def replay_dead_letter(call: Call) -> DeadLetter:
         return await dead_letters.replay(call.params["letter_id"])

@@ -10,7 +10,7 @@ from shared.auth.roles import Role
 from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
-from shared.http.routes import Call
+from shared.http.routes import Begins, Call
 from shared.resources import Listing
 
 
@@ -28,6 +28,7 @@ def blueprint(endpoint: Endpoint, tenants: TenantService, onboarding: Onboarding
         summary="Onboard a tenant",
         errors=(409, 507),
         example={"name": "Acme Corp", "slug": "acme", "tier": "standard", "admin_email": "ada@acme.example"},
+        begins=Begins("v1/platform/tenants/{id}", seconds=10, when="provisioning"),
     )
     async def onboard_tenant(call: Call[NewTenant]) -> Tenant:
         return await onboarding.onboard(call.tenant, call.body)

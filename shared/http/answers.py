@@ -1,6 +1,7 @@
 """From what a handler returns to an HTTP response, and the headers that every response carries."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from shared.context import RequestInfo
 from shared.http.pagination import Page
-from shared.http.routes import Content, Route
+from shared.http.routes import Begins, Content, Route
 from shared.ratelimit import Allowance
 from shared.resources import Listing, Resource
 from shared.session import TenantSession
@@ -96,7 +97,16 @@ def _json(route: Route, req: func.HttpRequest, answer: Any, etag: str | None) ->
         id = answer.id if isinstance(answer, Resource) else answer.get("id") if isinstance(answer, dict) else None
         if id:
             response.headers["Location"] = f"{route.location(req.route_params)}/{id}"
+    if route.begins is not None:
+        _under_way(response, route.begins, answer.model_dump() if isinstance(answer, BaseModel) else answer)
     return response
+
+
+def _under_way(response: func.HttpResponse, begins: Begins, answer: Mapping[str, Any]) -> None:
+    """Where to look for what goes on, and when (RFC 9110 §15.3.3, §10.2.3)."""
+    if begins.when in (None, answer.get("status")):
+        response.headers["Location"] = f"/api/{begins.path.format_map(answer)}"
+        response.headers["Retry-After"] = str(begins.seconds)
 
 
 def _dumps(value: Any) -> str:

@@ -36,7 +36,7 @@ from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
-from shared.http.routes import Call, Handler, OpenCall, PageRequest, Route
+from shared.http.routes import Begins, Call, Handler, OpenCall, PageRequest, Route
 from shared.ids import is_request_id, is_uuid
 from shared.metering import Meter
 from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
@@ -81,6 +81,7 @@ class Endpoint:
         limit: Limit | None = None,
         errors: tuple[int, ...] = (),
         example: Mapping[str, Any] | None = None,
+        begins: Begins | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated handler. `errors`: the statuses that this route adds to those of the pipeline."""
         reader = Json(body) if isinstance(body, type) else body
@@ -88,7 +89,7 @@ class Endpoint:
         def register(handler: H) -> H:
             name = getattr(handler, "__name__", path)
             route = Route(
-                name, method, path, role, summary, answer, status, reader, query, limit, errors, example or {}
+                name, method, path, role, summary, answer, status, reader, query, limit, errors, example or {}, begins
             )
             self.routes.append(route)
 

@@ -215,6 +215,12 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
         success["content"] = {"application/json": {"schema": schemas.answer(route.answer)}}
     if route.role is None:
         success["headers"].pop("RateLimit-Remaining")
+    if route.begins is not None or route.status == 201:
+        success["headers"]["Location"] = {"description": "Where to look for it.", "schema": {"type": "string"}}
+    if route.begins is not None:
+        while_status = f", while it is {route.begins.when}" if route.begins.when else ""
+        told = f"In how many seconds its state is worth a look{while_status}."
+        success["headers"]["Retry-After"] = {"description": told, "schema": {"type": "integer"}}
     if 304 in route.errors:
         success["headers"]["ETag"] = {"description": "For If-None-Match.", "schema": {"type": "string"}}
     responses = {str(route.status): success}

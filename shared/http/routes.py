@@ -19,6 +19,17 @@ Q = TypeVar("Q", default=Query)
 
 
 @dataclass(frozen=True)
+class Begins:
+    """What a call leaves under way: the path at which its state is seen, filled from the answer's fields, and in how
+    many seconds it is worth a look. `when`: the status of an answer with which there is something under way at all.
+    """
+
+    path: str
+    seconds: int = 2
+    when: str | None = None
+
+
+@dataclass(frozen=True)
 class Route:
     """One operation of the API. `role` None: open to everybody; `platform`: of Flowgrid's staff, about all tenants."""
 
@@ -34,6 +45,7 @@ class Route:
     limit: Limit | None
     errors: tuple[int, ...]
     example: Mapping[str, Any] = field(default_factory=dict)
+    begins: Begins | None = None
 
     def location(self, params: Mapping[str, str]) -> str:
         """The path of this route with these parameters; without scheme and host, for a caller names those."""

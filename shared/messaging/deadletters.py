@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.clock import Clock, rfc3339
 from shared.database.limits import encode
-from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Kind, Rejected
+from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Kind, Rejected, Stored
 from shared.errors import Invalid, NotFound
 from shared.ids import derived_id
 from shared.messaging.port import Message, Messaging
@@ -62,11 +62,13 @@ class DeadLetters:
         page = await bounded_page(self._platform, Kind.DEAD_LETTER, (), order=NEWEST_FIRST, limit=limit, after=after)
         return Listing([DeadLetter.model_validate(stored.body) for stored in page.items], page.next)
 
+    async def get(self, id: str) -> DeadLetter:
+        """`NotFound` when there is none (any more)."""
+        return DeadLetter.model_validate((await self._stored(id)).body)
+
     async def replay(self, id: str) -> DeadLetter:
         """Send the message to its queue again (under a new message id, the old one is a duplicate) and forget it."""
-        stored = await self._platform.get(Kind.DEAD_LETTER, PLATFORM_TENANT_ID, id)
-        if stored is None:
-            raise NotFound("There is no such dead letter.")
+        stored = await self._stored(id)
         letter = DeadLetter.model_validate(stored.body)
         again = Message(derived_id("replay", letter.message_id, stored.etag), letter.tenant, letter.body)
         await self._messaging.send(letter.queue, [again])
@@ -83,3 +85,9 @@ class DeadLetters:
             await self.add(queue, message, reason)
             await self._messaging.drop_dead(queue, message.id)
         return len(dead)
+
+    async def _stored(self, id: str) -> Stored:
+        stored = await self._platform.get(Kind.DEAD_LETTER, PLATFORM_TENANT_ID, id)
+        if stored is None:
+            raise NotFound("There is no such dead letter.")
+        return stored

@@ -58,6 +58,8 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     ends = {"source_id": ids["element_id"], "target_id": target["id"]}
     ids["relationship_id"] = (await admin.ok("POST", "relationships", {"type": "Association", **ends}))["id"]
     ids["agent_id"] = (await admin.ok("POST", "agents", {**AGENT, "element_id": ids["element_id"]}))["id"]
+    created = await admin.every("audit", action="agent.created")
+    ids["entry_id"] = created[0]["id"]
     ids["user_id"] = (await admin.ok("POST", "users", {"email": email}))["id"]
     backup = await admin.ok("POST", "backups", {"note": "mine"})
     ids["backup_id"], ids["job_id"] = backup["id"], backup["job_id"]

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from functions.agents.models import AgentQuery
 from functions.audit.models import AuditQuery
-from functions.backups.models import BackupQuery
+from functions.backups.models import BackupQuery, RestoreQuery
 from functions.catalog.models import ElementQuery, RelationshipQuery
 from functions.identity.models import UserQuery
+from functions.platform.models import JobQuery
 from functions.tenants.models import TenantQuery
 from functions.usage.models import UsageEventQuery, UsageQuery
 from shared.database.cosmos_containers import FILTERED, SORTED, indexing
@@ -19,7 +20,16 @@ from shared.http.pagination import PageQuery
 ROOT = Path(__file__).parents[2]
 OTHERS = {"since", "until"}  # bounds of created_at
 QUERIES: dict[str, list[type[BaseModel]]] = {
-    "items": [AgentQuery, AuditQuery, BackupQuery, ElementQuery, RelationshipQuery, UserQuery],
+    "items": [
+        AgentQuery,
+        AuditQuery,
+        BackupQuery,
+        ElementQuery,
+        JobQuery,
+        RelationshipQuery,
+        RestoreQuery,
+        UserQuery,
+    ],
     "usage": [UsageEventQuery, UsageQuery],
     "tenants": [TenantQuery],
 }

@@ -107,6 +107,8 @@ async def test_a_dedicated_tenant_is_answered_while_its_database_is_made(cloud: 
     assert (answer.status, answer.json["status"]) == (201, "provisioning")
     assert answer.json["provisioning_job"] == job_id(database_of(answer))
     assert (await job(cloud))["status"] == "queued"
+    assert answer.headers["Location"] == f"/api/v1/platform/tenants/{answer.json['id']}"
+    assert answer.headers.get("Retry-After") == "10"
 
 
 async def test_the_job_makes_the_database_and_the_tenant_works(cloud: World, arm: FakeProvisioner) -> None:

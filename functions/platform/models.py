@@ -1,0 +1,13 @@
+"""What the lists about the platform itself are filtered by."""
+
+from pydantic import Field
+
+from shared.http.pagination import PageQuery
+from shared.jobs import JobStatus
+
+
+class JobQuery(PageQuery):
+    """The filters of the list of jobs, all of them equality."""
+
+    status: JobStatus | None = None
+    type: str | None = Field(None, max_length=100, examples=["backup"])
