@@ -19,7 +19,7 @@ from pydantic import Field
 
 from shared.apart import apart
 from shared.change import Change
-from shared.clock import SKEW, rfc3339, runs
+from shared.clock import SKEW, parse_rfc3339, rfc3339, runs
 from shared.context import Caller, RequestInfo
 from shared.database.port import Create, Database, Kind, Rejected, Replace, TenantStore, Where
 from shared.errors import FlowgridError, Unavailable
@@ -56,6 +56,11 @@ class Job(Resource):
     slices: int = 0
     attempts: int = 0
     lease_until: str
+
+    @property
+    def etag(self) -> str:
+        """With the lease, which is shown and renewed at the same revision."""
+        return f'{super().etag[:-1]}-{int(parse_rfc3339(self.lease_until).timestamp() * 1_000_000):x}"'
 
 
 @dataclass(frozen=True)

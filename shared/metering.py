@@ -21,7 +21,9 @@ class Meter:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def api_call(self, session: TenantSession, route: Route, started: datetime, status_code: int) -> None:
+    async def api_call(
+        self, session: TenantSession, route: Route, method: str, started: datetime, status_code: int
+    ) -> None:
         """Count the call before it is answered; the work of Flowgrid's own staff is not the tenant's usage.
 
         Raises `Unavailable` when the event of a read cannot be kept, `Unknown` when it is that of a write.
@@ -36,7 +38,7 @@ class Meter:
             at=now,
             value=1,
             endpoint=f"/api/{route.path}",
-            method=route.method,
+            method=method,
             operation=route.name,
             duration_ms=round((now - started).total_seconds() * 1000),
             status_code=status_code,

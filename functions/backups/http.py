@@ -5,6 +5,7 @@ import azure.functions as func
 from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, RestoreQuery, Verification
 from functions.backups.service import BackupService
 from shared.auth.roles import Role
+from shared.http.bodies import Json
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
@@ -25,7 +26,7 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         "POST",
         "v1/backups",
         role=Role.ADMIN,
-        body=NewBackup,
+        body=Json(NewBackup, optional=True),
         answer=Backup,
         status=202,
         summary="Back up the tenant",

@@ -225,9 +225,11 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         "GET",
         "v1/catalog/export",
         role=Role.VIEWER,
-        answer=Content(b"", "application/xml"),
+        answer=Content(b"", "application/xml", file_name="acme-2026-11-24.xml"),
         errors=(413,),
         summary="Export the model as an ArchiMate exchange file",
     )
     async def export_catalog(call: Call) -> Content:
-        return Content(await exports.run(call.tenant), "application/xml")
+        day = call.tenant.services.clock.now().date().isoformat()
+        file_name = f"{call.tenant.entry.slug}-{day}.xml"
+        return Content(await exports.run(call.tenant), "application/xml", file_name=file_name)

@@ -239,7 +239,8 @@ class Onboarding:
 
         `made`: something of its database may be there.
         """
-        id, marked = held.body["id"], {**held.body, "status": "deleting", "undo": True, "made": made}
+        id, revision = held.body["id"], held.body["revision"] + 1  # it is shown, under an ETag of its own
+        marked = {**held.body, "status": "deleting", "revision": revision, "undo": True, "made": made}
         try:
             etag = await self._database.platform.put(Replace(Kind.TENANT, id, marked, held.etag), id)
         except Rejected:

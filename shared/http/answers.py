@@ -1,10 +1,12 @@
 """From what a handler returns to an HTTP response, and the headers that every response carries."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import azure.functions as func
 from pydantic import BaseModel
@@ -25,6 +27,11 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+
+_OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110 §8.8.3, without the W/ of a weak one
+_NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")  # what would leave the header, or the folder
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 ._-]")
+_ATTR_CHARS = "!#$&+^`|"  # RFC 8187 §3.2.1, beside those that are never quoted
 
 
 @dataclass
@@ -48,6 +55,37 @@ class Replay:
 
 def respond(route: Route, req: func.HttpRequest, answer: Any, next_cursor: str | None) -> func.HttpResponse:
     """The response for a handler's answer, as the route declares it."""
+    response = _whole(route, req, answer, next_cursor)
+    return _unless_known(response, req.headers.get("if-none-match")) if route.method == "GET" else response
+
+
+def head_of(response: func.HttpResponse) -> func.HttpResponse:
+    """The same without its body, whose length is told (RFC 9110 §8.6)."""
+    headers = dict(response.headers)
+    if response.status_code != 304:
+        headers["Content-Length"] = str(len(response.get_body()))
+    return func.HttpResponse(status_code=response.status_code, mimetype=response.mimetype, headers=headers)
+
+
+def disposition(file_name: str) -> str:
+    """`Content-Disposition` of a file (RFC 6266): a name of more than plain ASCII is told twice (RFC 8187)."""
+    name = _NOT_IN_A_NAME.sub("_", file_name)
+    plain = _NOT_PLAIN.sub("_", name)
+    told = f'attachment; filename="{plain}"'
+    return told if plain == name else f"{told}; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS, errors='replace')}"
+
+
+def _unless_known(response: func.HttpResponse, if_none_match: str | None) -> func.HttpResponse:
+    """This, or 304 without it for who has it already: by weak comparison, of a list or `*` (RFC 9110 §13.1.2)."""
+    etag = response.headers.get("ETag")
+    if if_none_match is None or etag is None or response.status_code != 200:
+        return response
+    if if_none_match.strip() != "*" and etag not in _OPAQUE_TAG.findall(if_none_match):
+        return response
+    return func.HttpResponse(status_code=304, mimetype=response.mimetype, headers=dict(response.headers))
+
+
+def _whole(route: Route, req: func.HttpRequest, answer: Any, next_cursor: str | None) -> func.HttpResponse:
     if isinstance(answer, Content):
         return _content(route, answer)
     if isinstance(answer, Listing):
@@ -85,6 +123,8 @@ def _content(route: Route, answer: Content) -> func.HttpResponse:
     if answer.etag:
         response.headers["ETag"] = answer.etag
         response.headers["Cache-Control"] = "no-cache"  # kept, but asked for each time
+    if answer.file_name:
+        response.headers["Content-Disposition"] = disposition(answer.file_name)
     return response
 
 

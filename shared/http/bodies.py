@@ -21,13 +21,16 @@ _SHOWN = json.JSONEncoder(default=str, ensure_ascii=False)
 
 @dataclass(frozen=True)
 class Json(Generic[B]):
-    """An `application/json` body of one model."""
+    """An `application/json` body of one model; one that is `optional` is the model's defaults where nothing is sent."""
 
     model: type[B]
     media_types: tuple[str, ...] = ("application/json",)
     max_bytes: int = MAX_JSON_BYTES
+    optional: bool = False
 
     def read(self, request: HttpRequest) -> B:
+        if self.optional and not request.get_body():
+            return self.model()
         return validated(self.model, _json(request, self.media_types, self.max_bytes))
 
 

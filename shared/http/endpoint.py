@@ -31,7 +31,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.http.addresses import client_address, window_of
-from shared.http.answers import Answered, finish, respond
+from shared.http.answers import Answered, finish, head_of, respond
 from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors, PageQuery, Query
@@ -76,7 +76,7 @@ class Endpoint:
         summary: str,
         answer: Any,
         status: int = 200,
-        body: type[BaseModel] | Merge[Any] | Raw | None = None,
+        body: type[BaseModel] | Json[Any] | Merge[Any] | Raw | None = None,
         query: type[Query] = Query,
         limit: Limit | None = None,
         errors: tuple[int, ...] = (),
@@ -97,7 +97,7 @@ class Endpoint:
                 return await self._run(route, handler, req)
 
             blueprint.function_name(name)(
-                blueprint.route(route=path, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(run)
+                blueprint.route(route=path, methods=route.methods, auth_level=func.AuthLevel.ANONYMOUS)(run)
             )
             return handler
 
@@ -112,7 +112,7 @@ class Endpoint:
             response = await self._answer(route, handler, req, answered)
         except asyncio.CancelledError:
             if answered.session is not None:  # whoever hangs up has called all the same
-                await self.meter.api_call(answered.session, route, started, CLIENT_GONE)
+                await self.meter.api_call(answered.session, route, req.method, started, CLIENT_GONE)
             raise
         except Exception as error:
             if isinstance(error, RateLimited):
@@ -120,10 +120,11 @@ class Endpoint:
             response = _problem(error, req, request)
         if answered.session is not None:
             try:
-                await self.meter.api_call(answered.session, route, started, response.status_code)
+                await self.meter.api_call(answered.session, route, req.method, started, response.status_code)
             except Unavailable as error:
                 response = _problem(error, req, request)
-        return finish(response, answered, self.services.clock.now())
+        response = finish(response, answered, self.services.clock.now())
+        return head_of(response) if req.method == "HEAD" else response
 
     async def _answer(
         self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered

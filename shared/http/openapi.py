@@ -80,7 +80,8 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "info": {
             "title": "Flowgrid",
             "version": version,
-            "description": "Multi-tenant AI agent management platform. Every answer carries x-request-id.",
+            "description": "Multi-tenant AI agent management platform. Every answer carries x-request-id. "
+            "What has a GET has a HEAD.",
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
@@ -149,7 +150,8 @@ def _request_body(route: Route, schemas: _Schemas) -> dict[str, Any]:
     media_types = route.body.media_types if route.body else ()
     most = f"At most {route.body.max_bytes if route.body else 0} bytes"
     values = f" and {MAX_JSON_VALUES} values" if isinstance(route.body, Json | Merge) else ""
-    return {"required": True, "description": f"{most}{values}.", "content": dict.fromkeys(media_types, media)}
+    required = not (isinstance(route.body, Json) and route.body.optional)
+    return {"required": required, "description": f"{most}{values}.", "content": dict.fromkeys(media_types, media)}
 
 
 def _patch_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "schema": {"type": "string"},
             }
         )
-    if 304 in route.errors:
+    if route.tagged:
         parameters.append(
             {
                 "name": "If-None-Match",
@@ -209,6 +211,9 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done.", "headers": dict(HEADERS)}
     if isinstance(route.answer, Content):
         success["content"] = {route.answer.media_type: {"schema": {"type": "string"}}}
+        if route.answer.file_name:
+            named = f"A file, such as {route.answer.file_name}."
+            success["headers"]["Content-Disposition"] = {"description": named, "schema": {"type": "string"}}
     elif route.answer is dict:
         success["content"] = {"application/json": {"schema": {"type": "object"}}}
     elif route.answer is not None:
@@ -221,7 +226,7 @@ def _responses(route: Route, schemas: _Schemas) -> dict[str, Any]:
         while_status = f", while it is {route.begins.when}" if route.begins.when else ""
         told = f"In how many seconds its state is worth a look{while_status}."
         success["headers"]["Retry-After"] = {"description": told, "schema": {"type": "integer"}}
-    if 304 in route.errors:
+    if route.tagged:
         success["headers"]["ETag"] = {"description": "For If-None-Match.", "schema": {"type": "string"}}
     responses = {str(route.status): success}
     for status in sorted(_statuses(route)):
@@ -239,6 +244,8 @@ def _statuses(route: Route) -> set[int]:
     statuses = {429, 500, 503, *route.errors}
     if route.role is not None:
         statuses |= {400, 401, 403}
+    if route.tagged:
+        statuses.add(304)
     if "{" in route.path:
         statuses.add(404)
     if route.body is not None:

@@ -12,6 +12,7 @@ from shared.auth.roles import Role
 from shared.http.bodies import Json, Merge, Raw
 from shared.http.pagination import PageQuery, Query
 from shared.plans import Limit
+from shared.resources import Resource
 from shared.session import TenantSession
 
 B = TypeVar("B", default=None)
@@ -52,6 +53,17 @@ class Route:
         return f"/api/{self.path.format_map({name: quote(value, safe='') for name, value in params.items()})}"
 
     @property
+    def methods(self) -> list[str]:
+        """What its function is asked by: what is had by GET has a HEAD (RFC 9110 §9.3.2)."""
+        return ["GET", "HEAD"] if self.method == "GET" else [self.method]
+
+    @property
+    def tagged(self) -> bool:
+        """Whether this reads what has an ETag, and says 304 to who has it already."""
+        of_resource = isinstance(self.answer, type) and issubclass(self.answer, Resource)
+        return self.method == "GET" and (of_resource or 304 in self.errors)
+
+    @property
     def platform(self) -> bool:
         return self.role is Role.PLATFORM
 
@@ -87,19 +99,16 @@ class OpenCall:
 
 @dataclass(frozen=True)
 class Content:
-    """An answer as bytes; `status` None: the route's own. With an `etag` it may be kept, and asked for by it."""
+    """An answer as bytes; `status` None: the route's own. With an `etag` it may be kept, and asked for by it.
+
+    With a `file_name` it is meant to be saved, under that name.
+    """
 
     body: bytes
     media_type: str
     status: int | None = None
     etag: str | None = None
-
-    def unless(self, if_none_match: str | None) -> "Content":
-        """This, or 304 without it for who has it already (RFC 9110 §13.1.2)."""
-        known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
-        if self.etag is None or not {self.etag, "*"} & set(known):
-            return self
-        return Content(b"", self.media_type, 304, self.etag)
+    file_name: str | None = None
 
 
 Handler = Callable[[Any], Awaitable[Any]]

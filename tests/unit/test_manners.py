@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from shared.http.answers import disposition
 from shared.jobs import enqueue
 from shared.messaging.port import Message
 from tests.unit.world import AGENT, OTHER_ID, STAFF, Answer, World, admin
@@ -156,3 +157,77 @@ async def test_each_accepted_call_says_where_to_look_and_its_description_says_so
     }
     assert len(headers) == 3
     assert {name for name, told in headers.items() if not {"Location", "Retry-After"} <= told} == set()
+
+
+# No body, where all of it has defaults
+
+
+@pytest.mark.parametrize("media_type", [None, "application/json", "text/plain"])
+async def test_a_backup_needs_no_body(world: World, tenant: str, media_type: str | None) -> None:
+    headers = {} if media_type is None else {"content-type": media_type}
+    begun = await world.call("create_backup", admin(tenant), headers=headers)
+    assert (begun.status, begun.json.get("note")) == (202, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status"),
+    [
+        (b'{"note": 1}', "application/json", 400),
+        (b'{"name": "x"}', "application/json", 400),
+        (b" ", "application/json", 400),
+        (b"null", "application/json", 400),
+        (b"{}", "text/plain", 415),
+    ],
+)
+async def test_a_body_that_is_there_is_checked_all_the_same(
+    world: World, tenant: str, body: bytes, media_type: str, status: int
+) -> None:
+    answer = await world.call("create_backup", admin(tenant), body, headers={"content-type": media_type})
+    assert answer.status == status
+
+
+async def test_an_agent_needs_a_body(world: World, tenant: str) -> None:
+    assert (await world.call("create_agent", admin(tenant))).status == 415
+    sent = {"content-type": "application/json"}
+    assert (await world.call("create_agent", admin(tenant), headers=sent)).status == 400
+
+
+async def test_a_body_may_be_left_out_where_all_of_it_has_defaults_and_the_description_says_so(world: World) -> None:
+    document = (await world.call("get_openapi")).json
+    bodies = {
+        operation["operationId"]: operation["requestBody"]["required"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        if "requestBody" in operation
+    }
+    assert [name for name, required in bodies.items() if not required] == ["create_backup"]
+
+
+# What is to be kept as a file
+
+
+async def test_an_export_is_a_file_named_by_tenant_and_day(world: World, tenant: str) -> None:
+    answer = await world.call("export_catalog", admin(tenant))
+    assert (answer.status, answer.headers.get("Content-Disposition")) == (
+        200,
+        'attachment; filename="acme-2026-11-24.xml"',
+    )
+    document = (await world.call("get_openapi")).json
+    told = document["paths"]["/api/v1/catalog/export"]["get"]["responses"]["200"]["headers"]
+    assert "Content-Disposition" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("acme.xml", 'filename="acme.xml"'),
+        ("Müller.xml", "filename=\"M_ller.xml\"; filename*=UTF-8''M%C3%BCller.xml"),
+        ("日本.xml", "filename=\"__.xml\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC.xml"),
+        ('a"b;c.xml', "filename=\"a_b_c.xml\"; filename*=UTF-8''a%22b%3Bc.xml"),
+        ("100% 'so'.xml", "filename=\"100_ _so_.xml\"; filename*=UTF-8''100%25%20%27so%27.xml"),
+        ("../a\\b\r\nX: y.xml", "filename=\".._a_b__X_ y.xml\"; filename*=UTF-8''.._a_b__X%3A%20y.xml"),
+        ("\ud800.xml", "filename=\"_.xml\"; filename*=UTF-8''%3F.xml"),
+    ],
+)
+def test_a_file_name_is_safe_in_a_header_whatever_is_in_it(name: str, told: str) -> None:
+    assert disposition(name) == f"attachment; {told}"
