@@ -20,6 +20,7 @@ async def close(session: TenantSession, holder: str) -> str:
     """
     session = session.past_the_fence()
     store = session.store
+    await store.catch_up()
     mine = await store.get(Kind.FENCE, holder)
     if mine is None:
         await _take_the_permit(session, holder)
@@ -57,6 +58,7 @@ async def _take_the_permit(session: TenantSession, holder: str) -> None:
 async def reopen(session: TenantSession, holder: str) -> None:
     """Everybody writes again, stamped later than all that the holder has written. Again is no error."""
     session = session.past_the_fence()
+    await session.store.catch_up()
     mine = await session.store.get(Kind.FENCE, holder)
     if mine is None:
         return

@@ -89,6 +89,11 @@ class Directory:
             return None
         return self.remember(stored)
 
+    async def latest(self, tenant_id: str) -> TenantEntry | None:
+        """The tenant's entry as it is now; None when there is no such tenant, whatever a replica says."""
+        stored = await self._database.platform.latest(Kind.TENANT, tenant_id, tenant_id)
+        return None if stored is None else self.remember(stored)
+
     async def store(self, tenant_id: str) -> TenantStore | None:
         """The tenant's store, or None when there is no such tenant."""
         entry = await self.entry(tenant_id)

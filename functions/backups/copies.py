@@ -53,7 +53,7 @@ class Copies:
         held = await store.get(Kind.COPY, id)
         if held is None:
             return
-        entry = await self._platform.get(Kind.TENANT, id, id)
+        entry = await self._platform.latest(Kind.TENANT, id, id)
         if entry is not None and not entry.body.get("undo"):
             extra = {"tenant_id": session.id, "job_id": job.id, "copy": id}
             logger.warning("a restore failed after its tenant was made; the copy still counts", extra=extra)

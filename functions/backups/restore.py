@@ -109,7 +109,7 @@ class Restoring:
             await reopen(session, job.id)
             await self._export.fail(session.past_the_fence(), derived_id("pre_restore", job.id), "Its restore failed.")
             return
-        if await self._directory.entry(copy_id(job.id)) is not None:
+        if await self._directory.latest(copy_id(job.id)) is not None:
             await reopen(await self._target(session, job, asked), job.id)
         await self._copies.give_up(session.past_the_fence(), job)
 

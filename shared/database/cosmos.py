@@ -42,6 +42,7 @@ logger = logging.getLogger("flowgrid.cosmos")
 DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there
 PING_SECONDS = 3.0
 PROBE = "probe"
+NOTHING = "none"  # the id of an item that never is
 PAGE_SIZE = 200
 SWEEPS_AT_ONCE = 8
 
@@ -133,6 +134,10 @@ class _Partition(TenantStore):
         )
         return None if found is None or found["kind"] != kind.value else stored(kind, found)
 
+    async def catch_up(self) -> None:
+        place = (self._database, Kind.FENCE.container)
+        await self._calls.latest(place, self.tenant_id, check_id(Kind.FENCE, NOTHING), self.tenant_id)
+
     async def query(
         self,
         kind: Kind,
@@ -180,6 +185,12 @@ class _Registry(PlatformStore):
         stored_id = check_id(kind, id)
         key = _key(kind, tenant_id, stored_id)
         found = await self._calls.read((self._registry, kind.container), key, stored_id, tenant_id)
+        return None if found is None or found["tenant_id"] != tenant_id else stored(kind, found)
+
+    async def latest(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
+        stored_id = check_id(kind, id)
+        key = _key(kind, tenant_id, stored_id)
+        found = await self._calls.latest((self._registry, kind.container), key, stored_id, tenant_id)
         return None if found is None or found["tenant_id"] != tenant_id else stored(kind, found)
 
     async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:

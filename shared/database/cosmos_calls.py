@@ -32,12 +32,34 @@ class Calls:
 
         async def read(client: Client, container: "ContainerProxy") -> Document | None:
             try:
-                return dict(await container.read_item(id, key, response_hook=self._hook(payer, "get")))
+                return dict(await container.read_item(id, key, **self._hooks(payer, "get")))
             except Exception as error:
                 if getattr(error, "status_code", None) == 404 and not getattr(error, "sub_status", None):
                     self._charge(payer, "get", getattr(error, "headers", {}))
                     return None
                 raise
+
+        return await self._tried(read, place, Patience(self._deadline), payer, "get")
+
+    async def latest(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
+        """The document as the primary has it; what this process reads of its partition afterwards is no older.
+
+        By a batch, which is a write to the service, whatever it does. A read may be answered by a replica that is
+        behind: after a write whose answer, with its session token, was lost, or where this process has done nothing
+        yet (docs/decisions/0024).
+        """
+
+        async def read(client: Client, container: "ContainerProxy") -> Document | None:
+            try:
+                results = await container.execute_item_batch([("read", (id,), {})], key, **self._hooks(payer, "get"))
+            except Exception as error:
+                if getattr(error, "error_index", None) is None or error.status_code != 404:  # type: ignore[attr-defined]
+                    raise
+                client.remember(container, error.headers)  # type: ignore[attr-defined]
+                self._charge(payer, "get", error.headers)  # type: ignore[attr-defined]
+                return None
+            client.remember(container, results.get_response_headers())
+            return dict(results[0]["resourceBody"])
 
         return await self._tried(read, place, Patience(self._deadline), payer, "get")
 
@@ -56,7 +78,7 @@ class Calls:
                 query.text,
                 parameters=query.parameters,
                 max_item_count=1000,
-                response_hook=self._hook(payer, operation),
+                **self._hooks(payer, operation),
                 **keyed,
             )
             return list({one.get("_rid") or one["id"]: dict(one) async for one in found}.values())
@@ -102,9 +124,7 @@ class Calls:
     ) -> Callable[[Client, "ContainerProxy"], Awaitable[str | None]]:
         async def send(client: Client, container: "ContainerProxy") -> str | None:
             try:
-                results = await container.execute_item_batch(
-                    batch.wire(), key, response_hook=self._hook(payer, "commit"), raw_response_hook=_not_again
-                )
+                results = await container.execute_item_batch(batch.wire(), key, **self._hooks(payer, "commit"))
             except Exception as error:
                 position = getattr(error, "error_index", None)
                 if position is not None:
@@ -130,13 +150,13 @@ class Calls:
         try:
             witness = batch.witness()
             if witness is not None:
-                found = await self._latest(place, key, witness, payer)
+                found = await self._resolving().latest(place, key, witness, payer)
                 if found is not None and found.get(MARK) != batch.mark and batch.superseded(found):
                     raise Unknown("Others have changed the same meanwhile; read it again.")
                 return found is not None and found.get(MARK) == batch.mark
             if batch.deleted is None:
                 return False
-            await self._latest(place, key, batch.deleted[0], payer)  # and what is asked next is no older
+            await self._resolving().latest(place, key, batch.deleted[0], payer)  # what is asked next is no older
             return not await self._resolving().query(place, those(payer, batch.deleted), key, payer)
         except NoContainer:
             return False
@@ -144,29 +164,6 @@ class Calls:
             raise
         except Unavailable as error:
             raise Unknown("The database did not say whether this was done.") from error
-
-    async def _latest(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
-        """The document as the primary has it: by a batch, which is a write to the service, whatever it does.
-
-        With the answer to a write its session token is lost too, so a read of ours may be answered by a replica that
-        has not heard of it (docs/decisions/0024).
-        """
-
-        async def read(client: Client, container: "ContainerProxy") -> Document | None:
-            try:
-                results = await container.execute_item_batch(
-                    [("read", (id,), {})], key, response_hook=self._hook(payer, "get"), raw_response_hook=_not_again
-                )
-            except Exception as error:
-                if getattr(error, "error_index", None) is None or error.status_code != 404:  # type: ignore[attr-defined]
-                    raise
-                client.remember(container, error.headers)  # type: ignore[attr-defined]
-                self._charge(payer, "get", error.headers)  # type: ignore[attr-defined]
-                return None
-            client.remember(container, results.get_response_headers())
-            return dict(results[0]["resourceBody"])
-
-        return await self._resolving()._tried(read, place, Patience(RESOLVE_SECONDS), payer, "get")
 
     def _resolving(self) -> "Calls":
         return Calls(self._account, deadline=RESOLVE_SECONDS, on_charge=self._on_charge)
@@ -218,8 +215,11 @@ class Calls:
                 trouble.lost = False  # no client, or no container yet: nothing was sent
             raise trouble from error
 
-    def _hook(self, payer: str, operation: str) -> Callable[..., None]:
-        return lambda headers, *_: self._charge(payer, operation, headers)
+    def _hooks(self, payer: str, operation: str) -> dict[str, Any]:
+        def charge(headers: Mapping[str, Any], *_: Any) -> None:
+            self._charge(payer, operation, headers)
+
+        return {"response_hook": charge, "raw_response_hook": _not_again}
 
     def _charge(self, payer: str, operation: str, headers: Mapping[str, Any]) -> None:
         charge = float(headers.get("x-ms-request-charge", 0) or 0)
@@ -228,6 +228,13 @@ class Calls:
 
 
 def _not_again(response: Any) -> None:
-    """The SDK sends a write again by itself after 503 (_service_unavailable_retry_policy.py); not past this."""
-    if response.http_response.status_code == 503:
+    """What the SDK would mend by itself, it does not see: `_attempt` does.
+
+    After 503 it sends a write again (_service_unavailable_retry_policy.py), which may have been done; after 404/1002, a
+    replica that is behind, it throws the session token away (_session_retry_policy.py) and believes the next.
+    """
+    answer = response.http_response
+    if answer.status_code == 503:
         raise Trouble("the database answered 503/0", lost=True)
+    if answer.status_code == 404 and answer.headers.get("x-ms-substatus") == "1002":
+        raise Trouble("the database answered 404/1002: the replica is behind")

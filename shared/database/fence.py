@@ -81,6 +81,9 @@ class Handle(TenantStore):
             self._see([found])
         return found
 
+    async def catch_up(self) -> None:
+        await self._inner.catch_up()
+
     async def query(
         self,
         kind: Kind,

@@ -205,6 +205,13 @@ class TenantStore(ABC):
     async def get(self, kind: Kind, id: str) -> Stored | None:
         """One point read; None when there is no such item of this tenant."""
 
+    async def catch_up(self) -> None:
+        """What is read through this handle from now on is no older than now. Nothing where reads are never behind.
+
+        For who decides by what is not there, in a partition in which this process has committed nothing (0024).
+        """
+        return None
+
     @abstractmethod
     async def query(
         self,
@@ -236,6 +243,10 @@ class PlatformStore(ABC):
     @abstractmethod
     async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
         """One point read in the registry."""
+
+    async def latest(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
+        """As `get`, but never behind: for who decides by what is not there."""
+        return await self.get(kind, tenant_id, id)
 
     @abstractmethod
     async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:

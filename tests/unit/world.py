@@ -325,6 +325,10 @@ class WatchedStore(TenantStore):
         await self._call()
         return await self.inner.get(kind, id)
 
+    async def catch_up(self) -> None:
+        await self._call()
+        await self.inner.catch_up()
+
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         await self._call()
         return await self.inner.buried(kind, ids)
@@ -374,6 +378,9 @@ class WatchedDirectory(Directory):
 
     async def entry(self, tenant_id: str) -> TenantEntry | None:
         return await self._inner.entry(tenant_id)
+
+    async def latest(self, tenant_id: str) -> TenantEntry | None:
+        return await self._inner.latest(tenant_id)
 
     async def store(self, tenant_id: str) -> TenantStore | None:
         found = await self.entry(tenant_id)

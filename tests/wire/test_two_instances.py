@@ -12,6 +12,7 @@ from shared.database.cosmos import CosmosDatabase
 from shared.database.names import Names
 from shared.database.port import Kind
 from shared.errors import Unavailable
+from shared.fencing import close, reopen
 from shared.ids import Uuid7Ids
 from shared.jobs import Continue, Done, Job, Jobs, enqueue
 from shared.messaging.outbox import Outbox
@@ -23,6 +24,7 @@ from shared.tenancy import Directory
 from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
+from tests.doubles.cosmos_store import Container, Partition
 
 QUEUE = "jobs"
 
@@ -147,3 +149,63 @@ async def test_an_instance_never_sees_less_than_it_has_seen(
             assert len((await other.store.query(Kind.JOB)).items) == 3
     cosmos.store.catch_up()
     assert len((await other.store.query(Kind.JOB)).items) == 5
+
+
+@pytest.mark.parametrize("stale", [1, 2, 3, 4, 1000])
+async def test_a_fence_that_was_closed_by_another_instance_for_the_same_work_is_closed(
+    cosmos: CosmosDouble, instances: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch, stale: int
+) -> None:
+    """A restore's second slice, into a copy of which this instance has no token: some reads are old, others are not."""
+    here, there = instances
+    await there.database.ping()
+    tenant_id = await here.onboard("acme")
+    cosmos.store.catch_up()
+    session, other = await here.session(tenant_id), await there.session(tenant_id)
+    items = cosmos.store.container("shard-1", "items")
+    behind = dict(items.partitions), items.lsn
+    since = await close(session, "job-1")
+    left = [stale]
+
+    def seen_by(self: Container, token: int, stale_reads: int) -> tuple[dict[str, Partition], int]:
+        if self is items and token <= behind[1] and left[0] > 0:
+            left[0] -= 1
+            return behind
+        return self.partitions, self.lsn
+
+    monkeypatch.setattr(Container, "seen_by", seen_by)
+    for _ in range(5):
+        try:
+            assert await close(other, "job-1") == since
+            return
+        except Unavailable:  # the job comes again
+            continue
+    raise AssertionError("never")
+
+
+@pytest.mark.parametrize("stale", [1, 2, 1000])
+async def test_a_fence_that_was_closed_by_another_instance_is_opened(
+    cosmos: CosmosDouble, instances: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch, stale: int
+) -> None:
+    here, there = instances
+    tenant_id = await here.onboard("acme")
+    cosmos.store.catch_up()
+    session, other = await here.session(tenant_id), await there.session(tenant_id)
+    items = cosmos.store.container("shard-1", "items")
+    behind = dict(items.partitions), items.lsn
+    await close(session, "job-1")
+    left = [stale]
+
+    def seen_by(self: Container, token: int, stale_reads: int) -> tuple[dict[str, Partition], int]:
+        if self is items and token <= behind[1] and left[0] > 0:
+            left[0] -= 1
+            return behind
+        return self.partitions, self.lsn
+
+    monkeypatch.setattr(Container, "seen_by", seen_by)
+    for _ in range(5):
+        try:
+            await reopen(other, "job-1")
+            break
+        except Unavailable:
+            continue
+    assert not (await session.store.query(Kind.FENCE)).items, "the fence stays closed, and its holder is done"
