@@ -19,6 +19,7 @@ import functions.usage.http
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
 from functions.backups.copies import Copies
+from functions.backups.daily import Daily
 from functions.backups.export import Export
 from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.restore import Restoring
@@ -53,6 +54,7 @@ def compose(core: Core) -> func.FunctionApp:
     restoring = Restoring(adapters.blobs, export, directory, onboarding.onboard_like, copies)
     backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
     fleet = Fleet(database, directory, services)
+    daily = Daily(DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
         {"backup": export.give_up, "restore": restoring.give_up},
@@ -66,14 +68,13 @@ def compose(core: Core) -> func.FunctionApp:
         "tenants": tenants.sweep,
         "jobs": jobs.sweep,
         "dead_letters": consumers.collect_dead,
+        "daily": daily.sweep,  # the last, as it may take as long as its timers do
     }
     blueprints = [
         functions.agents.http.blueprint(endpoint, AgentService()),
         functions.audit.http.blueprint(endpoint, AuditService()),
         functions.backups.http.blueprint(endpoint, backups),
-        functions.backups.timer.blueprint(
-            DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock
-        ),
+        functions.backups.timer.blueprint(daily),
         functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),

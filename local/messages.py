@@ -68,8 +68,11 @@ def many(bodies: Sequence[bytes], data_type: str | None) -> tuple[str, Any]:
 def body_of(message: Message) -> bytes:
     """The body on the wire: its JSON, nothing around it; or the text that was no JSON object when it came."""
     if message.body.keys() == {"unreadable"} and isinstance(message.body["unreadable"], str):
-        return message.body["unreadable"].encode()
-    return json.dumps(message.body, ensure_ascii=False, separators=(",", ":")).encode()
+        return message.body["unreadable"].encode(errors="replace")
+    try:
+        return json.dumps(message.body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a character: it came as an escape, which is ASCII on the wire
+        return json.dumps(message.body, separators=(",", ":")).encode()
 
 
 def _is_binary(data_type: str | None) -> bool:

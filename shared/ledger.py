@@ -1,14 +1,14 @@
 """The timers' run ledger, in the registry: a missed slot is caught up once, two instances never run the same one."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.clock import Clock, rfc3339, runs
-from shared.database.port import Create, Database, Kind, Rejected, Replace
+from shared.database.port import Create, Database, Kind, Rejected, Replace, Stored
 from shared.tenancy import PLATFORM_TENANT_ID
 
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(minutes=11)  # no run is longer than a function may take (host.json)
 KEPT_SECONDS = 40 * 86400
 
 
@@ -20,7 +20,10 @@ class Ledger:
         self._clock = clock
 
     async def run_once(self, name: str, slot: str, work: Callable[[], Awaitable[Mapping[str, Any]]]) -> bool:
-        """Do `work` for this slot unless it is done or in hand; True when done now. One that raised comes again."""
+        """Do `work` for this slot unless it is done or in hand; True when done now.
+
+        One that raised, or whose worker died, is done once more when its lease has run out: `go_on` asks.
+        """
         claim = f"run:{name}:{slot}"
         now = self._clock.now()
         body = {"created_at": rfc3339(now), "status": "running", "lease_until": rfc3339(now + LEASE)}
@@ -29,7 +32,7 @@ class Ledger:
             await platform.put(Create(Kind.RESERVATION, claim, body, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
         except Rejected:
             held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, claim)
-            if held is None or held.body["status"] == "done" or runs(held.body["lease_until"], now, LEASE):
+            if held is None or not _left(held, now):
                 return False
             try:
                 await platform.put(
@@ -41,3 +44,12 @@ class Ledger:
         done = {**body, "status": "done", "finished_at": rfc3339(self._clock.now()), "summary": dict(summary)}
         await platform.put(Replace(Kind.RESERVATION, claim, done, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
         return True
+
+    async def go_on(self, name: str, slot: str, work: Callable[[], Awaitable[Mapping[str, Any]]]) -> bool:
+        """`run_once` for a slot that was begun and that nobody has in hand; True when done now."""
+        held = await self._database.platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
+        return held is not None and _left(held, self._clock.now()) and await self.run_once(name, slot, work)
+
+
+def _left(held: Stored, now: datetime) -> bool:
+    return held.body["status"] != "done" and not runs(held.body["lease_until"], now, LEASE)

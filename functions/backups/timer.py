@@ -2,27 +2,20 @@
 
 import azure.functions as func
 
-from functions.backups.fleet import DailyBackups
-from functions.backups.retention import Retention
-from shared.clock import Clock
-from shared.ledger import Ledger
+from functions.backups.daily import Daily
 
 
-def blueprint(daily: DailyBackups, retention: Retention, ledger: Ledger, clock: Clock) -> func.Blueprint:
+def blueprint(daily: Daily) -> func.Blueprint:
     timers = func.Blueprint()
-
-    def today() -> str:
-        return clock.now().date().isoformat()
 
     @timers.function_name("backup_daily")
     @timers.timer_trigger(arg_name="timer", schedule="%BACKUP_SCHEDULE%")
     async def backup_daily(timer: func.TimerRequest) -> None:
-        day = today()
-        await ledger.run_once("backup-daily", day, lambda: daily.queue(day))
+        await daily.back_up()
 
     @timers.function_name("backup_retention")
     @timers.timer_trigger(arg_name="timer", schedule="%RETENTION_SCHEDULE%")
     async def backup_retention(timer: func.TimerRequest) -> None:
-        await ledger.run_once("backup-retention", today(), retention.run)
+        await daily.prune()
 
     return timers

@@ -2,7 +2,8 @@
 
 The event's id is its item's id, so a repeated delivery is refused by the store and never counted twice. What cannot
 be counted is moved to the dead letters with its reason. What cannot be stored now is sent again, later: whatever is the
-matter with one tenant, or with one event, the others of its delivery are stored and done with (decision 0023).
+matter with one tenant, or with one event, the others of its delivery are stored and done with (decision 0023). What can
+be neither stored nor sent again is a dead letter, too.
 """
 
 import asyncio
@@ -12,18 +13,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import zip_longest
+from zlib import crc32
 
 from functions.usage.dimensions import MAX_NAMES, OTHER, admit
 from functions.usage.reading import Event, Uncountable, read
 from shared.clock import Clock, rfc3339
 from shared.database.limits import MAX_OPERATIONS, patches
 from shared.database.port import Create, Document, Increment, Kind, Operation, Rejected, TenantStore, Where
-from shared.errors import Conflict, FlowgridError
+from shared.errors import Conflict, FlowgridError, Full, Unavailable
 from shared.ids import is_uuid
 from shared.messaging.again import again, attempts, pause
 from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import Message, Messaging
-from shared.messaging.queues import DELIVERY_SECONDS
+from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
 from shared.tenancy import Directory
 
 logger = logging.getLogger("flowgrid.usage")
@@ -32,7 +35,9 @@ KEPT_SECONDS = {"hour": 100 * 86400, "day": 800 * 86400, "month": None}
 TRIES = 20
 SIDE_BY_SIDE = 8  # tenants of a delivery
 LOOKS = 3  # again, for a tenant that no replica may have yet
-SURPRISES = 10  # that an event may have before somebody should look at it
+PASSES = (Unavailable, Full, Conflict)  # what an event waits for as long as it counts at all
+ATTEMPTS = 10  # that it has when anything else is in its way, before somebody should look at it
+SEND_PAUSES = (2.0, 8.0, 20.0)  # before the sends of a broker that takes nothing are tried again
 
 
 @dataclass(eq=False)
@@ -48,7 +53,7 @@ Carried = tuple[Waiting, Event]
 
 
 class Metering:
-    """`within`: the seconds that a delivery may take; what is left then is sent again."""
+    """`within`: the seconds that a delivery may take; what is left then is sent again, after a `pause` if need be."""
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class Metering:
         queue: str,
         *,
         within: float = DELIVERY_SECONDS,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._directory = directory
         self._dead_letters = dead_letters
@@ -66,16 +72,21 @@ class Metering:
         self._clock = clock
         self._queue = queue
         self._within = within
+        self._pause = pause
 
     async def store(self, messages: Sequence[Message]) -> None:
-        """Store a delivery of events; raises only when what is left cannot be sent again: then all of it comes back."""
+        """Store a delivery of events; raises when the broker takes nothing of what is left: then all of it comes back.
+
+        Not at once, for it comes back without a pause, and ten times only: ten such deliveries take five minutes.
+        """
         left = {Waiting(message) for message in messages}
         try:
             async with asyncio.timeout(self._within):
                 await self._work(left)
         except TimeoutError:
             logger.warning("a delivery of usage events took too long", extra={"left": len(left)})
-        await self._send_again(left)
+        async with asyncio.timeout(SENDING_SECONDS):
+            await self._send_again(left)
 
     async def _work(self, left: Left) -> None:
         """Take out of `left` what is stored or a dead letter."""
@@ -98,52 +109,92 @@ class Metering:
                     group.create_task(in_turn([waiting], partial(self._bury, waiting, reason, left)))
                 else:
                     by_tenant[waiting.message.tenant_id].append((waiting, event))
-            for tenant_id, own in sorted(by_tenant.items(), key=_tried):
+            for tenant_id, own in _by_turns(by_tenant):
                 messages = [waiting for waiting, _ in own]
                 group.create_task(in_turn(messages, partial(self._tenant, tenant_id, own, left)))
 
     async def _tenant(self, tenant_id: str, own: list[Carried], left: Left) -> None:
-        store = await self._directory.store(tenant_id)
+        messages, unnamed = [waiting for waiting, _ in own], not is_uuid(tenant_id)
+        try:
+            store = None if unnamed else await self._directory.store(tenant_id)
+        except Exception as error:
+            await self._failed(messages, error, left)
+            return
         if store is not None:
             await self._store(store, own, left)
             return
-        for waiting, _ in own:
-            if attempts(waiting.message) >= LOOKS or not is_uuid(tenant_id):
+        for waiting in messages:
+            if unnamed or attempts(waiting.message) >= LOOKS:
                 await self._bury(waiting, f"there is no tenant {tenant_id or '(none named)'}", left)
 
     async def _store(self, store: TenantStore, own: list[Carried], left: Left) -> None:
-        """Together; each alone where that fails for no reason of the store's, so that one event spoils no other."""
+        """Together; each alone where that fails for what does not pass, so that one event spoils no other."""
         try:
             await store_events(store, list({event.id: event for _, event in own}.values()))
         except Exception as error:
-            known = isinstance(error, FlowgridError)
-            if not known and len(own) > 1:
+            if len(own) > 1 and not isinstance(error, PASSES):
                 for one in own:
                     await self._store(store, [one], left)
-            elif not known and attempts(own[0][0].message) >= SURPRISES:
-                await self._bury(own[0][0], f"it could not be stored: {type(error).__name__} {error}", left)
             else:
-                _keep([waiting for waiting, _ in own], error)
+                await self._failed([waiting for waiting, _ in own], error, left)
             return
         left.difference_update(waiting for waiting, _ in own)
+
+    async def _failed(self, own: Sequence[Waiting], error: Exception, left: Left) -> None:
+        """Keep what waits for something that passes, and the rest until it has had its attempts."""
+        _keep(own, error)
+        for waiting in own:
+            if not isinstance(error, PASSES) and attempts(waiting.message) >= ATTEMPTS:
+                await self._bury(waiting, f"it could not be stored: {type(error).__name__} {error}", left)
 
     async def _bury(self, waiting: Waiting, reason: str, left: Left) -> None:
         await self._dead_letters.add(self._queue, waiting.message, reason)
         left.discard(waiting)
 
     async def _send_again(self, left: Left) -> None:
-        due: dict[timedelta, list[Message]] = defaultdict(list)
-        for one in left:
-            due[pause(attempts(one.message), at_least=one.at_least)].append(again(one.message))
-        sends = [self._messaging.send(self._queue, messages, delay=delay) for delay, messages in due.items()]
-        for outcome in await asyncio.gather(*sends, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        """Raises what is in the way of what is still left after the last pause."""
+        for seconds in (*SEND_PAUSES, None):
+            due: dict[timedelta, list[Waiting]] = defaultdict(list)
+            for one in left:
+                due[pause(attempts(one.message), at_least=one.at_least)].append(one)
+            sends = [self._send(own, delay, left) for delay, own in due.items()]
+            troubles = [trouble for trouble in await asyncio.gather(*sends) if trouble is not None]
+            if not troubles:
+                return
+            if seconds is None:
+                raise troubles[0]
+            logger.warning("usage events cannot be sent again", extra={"left": len(left), "reason": str(troubles[0])})
+            await self._pause(seconds)
+
+    async def _send(self, own: list[Waiting], delay: timedelta, left: Left) -> Exception | None:
+        """Together; by halves where that is no fault of the broker's, until the one is found that is a dead letter."""
+        try:
+            await self._messaging.send(self._queue, [again(one.message) for one in own], delay=delay)
+        except Unavailable as error:
+            return error
+        except Exception as error:
+            if len(own) > 1:
+                halves = own[: len(own) // 2], own[len(own) // 2 :]
+                troubles = [await self._send(half, delay, left) for half in halves]
+                return troubles[0] or troubles[1]
+            try:
+                await self._bury(own[0], f"it cannot be sent again: {error}", left)
+            except Exception as trouble:
+                return trouble
+        left.difference_update(own)
+        return None
 
 
-def _tried(of_tenant: tuple[str, list[Carried]]) -> int:
-    """How often the freshest of a tenant's events has been sent again: what has failed before waits for the others."""
-    return min(attempts(waiting.message) for waiting, _ in of_tenant[1])
+def _by_turns(by_tenant: Mapping[str, list[Carried]]) -> list[tuple[str, list[Carried]]]:
+    """Who has waited and who has not, one of each in turn, so that those that hang, old or new, starve neither.
+
+    Those that have waited come in an order by lot, another one each time: a message's id says its attempt.
+    """
+    new, waited = list[tuple[str, list[Carried]]](), list[tuple[str, list[Carried]]]()
+    for tenant_id, own in by_tenant.items():
+        (waited if any(attempts(waiting.message) for waiting, _ in own) else new).append((tenant_id, own))
+    waited.sort(key=lambda one: crc32("".join(waiting.message.id for waiting, _ in one[1]).encode(errors="replace")))
+    return [one for pair in zip_longest(new, waited) for one in pair if one is not None]
 
 
 def _keep(own: Sequence[Waiting], error: Exception) -> None:

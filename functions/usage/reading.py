@@ -71,7 +71,7 @@ def read(message: Message, now: datetime) -> Event:
     if type(event.value) is not int or not 0 <= event.value <= MAX_VALUE:
         raise Uncountable("its value is not a whole number from 0 to 10^12")
     try:
-        size = len(encode(event.data).encode())
+        size = len(encode({"data": event.data}).encode()) - len('{"data":}')  # as deep as it is stored
     except Invalid as error:
         raise Uncountable(f"its data cannot be stored: {error}") from error
     if size > MAX_DATA_BYTES:

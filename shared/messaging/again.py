@@ -14,7 +14,7 @@ from shared.messaging.port import Message
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 900.0
 LONGEST_BASE = 100  # an id has 128 characters at most
-_RESENT = re.compile(r"(.*):resent:(\d+)", re.DOTALL)
+_RESENT = re.compile(r"(.*):resent:([0-9]{1,9})", re.DOTALL)  # with more digits it is none of ours
 
 
 def attempts(message: Message) -> int:

@@ -1,18 +1,27 @@
 """Messages that cannot be handled, with the reason: listed, mended and sent again by an operator."""
 
 import json
+import logging
+from collections import Counter
+from hashlib import sha256
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.apart import apart
 from shared.clock import Clock, rfc3339
 from shared.database.limits import encode
-from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Kind, Rejected, Stored
+from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Document, Kind, Rejected, Stored
 from shared.errors import Invalid, NotFound
 from shared.ids import derived_id
 from shared.messaging.port import Message, Messaging
 from shared.resources import Id, Listing, Timestamp, bounded_page
 from shared.tenancy import PLATFORM_TENANT_ID
+
+logger = logging.getLogger("flowgrid.deadletters")
+MAX_LETTER_BYTES = 1024 * 1024  # half of what the store takes for one item
+MAX_TEXT = 500_000  # characters of a body that is kept as text: quotes and backslashes take two bytes in the letter
+MAX_PART = 1000  # characters of an id or a reason
 
 
 class DeadLetter(BaseModel):
@@ -38,23 +47,26 @@ class DeadLetters:
         self._clock = clock
 
     async def add(self, queue: str, message: Message, reason: str) -> None:
-        """Keep the message; the same message of the same queue again is kept once."""
-        letter = DeadLetter(
-            id=derived_id("dead-letter", queue, message.id),
-            created_at=rfc3339(self._clock.now()),
-            queue=queue,
-            reason=reason,
-            message_id=message.id,
-            tenant=message.tenant_id,
-            body=message.body,
-        )
-        document = letter.model_dump()
+        """Keep the message, whatever it is; the same message (id and body) of the same queue again is kept once."""
+        written = _written(message.body)
+        digest = sha256(written.encode()).hexdigest()
+        document: Document = {
+            "id": derived_id("dead-letter", queue, _plain(message.id), digest),
+            "created_at": rfc3339(self._clock.now()),
+            "queue": queue,
+            "reason": _plain(reason),
+            "message_id": _plain(message.id),
+            "tenant": _plain(message.tenant_id),
+            "body": message.body,
+        }
         try:
-            encode(document)
-        except Invalid:  # a body that the store would not keep is kept as text
-            document["body"] = {"unreadable": json.dumps(message.body)}
+            keepable = len(encode(document).encode()) <= MAX_LETTER_BYTES
+        except Invalid:
+            keepable = False
+        if not keepable:
+            document["body"] = {"unreadable": written[:MAX_TEXT]}
         try:
-            await self._platform.put(Create(Kind.DEAD_LETTER, letter.id, document), PLATFORM_TENANT_ID)
+            await self._platform.put(Create(Kind.DEAD_LETTER, document["id"], document), PLATFORM_TENANT_ID)
         except Rejected:
             return
 
@@ -79,15 +91,36 @@ class DeadLetters:
         return letter
 
     async def collect(self, queue: str) -> int:
-        """Move what the queue itself has given up on into this list; returns how many."""
-        dead = await self._messaging.dead(queue)
-        for message, reason in dead:
-            await self.add(queue, message, reason)
-            await self._messaging.drop_dead(queue, message.id)
-        return len(dead)
+        """Move what the queue itself has given up on into this list; returns how many.
+
+        One that cannot be kept stays where it is, with what has the same id there, and stops no other.
+        """
+        found = await self._messaging.dead(queue)
+        kept = Counter[str]()
+        for message, reason in found:
+            with apart(logger, "a dead message is left to the next sweep", queue=queue, message_id=message.id):
+                await self.add(queue, message, reason)
+                kept[message.id] += 1
+        there = Counter(message.id for message, _ in found)
+        for id in [id for id in kept.elements() if kept[id] == there[id]]:
+            await self._messaging.drop_dead(queue, id)
+        return kept.total()
 
     async def _stored(self, id: str) -> Stored:
         stored = await self._platform.get(Kind.DEAD_LETTER, PLATFORM_TENANT_ID, id)
         if stored is None:
             raise NotFound("There is no such dead letter.")
         return stored
+
+
+def _written(body: dict[str, Any]) -> str:
+    """As JSON text in ASCII, in which half a character is an escape like any other."""
+    try:
+        return json.dumps(body)
+    except (ValueError, RecursionError) as error:
+        return f"it cannot be written: {error!r}"
+
+
+def _plain(text: str) -> str:
+    """As text that can be kept: bounded, and without halves of characters."""
+    return text[:MAX_PART].encode(errors="replace").decode()

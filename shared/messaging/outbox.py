@@ -5,6 +5,7 @@ What a crash leaves behind is sent by the sweep; the message id is the event id,
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -60,8 +61,7 @@ class Outbox:
         async with self._flushing:
             while self._sent:
                 store, ids = self._sent.popitem()
-                for start in range(0, len(ids), FORGET_AT_ONCE):
-                    await _forget(store, ids[start : start + FORGET_AT_ONCE])
+                await _forget_all(store, ids)
 
     async def _forget_soon(self) -> None:
         await self.pause()
@@ -78,26 +78,33 @@ def outbox_item(queue: str, message: Message, at: datetime) -> Create:
 async def sweep_outbox(database: Database, directory: Directory, messaging: Messaging, clock: Clock) -> int:
     """Send what has been waiting for longer than a healthy relay takes; returns how many were sent.
 
-    What cannot be sent or forgotten is left for the next sweep and stops nobody else's events. Those of a tenant that
-    is gone stay where they are: nobody would count them.
+    What cannot be sent or forgotten is left for the next sweep and stops nobody else's events: a tenant that is in
+    trouble is left alone after its first. Those of a tenant that is gone stay where they are: nobody would count them.
     """
     now = clock.now()
     fresh = (rfc3339(now - SWEEP_AFTER), rfc3339(now + AHEAD))
-    broken: set[str] = set()
-    sent = 0
+    broken, hindered = set[str](), set[str]()
+    stores, sent = dict[str, TenantStore](), defaultdict[str, list[str]](list)
     async for stored in _waiting(database):
-        if fresh[0] <= stored.body["created_at"] <= fresh[1] or stored.body["queue"] in broken:
+        tenant_id, queue = stored.body["tenant_id"], stored.body["queue"]
+        if fresh[0] <= stored.body["created_at"] <= fresh[1] or queue in broken or tenant_id in hindered:
             continue
-        tenant_id, id = stored.body["tenant_id"], stored.body["id"]
         with apart(logger, "an event stays in the outbox", tenant_id=tenant_id):
-            store = await directory.store(tenant_id)
+            try:
+                store = await directory.store(tenant_id)
+            except Exception:
+                hindered.add(tenant_id)
+                raise
             if store is None:
                 logger.warning("an event of a tenant that is gone stays in the outbox", extra={"tenant_id": tenant_id})
                 continue
             if await _sent(messaging, stored, broken):
-                sent += 1
-                await _forget(store.control, [id])
-    return sent
+                stores[tenant_id] = store.control
+                sent[tenant_id].append(stored.body["id"])
+    for tenant_id, ids in sent.items():
+        with apart(logger, "sent events stay in the outbox", tenant_id=tenant_id):
+            await _forget_all(stores[tenant_id], ids)
+    return sum(map(len, sent.values()))
 
 
 async def _waiting(database: Database) -> AsyncIterator[Stored]:
@@ -129,12 +136,23 @@ async def _sent(messaging: Messaging, stored: Stored, broken: set[str]) -> bool:
     return True
 
 
-async def _forget(store: TenantStore, ids: Sequence[str]) -> None:
+async def _forget_all(store: TenantStore, ids: Sequence[str]) -> None:
+    """In batches, up to the first that the store has trouble with."""
+    for start in range(0, len(ids), FORGET_AT_ONCE):
+        if not await _forget(store, ids[start : start + FORGET_AT_ONCE]):
+            return
+
+
+async def _forget(store: TenantStore, ids: Sequence[str]) -> bool:
+    """Whether they are gone."""
     try:
         await store.commit([Delete(Kind.OUTBOX, id) for id in ids])
     except Rejected:
         if len(ids) > 1:  # one of them is gone already: the sweep and the relay met
             for id in ids:
-                await _forget(store, [id])
+                if not await _forget(store, [id]):
+                    return False
     except FlowgridError as error:
         logger.info("sent events stay in the outbox until the sweep", extra={"reason": str(error)})
+        return False
+    return True

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from shared.errors import TooLarge
+from shared.errors import Invalid, TooLarge
 
 MAX_MESSAGE_BYTES = 252 * 1024  # Service Bus takes 256 KB with headers, ids and properties
+MAX_AROUND_BYTES = 2 * 1024  # of them: the ids
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,19 @@ class Message:
 
 
 def encode(message: Message) -> str:
-    """The body as JSON text; `TooLarge` when no broker would take it."""
+    """The body as JSON text; `TooLarge` or `Invalid` (half a character) when no broker would take the message."""
     text = json.dumps(message.body, ensure_ascii=False, separators=(",", ":"))
-    if len(text.encode()) > MAX_MESSAGE_BYTES:
+    try:
+        size, around = len(text.encode()), len(f"{message.id}{message.tenant_id}".encode())
+    except UnicodeEncodeError as error:
+        raise Invalid.of("message", "holds half a character (a lone surrogate)") from error
+    if size > MAX_MESSAGE_BYTES or around > MAX_AROUND_BYTES:
         raise TooLarge(f"Message {message.id} is larger than {MAX_MESSAGE_BYTES} bytes.")
     return text
 
 
 class Messaging(ABC):
-    """Errors: `Unavailable` when the broker does not take the messages; a repeated send does no harm."""
+    """Errors: `Unavailable` when the broker takes nothing, others for the messages; a repeated send does no harm."""
 
     @abstractmethod
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
@@ -46,7 +51,7 @@ class Messaging(ABC):
 
     @abstractmethod
     async def drop_dead(self, queue: str, id: str) -> None:
-        """Forget one of them."""
+        """Forget one of them: of those that have this id, the oldest."""
 
     @abstractmethod
     async def ping(self) -> None:

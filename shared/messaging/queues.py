@@ -11,3 +11,4 @@ MAX_DELIVERIES = 10
 DUPLICATES_REMEMBERED = timedelta(minutes=10)
 MESSAGES_AT_ONCE = 100  # that a batch function is called with
 DELIVERY_SECONDS = 30.0  # for one such call: then what is left is sent again, long before the lock is lost
+SENDING_SECONDS = 80.0  # for that, pauses for a broker that takes nothing included

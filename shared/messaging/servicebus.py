@@ -6,7 +6,8 @@ the second one. Senders are not coroutine-safe (SDK README), so calls that meet 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -204,7 +205,7 @@ class _Reader:
         self._used = clock.monotonic()
         self._receiver: ServiceBusReceiver | None = None
         self._turn = asyncio.Lock()
-        self._locked: dict[str, ServiceBusReceivedMessage] = {}
+        self._locked: dict[str, list[ServiceBusReceivedMessage]] = defaultdict(list)
 
     @asynccontextmanager
     async def using(self) -> "AsyncIterator[ServiceBusReceiver]":
@@ -221,12 +222,13 @@ class _Reader:
 
     async def locked(self, receiver: "ServiceBusReceiver", id: str) -> "ServiceBusReceivedMessage | None":
         """The message of this id, locked; None when no more come."""
-        while id not in self._locked:
+        while not self._locked[id]:
             found = await receiver.receive_messages(max_message_count=DEAD_AT_ONCE, max_wait_time=RECEIVE_SECONDS)
             if not found:
                 return None
-            self._locked |= {incoming(one).id: one for one in found}
-        return self._locked.pop(id)
+            for one in found:
+                self._locked[incoming(one).id].append(one)
+        return self._locked[id].pop(0)
 
     async def close(self) -> None:
         receiver, self._receiver = self._receiver, None
@@ -264,9 +266,18 @@ def _outgoing(message: Message, due: datetime | None) -> "ServiceBusMessage":
 
 
 def incoming(received: Any) -> Message:
-    """A message as the SDK received it."""
-    properties = {_text(name): _text(value) for name, value in (received.application_properties or {}).items()}
-    return message_from(received.message_id, properties.get("tenant_id"), b"".join(received.body))
+    """A message as the SDK received it; never raises, whoever has sent it."""
+    properties = {_text(name): value for name, value in (received.application_properties or {}).items()}
+    id = received.message_id
+    return message_from(None if id is None else str(_text(id)), _text(properties.get("tenant_id")), _raw(received.body))
+
+
+def _raw(body: Any) -> bytes:
+    """The bytes of a body; of a foreign one that is an AMQP value or sequence, its text."""
+    if isinstance(body, str | bytes | dict) or not isinstance(body, Iterable):
+        return body if isinstance(body, bytes) else str(body).encode(errors="replace")
+    parts = list(body)
+    return b"".join(parts) if all(isinstance(part, bytes) for part in parts) else str(parts).encode(errors="replace")
 
 
 def _reason(received: Any) -> str:
@@ -274,4 +285,4 @@ def _reason(received: Any) -> str:
 
 
 def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

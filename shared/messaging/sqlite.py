@@ -147,13 +147,11 @@ class SqliteMessaging(Messaging):
         )
 
     async def drop_dead(self, queue: str, id: str) -> None:
-        await self._files.write(
-            FILE,
-            lambda db: (
-                db.execute("DELETE FROM messages WHERE queue = ? AND id = ? AND dead_reason IS NOT NULL", (queue, id))
-                and None
-            ),
+        oldest = (
+            "DELETE FROM messages WHERE sequence ="
+            " (SELECT MIN(sequence) FROM messages WHERE queue = ? AND id = ? AND dead_reason IS NOT NULL)"
         )
+        await self._files.write(FILE, lambda db: db.execute(oldest, (queue, id)) and None)
 
     async def ping(self) -> None:
         await self._files.probe(FILE)

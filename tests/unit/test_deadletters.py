@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import NotFound
+from shared.errors import NotFound, Throttled
 from shared.ids import is_uuid
 from shared.messaging.deadletters import DeadLetter
 from shared.messaging.port import Message
@@ -45,6 +45,29 @@ async def test_the_same_id_in_another_queue_is_another_letter(world: World) -> N
     for queue in ("q", "another"):
         await world.core.dead_letters.add(queue, message(), "no good")
     assert len(await letters(world)) == 2
+
+
+async def test_another_body_under_the_same_id_is_another_letter(world: World) -> None:
+    for body in ({"a": 1}, {"a": 2}):
+        await world.core.dead_letters.add("q", Message("1", TENANT_ID, body), "no good")
+    assert len(await letters(world)) == 2
+
+
+async def test_whatever_is_in_a_message_a_letter_can_be_kept_of_it(world: World) -> None:
+    huge = {"x": "\ud800" * 2_000_000}
+    await world.core.dead_letters.add("q", Message("\ud800" * 2000, "\ud800" * 2000, huge), "\ud800" * 2000)
+    (letter,) = await letters(world)
+    assert {letter.reason, letter.message_id, letter.tenant} == {"?" * 1000}
+    assert json.dumps(huge).startswith(letter.body["unreadable"])
+
+
+async def test_a_body_nested_too_deep_to_be_written_is_a_letter_too(world: World) -> None:
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    await world.core.dead_letters.add("q", message(x=deep), "no good")
+    (letter,) = await letters(world)
+    assert "RecursionError" in letter.body["unreadable"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), 2**60, "\ud800", json.loads("[" * 150 + "]" * 150)])
@@ -112,6 +135,34 @@ async def test_what_the_queue_has_given_up_on_is_collected(world: World) -> None
         ["MaxDeliveryCountExceeded"],
         [],
     )
+
+
+async def given_up(world: World, *messages: Message) -> None:
+    """Messages that the queue has delivered in vain, however many have the same id."""
+    for one in messages:
+        await world.queue.send("q", [one])
+        for _ in range(MAX_DELIVERIES + 1):
+            await world.queue.abandon(await world.queue.receive("q"))
+        world.clock.advance(minutes=11)  # so that the next one is no duplicate
+
+
+async def test_a_dead_message_that_cannot_be_kept_now_stops_no_other_and_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await given_up(world, message(1), message(2), message(1, other=True))
+    add = world.core.dead_letters.add
+
+    async def moody(queue: str, message: Message, reason: str) -> None:
+        if message.body == {"number": 1}:
+            raise Throttled("slow down")
+        await add(queue, message, reason)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.core.dead_letters, "add", moody)
+        await world.core.dead_letters.collect("q")
+    assert [one.id for one, _ in await world.queue.dead("q")] == ["m-1", "m-1"]
+    await world.core.dead_letters.collect("q")
+    assert (len(await letters(world)), await world.queue.dead("q")) == (3, [])
 
 
 async def test_the_sweep_timer_collects_from_every_queue(world: World) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from shared.database.cosmos import DEADLINE_SECONDS
-from shared.messaging.queues import DELIVERY_SECONDS, LOCK, MESSAGES_AT_ONCE
-from shared.messaging.servicebus import CALL_SECONDS
+from shared.ledger import LEASE
+from shared.messaging.queues import DELIVERY_SECONDS, LOCK, MESSAGES_AT_ONCE, SENDING_SECONDS
 from tests.unit.world import World
 
 HOST: dict[str, Any] = json.loads((Path(__file__).parents[2] / "host.json").read_text("utf-8"))
 BUS: dict[str, Any] = HOST["extensions"]["serviceBus"]
-DELIVERY = timedelta(seconds=DELIVERY_SECONDS + CALL_SECONDS)  # the work, and sending again what is left
+DELIVERY = timedelta(seconds=DELIVERY_SECONDS + SENDING_SECONDS)  # the work, and sending again what is left
 LARGEST_BODY = 104_857_600  # FUNCTIONS_REQUEST_BODY_SIZE_LIMIT, where nobody sets it
 
 
@@ -41,6 +41,10 @@ def test_a_delivery_is_never_what_the_function_timeout_kills_the_worker_for() ->
 
 def test_one_call_of_a_tenants_store_leaves_time_for_the_others() -> None:
     assert DEADLINE_SECONDS < DELIVERY_SECONDS / 2
+
+
+def test_no_run_of_a_timer_outlives_its_lease_as_the_host_kills_it_before() -> None:
+    assert span(HOST["functionTimeout"]) < LEASE
 
 
 def test_the_lock_of_a_jobs_message_is_renewed_for_as_long_as_a_slice_may_run() -> None:

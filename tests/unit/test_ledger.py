@@ -82,6 +82,27 @@ async def test_a_run_that_failed_is_repeated_after_its_lease(world: World, work:
     assert (await world.core.ledger.run_once("backups", "2026-11-24", work), work.runs) == (True, 2)
 
 
+async def test_a_run_whose_worker_died_is_gone_on_with_after_its_lease(world: World, work: Work) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def dies() -> Mapping[str, Any]:
+        raise Killed
+
+    with pytest.raises(Killed):
+        await world.core.ledger.run_once("backups", "2026-11-24", dies)
+    assert await world.core.ledger.go_on("backups", "2026-11-24", work) is False
+    world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    assert (await world.core.ledger.go_on("backups", "2026-11-24", work), work.runs) == (True, 1)
+
+
+async def test_what_is_done_or_was_never_begun_is_not_gone_on_with(world: World, work: Work) -> None:
+    await world.core.ledger.run_once("backups", "2026-11-24", work)
+    world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    gone_on = [await world.core.ledger.go_on("backups", day, work) for day in ("2026-11-24", "2026-11-25")]
+    assert (gone_on, work.runs) == ([False, False], 1)
+
+
 async def test_of_two_instances_that_take_over_a_failed_run_at_once_one_does(
     world: World, twin: World, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:

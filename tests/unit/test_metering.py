@@ -20,10 +20,11 @@ from functions.usage.periods import PERIODS, start_of
 from functions.usage.reading import Event, read
 from shared.clock import rfc3339
 from shared.database.port import Kind, Operation, Rejected
-from shared.errors import Throttled, Unavailable
+from shared.errors import Conflict, FlowgridError, Full, Invalid, Throttled, TooLarge, Unavailable
 from shared.events import Metric, usage_event
 from shared.messaging.again import again
 from shared.messaging.port import Message
+from shared.messaging.queues import MAX_DELIVERIES, SENDING_SECONDS
 from shared.tenancy import Directory
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, WatchedStore, World, register
 
@@ -39,7 +40,13 @@ def event(number: int, at: datetime = START, value: int = 1, metric: Metric = Me
     return usage_event(metric, id=uuid_of(number), tenant_id=tenant_id, at=at, value=value, **data)
 
 
+async def no_pause(seconds: float) -> None:
+    pass
+
+
 def over(world: World, directory: Directory, **options: Any) -> Metering:
+    """With pauses that are none, unless a test says otherwise."""
+    options = {"pause": no_pause, **options}
     return Metering(directory, world.core.dead_letters, world.queue, world.clock, QUEUE, **options)
 
 
@@ -356,6 +363,22 @@ async def test_a_message_that_nobody_thought_of_is_a_dead_letter_too(
     assert set((await rollups(world)).values()) == {(1, 1)}
 
 
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(("depth", "dead_letters"), [(125, 0), (126, 1), (127, 1)])
+async def test_how_deep_data_may_be_nested_is_what_the_store_takes_of_the_whole_event(
+    world: World, metering: Metering, depth: int, dead_letters: int
+) -> None:
+    await metering.store([event(1), event(2), event(3, deep=nested(depth))])
+    counted = 3 - dead_letters
+    assert (set((await rollups(world)).values()), len(await dead(world))) == ({(counted, counted)}, dead_letters)
+
+
 async def test_a_dead_letter_says_what_is_wrong(world: World, metering: Metering) -> None:
     await metering.store([POISON["negative value"], bad(901, type="coffee")])
     assert await dead(world) == [
@@ -471,6 +494,66 @@ async def test_an_event_that_nothing_explains_spoils_no_other_and_is_a_dead_lett
     assert world.clock.now() - START > timedelta(hours=2)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [Invalid.of("body", "no"), TooLarge("too much"), FlowgridError("The database does not understand this (400/0).")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_event_that_the_store_will_never_take_spoils_no_other_and_is_a_dead_letter_after_ten_attempts(
+    world: World, directory: WatchedDirectory, metering: Metering, error: FlowgridError
+) -> None:
+    await metering.store([event(0)])
+
+    async def refused(operations: Sequence[Operation]) -> None:
+        if uuid_of(2) in {one.id for one in operations}:
+            raise error
+
+    directory.stores[TENANT_ID].before = refused
+    await metering.store([event(1), event(2), event(3)])
+    assert set((await rollups(world)).values()) == {(3, 3)}
+    for number in range(1, 11):
+        assert await dead(world) == []
+        assert await sent_again(world, metering, seconds=900) == [f"{uuid_of(2)}:resent:{number}"]
+    assert await dead(world) == [f"it could not be stored: {type(error).__name__} {error}"]
+
+
+@pytest.mark.parametrize("error", [Throttled("slow down"), Full("no room"), Conflict("others"), Unavailable("away")])
+async def test_what_passes_is_waited_for_more_than_ten_times(
+    world: World, directory: WatchedDirectory, metering: Metering, error: FlowgridError
+) -> None:
+    await metering.store([event(0)])
+
+    async def busy(operations: Sequence[Operation]) -> None:
+        raise error
+
+    directory.stores[TENANT_ID].before = busy
+    await metering.store([event(1)])
+    for number in range(1, 16):
+        assert await sent_again(world, metering, seconds=900) == [f"{uuid_of(1)}:resent:{number}"]
+    assert await dead(world) == []
+
+
+@pytest.mark.parametrize("tenant_id", ["a/b", "x" * 1100])
+async def test_an_event_of_what_can_be_no_tenant_is_a_dead_letter_at_once(
+    world: World, metering: Metering, tenant_id: str
+) -> None:
+    await metering.store([event(1, tenant_id=tenant_id), event(2)])
+    assert (len(await dead(world)), set((await rollups(world)).values())) == (1, {(1, 1)})
+
+
+async def test_a_registry_that_fails_for_what_does_not_pass_is_not_asked_for_ever(
+    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(tenant_id: str) -> None:
+        raise RuntimeError("what is this")
+
+    monkeypatch.setattr(directory, "store", broken)
+    await metering.store([event(1)])
+    while not await dead(world):
+        await sent_again(world, metering, seconds=900)
+    assert await dead(world) == ["it could not be stored: RuntimeError what is this"]
+
+
 async def test_an_unknown_tenants_events_are_looked_at_again_before_they_are_dead(
     world: World, metering: Metering
 ) -> None:
@@ -537,6 +620,45 @@ async def test_what_comes_for_the_first_time_does_not_wait_for_what_has_failed_b
     assert set((await rollups(world, OTHER_ID)).values()) == {(5, 5)}
 
 
+async def test_what_has_waited_comes_to_its_turn_although_others_hang_that_have_not(
+    world: World, directory: WatchedDirectory
+) -> None:
+    hanging = [f"0190c2a8-7e10-7abc-8def-1000000000{number:02}" for number in range(SIDE_BY_SIDE)]
+    for tenant_id in hanging:
+        await hang(world, directory, tenant_id)
+    fresh = [event(100 + number, tenant_id=tenant_id) for number, tenant_id in enumerate(hanging)]
+    await over(world, directory, within=0.2).store([*fresh, again(event(1))])
+    assert set((await rollups(world)).values()) == {(1, 1)}
+
+
+async def test_what_has_waited_comes_to_its_turn_although_others_hang_that_have_waited_too(
+    world: World, directory: WatchedDirectory
+) -> None:
+    hanging = [f"0190c2a8-7e10-7abc-8def-1000000000{number:02}" for number in range(SIDE_BY_SIDE)]
+    for tenant_id in hanging:
+        await hang(world, directory, tenant_id)
+    messages = [again(event(100 + number, tenant_id=tenant_id)) for number, tenant_id in enumerate(hanging)]
+    messages.append(again(event(1)))
+    for _ in range(10):
+        await over(world, directory, within=0.05).store(messages)
+        if await rollups(world):
+            break
+        messages = [again(message) for message in messages]
+    assert set((await rollups(world)).values()) == {(1, 1)}
+
+
+async def hang(world: World, directory: WatchedDirectory, tenant_id: str) -> None:
+    """A tenant whose store never answers."""
+    await register(world.core, tenant_id)
+    store = await directory.store(tenant_id)
+    assert isinstance(store, WatchedStore)
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    store.on_call = never
+
+
 async def test_eight_tenants_of_a_delivery_are_worked_on_side_by_side(
     world: World, directory: WatchedDirectory, metering: Metering
 ) -> None:
@@ -571,6 +693,82 @@ async def test_only_when_nothing_can_be_sent_again_the_delivery_fails(
     directory.stores[TENANT_ID].before = away
     with pytest.raises(Unavailable):
         await metering.store([event(2)])
+
+
+async def test_while_the_broker_takes_nothing_ten_deliveries_take_minutes(
+    world: World, directory: WatchedDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    metering = over(world, directory, pause=pause)
+    await metering.store([event(0)])
+    monkeypatch.setattr(world.queue, "send", away)
+    directory.stores[TENANT_ID].before = away
+    for _ in range(MAX_DELIVERIES):
+        with pytest.raises(Unavailable):
+            await metering.store([event(1), event(2, tenant_id=OTHER_ID)])
+    assert sum(paused) >= 300
+    assert sum(paused) / MAX_DELIVERIES < SENDING_SECONDS / 2
+    assert set((await rollups(world, OTHER_ID)).values()) == {(1, 1)}
+
+
+async def test_a_broker_that_is_busy_for_a_moment_fails_no_delivery(
+    world: World, directory: WatchedDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pause(seconds: float) -> None:
+        busy.undo()
+
+    metering = over(world, directory, pause=pause)
+    await metering.store([event(0)])
+    directory.stores[TENANT_ID].before = away
+    with monkeypatch.context() as busy:
+        busy.setattr(world.queue, "send", away)
+        await metering.store([event(1)])
+    assert await sent_again(world, metering) == [f"{uuid_of(1)}:resent:1"]
+
+
+UNSENDABLE = {
+    "half a character": ({"source": "\ud800"}, "message: holds half a character (a lone surrogate)"),
+    "numbers that grow when they are written again": (
+        {"more": [1e9] * 50_000},
+        f"Message {uuid_of(2)}:resent:1 is larger than 258048 bytes.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), UNSENDABLE.values(), ids=UNSENDABLE.keys())
+async def test_what_cannot_be_sent_again_is_a_dead_letter_and_what_waits_with_it_is_sent(
+    world: World, directory: WatchedDirectory, metering: Metering, changes: dict[str, Any], reason: str
+) -> None:
+    await metering.store([event(0)])
+    directory.stores[TENANT_ID].before = away
+    waiting = [event(number) for number in (1, 2, 3)]
+    waiting[1].body.update(changes)
+    await metering.store(waiting)
+    assert await dead(world) == [f"it cannot be sent again: {reason}"]
+    assert await sent_again(world, metering) == [f"{uuid_of(1)}:resent:1", f"{uuid_of(3)}:resent:1"]
+
+
+async def test_what_can_be_neither_sent_again_nor_kept_now_has_the_others_sent_before_its_delivery_fails(
+    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await metering.store([event(0)])
+    directory.stores[TENANT_ID].before = away
+    waiting = [event(number) for number in (1, 2, 3)]
+    waiting[0].body["source"] = "\ud800"
+    with monkeypatch.context() as patch:
+        patch.setattr(world.core.dead_letters, "add", away)
+        with pytest.raises(Unavailable):
+            await metering.store(waiting)
+    assert await sent_again(world, metering) == [f"{uuid_of(2)}:resent:1", f"{uuid_of(3)}:resent:1"]
+
+
+async def test_a_reason_with_half_a_character_in_it_is_kept(world: World, metering: Metering) -> None:
+    await metering.store([event(1), bad(2, time="2099-01-01\ud80000:00:00Z")])
+    assert (len(await dead(world)), set((await rollups(world)).values())) == (1, {(1, 1)})
 
 
 async def test_a_dead_letter_that_cannot_be_kept_comes_again(

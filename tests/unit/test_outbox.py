@@ -9,7 +9,7 @@ import pytest
 
 from shared.clock import rfc3339
 from shared.database.port import Create, Delete, Kind, Operation, Placement, TenantStore
-from shared.errors import TooLarge, Unavailable
+from shared.errors import Throttled, TooLarge, Unavailable
 from shared.events import Metric
 from shared.messaging.outbox import Outbox, a_moment, outbox_item
 from shared.messaging.port import Message
@@ -291,6 +291,41 @@ async def test_a_store_that_does_not_forget_stops_no_other(
     monkeypatch.setattr(world.core.adapters.database.tenant(TENANT_ID, SHARD), "commit", away)
     assert await world.core.sweep_outbox() == 2
     assert (await left(store), len((await other.query(Kind.OUTBOX)).items)) == (1, 0)
+
+
+async def test_a_store_that_does_not_forget_is_asked_once_for_all_that_was_sent(
+    world: World, store: WatchedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Cosmos DB adapter waits twelve seconds before it gives up, and the host kills a sweep of ten minutes."""
+    for start in range(0, 240, 60):
+        at = START - timedelta(hours=1, seconds=-start)
+        await store.commit([outbox_item("q", Message(f"m-{start + n}", TENANT_ID, {}), at) for n in range(60)])
+    asked: list[int] = []
+
+    async def throttled(operations: Sequence[Operation]) -> None:
+        asked.append(len(operations))
+        raise Throttled("slow down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.core.adapters.database.tenant(TENANT_ID, SHARD), "commit", throttled)
+        assert await world.core.sweep_outbox() == 240
+    assert asked == [100]
+    assert (await world.core.sweep_outbox(), await left(store)) == (240, 0)
+
+
+async def test_a_tenant_that_the_registry_does_not_find_now_is_looked_for_once(
+    world: World, store: WatchedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await waiting(store, f"m-{number}")
+    asked: list[str] = []
+
+    async def away(tenant_id: str) -> None:
+        asked.append(tenant_id)
+        raise Unavailable("away")
+
+    monkeypatch.setattr(world.core.directory, "store", away)
+    assert (await world.core.sweep_outbox(), asked) == (0, [TENANT_ID])
 
 
 async def test_a_directory_that_is_away_for_one_tenant_stops_no_other(

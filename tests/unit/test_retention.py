@@ -14,6 +14,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from functions.backups import archive, export
+from functions.backups.daily import Daily
 from functions.backups.models import Backup, NewBackup
 from functions.backups.timer import blueprint
 from shared.clock import parse_rfc3339
@@ -223,7 +224,7 @@ def test_whatever_the_gaps_the_newest_backup_survives_and_the_unexpired_do(gaps:
 def timers(world: BackupWorld) -> dict[str, Any]:
     """The timer functions as the host finds them."""
     app = func.FunctionApp()
-    app.register_functions(blueprint(world.daily, world.retention, world.core.ledger, world.clock))
+    app.register_functions(blueprint(Daily(world.daily, world.retention, world.core.ledger, world.clock)))
     return {str(one.get_function_name()): one.get_user_function() for one in app.get_functions()}
 
 
@@ -262,7 +263,7 @@ async def test_a_run_that_died_half_way_is_taken_up_again(world: BackupWorld, ti
     with pytest.raises(Killed):
         await timers["backup_daily"](None)
     store.before = None
-    world.clock.advance(minutes=10)
+    world.clock.advance(minutes=12)
     await timers["backup_daily"](None)
     assert [len(await daily(world, id)) for id in (TENANT_ID, OTHER_ID)] == [1, 1]
 

@@ -10,10 +10,11 @@ import pytest
 from shared.clock import rfc3339
 from shared.context import SYSTEM
 from shared.database.port import Create, Kind, Replace, TenantStore
+from shared.errors import Throttled
 from shared.jobs import enqueue
 from shared.messaging.outbox import outbox_item
 from shared.messaging.port import Message
-from shared.tenancy import TenantEntry
+from shared.tenancy import PLATFORM_TENANT_ID, TenantEntry
 from tests.unit.world import World
 
 
@@ -157,3 +158,30 @@ async def test_one_tenants_trouble_keeps_no_other_from_its_backup(
     if timer == "backup_daily":
         found = [await (await store_of(world, tenant_id)).query(Kind.BACKUP) for tenant_id in (tenants[0], tenants[2])]
         assert [len(page.items) for page in found] == [1, 1]
+
+
+@pytest.mark.parametrize("timer", ["backup_daily", "backup_retention"])
+async def test_a_daily_run_that_the_registry_interrupted_is_gone_on_with_the_same_day(
+    world: World, tenants: list[str], timer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, asked = world.core.adapters.database.platform.query, list[int]()
+
+    async def once(kind: Kind, *args: Any, **options: Any) -> Any:
+        if kind is Kind.TENANT:
+            asked.append(1)
+            if len(asked) == 1:
+                raise Throttled("slow down")
+        return await query(kind, *args, **options)
+
+    monkeypatch.setattr(world.core.adapters.database.platform, "query", once)
+    with pytest.raises(Throttled):
+        await world.functions[timer](None)
+    for _ in range(24):
+        world.clock.advance(seconds=30)
+        await world.functions["sweep"](None)
+    slot = f"run:{timer.replace('_', '-')}:{world.clock.now().date().isoformat()}"
+    run = await world.core.adapters.database.platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, slot)
+    assert run is not None and (run.body["status"], run.body["summary"]["tenants"]) == ("done", 3)
+    if timer == "backup_daily":
+        found = [await (await store_of(world, tenant_id)).query(Kind.BACKUP) for tenant_id in tenants]
+        assert [len(page.items) for page in found] == [1, 1, 1]

@@ -1,13 +1,19 @@
 """Deliveries of usage events as the Functions host makes them, on Service Bus and Cosmos DB, with trouble in them."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 import function_app
+from functions.usage.metering import Metering
 from shared.clock import SystemClock
 from shared.core import core
 from shared.database.port import Kind
@@ -68,6 +74,11 @@ class Instance:
 
     async def dead(self) -> list[str]:
         return sorted(letter.reason for letter in (await self.core.dead_letters.list(200, None)).items)
+
+    async def consume(self, messages: list[Message]) -> None:
+        """Store a delivery without the queue; nothing of it may be left."""
+        messaging: Any = None  # nothing is to be sent again
+        await Metering(self.core.directory, self.core.dead_letters, messaging, SystemClock(), QUEUE).store(messages)
 
     async def close(self) -> None:
         await self.listener.close()
@@ -141,3 +152,113 @@ async def test_the_same_hundred_again_after_their_worker_has_died_change_no_tota
     assert set(first.ids) == set(second.ids) and first.ids != second.ids
     assert await instance.totals(*HEALTHY) == sums(events)
     assert (await instance.dead(), double.waiting(QUEUE)) == ([UNREADABLE, UNREADABLE], 2)
+
+
+async def test_one_message_that_cannot_be_sent_again_kills_no_good_event_of_a_tenant_that_waits(
+    instance: Instance, double: ServiceBusDouble, cosmos: CosmosDouble
+) -> None:
+    cosmos.fail(PARTITION_FULL)
+    await instance.send([instance.event(FULL, 7)])
+    text = json.dumps(instance.event(UNKNOWN, 1).body)
+    grows = f'{text[:-1]}, "more": [{",".join(["1e9"] * 50_000)}]}}'  # 200 KB, and 600 when it is written again
+    double.put_raw(QUEUE, grows.encode(), id="grows", properties={"tenant_id": UNKNOWN})
+    assert (await instance.listener.deliver()).error is None
+    assert [reason[:26] for reason in await instance.dead()] == ["it cannot be sent again: M"]
+    assert double.waiting(QUEUE) == 1
+
+
+@pytest.mark.parametrize("id", ["x:resent:" + "9" * 119, "y" * 100 + ":resent:" + "9" * 20])
+async def test_what_has_an_id_of_somebody_elses_can_be_sent_again(
+    instance: Instance, double: ServiceBusDouble, cosmos: CosmosDouble, id: str
+) -> None:
+    """The SDK takes no id of more than 128 characters."""
+    cosmos.fail(PARTITION_FULL)
+    double.put_raw(QUEUE, json.dumps(instance.event(FULL, 1).body).encode(), id=id, properties={"tenant_id": FULL})
+    assert (await instance.listener.deliver()).error is None
+    assert (await instance.dead(), double.waiting(QUEUE)) == ([], 1)
+
+
+async def test_half_a_character_is_counted_as_it_was_sent(instance: Instance, double: ServiceBusDouble) -> None:
+    """As an escape it is ASCII on the wire, and the host hands over bytes."""
+    raw = json.dumps({**instance.event(HEALTHY[0], 1).body, "source": "\ud800"}).encode()
+    double.put_raw(QUEUE, raw, id="half", properties={"tenant_id": HEALTHY[0]})
+    assert (await instance.listener.deliver()).error is None
+    assert await instance.totals(HEALTHY[0]) == {HEALTHY[0]: (1, 1)}
+
+
+class Kept:
+    """Takes what is sent again."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    async def send(self, queue: str, messages: list[Message], *, delay: timedelta | None = None) -> None:
+        self.sent += messages
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_an_event_that_cosmos_db_refuses_is_a_dead_letter_after_ten_attempts(
+    instance: Instance, cosmos: CosmosDouble, status: int
+) -> None:
+    cosmos.fail(Fault("Batch", status=status, times=10**9, partition_key=HEALTHY[0]))
+    kept, core = Kept(), instance.core
+    metering = Metering(core.directory, core.dead_letters, kept, SystemClock(), QUEUE)  # type: ignore[arg-type]
+    waiting, deliveries = [instance.event(HEALTHY[0], 1)], 0
+    while waiting:
+        kept.sent = []
+        await metering.store(waiting)
+        waiting, deliveries = kept.sent, deliveries + 1
+    assert (len(await instance.dead()), deliveries) == (1, 11)
+
+
+@pytest.mark.parametrize("character", ["x", "\u00e9", "\U0001f600"])
+async def test_a_batch_of_the_largest_events_is_one_that_cosmos_db_takes(instance: Instance, character: str) -> None:
+    events = [instance.event(HEALTHY[0], 1) for _ in range(90)]
+    for one in events:
+        one.body["data"]["text"] = character * (15_000 // len(character.encode()))
+    await instance.consume(events)
+    assert await instance.totals(HEALTHY[0]) == {HEALTHY[0]: (90, 90)}
+
+
+NAMES = ['"', "'", "\\", "\n", "\x00", "~1", "~", "[0]", "$", "0", "-", " ", "#", "\u2028", "*", "`", "@", "a b", "__x"]
+
+
+async def test_names_of_any_characters_are_counted_twice_over(instance: Instance) -> None:
+    for _ in range(2):
+        for name in NAMES:
+            one = instance.event(HEALTHY[0], 3)
+            one.body["data"]["status"] = name
+            await instance.consume([one])
+    assert await instance.totals(HEALTHY[0]) == {HEALTHY[0]: (6 * len(NAMES), 2 * len(NAMES))}
+
+
+FOREIGN = {
+    "an AMQP value": AmqpAnnotatedMessage(value_body="text", properties={"message_id": "foreign"}),
+    "an AMQP sequence": AmqpAnnotatedMessage(sequence_body=[[1]], properties={"message_id": "foreign"}),
+    "an id that is a number": AmqpAnnotatedMessage(data_body=b"{}", properties={"message_id": 7}),
+    "a tenant of bytes": None,  # which the SDK does not send
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN.keys())
+async def test_a_dead_message_of_somebody_elses_is_collected_as_any_other(
+    instance: Instance, double: ServiceBusDouble, foreign: AmqpAnnotatedMessage | None
+) -> None:
+    async with (
+        ServiceBusClient.from_connection_string(double.connection) as client,
+        client.get_queue_sender(QUEUE) as sender,
+        client.get_queue_receiver(QUEUE) as receiver,
+    ):
+        if foreign is None:
+            double.put_raw(QUEUE, b"{}", id="foreign", properties={"tenant_id": b"\xff\xfe"})
+        else:
+            await sender.send_messages(foreign)
+        await instance.send([instance.event(HEALTHY[0], 1)])
+        waiting = 2
+        while waiting:
+            for one in await receiver.receive_messages(waiting):
+                await receiver.dead_letter_message(one, reason="given up")
+                waiting -= 1
+    await instance.core.dead_letters.collect(QUEUE)
+    assert await instance.dead() == ["given up", "given up"]
+    assert await instance.core.adapters.messaging.dead(QUEUE) == []

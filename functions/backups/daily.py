@@ -1,0 +1,51 @@
+"""What is done once a day: a timer begins it, and the sweep goes on with what was interrupted.
+
+A timer whose function has failed, or died, is not called again before its next slot: the extension notes the run as
+done whatever came of it (`InvokeJobFunction` in `TimerListener.cs`).
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from functions.backups.fleet import DailyBackups
+from functions.backups.retention import Retention
+from shared.apart import apart
+from shared.clock import Clock
+from shared.ledger import Ledger
+
+logger = logging.getLogger("flowgrid.backups")
+Work = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class Daily:
+    def __init__(self, backups: DailyBackups, retention: Retention, ledger: Ledger, clock: Clock) -> None:
+        self._backups = backups
+        self._retention = retention
+        self._ledger = ledger
+        self._clock = clock
+
+    async def back_up(self) -> None:
+        await self._begin("backup-daily")
+
+    async def prune(self) -> None:
+        await self._begin("backup-retention")
+
+    async def sweep(self) -> int:
+        """Go on with what was begun today and interrupted; returns how many runs."""
+        day, done = self._today(), 0
+        for name, work in self._works(day).items():
+            with apart(logger, "a daily run is left to the next sweep", run=name):
+                done += await self._ledger.go_on(name, day, work)
+        return done
+
+    async def _begin(self, name: str) -> None:
+        day = self._today()
+        await self._ledger.run_once(name, day, self._works(day)[name])
+
+    def _works(self, day: str) -> Mapping[str, Work]:
+        return {"backup-daily": partial(self._backups.queue, day), "backup-retention": self._retention.run}
+
+    def _today(self) -> str:
+        return self._clock.now().date().isoformat()
