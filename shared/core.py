@@ -85,7 +85,7 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
         members=members,
         limiter=RateLimiter(clock),
         cursors=_cursors(settings, adapters, clock),
-        idempotency=Idempotency(clock),
+        idempotency=Idempotency(clock, adapters.database.platform),
         meter=Meter(services),
         services=services,
         global_limit=settings.flowgrid_global_limit,

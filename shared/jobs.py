@@ -22,7 +22,7 @@ from shared.change import Change
 from shared.clock import SKEW, parse_rfc3339, rfc3339, runs
 from shared.context import Caller, RequestInfo
 from shared.database.port import Create, Database, Kind, Rejected, Replace, TenantStore, Where
-from shared.errors import FlowgridError, Unavailable
+from shared.errors import FlowgridError, Full, Unavailable
 from shared.messaging.port import Message, Messaging
 from shared.resources import Held, Resource, load
 from shared.session import Services, TenantSession
@@ -127,7 +127,8 @@ class Jobs:
     """Runs slices. `handlers`: what to call for each type of job.
 
     `give_up`: what to call when a job of a type fails for good, before it is stored as failed: it gives back what the
-    job holds. It may be called again; while it raises `Unavailable`, the job goes on, only to give up later.
+    job holds. It may be called again; while it raises `Unavailable`, the job goes on, only to give up later, as
+    it does at `Full`: giving back adds to the journal too (0022). Its own state only replaces, which is taken.
     """
 
     def __init__(
@@ -241,6 +242,11 @@ class Jobs:
                     await self._give_up[job.type](session, job)
         except Unavailable as error:
             await self._again(session, job, str(error), _backoff(job))
+            return
+        except Full as full:
+            logger.error("a full partition keeps a job", extra={"tenant_id": session.id, "job_id": job.id})
+            waits = " ".join(dict.fromkeys([reason, str(full), "What it holds is given back once there is room."]))
+            await self._again(session, job, waits, timedelta(seconds=MAX_BACKOFF_SECONDS), attempts=0)
             return
         await self._finish(session, job, status="failed", error=reason)
 

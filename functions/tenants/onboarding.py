@@ -26,15 +26,23 @@ from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, Full, Unavailable
 from shared.ids import derived_id
-from shared.jobs import Continue, Done, Job
+from shared.jobs import Continue, Done, Job, Wait
 from shared.plans import PLANS, Tier
 from shared.session import Services, TenantSession
 from shared.tenancy import Directory, TenantEntry, shard
 
 logger = logging.getLogger("flowgrid.onboarding")
 SWEEP_AFTER = timedelta(seconds=30)
+ROOM_AFTER_SECONDS = 30
 UNDONE = "This onboarding has been undone; begin again."
 COUNTERS = {"agents": 0, "users": 1, "backups": 0}
+
+
+class Undone(Conflict):
+    """What was to be finished is no more, or another attempt has begun under its id."""
+
+    def __init__(self) -> None:
+        super().__init__(UNDONE)
 
 
 class Onboarding:
@@ -64,10 +72,11 @@ class Onboarding:
 
         `Conflict` (and nothing left of it) when its slug is taken, `Full` when there is no place for its database.
         """
-        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT), like)
+        attempt = self._services.ids.new()
+        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT), attempt, like)
         if tenant.placement.mode == "dedicated":
             await self.places.need(tenant.id)
-        body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name}
+        body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name, "attempt": attempt}
         try:
             etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
         except Rejected:
@@ -103,47 +112,59 @@ class Onboarding:
         if tenant.status == "provisioning":
             raise Unavailable("The database of the new tenant is being made.", retry_after=30)
 
-    async def finish(
-        self, tenant_id: str, session: TenantSession | None = None, *, provisioned: bool = False
-    ) -> Tenant:
+    async def finish(self, tenant_id: str, session: TenantSession | None = None, *, made: str | None = None) -> Tenant:
         """Do what is left to do for an entry in `provisioning`; an entry beyond that is answered as it is.
 
-        `provisioned`: the job has made the dedicated database; without it, the job is begun and finishes it later.
+        `made`: the database that is there by now; without it, a dedicated one's job is begun and finishes it later.
+        `Undone` when the tenant's is another one.
         """
-        held = await self._wanted(tenant_id)
+        held = await self._wanted(tenant_id, made)
         tenant = Tenant.model_validate(held.body)
         if tenant.status != "provisioning":
             return tenant
-        return await self._finish(tenant, held, session, provisioned=provisioned)
+        return await self._finish(tenant, held, session, made=made)
 
     async def _finish(
-        self, tenant: Tenant, held: Stored, session: TenantSession | None, *, provisioned: bool = False
+        self, tenant: Tenant, held: Stored, session: TenantSession | None, *, made: str | None = None
     ) -> Tenant:
         try:
-            await self._names.reserve(SLUG, tenant.slug, holder=tenant.id)
+            await self._names.reserve(SLUG, tenant.slug, holder=tenant.id, attempt=held.body.get("attempt"))
         except Conflict:
-            marked = await self._mark_undone(held, made=False)
+            marked = await self._mark_undone(held)
             if marked is None:
-                return await self.finish(tenant.id, session, provisioned=provisioned)
+                return await self.finish(tenant.id, session, made=made)
             await self._undo(marked)
             raise
         placement = Placement.from_document(held.body["placement"])
-        if self._provisioning.needed(placement) and not provisioned:
+        if self._provisioning.needed(placement) and made is None:
             await self._provisioning.begin(tenant.id, placement.database, session)
             return tenant
         await self._database.provision(placement)
         await self._seed(tenant, held, session)
         return await self._activate(tenant, held)
 
-    async def run_provision(self, session: TenantSession, job: Job) -> Done | Continue:
-        """The job that makes a dedicated database and finishes the onboarding; where there is no room, undoes it."""
-        held = await self._wanted(job.input["tenant_id"])
+    async def run_provision(self, session: TenantSession, job: Job) -> Done | Continue | Wait:
+        """The job that makes a dedicated database and finishes the onboarding; where there is no room, undoes it.
+
+        Of several for the last place the one that was entered first gets it: it waits until the others are undone.
+        What it has made for an onboarding that was undone meanwhile is its own to unmake: nobody else knows of it.
+        """
+        database = job.input["database"]
         try:
+            held = await self._wanted(job.input["tenant_id"], database)
             return await self._provisioning.slice(session, job, self.finish)
-        except Full:
-            marked = await self._mark_undone(held, made=True) if held.body["status"] == "provisioning" else None
+        except Undone:
+            await self._provisioning.discard(Placement("dedicated", database))
+            raise
+        except Full as full:
+            if held.body["status"] != "provisioning":
+                raise
+            if await self.places.contended(held.body):
+                return Wait(f"{full} Whoever was entered later gives back what it holds of it.", ROOM_AFTER_SECONDS)
+            marked = await self._mark_undone(held)
             if marked is not None:
-                await self._undo(marked)
+                with apart(logger, "an onboarding without a place is undone by the sweep", tenant_id=held.body["id"]):
+                    await self._undo(marked)
             raise
 
     async def sweep(self) -> int:
@@ -159,7 +180,7 @@ class Onboarding:
                 await self.finish(entry.body["id"])
         return len(halves)
 
-    def _new(self, staff: TenantSession, new: NewTenant, id: str, like: Tenant | None) -> Tenant:
+    def _new(self, staff: TenantSession, new: NewTenant, id: str, attempt: str, like: Tenant | None) -> Tenant:
         now = self._services.clock.now()
         trial_ends_at = rfc3339(now + timedelta(days=new.trial_days)) if new.trial_days else None
         if like is not None:
@@ -167,7 +188,7 @@ class Onboarding:
         plan = PLANS[new.tier]
         dedicated = new.tier is Tier.ENTERPRISE if new.dedicated is None else new.dedicated
         # of a name that no other attempt has: what undoes one never unmakes what another has made
-        own = Placement("dedicated", f"tenant-{id}-{self._services.ids.new()[-8:]}")
+        own = Placement("dedicated", f"tenant-{id}-{attempt[-8:]}")
         placement = own if dedicated else shard(int(derived_id("shard", id)[:8], 16) % self._shards + 1)
         return Tenant(
             id=id,
@@ -230,17 +251,14 @@ class Onboarding:
                 Replace(Kind.TENANT, tenant.id, {**held.body, **changes}, held.etag), tenant.id
             )
         except Rejected:
-            return await self.finish(tenant.id, provisioned=True)
+            return await self.finish(tenant.id, made=tenant.placement.database)
         self._directory.forget(tenant.id)
         return tenant.model_copy(update=changes)
 
-    async def _mark_undone(self, held: Stored, *, made: bool) -> Stored | None:
-        """From here on nobody finishes it any more; None when somebody else has changed the entry meanwhile.
-
-        `made`: something of its database may be there.
-        """
+    async def _mark_undone(self, held: Stored) -> Stored | None:
+        """From here on nobody finishes it any more; None when somebody else has changed the entry meanwhile."""
         id, revision = held.body["id"], held.body["revision"] + 1  # it is shown, under an ETag of its own
-        marked = {**held.body, "status": "deleting", "revision": revision, "undo": True, "made": made}
+        marked = {**held.body, "status": "deleting", "revision": revision, "undo": True}
         try:
             etag = await self._database.platform.put(Replace(Kind.TENANT, id, marked, held.etag), id)
         except Rejected:
@@ -251,26 +269,27 @@ class Onboarding:
         """Give back what was reserved and made, then forget the entry.
 
         Whoever stalls here and goes on later, when the same id has been onboarded again, harms nothing of that: its
-        database has another name, its entry another ETag.
+        database has another name, its reservation is another attempt's, its entry has another ETag.
         """
         tenant = Tenant.model_validate(marked.body)
-        if marked.body.get("made"):
-            await self._provisioning.discard(tenant.placement.database)
-        await self._names.release(SLUG, tenant.slug, holder=tenant.id)
+        await self._provisioning.discard(Placement.from_document(marked.body["placement"]))
+        await self._names.release(SLUG, tenant.slug, holder=tenant.id, attempt=marked.body.get("attempt"))
         with suppress(Rejected):  # another sweep has undone it
             await self._database.platform.put(Delete(Kind.TENANT, tenant.id, marked.etag), tenant.id)
         self._directory.forget(tenant.id)
 
-    async def _wanted(self, tenant_id: str) -> Stored:
-        """The entry; `Conflict` when the onboarding is undone, which it is by then."""
+    async def _wanted(self, tenant_id: str, database: str | None = None) -> Stored:
+        """The entry; `Undone` when the onboarding is undone, which it is by then, or is not the one of `database`."""
         held = await self._entry(tenant_id)
         if held.body.get("undo"):
             await self._undo(held)
-            raise Conflict(UNDONE)
+            raise Undone
+        if database not in (None, held.body["placement"]["database"]):
+            raise Undone
         return held
 
     async def _entry(self, tenant_id: str) -> Stored:
-        held = await self._database.platform.get(Kind.TENANT, tenant_id, tenant_id)
+        held = await self._database.platform.latest(Kind.TENANT, tenant_id, tenant_id)
         if held is None:
-            raise Conflict(UNDONE)
+            raise Undone
         return held

@@ -1,13 +1,14 @@
 """How many tenants can still have a database of their own: an account of Cosmos DB is a stamp (decision 0022).
 
 Counted in the registry, which names the databases that are there as well as those that are being made. Two that take
-the last place at once are both let through here; Azure refuses the one that comes later, and that one is undone.
+the last place at once are both let through here; Azure refuses one, or both when each holds a part of it: then the one
+that was begun later is undone, and the other waits for that.
 """
 
 from pydantic import BaseModel, Field
 
 from shared.clock import Clock
-from shared.database.port import Database, Kind, Where
+from shared.database.port import NEWEST_FIRST, Database, Document, Kind, Where
 from shared.errors import Concern, Full, Unavailable
 
 FEW = 10
@@ -49,6 +50,17 @@ class Places:
                 f"All {self._most} places for tenants with a database of their own are taken in this account: "
                 'onboard this one into another stamp, or with "dedicated": false.'
             )
+
+    async def contended(self, entry: Document) -> bool:
+        """Whether somebody who was entered later than this one is on the way to a place, or back from it."""
+        dedicated, between = (
+            Where("placement.mode", "=", "dedicated"),
+            Where("status", "in", ["provisioning", "deleting"]),
+        )
+        page = await self._platform.query(Kind.TENANT, [dedicated, between], order=NEWEST_FIRST)
+        mine = (entry["created_at"], entry["id"])
+        others = [one.body for one in page.items if one.body["status"] == "provisioning" or one.body.get("undo")]
+        return any((other["created_at"], other["id"]) > mine for other in others)
 
     async def check(self) -> None:
         """`Concern` when few places are left; how many is at most a minute old."""

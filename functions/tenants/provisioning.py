@@ -31,7 +31,7 @@ MOST_SLICES = 60
 class Finish(Protocol):
     """`Onboarding.finish`, once there is a database."""
 
-    def __call__(self, tenant_id: str, session: TenantSession, *, provisioned: bool) -> Awaitable[Tenant]: ...
+    def __call__(self, tenant_id: str, session: TenantSession, *, made: str) -> Awaitable[Tenant]: ...
 
 
 class Provisioning:
@@ -53,10 +53,14 @@ class Provisioning:
         """How many databases of tenants there can be; None where nothing bounds them."""
         return None if self._provisioner is None else self._provisioner.room(shards)
 
-    async def discard(self, database: str) -> None:
-        """Unmake what there is of a database that never held a tenant's data."""
-        if self._provisioner is not None:
-            await self._provisioner.discard(database)
+    async def discard(self, placement: Placement) -> None:
+        """Unmake what a job has made of a database that never held a tenant's data, whatever it is undone for."""
+        if self._provisioner is None or placement.mode != "dedicated":
+            return
+        jobs = self._session(None).store
+        await jobs.catch_up()
+        if await jobs.get(Kind.JOB, job_id(placement.database)) is not None:
+            await self._provisioner.discard(placement.database)
 
     async def begin(self, tenant_id: str, database: str, staff: TenantSession | None) -> None:
         """See to it that the tenant's job is there and not given up."""
@@ -83,10 +87,11 @@ class Provisioning:
             raise FlowgridError("Nobody makes databases here: FLOWGRID_COSMOS_ACCOUNT_ID is empty.")
         if job.slices >= MOST_SLICES:
             raise FlowgridError(f"Azure has not made the database in {MOST_SLICES} minutes.")
-        operation = await self._provisioner.ensure(job.input["database"], job.checkpoint.get("operation"))
+        database = job.input["database"]
+        operation = await self._provisioner.ensure(database, job.checkpoint.get("operation"))
         if operation is not None:
             return Continue({"operation": operation})
-        tenant = await finish(job.input["tenant_id"], session, provisioned=True)
+        tenant = await finish(job.input["tenant_id"], session, made=database)
         return Done({"tenant_id": tenant.id, "status": tenant.status})
 
     def _session(self, staff: TenantSession | None) -> TenantSession:

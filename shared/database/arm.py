@@ -80,11 +80,21 @@ class CosmosProvisioner(Provisioner):
             raise Full(f"{self._account} holds {MOST} databases and containers, which is all it can.") from error
 
     async def discard(self, database: str) -> None:
-        await self._send("DELETE", self._url(f"{self._account}/sqlDatabases/{database}"))
+        """Deleting is an operation too, and takes its time: until it is over, or has failed, the database has a place.
+
+        https://learn.microsoft.com/rest/api/cosmos-db-resource-provider/sql-resources/delete-sql-database
+        """
+        answer = await self._send("DELETE", self._url(f"{self._account}/sqlDatabases/{database}"))
+        operation = _operation(answer)
+        if operation is not None and await self._follow(operation):
+            raise Unavailable(f"{database} is still being deleted.", retry_after=int(self._follow_seconds))
 
     async def _ensure(self, database: str, operation: str | None) -> str | None:
-        if operation is not None and (still := await self._follow(operation)):
-            return still
+        try:
+            if operation is not None and (still := await self._follow(operation)):
+                return still
+        except NotMade as error:  # Azure would tell that for a day: what has failed is put anew
+            logger.warning("an operation has failed", extra={"resource": database, "reason": error.message})
         path = f"{self._account}/sqlDatabases/{database}"
         options = {"autoscaleSettings": {"maxThroughput": self._autoscale}} if self._autoscale else {}
         wanted = [(path, {"id": database}, options)]
@@ -110,7 +120,7 @@ class CosmosProvisioner(Provisioner):
         body = {"properties": {"resource": resource, "options": options}}
         answer = await self._send("PUT", self._url(path), body)
         logger.info("making", extra={"resource": path, "status": answer.status_code})
-        operation = answer.headers.get("Azure-AsyncOperation") or answer.headers.get("Location")
+        operation = _operation(answer)
         return await self._follow(operation) if operation else None
 
     async def _follow(self, operation: str) -> str | None:
@@ -185,8 +195,13 @@ def _goes_on(answer: "AsyncHttpResponse") -> bool:
     status = body.get("status") or body.get("properties", {}).get("provisioningState") or "Succeeded"
     if status in ("Failed", "Canceled"):
         error = body.get("error") or {}
-        raise NotMade(f"Azure could not make it ({error.get('code')}: {error.get('message')})")
+        raise NotMade(f"Azure could not do it ({error.get('code')}: {error.get('message')})")
     return status in UNFINISHED
+
+
+def _operation(answer: "AsyncHttpResponse") -> str | None:
+    """Where to follow what the answer has only begun."""
+    return answer.headers.get("Azure-AsyncOperation") or answer.headers.get("Location")
 
 
 def _retry_after(answer: "AsyncHttpResponse") -> float | None:

@@ -19,15 +19,19 @@ class Names:
         self._directory = directory
         self._clock = clock
 
-    async def reserve(self, sort: str, name: str, *, holder: str, job: str | None = None) -> None:
+    async def reserve(
+        self, sort: str, name: str, *, holder: str, job: str | None = None, attempt: str | None = None
+    ) -> None:
         """Take a name for `holder`, a tenant (`<id>`) or a user (`<tenant id>/<user id>`).
 
         Again for the same holder is no error, `Conflict` when it is somebody else's. A reservation that is a minute old
         and whose holder never came to be, or to be bound to it (a crash in between), is taken over; not while the `job`
-        (`<tenant id>/<job id>`) that makes its holder is under way.
+        (`<tenant id>/<job id>`) that makes its holder is under way. `attempt`: whose it is, where a holder may begin
+        again under the same id; from then on it is the new attempt's.
         """
         id = derived_id(sort, name)
-        body = {"created_at": rfc3339(self._clock.now()), "sort": sort, "name": name, "holder": holder, "job": job}
+        own = {"sort": sort, "name": name, "holder": holder, "job": job, "attempt": attempt}
+        body = {"created_at": rfc3339(self._clock.now()), **own}
         mine: Create | Replace = Create(Kind.RESERVATION, id, body)  # a free name costs one call
         for _ in range(TRIES_AT_A_RACE):
             try:
@@ -35,21 +39,20 @@ class Names:
                 return
             except Rejected:
                 held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
-            if held is not None and not self._old(held):
-                if held.body["holder"] == holder:
-                    return
-                break
-            if held is not None and held.body["holder"] != holder and await self._in_use(held.body):
-                break
+            if held is not None and held.body["holder"] != holder:
+                if not self._old(held) or await self._in_use(held.body):
+                    break
+            elif held is not None and not self._old(held) and held.body.get("attempt") == attempt:
+                return
             # one's own old reservation is renewed, or it would be an orphan to others before it is used
             mine = Replace(Kind.RESERVATION, id, body, held.etag) if held else Create(Kind.RESERVATION, id, body)
         raise Conflict(f"The {sort} {name} is taken.", field=sort)
 
-    async def release(self, sort: str, name: str, *, holder: str) -> None:
-        """Give a name back; nothing happens when it is not this holder's."""
+    async def release(self, sort: str, name: str, *, holder: str, attempt: str | None = None) -> None:
+        """Give a name back; nothing happens when it is not this holder's, or that of another `attempt` (if given)."""
         id = derived_id(sort, name)
         held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
-        if held is None or held.body["holder"] != holder:
+        if held is None or held.body["holder"] != holder or attempt not in (None, held.body.get("attempt")):
             return
         try:
             await self._platform.put(Delete(Kind.RESERVATION, id, held.etag), PLATFORM_TENANT_ID)

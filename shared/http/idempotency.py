@@ -1,7 +1,8 @@
 """`Idempotency-Key` on every POST: 24 hours long the same key gives the same answer, and the work is done once.
 
 The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded. What
-was made may be gone since, by a deletion or by a restore: then it is not told again (one point read, at a repetition).
+was made may be gone since, by a deletion, a restore or an onboarding that was undone: then it is not told again (one
+point read, at a repetition).
 """
 
 import re
@@ -13,7 +14,7 @@ import azure.functions as func
 
 from shared.change import AnsweredMeanwhile
 from shared.clock import Clock, rfc3339
-from shared.database.port import Kind, Rejected, Stored
+from shared.database.port import Kind, PlatformStore, Rejected, Stored
 from shared.errors import Conflict, Invalid, Unprocessable
 from shared.http.answers import Replay
 from shared.http.routes import Call, Handler, Route
@@ -21,14 +22,14 @@ from shared.ids import derived_id
 from shared.session import IdempotencySlot, TenantSession
 
 MAX_KEY = 255
-_IN_THE_TENANT = {kind.value for kind in Kind if kind.container == "items"}
 KEY_PATTERN = r"^[!-~]{1,255}$"
 _KEY = re.compile(KEY_PATTERN.replace("$", r"\Z"))
 
 
 class Idempotency:
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, registry: PlatformStore) -> None:
         self._clock = clock
+        self._registry = registry
         self._running: set[tuple[str, str]] = set()
 
     async def run(
@@ -41,7 +42,7 @@ class Idempotency:
         slot = _slot(key, route, req, call.tenant)
         recorded = await call.tenant.store.get(Kind.IDEMPOTENCY, slot.id)
         if recorded is not None:
-            return await _replay(recorded, slot, call.tenant), True
+            return await self._replay(recorded, slot, call.tenant), True
         running = (call.tenant.id, slot.id)
         if running in self._running:
             raise Conflict("A request with this Idempotency-Key is being worked on; ask again in a moment.")
@@ -68,7 +69,25 @@ class Idempotency:
         recorded = await session.store.get(Kind.IDEMPOTENCY, slot.id)
         if recorded is None:
             raise Conflict("A request with this Idempotency-Key has just expired; send it again, or under a new key.")
-        return await _replay(recorded, slot, session)
+        return await self._replay(recorded, slot, session)
+
+    async def _replay(self, recorded: Stored, slot: IdempotencySlot, tenant: TenantSession) -> Replay:
+        if recorded.body["fingerprint"] != slot.fingerprint:
+            raise Unprocessable("This Idempotency-Key was used for another request; use a new key for a new request.")
+        kind, id = recorded.body.get("made") or ("", "")
+        if kind and await self._is_gone(Kind(kind), id, tenant):
+            raise Conflict(
+                "This Idempotency-Key was answered before, and what it made is gone since; "
+                "use a new key to make it again.",
+                id=id,
+            )
+        return Replay(recorded.body["body"], recorded.body["etag"])
+
+    async def _is_gone(self, kind: Kind, id: str, tenant: TenantSession) -> bool:
+        if kind is Kind.TENANT:
+            entry = await self._registry.latest(kind, id, id)
+            return entry is None or bool(entry.body.get("undo"))
+        return kind.container == "items" and await tenant.store.get(kind, id) is None
 
 
 def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) -> IdempotencySlot:
@@ -77,15 +96,3 @@ def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) 
     target = req.url.partition("://")[2].partition("/")[2]  # without the Host, which a caller may name as it likes
     digest = sha256(f"{route.name}\n{target}\n".encode() + req.get_body()).hexdigest()
     return IdempotencySlot(derived_id("idempotency", tenant.user_id, key), digest)
-
-
-async def _replay(recorded: Stored, slot: IdempotencySlot, tenant: TenantSession) -> Replay:
-    if recorded.body["fingerprint"] != slot.fingerprint:
-        raise Unprocessable("This Idempotency-Key was used for another request; use a new key for a new request.")
-    kind, id = recorded.body.get("made") or ("", "")
-    if kind in _IN_THE_TENANT and await tenant.store.get(Kind(kind), id) is None:
-        raise Conflict(
-            "This Idempotency-Key was answered before, and what it made is gone since; use a new key to make it again.",
-            id=id,
-        )
-    return Replay(recorded.body["body"], recorded.body["etag"])

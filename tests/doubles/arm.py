@@ -1,7 +1,9 @@
 """A small Azure Resource Manager with one Cosmos DB account, whose operations take as long as `looks` requests.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations and the Cosmos DB provider: PUT
-answers 202 with `Azure-AsyncOperation`; a second operation at the same time is refused with 412. An account holds 500
+answers 202 with `Azure-AsyncOperation`; a second operation at the same time is refused with 412. So does DELETE: "the
+delete operation will complete asynchronously" (https://learn.microsoft.com/rest/api/cosmos-db-resource-provider/
+sql-resources/delete-sql-database); until then the database is there, and its name is not free. An account holds 500
 databases and containers together, and takes 100 creations of each a minute
 (https://learn.microsoft.com/azure/cosmos-db/concepts-limits). With which status it refuses the 501st is documented
 nowhere (`full`).
@@ -47,7 +49,7 @@ class ArmDouble:
     now: Callable[[], float] = time.monotonic
     on_made: Callable[[str, dict[str, Any]], None] = lambda path, resource: None
     on_gone: Callable[[str], None] = lambda path: None
-    _running: dict[str, tuple[str, dict[str, Any], int]] = field(default_factory=dict)
+    _running: dict[str, tuple[str, dict[str, Any] | None, int]] = field(default_factory=dict)  # None: it is deleted
     _ended: dict[str, str] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
     _creations: list[tuple[str, float]] = field(default_factory=list)
@@ -66,6 +68,15 @@ class ArmDouble:
         fresh = ArmDouble()
         for name in vars(fresh):
             setattr(self, name, getattr(fresh, name))
+
+    def fail(self, operation: str, message: str) -> None:
+        """It ends with the next request, and comes to nothing."""
+        self._failed[operation.rpartition("/")[2]] = message
+        self.hurry()
+
+    def hurry(self) -> None:
+        """What is under way ends with the next request."""
+        self._running = {id: (path, resource, 0) for id, (path, resource, _) in self._running.items()}
 
     def fill(self, databases: int) -> None:
         """Somebody's databases, so many, of two containers each."""
@@ -103,7 +114,10 @@ class ArmDouble:
         id = uuid4().hex
         if path not in self.made and len(self.made) >= self.most:
             self._failed[id] = "There are too many."
-        self._running[id] = (path, resource, self.looks)
+        return self._begun(request, id, resource)
+
+    def _begun(self, request: Request, id: str, resource: dict[str, Any] | None) -> Response:
+        self._running[id] = (request.url.path, resource, self.looks)
         where = f"{str(request.base_url).rstrip('/')}/operations/{id}"
         name = "Azure-AsyncOperation" if self.answer == "azure-async" else "Location"
         return JSONResponse({"status": "Enqueued"}, 202, {name: where, "Retry-After": self.wait})
@@ -129,9 +143,10 @@ class ArmDouble:
             return _error(412, "PreconditionFailed", "There is another user operation in progress.")
         if path not in self.made:
             return Response(status_code=204)
-        self.made = {one: found for one, found in self.made.items() if one != path and not one.startswith(f"{path}/")}
-        self.on_gone(path)
-        return Response(status_code=202)
+        if self.answer == "at once":
+            self._unmake(path)
+            return Response(status_code=204)
+        return self._begun(request, uuid4().hex, None)
 
     async def _operation(self, request: Request) -> Response:
         if refused := self._refused(request):
@@ -149,6 +164,8 @@ class ArmDouble:
             return JSONResponse({"status": self.outcome, "error": {"code": "BadRequest", "message": "No capacity."}})
         if self.answer == "location":
             path = self._ended[id]
+            if path not in self.made:
+                return Response(status_code=204)
             return JSONResponse({"id": path, "properties": {"resource": self.made[path]}})
         return JSONResponse({"status": "Succeeded"})
 
@@ -161,7 +178,11 @@ class ArmDouble:
             del self._running[id]
             self._ended[id] = path
             if self.outcome == "Succeeded" and id not in self._failed:
-                self._finish(path, resource)
+                self._unmake(path) if resource is None else self._finish(path, resource)
+
+    def _unmake(self, path: str) -> None:
+        self.made = {one: found for one, found in self.made.items() if one != path and not one.startswith(f"{path}/")}
+        self.on_gone(path)
 
     def _finish(self, path: str, resource: dict[str, Any]) -> None:
         self.made[path] = resource

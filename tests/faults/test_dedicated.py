@@ -15,7 +15,7 @@ import pytest
 import shared.adapters
 from shared.database.arm import CosmosProvisioner
 from shared.database.cosmos import CosmosDatabase
-from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS
+from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
 from shared.database.port import Delete, Kind
 from shared.messaging.outbox import outbox_item
 from shared.messaging.port import Message
@@ -54,6 +54,14 @@ class Azure:
             self.cosmos.store.create_container(database, resource)
         else:
             self.cosmos.store.create_database(database)
+
+    def has(self, database: str, parts: int) -> None:
+        """So many parts of it have been made: the database, its first container."""
+        path = f"{ACCOUNT}/sqlDatabases/{database}"
+        made = {path: {"id": database}, f"{path}/containers/items": definition("items")}
+        for part, resource in list(made.items())[:parts]:
+            self.arm.made[part] = resource
+            self._make(part, resource)
 
     def _unmake(self, path: str) -> None:
         del self.cosmos.store.databases[path.rpartition("/")[2]]
@@ -206,23 +214,34 @@ async def test_a_dedicated_onboarding_that_dies_at_any_call_stops_no_sweep_and_i
     assert at > 15, "too few calls to be an onboarding with a database"
 
 
+@pytest.mark.parametrize(("strays", "parts"), [(0, 0), (2, 1), (1, 2)])
 async def test_of_two_who_come_for_the_last_place_of_an_account_one_gets_it_and_nothing_stays_of_the_other(
-    account: tuple[CosmosDouble, ArmDouble, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    account: tuple[CosmosDouble, ArmDouble, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strays: int,
+    parts: int,
 ) -> None:
-    """The registry does not know what else is in the account, so both are let through; Azure has the last word."""
+    """The registry does not know what else is in the account, so both are let through; Azure has the last word.
+
+    `parts`: what each has of its database, and a container more is all that fits, or none.
+    """
     azure = Azure(*account, tmp_path)
     process = azure.process(monkeypatch)
     azure.arm.fill(165)
+    azure.arm.made |= {f"{ACCOUNT}/sqlDatabases/other-0/containers/more-{number}": {} for number in range(strays)}
     new = {"name": "New", "tier": "enterprise", "admin_email": "ada@new.example"}
     made = [(await process.call("onboard_tenant", STAFF, {**new, "slug": slug})).json for slug in ("one", "two")]
-    for _ in range(2):
+    for tenant in made:
+        azure.has(tenant["placement"]["database"], parts)
+    for _ in range(4):
         azure.clock.advance(minutes=6)
         await process.sweep()
         await process.drain()
     left = [found for tenant in made if (found := await entry(process, tenant["slug"]))]
     assert [one["status"] for one in left] == ["trial"]
     assert set(azure.cosmos.store.databases) == {"registry", "shard-1", left[0]["placement"]["database"]}
-    assert len(azure.arm.made) == 498
+    assert len(azure.arm.made) == 498 + strays
     (gone,) = [one for one in made if one["id"] != left[0]["id"]]
     again = await process.call("onboard_tenant", STAFF, {**new, "slug": gone["slug"], "dedicated": False})
     assert (again.status, again.json["status"]) == (201, "trial")

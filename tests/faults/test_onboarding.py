@@ -1,7 +1,7 @@
 """Onboarding that dies at any of its calls, before or after it: the sweep finishes it or leaves nothing of it."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -65,6 +65,21 @@ class Fuse:
         finally:
             if blown:
                 raise Crash
+
+
+class Overtaken(Fuse):
+    """Nothing blows: before call number `at`, somebody else gets on with it."""
+
+    def __init__(self, at: int, others: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._before = at
+        self._others = others
+
+    async def guard(self, call: Any) -> Any:
+        self.calls += 1
+        if self.calls == self._before:
+            await self._others()
+        return await call
 
 
 class FusedRegistry(PlatformStore):
@@ -261,6 +276,32 @@ async def test_a_sweep_that_crashes_too_is_finished_by_the_next(tmp_path: Path) 
             if not crashed:
                 break
     assert at > 5, "too few calls to be a sweep that finishes an onboarding"
+
+
+async def test_whoever_is_slow_in_undoing_takes_nothing_from_who_has_begun_again_under_the_id(tmp_path: Path) -> None:
+    """An id comes again with its idempotency key, and with the job of a restore into a new tenant."""
+    id = "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"
+    for at in count(1):
+        async with world_in(tmp_path / str(at)) as world:
+            living = world.process()
+            names = Names(world.adapters.database, living.directory, world.clock)
+            await names.reserve("slug", NEW.slug, holder="019e5a3c-0000-7000-8000-000000000000")  # and died
+            dying = world.process(Fuse(5))  # it is marked as undone by then
+            assert await _crashed(dying.onboarding.onboard(dying.staff, NEW, id=id))
+            assert [entry.get("undo") for entry in await world.tenants()] == [True]
+            world.clock.advance(minutes=2)
+            begun = list[Tenant]()
+
+            async def begin_again(living: Process = living, begun: list[Tenant] = begun) -> None:
+                with suppress(Conflict):  # "This onboarding has been undone; begin again."
+                    await living.onboarding.onboard(living.staff, NEW, id=id)
+                begun.append(await living.onboarding.onboard(living.staff, NEW, id=id))
+
+            await world.process(Overtaken(at, begin_again)).onboarding.sweep()
+            if not begun:
+                break
+            await _check_whole(world, begun[0])
+    assert at > 4, "too few calls to be an undoing"
 
 
 async def test_a_name_that_a_crash_has_reserved_for_nobody_can_be_taken_after_a_minute(tmp_path: Path) -> None:

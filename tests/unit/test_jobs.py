@@ -11,8 +11,8 @@ import pytest
 
 from shared.clock import rfc3339
 from shared.database.port import Kind, Operation
-from shared.errors import Conflict, NotFound, Throttled, Unavailable
-from shared.jobs import LOOK_AGAIN_SECONDS, Continue, Done, Job, Jobs, Wait, enqueue
+from shared.errors import Conflict, Full, NotFound, Throttled, Unavailable
+from shared.jobs import LOOK_AGAIN_SECONDS, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
 from shared.messaging.port import Message
 from shared.resources import Held, load
 from shared.session import TenantSession
@@ -630,6 +630,21 @@ async def test_a_job_that_cannot_give_back_what_it_holds_is_not_over(bench: Benc
     bench.giving_up = None
     await bench.run()
     assert (bench.given_up, (await bench.job()).status) == (["running", "running"], "failed")
+
+
+async def test_a_job_that_has_no_room_to_give_back_what_it_holds_says_so_and_goes_on_once_there_is(
+    bench: Bench,
+) -> None:
+    bench.work, bench.giving_up = raising(Conflict("No.")), Full("20 GB are all.")
+    await bench.start()
+    for _ in range(MAX_ATTEMPTS + 2):
+        await bench.run()
+    job = await bench.job()
+    told = "No. 20 GB are all. What it holds is given back once there is room."
+    assert (job.status, job.attempts, job.error) == ("queued", 0, told)
+    bench.giving_up = None
+    await bench.run()
+    assert ((await bench.job()).status, (await bench.job()).error) == ("failed", "No.")
 
 
 async def test_a_job_may_wait_for_something_else_more_often_than_it_may_fail(bench: Bench) -> None:

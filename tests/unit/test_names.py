@@ -79,6 +79,19 @@ async def test_a_name_is_given_back_by_its_holder_only(names: Names) -> None:
     assert await taken(names, holder(OTHER_ID))
 
 
+async def test_a_holder_who_begins_again_has_the_name_and_the_attempt_before_cannot_give_it_back(
+    world: World, names: Names
+) -> None:
+    await exists(world, TENANT_ID)
+    for attempt in ("one", "two", "two"):
+        await names.reserve("slug", "acme", holder=TENANT_ID, attempt=attempt)
+    taken_then = []
+    for attempt in ("one", "two"):
+        await names.release("slug", "acme", holder=TENANT_ID, attempt=attempt)
+        taken_then.append(await taken(names, OTHER_ID, "slug", "acme"))
+    assert taken_then == [True, False]
+
+
 async def test_giving_back_what_nobody_has_is_no_error(names: Names) -> None:
     await names.release("email", ADA, holder=holder(TENANT_ID))
 

@@ -12,7 +12,7 @@ import function_app
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, Provisioning, job_id
-from shared.database.port import Kind, Provisioner
+from shared.database.port import Create, Delete, Kind, Provisioner, Replace
 from shared.errors import Conflict, Full, Unavailable
 from shared.jobs import MAX_ATTEMPTS
 from shared.tenancy import PLATFORM_TENANT_ID
@@ -95,6 +95,12 @@ async def job(world: World) -> dict[str, Any]:
 async def run(world: World, **later: float) -> None:
     world.clock.advance(**later)
     await world.drain()
+
+
+async def run_job(world: World, arm: FakeProvisioner, onboarded: Answer) -> None:
+    """One slice of the job that makes this one's database."""
+    jobs = world.core.jobs({"provision": onboarding_of(world, arm).run_provision})
+    await jobs.run(PLATFORM_TENANT_ID, onboarded.json["provisioning_job"])
 
 
 async def works(world: World) -> bool:
@@ -210,7 +216,7 @@ async def test_a_database_of_another_shape_fails_the_job_and_says_so(cloud: Worl
 async def test_the_sweep_begins_the_job_that_a_crash_kept_back(cloud: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reserve = cloud.core.names.reserve
 
-    async def crashing(sort: str, name: str, *, holder: str) -> None:
+    async def crashing(*_: Any, **__: Any) -> None:
         raise Crash
 
     monkeypatch.setattr(cloud.core.names, "reserve", crashing)
@@ -262,6 +268,26 @@ async def test_asking_again_with_the_same_key_begins_no_second_job(cloud: World)
     assert first.json == again.json
     found = await cloud.core.directory.open(cloud.core.directory.platform).query(Kind.JOB)
     assert len(found.items) == 1
+
+
+async def test_asking_again_does_not_tell_of_a_tenant_that_has_been_undone_since(
+    cloud: World, arm: FakeProvisioner
+) -> None:
+    arm.answers = [Full("There is no room.")]
+    first = await onboard(cloud, headers={"idempotency-key": "k"})
+    await run(cloud)
+    again = await onboard(cloud, headers={"idempotency-key": "k"})
+    assert (first.status, again.status, again.json["id"]) == (201, 409, first.json["id"])
+    assert "is gone since" in again.json["error"]
+
+
+async def test_asking_again_does_not_tell_of_a_tenant_that_is_being_undone(cloud: World, arm: FakeProvisioner) -> None:
+    first = await onboard(cloud, headers={"idempotency-key": "k"})
+    platform, id = cloud.core.adapters.database.platform, first.json["id"]
+    held = await platform.get(Kind.TENANT, id, id)
+    assert held is not None
+    await platform.put(Replace(Kind.TENANT, id, {**held.body, "status": "deleting", "undo": True}, held.etag), id)
+    assert (await onboard(cloud, headers={"idempotency-key": "k"})).status == 409
 
 
 async def test_a_restore_into_a_new_tenant_waits_for_its_database(cloud: World) -> None:
@@ -326,6 +352,55 @@ async def test_of_two_for_the_last_place_one_gets_it_and_nothing_stays_of_the_ot
     assert (shared.status, shared.json["status"]) == (201, "trial")
 
 
+@pytest.mark.parametrize("turn", [1, -1], ids=["the first first", "the second first"])
+async def test_of_two_that_each_hold_a_part_of_the_last_place_the_first_waits_for_the_second_to_give_it_back(
+    cloud: World, arm: FakeProvisioner, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    """Each has its database, and neither has room for its containers."""
+    both = [await onboard(cloud, slug=slug, admin_email=f"ada@{slug}.example") for slug in ("acme", "globex")]
+    second = database_of(both[1])
+
+    async def ensure(database: str, operation: str | None = None) -> None:
+        if second not in arm.discarded:
+            raise Full("There is no room.")
+
+    monkeypatch.setattr(arm, "ensure", ensure)
+    for answer in both[::turn]:
+        await run_job(cloud, arm, answer)
+    await run(cloud, seconds=31)
+    assert ((await tenant(cloud))["slug"], (await tenant(cloud))["status"]) == ("acme", "trial")
+    assert arm.discarded == [second]
+
+
+async def test_who_waits_for_a_place_that_nobody_gives_back_is_undone(cloud: World, arm: FakeProvisioner) -> None:
+    first = await onboard(cloud)
+    second = await onboard(cloud, slug="globex", admin_email="bob@globex.example")
+    arm.answers = [Full("There is no room.")] * 3
+    for answer in (first, second, first):
+        await run_job(cloud, arm, answer)
+        cloud.clock.advance(seconds=31)
+    assert (await cloud.call("list_tenants", STAFF)).json["items"] == []
+    assert set(arm.discarded) == {database_of(first), database_of(second)}
+
+
+async def test_a_place_that_is_given_back_slowly_keeps_no_reason_from_being_told(
+    cloud: World, arm: FakeProvisioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(database: str) -> None:
+        raise Unavailable("It is still being deleted.")
+
+    made = await onboard(cloud)
+    arm.answers = [Full("There is no room.")]
+    with monkeypatch.context() as deleting:
+        deleting.setattr(arm, "discard", slow)
+        await run(cloud)
+        assert ((await job(cloud))["status"], (await job(cloud))["error"]) == ("failed", "There is no room.")
+    cloud.clock.advance(minutes=1)
+    await cloud.sweep()
+    assert (await cloud.call("list_tenants", STAFF)).json["items"] == []
+    assert arm.discarded == [database_of(made)]
+
+
 @pytest.mark.parametrize("died", ["discard", "release"])
 async def test_what_was_made_for_a_tenant_without_a_place_is_unmade_by_the_sweep_too(
     cloud: World, arm: FakeProvisioner, died: str, monkeypatch: pytest.MonkeyPatch
@@ -353,9 +428,7 @@ async def test_who_stalled_in_an_undo_harms_no_later_tenant_of_the_same_id(
 ) -> None:
     """Meanwhile a sweep has undone it, and the same request (the same idempotency key) has onboarded it again."""
     core, id = cloud.core, "0190c2a8-7e10-7abc-8def-00000000000e"
-    provisioning = Provisioning(arm, core.directory, core.services, core.settings.jobs_queue)
-    database = core.adapters.database
-    onboarding = Onboarding(database, core.directory, core.names, core.services, 1, "here", provisioning)
+    onboarding = onboarding_of(cloud, arm)
     staff = session(core, core.directory.platform, core.directory.open(core.directory.platform), STAFF)
     first = await onboarding.onboard(staff, NewTenant.model_validate_json(json.dumps(NEW)), id=id)
     arm.answers = [Full("There is no room.")]
@@ -367,7 +440,7 @@ async def test_who_stalled_in_an_undo_harms_no_later_tenant_of_the_same_id(
             await onboarding.finish(id)  # the sweep
         made = await onboarding.onboard(staff, NewTenant.model_validate_json(json.dumps(NEW)), id=id)
         again.append(made.placement.database)
-        await onboarding.finish(id, provisioned=True)
+        await onboarding.finish(id, made=made.placement.database)
         await discard(database)
 
     monkeypatch.setattr(arm, "discard", stalled)
@@ -375,6 +448,44 @@ async def test_who_stalled_in_an_undo_harms_no_later_tenant_of_the_same_id(
     assert (await tenant(cloud))["status"] == "trial"
     assert again != [first.placement.database]
     assert set(arm.discarded) == {first.placement.database}
+
+
+async def test_a_database_that_was_made_is_unmade_whatever_the_onboarding_is_undone_for(
+    cloud: World, arm: FakeProvisioner
+) -> None:
+    """Its slug is lost between the job's beginning and its end: a restore that gives up gives the slug back."""
+    lost = await onboard(cloud)
+    await cloud.core.names.release("slug", "acme", holder=lost.json["id"])
+    assert (await onboard(cloud, tier="standard", admin_email="other@acme.example")).status == 201
+    await run(cloud)
+    assert (await tenant(cloud))["tier"] == "standard"
+    assert set(arm.discarded) == {database_of(lost)}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["undone", "begun again"])
+async def test_a_job_unmakes_what_it_has_made_for_an_onboarding_that_was_undone_meanwhile(
+    cloud: World, arm: FakeProvisioner, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Else it would make a database after the one that undoes has looked for it, or finish another attempt's tenant."""
+    core = cloud.core
+    first = await onboard(cloud)
+    id, platform, ensure = first.json["id"], core.adapters.database.platform, arm.ensure
+
+    async def overtaken(database: str, operation: str | None = None) -> str | None:
+        monkeypatch.setattr(arm, "ensure", ensure)
+        held = await platform.get(Kind.TENANT, id, id)
+        assert held is not None
+        await platform.put(Delete(Kind.TENANT, id, held.etag), id)
+        if again:
+            placement = {**held.body["placement"], "database": "another"}
+            await platform.put(Create(Kind.TENANT, id, {**held.body, "placement": placement}), id)
+        return await ensure(database, operation)
+
+    monkeypatch.setattr(arm, "ensure", overtaken)
+    await run(cloud)
+    assert arm.discarded == [database_of(first)]
+    left = (await cloud.call("list_tenants", STAFF)).json["items"]
+    assert [one["status"] for one in left] == ["provisioning"] * again
 
 
 async def test_staff_see_how_many_places_are_left_and_health_warns_of_the_last_ten(
@@ -403,7 +514,7 @@ async def test_where_a_database_of_its_own_costs_no_place_nothing_is_counted(wor
     assert (await world.call("get_health")).json["checks"]["places"] == {"status": "ok", "message": None}
 
 
-def onboarding_of(world: World) -> Onboarding:
+def onboarding_of(world: World, arm: FakeProvisioner | None = None) -> Onboarding:
     core = world.core
-    jobs = Provisioning(FakeProvisioner(), core.directory, core.services, core.settings.jobs_queue)
+    jobs = Provisioning(arm or FakeProvisioner(), core.directory, core.services, core.settings.jobs_queue)
     return Onboarding(core.adapters.database, core.directory, core.names, core.services, 1, "local", jobs)

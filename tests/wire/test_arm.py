@@ -105,6 +105,56 @@ async def test_an_operation_that_is_forgotten_is_looked_for_in_its_result(
     assert set(arm.made) == EVERYTHING
 
 
+async def test_an_operation_that_has_failed_is_not_followed_for_ever(
+    arm: ArmDouble, server: tuple[ArmDouble, str]
+) -> None:
+    """The job's checkpoint names it, and Azure tells of its end for a day."""
+    provisioner = provisioner_of(server[1], follow_seconds=0.1)
+    arm.looks = 100
+    operation = await provisioner.ensure("tenant-1")
+    assert operation is not None
+    arm.fail(operation, "Cosmos DB had an outage of five minutes.")
+    arm.looks = 0
+    assert await provisioner.ensure("tenant-1", operation) is None
+    await provisioner.close()
+    assert set(arm.made) == EVERYTHING
+
+
+@pytest.mark.parametrize("answer", ["azure-async", "location", "at once"])
+async def test_what_is_discarded_is_gone_with_its_containers_before_that_is_said(
+    arm: ArmDouble, provisioner: CosmosProvisioner, answer: Literal["azure-async", "location", "at once"]
+) -> None:
+    arm.answer = answer
+    await provisioner.ensure("tenant-1")
+    arm.looks = 3
+    await provisioner.discard("tenant-1")
+    assert arm.made == {}
+    await provisioner.discard("tenant-1")
+
+
+async def test_a_deletion_that_takes_long_is_unavailable_until_it_is_over(
+    arm: ArmDouble, server: tuple[ArmDouble, str]
+) -> None:
+    provisioner = provisioner_of(server[1], follow_seconds=0.1)
+    await provisioner.ensure("tenant-1")
+    arm.looks = 100
+    with pytest.raises(Unavailable, match="still being deleted"):
+        await provisioner.discard("tenant-1")
+    with pytest.raises(Unavailable, match="busy"):
+        await provisioner.discard("tenant-1")
+    arm.hurry()
+    await provisioner.discard("tenant-1")
+    await provisioner.close()
+    assert arm.made == {}
+
+
+async def test_a_deletion_that_fails_is_not_taken_for_done(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
+    await provisioner.ensure("tenant-1")
+    arm.outcome = "Failed"
+    with pytest.raises(Unavailable, match="No capacity"):
+        await provisioner.discard("tenant-1")
+
+
 async def test_an_operation_of_another_host_is_not_asked(provisioner: CosmosProvisioner) -> None:
     with pytest.raises(Unavailable, match="somebody else"):
         await provisioner.ensure("tenant-1", "https://evil.example/operations/1")
