@@ -156,10 +156,10 @@ def crash_at(world: World, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database, names = world.core.adapters.database, world.core.names
     reserve, put, tenant = names.reserve, database.platform.put, database.tenant
 
-    async def reserving(sort: str, name: str, *, holder: str) -> None:
+    async def reserving(sort: str, name: str, *, holder: str, **more: Any) -> None:
         if sort == step:
             raise Crash
-        await reserve(sort, name, holder=holder)
+        await reserve(sort, name, holder=holder, **more)
 
     async def putting(operation: Any, tenant_id: str) -> str | None:
         if step == "activate" and isinstance(operation, Replace) and operation.kind is Kind.TENANT:
@@ -221,7 +221,7 @@ async def test_an_onboarding_that_was_undone_is_no_tenant_for_its_own_repetition
     await onboard(world)
     key, release = {"idempotency-key": "key-1"}, world.core.names.release
 
-    async def crashing(sort: str, name: str, *, holder: str) -> None:
+    async def crashing(*_: Any, **__: Any) -> None:
         raise Crash
 
     monkeypatch.setattr(world.core.names, "release", crashing)
@@ -236,7 +236,7 @@ async def crash_while_undone(world: World, monkeypatch: pytest.MonkeyPatch, **fi
     """An onboarding whose slug is taken; the process dies before it has given anything back."""
     with monkeypatch.context() as patched:
 
-        async def crashing(sort: str, name: str, *, holder: str) -> None:
+        async def crashing(*_: Any, **__: Any) -> None:
             raise Crash
 
         patched.setattr(world.core.names, "release", crashing)
