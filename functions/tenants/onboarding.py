@@ -41,6 +41,8 @@ COUNTERS = {"agents": 0, "users": 1, "backups": 0}
 class Undone(Conflict):
     """What was to be finished is no more, or another attempt has begun under its id."""
 
+    code = "undone"
+
     def __init__(self) -> None:
         super().__init__(UNDONE)
 
