@@ -151,6 +151,21 @@ async def test_an_instance_never_sees_less_than_it_has_seen(
     assert len((await other.store.query(Kind.JOB)).items) == 5
 
 
+def answer_from(
+    monkeypatch: pytest.MonkeyPatch, container: Container, behind: tuple[dict[str, Partition], int], times: int
+) -> None:
+    """So many reads that may be answered by a replica that is this far get its answer; all others are up to date."""
+    left = [times]
+
+    def seen_by(self: Container, token: int, stale_reads: int) -> tuple[dict[str, Partition], int]:
+        if self is container and token <= behind[1] and left[0] > 0:
+            left[0] -= 1
+            return behind
+        return self.partitions, self.lsn
+
+    monkeypatch.setattr(Container, "seen_by", seen_by)
+
+
 @pytest.mark.parametrize("stale", [1, 2, 3, 4, 1000])
 async def test_a_fence_that_was_closed_by_another_instance_for_the_same_work_is_closed(
     cosmos: CosmosDouble, instances: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch, stale: int
@@ -164,15 +179,7 @@ async def test_a_fence_that_was_closed_by_another_instance_for_the_same_work_is_
     items = cosmos.store.container("shard-1", "items")
     behind = dict(items.partitions), items.lsn
     since = await close(session, "job-1")
-    left = [stale]
-
-    def seen_by(self: Container, token: int, stale_reads: int) -> tuple[dict[str, Partition], int]:
-        if self is items and token <= behind[1] and left[0] > 0:
-            left[0] -= 1
-            return behind
-        return self.partitions, self.lsn
-
-    monkeypatch.setattr(Container, "seen_by", seen_by)
+    answer_from(monkeypatch, items, behind, stale)
     for _ in range(5):
         try:
             assert await close(other, "job-1") == since
@@ -193,15 +200,7 @@ async def test_a_fence_that_was_closed_by_another_instance_is_opened(
     items = cosmos.store.container("shard-1", "items")
     behind = dict(items.partitions), items.lsn
     await close(session, "job-1")
-    left = [stale]
-
-    def seen_by(self: Container, token: int, stale_reads: int) -> tuple[dict[str, Partition], int]:
-        if self is items and token <= behind[1] and left[0] > 0:
-            left[0] -= 1
-            return behind
-        return self.partitions, self.lsn
-
-    monkeypatch.setattr(Container, "seen_by", seen_by)
+    answer_from(monkeypatch, items, behind, stale)
     for _ in range(5):
         try:
             await reopen(other, "job-1")
