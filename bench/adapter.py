@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.doubles import doubles
 from shared.clock import SystemClock, rfc3339
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import NEWEST_FIRST, Create, Kind, Placement
 from shared.ids import Uuid7Ids
 

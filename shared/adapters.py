@@ -1,24 +1,19 @@
 """The adapters that the settings ask for, opened on first use and closed together."""
 
-import os
-import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database, Provisioner
-from shared.disk import outage
-from shared.folders import private_folder
+from shared.folders import kept_key
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
 from shared.secrets.port import Secrets
 from shared.settings import Settings
 from shared.telemetry.charges import Charges
-from shared.tenancy import shard
+from shared.tenancy.directory import shard
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ def _database(settings: Settings, clock: Clock, charges: Charges) -> Database:
         from shared.database.sqlite import SqliteDatabase
 
         return SqliteDatabase(settings.flowgrid_data_dir / "database", clock, shards)
-    from shared.database.cosmos import CosmosDatabase
+    from shared.database.cosmos.store import CosmosDatabase
 
     return CosmosDatabase(
         endpoint=settings.flowgrid_cosmos_endpoint,
@@ -101,7 +96,7 @@ def _messaging(settings: Settings, clock: Clock) -> tuple[Messaging, Source | No
 def _provisioner(settings: Settings) -> Provisioner | None:
     if settings.flowgrid_database != "cosmos" or not settings.flowgrid_cosmos_account_id:
         return None
-    from shared.database.arm import CosmosProvisioner
+    from shared.database.cosmos.provisioner import CosmosProvisioner
 
     return CosmosProvisioner(settings.flowgrid_cosmos_account_id, autoscale=settings.flowgrid_cosmos_dedicated_ru)
 
@@ -125,35 +120,6 @@ def _secrets(settings: Settings) -> Secrets:
 
     def key() -> bytes:
         given, kept = settings.flowgrid_secrets_key, settings.flowgrid_data_dir / "secrets.key"
-        return given.encode() or urlsafe_b64encode(_kept(kept))
+        return given.encode() or urlsafe_b64encode(kept_key(kept))
 
     return FileSecrets(settings.flowgrid_data_dir / "secrets", key)
-
-
-class CursorKey:
-    """The key that signs cursors: the setting's, or one made once in the data folder, read when first needed."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._given = settings.flowgrid_cursor_key
-        self._path = settings.flowgrid_data_dir / "cursor.key"
-        self._key: bytes | None = None
-
-    def __call__(self) -> bytes:
-        if self._key is None:
-            self._key = self._given.encode() if self._given else _kept(self._path)
-        return self._key
-
-
-@outage("The data folder")
-def _kept(path: Path) -> bytes:
-    """The file's content; whoever comes first makes it, whole before it has its name."""
-    if not path.exists():
-        private_folder(path.parent)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        temporary.unlink()
-    return path.read_bytes()

@@ -3,29 +3,29 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.adapters import Adapters, CursorKey, build
-from shared.auth.members import Members
-from shared.auth.signin import SignIn
+from shared.adapters import Adapters, build
 from shared.auth.tokens import TokenVerifier
-from shared.auth.users import Removals
 from shared.clock import Clock, SystemClock
-from shared.database.names import Names
 from shared.http.cors import Cors
 from shared.http.endpoint import Endpoint
 from shared.http.idempotency import Idempotency
+from shared.http.meter import Meter
 from shared.http.pagination import Cursors
+from shared.http.ratelimit import RateLimiter
 from shared.ids import Ids, Uuid7Ids
-from shared.jobs import GiveUp, Jobs, Slice
-from shared.ledger import Ledger
-from shared.messaging.deadletters import DeadLetters
-from shared.messaging.outbox import Outbox, sweep_outbox
-from shared.metering import Meter
-from shared.ratelimit import RateLimiter
-from shared.session import Services
+from shared.jobs.deadletters import DeadLetters
+from shared.jobs.jobs import GiveUp, Jobs, Slice
+from shared.jobs.ledger import Ledger
+from shared.members.members import Members
+from shared.members.names import Names
+from shared.members.signin import SignIn
+from shared.members.users import Removals
 from shared.settings import Settings
-from shared.sharedkey import ADDRESSES, RegistryKey
 from shared.telemetry import log
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
+from shared.tenancy.sharedkey import ADDRESSES, FolderKey, RegistryKey
+from shared.work.outbox import Outbox, sweep_outbox
+from shared.work.scope import Services
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,6 @@ def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None)
 def _cursors(settings: Settings, adapters: Adapters, clock: Clock) -> Cursors:
     """Signed with the given key, or with one that all instances share: by the data folder, or by the registry."""
     if settings.flowgrid_cursor_key or settings.flowgrid_database == "sqlite":
-        return Cursors(CursorKey(settings))
+        return Cursors(FolderKey(settings.flowgrid_cursor_key, settings.flowgrid_data_dir / "cursor.key"))
     key = RegistryKey(adapters.database, clock)
     return Cursors(key, key.load)

@@ -4,11 +4,16 @@
 noticed.
 """
 
+import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
+from shared.disk import outage
 from shared.errors import Unavailable
 
 MADE = "made"
+KEY_BYTES = 32
 
 
 def private_folder(path: Path) -> Path:
@@ -41,3 +46,18 @@ def kept_folder(folder: Path) -> Path:
     private_folder(folder)
     private_folder(mark_of(folder))
     return folder
+
+
+@outage("The data folder")
+def kept_key(path: Path) -> bytes:
+    """The file's random bytes; whoever comes first makes it, whole before it has its name."""
+    if not path.exists():
+        private_folder(path.parent)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+        temporary.unlink()
+    return path.read_bytes()

@@ -7,6 +7,8 @@ from secrets import randbits
 from threading import Lock
 from typing import Protocol
 
+PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FLOWGRID = uuid.UUID("6b1f4f9e-52a5-5c0e-9d1c-0d6c1f0a7e11")
 

@@ -9,8 +9,8 @@ from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call
-from shared.plans import Limit
-from shared.resources import Listing
+from shared.tenancy.plans import Limit
+from shared.work.resources import Listing
 
 EXAMPLE = {"name": "Claims intake", "pattern": "Orchestrator", "description": "Routes a new claim.", "status": "active"}
 

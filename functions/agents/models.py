@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from shared.database.port import Kind
 from shared.http.pagination import PageQuery
-from shared.resources import Body, Id, JsonObject, Name, Resource
+from shared.work.resources import Body, Id, JsonObject, Name, Resource
 
 Pattern = Literal["Orchestrator", "Specialist", "Monitor", "Router", "Evaluator"]
 Status = Literal["draft", "active", "retired"]

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions.agents.models import Agent, AgentFields
-from shared.change import Change
 from shared.database.port import Kind
-from shared.events import Metric
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
-from shared.resources import Listing, find, load
-from shared.session import TenantSession
+from shared.work.change import Change
+from shared.work.events import Metric
+from shared.work.resources import Listing, find, load
+from shared.work.session import TenantSession
 
 COUNTER = "agents"
 

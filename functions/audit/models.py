@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.database.port import Kind
 from shared.http.pagination import PageQuery
 from shared.http.times import Time
-from shared.resources import Id, Timestamp
+from shared.work.resources import Id, Timestamp
 
 
 class AuditEntry(BaseModel):

@@ -4,8 +4,8 @@ from functions.audit.models import AuditEntry, AuditQuery
 from shared.database.port import NEWEST_FIRST, Kind, Where
 from shared.errors import NotFound
 from shared.http.routes import PageRequest
-from shared.resources import Listing, bounded_page
-from shared.session import TenantSession
+from shared.work.resources import Listing, bounded_page
+from shared.work.session import TenantSession
 
 EQUALITY = ("user_id", "action", "resource_type", "resource_id")
 

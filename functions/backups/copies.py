@@ -9,13 +9,13 @@ from contextlib import suppress
 
 from functions.backups.models import RestoredTenant
 from shared.auth.roles import Role
-from shared.change import Change
-from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Increment, Kind, Rejected
 from shared.errors import Conflict
 from shared.ids import derived_id
-from shared.jobs import Job
-from shared.session import TenantSession
+from shared.jobs.jobs import Job
+from shared.members.names import SLUG, Names
+from shared.work.change import Change
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.copies")
 COUNTER = "copies"

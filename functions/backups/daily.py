@@ -13,7 +13,7 @@ from functions.backups.fleet import DailyBackups
 from functions.backups.retention import Retention
 from shared.apart import apart
 from shared.clock import Clock
-from shared.ledger import Ledger
+from shared.jobs.ledger import Ledger
 
 logger = logging.getLogger("flowgrid.backups")
 Work = Callable[[], Awaitable[Mapping[str, Any]]]

@@ -25,10 +25,10 @@ from shared.clock import parse_rfc3339
 from shared.database.fence import Fenced, rotate
 from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Kind, Order, Stored, TenantStore, Where
 from shared.errors import Conflict, FlowgridError, NotFound, Unavailable
-from shared.jobs import Continue, Done, Job, Wait
-from shared.locks import Locked, take
-from shared.resources import load
-from shared.session import TenantSession
+from shared.jobs.jobs import Continue, Done, Job, Wait
+from shared.jobs.locks import Locked, take
+from shared.work.resources import load
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.backups")
 PAGE_ITEMS = 100

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from functions.backups.service import BackupService
-from shared.context import SYSTEM, SYSTEM_REQUEST
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import Database, Kind, Order, Stored, Where
 from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
-from shared.session import Services, TenantSession
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.backups")
 STATUSES = ["active", "trial", "suspended"]

@@ -9,7 +9,7 @@ from shared.http.bodies import Json
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
-from shared.resources import Listing
+from shared.work.resources import Listing
 
 RESTORE_EXAMPLE = {
     "backup_id": "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11",

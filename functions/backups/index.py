@@ -3,12 +3,12 @@
 from functions.backups.archive import Archive
 from functions.backups.models import Backup
 from shared.blobs.port import Blobs
-from shared.change import Change
 from shared.database.port import Kind, Order, Where
 from shared.errors import Stale
-from shared.jobs import UNFINISHED
-from shared.resources import HasStore, Held, find
-from shared.session import TenantSession
+from shared.jobs.jobs import UNFINISHED
+from shared.work.change import Change
+from shared.work.resources import HasStore, Held, find
+from shared.work.session import TenantSession
 
 PAGE_ITEMS = 200
 RESTORE_JOB = "restore"

@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from shared.change import Change
+from shared.auth.emails import Email
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Document, Kind
-from shared.emails import Email
 from shared.http.pagination import PageQuery
-from shared.jobs import Job, JobStatus
-from shared.resources import Body, Id, Resource, Timestamp
-from shared.session import TenantSession
+from shared.jobs.jobs import Job, JobStatus
+from shared.work.change import Change
+from shared.work.resources import Body, Id, Resource, Timestamp
+from shared.work.session import TenantSession
 
 # What a restore brings back, in the order in which it is written: what is referred to comes first.
 RESOURCE_KINDS = (Kind.USER, Kind.ELEMENT, Kind.RELATIONSHIP, Kind.AGENT)

@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 from functions.backups.models import COUNTED, KEPT, Kept, plain, same_content
 from functions.backups.snapshot import Snapshot
-from shared.auth.users import UserRole
 from shared.clock import rfc3339
 from shared.database.port import Create, Document, Kind, Order, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, Stale, Unavailable
-from shared.resources import Held, Tombstone
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.members.users import UserRole
+from shared.work.resources import Held, Tombstone
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH_RESOURCES = 40
 BATCH_BYTES = 1_500_000  # of the 2 MB that a batch may be, its audit entries included

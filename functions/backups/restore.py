@@ -5,8 +5,8 @@ check -> keep (in place: a `pre_restore` backup) or target (the new tenant) -> w
 What to restore is a `Snapshot` made anew for each slice: of a backup, or of the last backup before a point in time and
 the journal up to it. A slice compares it with what is there now, so one that was killed is simply run again.
 
-From the first write to the end the tenant is fenced (shared/fencing.py): only the restore writes, reading goes on. Each
-of its batches leaves a tenant that fits together: what is referred to comes first, and goes last.
+From the first write to the end the tenant is fenced (shared/work/fencing.py): only the restore writes, reading goes on.
+Each of its batches leaves a tenant that fits together: what is referred to comes first, and goes last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,16 @@ from functions.backups.index import last_good
 from functions.backups.models import COUNTED, RESOURCE_KINDS, Backup, NewRestore
 from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
+from shared.auth.caller import Caller
 from shared.blobs.port import Blobs
-from shared.context import Caller
 from shared.database.port import Kind
 from shared.errors import Conflict, QuotaReached, Unavailable
-from shared.fencing import close, reopen, settled_moment
 from shared.ids import derived_id
-from shared.jobs import Continue, Done, Job
-from shared.resources import load
-from shared.session import TenantSession
-from shared.tenancy import Directory, TenantEntry
+from shared.jobs.jobs import Continue, Done, Job
+from shared.tenancy.directory import Directory, TenantEntry
+from shared.work.fencing import close, reopen, settled_moment
+from shared.work.resources import load
+from shared.work.session import TenantSession
 
 BATCHES_PER_SLICE = 100
 SHOWN_IDS = 5

@@ -13,9 +13,9 @@ from functions.backups.models import Backup
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
 from shared.database.port import Kind, Order
-from shared.jobs import UNFINISHED, Job
-from shared.resources import Held
-from shared.session import TenantSession
+from shared.jobs.jobs import UNFINISHED, Job
+from shared.work.resources import Held
+from shared.work.session import TenantSession
 
 ABANDONED_AFTER = timedelta(days=1)
 PAGE_ITEMS = 200

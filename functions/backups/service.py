@@ -9,18 +9,18 @@ from functions.backups.export import SHOWN_DANGLING, unfit
 from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
 from functions.backups.models import WRITTEN, Backup, BackupType, NewBackup, NewRestore, Restore, Verification
 from functions.backups.snapshot import Snapshot
-from shared.auth.standing import still_admin
 from shared.blobs.port import Blobs
-from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.fence import Fenced, Overtaken, newest
 from shared.database.port import Kind, Replace
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
 from shared.http.routes import PageRequest
-from shared.jobs import Job, enqueue
-from shared.locks import Locked, looking_again, take
-from shared.resources import Held, Listing, find, load
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.jobs.jobs import Job, enqueue
+from shared.jobs.locks import Locked, looking_again, take
+from shared.members.standing import still_admin
+from shared.work.change import Change
+from shared.work.resources import Held, Listing, find, load
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
 UNDER_WAY = "A restore of this tenant is under way; wait for its end."

@@ -12,7 +12,7 @@ from functions.catalog.models import MAX_FILE_BYTES, Element, Relationship
 from functions.catalog.reading import RETRY_AFTER, give_back
 from shared.database.port import Kind
 from shared.errors import Conflict, TooLarge, Unavailable
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
 LISTED = 100

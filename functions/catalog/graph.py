@@ -5,11 +5,11 @@ from collections.abc import Container, Iterable, Sequence
 
 from functions.catalog.archimate import Concept, RelationshipType, allowed_types
 from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
-from shared.change import Change
 from shared.database.port import Document, Kind, Stored, Where
 from shared.errors import Invalid
-from shared.resources import FIRST_READ, MAX_PAGE_BYTES, Held
-from shared.session import TenantSession
+from shared.work.change import Change
+from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES, Held
+from shared.work.session import TenantSession
 
 IN_AT_ONCE = 200
 MOST_NEIGHBOURS = 1000

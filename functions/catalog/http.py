@@ -23,7 +23,7 @@ from shared.http.bodies import Merge, MergePatch, Raw
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call, Content
-from shared.resources import Listing
+from shared.work.resources import Listing
 
 XML = Raw(("application/xml", "text/xml"), max_bytes=MAX_FILE_BYTES)
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess", "properties": {"Owner": "Operations"}}

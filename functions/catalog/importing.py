@@ -19,13 +19,13 @@ from functions.catalog.models import Element, ImportCounts, ImportReport, Relati
 from functions.catalog.reading import Uploads
 from functions.catalog.service import keep_relationships_allowed
 from shared.blobs.port import Blobs
-from shared.change import Change
 from shared.database.fence import Overtaken
 from shared.database.port import Document, Kind, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
 from shared.ids import derived_id
-from shared.resources import Held
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.work.change import Change
+from shared.work.resources import Held
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 AREA = "imports"
 ELEMENTS_AT_ONCE = 40

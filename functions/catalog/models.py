@@ -9,7 +9,7 @@ from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
 from shared.database.port import Kind
 from shared.http.pagination import PageQuery, Query
-from shared.resources import Body, Id, Resource
+from shared.work.resources import Body, Id, Resource
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """Of an exchange file, whichever way it goes."""

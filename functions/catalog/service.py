@@ -25,13 +25,13 @@ from functions.catalog.models import (
     RelationshipFields,
 )
 from functions.catalog.values import element_values, relationship_values
-from shared.change import Change
 from shared.database.port import Kind, Where
 from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
-from shared.resources import Held, Listing, find, load
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.work.change import Change
+from shared.work.resources import Held, Listing, find, load
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH = 40
 BATCH_BYTES = 1024 * 1024

@@ -17,7 +17,7 @@ from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spr
 from functions.catalog.exchange_write import xml_id
 from functions.catalog.models import Element, ElementFields, Relationship, RelationshipFields
 from shared.errors import Invalid, TooLarge
-from shared.resources import MAX_RESOURCE_BYTES
+from shared.work.resources import MAX_RESOURCE_BYTES
 
 MAX_FIELDS_BYTES: Final = MAX_RESOURCE_BYTES - 8 * 1024  # the rest is for the envelope, which an import makes longer
 MAX_IDENTIFIER: Final = 255

@@ -5,12 +5,12 @@ import azure.functions as func
 from functions.identity.models import Me, NewUser, UserFields, UserQuery
 from functions.identity.service import IdentityService
 from shared.auth.roles import Role
-from shared.auth.users import User
 from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call
-from shared.resources import Listing
+from shared.members.users import User
+from shared.work.resources import Listing
 
 
 def blueprint(endpoint: Endpoint, identity: IdentityService) -> func.Blueprint:

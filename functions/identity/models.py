@@ -1,13 +1,13 @@
-"""What the API takes and shows of users (`User` itself is in shared/auth/users.py: who is let in depends on it)."""
+"""What the API takes and shows of users (`User` itself is in shared/members/users.py: who is let in depends on it)."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from shared.auth.users import User, UserRole, UserStatus
-from shared.emails import Email
+from shared.auth.emails import Email
 from shared.http.pagination import PageQuery
-from shared.resources import Body, Id
+from shared.members.users import User, UserRole, UserStatus
+from shared.work.resources import Body, Id
 
 PersonName = Annotated[str, Field(max_length=255)]
 

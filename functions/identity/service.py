@@ -5,21 +5,20 @@ from datetime import timedelta
 from typing import Any
 
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
-from shared.auth.members import Members
-from shared.auth.signin import COUNTER, DISABLED, forget_identity
-from shared.auth.standing import still_admin
-from shared.auth.users import Removals, User, binding_id
-from shared.change import Change
 from shared.clock import parse_rfc3339, rfc3339
-from shared.context import user_id
 from shared.database.fence import Fenced
-from shared.database.names import Names
 from shared.database.port import Delete, Kind, Upsert, Where
 from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
-from shared.resources import Held, Listing, find, load
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.members.members import Members
+from shared.members.names import Names
+from shared.members.signin import COUNTER, DISABLED, forget_identity
+from shared.members.standing import still_admin
+from shared.members.users import Removals, User, binding_id, user_id
+from shared.work.change import Change
+from shared.work.resources import Held, Listing, find, load
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 LOGIN_EVERY = timedelta(hours=1)
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from shared.apart import apart
 from shared.ids import is_uuid
-from shared.jobs import Jobs
-from shared.messaging.deadletters import DeadLetters
+from shared.jobs.deadletters import DeadLetters
+from shared.jobs.jobs import Jobs
 from shared.messaging.port import Message
 from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Source

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from shared.clock import Clock, rfc3339
 from shared.errors import Concern, FlowgridError
-from shared.resources import Timestamp
 from shared.version import VERSION
+from shared.work.resources import Timestamp
 
 CHECK_SECONDS = 2.0
 KEPT_SECONDS = 5.0  # a good answer: the checks write, and anybody may ask

@@ -9,9 +9,9 @@ from shared.http.docs import Description
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page, PageQuery
 from shared.http.routes import Begins, Call, Content, OpenCall
-from shared.jobs import Job
-from shared.messaging.deadletters import DeadLetter, DeadLetters
-from shared.resources import Listing, find, load
+from shared.jobs.deadletters import DeadLetter, DeadLetters
+from shared.jobs.jobs import Job
+from shared.work.resources import Listing, find, load
 
 
 def blueprint(

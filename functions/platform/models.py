@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from shared.http.pagination import PageQuery
-from shared.jobs import JobStatus
+from shared.jobs.jobs import JobStatus
 
 
 class JobQuery(PageQuery):

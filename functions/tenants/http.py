@@ -11,7 +11,7 @@ from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
-from shared.resources import Listing
+from shared.work.resources import Listing
 
 
 def blueprint(endpoint: Endpoint, tenants: TenantService, onboarding: Onboarding) -> func.Blueprint:

@@ -5,13 +5,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from functions.identity.models import PersonName
+from shared.auth.emails import Email
 from shared.database.port import Kind
-from shared.emails import Email
 from shared.http.pagination import PageQuery
 from shared.http.times import Time
-from shared.plans import TRIAL_DAYS, Tier
-from shared.resources import WHOLE, Body, Id, Name, Resource, Timestamp
-from shared.tenancy import Membership
+from shared.tenancy.directory import Membership
+from shared.tenancy.plans import TRIAL_DAYS, Tier
+from shared.work.resources import WHOLE, Body, Id, Name, Resource, Timestamp
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme"])]
 Status = Literal["provisioning", "trial", "active", "suspended", "deleting"]

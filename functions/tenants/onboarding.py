@@ -18,18 +18,19 @@ from functions.tenants.models import NewTenant, PlacementView, Tenant
 from functions.tenants.places import Places
 from functions.tenants.provisioning import Provisioning, job_id
 from shared.apart import apart
-from shared.auth.users import User
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import parse_rfc3339, rfc3339
-from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
 from shared.database.fence import first_permit
-from shared.database.names import SLUG, Names
 from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, Full, Unavailable
 from shared.ids import derived_id
-from shared.jobs import Continue, Done, Job, Wait
-from shared.plans import PLANS, Tier
-from shared.session import Services, TenantSession
-from shared.tenancy import Directory, TenantEntry, shard
+from shared.jobs.jobs import Continue, Done, Job, Wait
+from shared.members.names import SLUG, Names
+from shared.members.users import User, user_id
+from shared.tenancy.directory import Directory, TenantEntry, shard
+from shared.tenancy.plans import PLANS, Tier
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.onboarding")
 SWEEP_AFTER = timedelta(seconds=30)

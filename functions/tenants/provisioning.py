@@ -11,15 +11,16 @@ from datetime import timedelta
 from typing import Protocol
 
 from functions.tenants.models import Tenant
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import parse_rfc3339
-from shared.context import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import Kind, Placement, Provisioner
 from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
-from shared.jobs import Continue, Done, Job, again, enqueue
-from shared.resources import Held
-from shared.session import Services, TenantSession
-from shared.tenancy import Directory
+from shared.jobs.jobs import Continue, Done, Job, again, enqueue
+from shared.tenancy.directory import Directory
+from shared.work.resources import Held
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.provisioning")
 

@@ -13,16 +13,17 @@ from typing import Any, Protocol
 
 from functions.tenants.models import Tenant, TenantFields
 from shared.apart import apart
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.clock import parse_rfc3339, rfc3339
-from shared.context import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.database.port import NEWEST_FIRST, Create, Database, Kind, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, NotFound
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
-from shared.plans import PLANS
-from shared.resources import Listing
-from shared.session import TRIES_AT_A_RACE, Services, TenantSession
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
+from shared.tenancy.plans import PLANS
+from shared.work.resources import Listing
+from shared.work.scope import Services
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 logger = logging.getLogger("flowgrid.tenants")
 SWEEP_AFTER = timedelta(seconds=30)

@@ -7,7 +7,7 @@ within a part, are `%25` and `%2F` for whoever reads, too. What is too long, or 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shared.events import Metric
+from shared.work.events import Metric
 
 MAX_NAMES = 100  # of one rollup, `other` not counted
 MAX_PART = 128  # characters

@@ -8,7 +8,7 @@ from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call
-from shared.resources import Listing
+from shared.work.resources import Listing
 
 
 def blueprint(endpoint: Endpoint, usage: UsageService) -> func.Blueprint:

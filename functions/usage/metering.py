@@ -23,11 +23,11 @@ from shared.database.limits import MAX_OPERATIONS, patches
 from shared.database.port import Create, Document, Increment, Kind, Operation, Rejected, TenantStore, Where
 from shared.errors import Conflict, FlowgridError, Full, Unavailable
 from shared.ids import is_uuid
+from shared.jobs.deadletters import DeadLetters
 from shared.messaging.again import again, attempts, pause
-from shared.messaging.deadletters import DeadLetters
 from shared.messaging.port import Message, Messaging
 from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.usage")
 EVENT_KEPT_SECONDS = 100 * 86400

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.database.port import Kind
-from shared.events import Metric
 from shared.http.pagination import PageQuery, Query
 from shared.http.times import Time
-from shared.resources import Id, Timestamp
+from shared.work.events import Metric
+from shared.work.resources import Id, Timestamp
 
 Period = Literal["hour", "day", "month"]
 

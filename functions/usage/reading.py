@@ -9,9 +9,9 @@ from functions.usage.periods import PERIODS, start_of
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.limits import encode
 from shared.errors import Invalid
-from shared.events import Metric
 from shared.ids import is_uuid
 from shared.messaging.port import Message
+from shared.work.events import Metric
 
 LATE = timedelta(days=35)
 AHEAD = timedelta(minutes=15)  # no less than clocks are believed to differ

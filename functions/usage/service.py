@@ -6,10 +6,10 @@ from functions.usage.periods import LONGEST, LOOK_BACK, start_of
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import NEWEST_FIRST, Document, Kind, Where
 from shared.errors import Invalid
-from shared.events import Metric
 from shared.http.routes import PageRequest
-from shared.resources import Listing
-from shared.session import TenantSession
+from shared.work.events import Metric
+from shared.work.resources import Listing
+from shared.work.session import TenantSession
 
 
 class UsageService:

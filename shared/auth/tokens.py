@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from shared.auth.caller import Caller
+from shared.auth.emails import canonical
 from shared.auth.keys import ALGORITHM, SigningKeys
 from shared.auth.roles import highest
 from shared.auth.verified import Verified, VerifiedTokens
-from shared.context import Caller
-from shared.emails import canonical
 from shared.errors import Unauthenticated
 from shared.ids import is_uuid
 from shared.settings import Issuer

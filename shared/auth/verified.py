@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from shared.auth.caller import Caller
 from shared.auth.keys import SigningKeys
-from shared.context import Caller
 
 MOST = 4096  # of a kilobyte or two
 

@@ -6,7 +6,7 @@ permit that means something else has another id. Three things follow, each exact
 stalled instances believe:
 
 - `rotate` puts a new permit in place of the old one: what is committed from then on is stamped later than the permit,
-  so a backup that has rotated has seen all that was stamped before (shared/session.py stamps, this module checks).
+  so a backup that has rotated has seen all that was stamped before (shared/work/session.py stamps, this module checks).
 - `close` takes the permit away for one holder, whose own writes carry `fence:<holder>`. Two holders cannot both.
 - `reopen` ends that, with a new permit.
 

@@ -198,7 +198,7 @@ class TenantStore(ABC):
 
     @property
     def control(self) -> "TenantStore":
-        """The same partition past its fence (shared.fencing): for jobs and backups, never for resources."""
+        """The same partition past its fence (shared.work.fencing): for jobs and backups, never for resources."""
         return self
 
     @abstractmethod

@@ -11,12 +11,12 @@ from urllib.parse import quote
 import azure.functions as func
 from pydantic import BaseModel
 
-from shared.context import RequestInfo
+from shared.auth.caller import RequestInfo
 from shared.http.pagination import Page
+from shared.http.ratelimit import Allowance
 from shared.http.routes import Begins, Content, Route
-from shared.ratelimit import Allowance
-from shared.resources import Listing, Resource
-from shared.session import TenantSession
+from shared.work.resources import Listing, Resource
+from shared.work.session import TenantSession
 
 SECURITY_HEADERS = {
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",

@@ -14,10 +14,9 @@ from urllib.parse import parse_qsl
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
 
-from shared.auth.members import Members
+from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
-from shared.context import Caller, RequestInfo, log_fields
 from shared.database.fence import Overtaken
 from shared.errors import (
     FlowgridError,
@@ -35,15 +34,18 @@ from shared.http.answers import Answered, finish, head_of, respond
 from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.cors import Cors, options
 from shared.http.idempotency import Idempotency
+from shared.http.meter import Meter
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
+from shared.http.ratelimit import Allowance, RateLimiter, Taken
 from shared.http.routes import Begins, Call, Handler, OpenCall, PageRequest, Route
-from shared.ids import is_request_id, is_uuid
-from shared.metering import Meter
-from shared.plans import GLOBAL_WINDOW_MINUTES, Limit
-from shared.ratelimit import Allowance, RateLimiter, Taken
-from shared.session import TRIES_AT_A_RACE, Services, TenantSession
-from shared.tenancy import PLATFORM_TENANT_ID, Directory
+from shared.ids import PLATFORM_TENANT_ID, is_request_id, is_uuid
+from shared.members.members import Members
+from shared.telemetry.log import log_fields
+from shared.tenancy.directory import Directory
+from shared.tenancy.plans import GLOBAL_WINDOW_MINUTES, Limit
+from shared.work.scope import Services
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])

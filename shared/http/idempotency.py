@@ -12,14 +12,15 @@ from typing import Any
 
 import azure.functions as func
 
-from shared.change import AnsweredMeanwhile
 from shared.clock import Clock, rfc3339
 from shared.database.port import Kind, PlatformStore, Rejected, Stored
 from shared.errors import Conflict, Invalid, Unprocessable
 from shared.http.answers import Replay
 from shared.http.routes import Call, Handler, Route
 from shared.ids import derived_id
-from shared.session import IdempotencySlot, TenantSession
+from shared.work.change import AnsweredMeanwhile
+from shared.work.scope import IdempotencySlot
+from shared.work.session import TenantSession
 
 MAX_KEY = 255
 KEY_PATTERN = r"^[!-~]{1,255}$"

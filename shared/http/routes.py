@@ -11,9 +11,9 @@ from typing_extensions import TypeVar
 from shared.auth.roles import Role
 from shared.http.bodies import Json, Merge, Raw
 from shared.http.pagination import PageQuery, Query
-from shared.plans import Limit
-from shared.resources import Resource
-from shared.session import TenantSession
+from shared.tenancy.plans import Limit
+from shared.work.resources import Resource
+from shared.work.session import TenantSession
 
 B = TypeVar("B", default=None)
 Q = TypeVar("Q", default=Query)

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.clock import Clock
+from shared.emulators import is_emulator
 from shared.errors import TooLarge, Unavailable
-from shared.messaging.connection import is_emulator
 from shared.messaging.port import Message, Messaging, encode
 from shared.messaging.received import message_from
 

@@ -10,10 +10,12 @@ import re
 import sqlite3
 import sys
 import traceback
+from contextvars import ContextVar
 
 from shared.clock import SystemClock, rfc3339
-from shared.context import log_fields
 from shared.errors import Unavailable
+
+log_fields: ContextVar[dict[str, str]] = ContextVar("log_fields")  # of the call at hand: on each of its lines
 
 OTHERS = ("azure", "asyncio", "aiohttp")  # libraries whose warnings are written the same way
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "asctime"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from azure.cosmos.aio import CosmosClient
 
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.sqlite import SqliteDatabase
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos_setup import KEY, cosmos_database

@@ -16,7 +16,7 @@ from shared.database.port import (
     Replace,
     Where,
 )
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.ids import PLATFORM_TENANT_ID
 from tests.contract.database import OTHER, SHARD, TENANT, at
 
 

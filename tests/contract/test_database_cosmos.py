@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from tests.contract.conftest import EMULATOR
 from tests.contract.database import LifetimeContract, LimitContract, WriteContract
 from tests.contract.fence import FenceContract, TombstoneContract

@@ -5,10 +5,10 @@ import pytest
 from functions.usage.metering import store_events
 from functions.usage.reading import Event
 from shared.clock import rfc3339
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Database, Kind
 from shared.database.sqlite import SqliteDatabase
-from shared.events import Metric
+from shared.work.events import Metric
 from tests.contract.database import SHARD, TENANT, present
 from tests.doubles.clock import FakeClock
 

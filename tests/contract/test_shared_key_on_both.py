@@ -2,11 +2,11 @@
 
 import pytest
 
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Database
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
-from shared.sharedkey import KEY_BYTES, RegistryKey
+from shared.tenancy.sharedkey import KEY_BYTES, RegistryKey
 from tests.doubles.clock import FakeClock
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from azure.core.credentials import AccessToken
 
 from shared.clock import Clock
-from shared.database.cosmos import CosmosDatabase
-from shared.database.cosmos_containers import TENANT_CONTAINERS, definition
+from shared.database.cosmos.containers import TENANT_CONTAINERS, definition
+from shared.database.cosmos.store import CosmosDatabase
 from tests.doubles.cosmos import CosmosDouble
 
 KEY = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw=="

@@ -8,14 +8,14 @@ from functions.backups.models import NewBackup
 from functions.backups.service import BackupService
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
-from shared.context import SYSTEM, SYSTEM_REQUEST
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.core import Core
 from shared.database.port import Kind
-from shared.events import Metric, usage_event
-from shared.jobs import Job
+from shared.jobs.jobs import Job
 from shared.messaging.port import Message
-from shared.resources import load
-from shared.session import TenantSession
+from shared.work.events import Metric, usage_event
+from shared.work.resources import load
+from shared.work.session import TenantSession
 
 
 async def onboarded(core: Core, new: NewTenant) -> TenantSession:

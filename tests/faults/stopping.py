@@ -16,11 +16,11 @@ from functions.agents.models import AgentFields
 from functions.agents.service import AgentService
 from functions.catalog.models import ElementFields, RelationshipFields
 from functions.catalog.service import CatalogService
-from shared.context import SYSTEM, SYSTEM_REQUEST
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.core import Core
 from shared.database.port import Operation
 from shared.errors import FlowgridError
-from shared.session import TenantSession
+from shared.work.session import TenantSession
 from tests.e2e.host import eventually
 from tests.unit.world import WatchedStore
 

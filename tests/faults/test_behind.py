@@ -13,7 +13,7 @@ import pytest
 
 from functions.backups.copies import copy_id
 from shared.database.port import Kind
-from shared.jobs import Jobs
+from shared.jobs.jobs import Jobs
 from tests.doubles.arm import ArmDouble
 from tests.doubles.certificate import make_certificate
 from tests.doubles.cosmos import CosmosDouble

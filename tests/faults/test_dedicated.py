@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 import shared.adapters
-from shared.database.arm import CosmosProvisioner
-from shared.database.cosmos import CosmosDatabase
-from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+from shared.database.cosmos.provisioner import CosmosProvisioner
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Delete, Kind
-from shared.messaging.outbox import outbox_item
 from shared.messaging.port import Message
+from shared.work.outbox import outbox_item
 from tests.doubles.arm import ACCOUNT, ArmDouble
 from tests.doubles.certificate import make_certificate
 from tests.doubles.cosmos import CosmosDouble

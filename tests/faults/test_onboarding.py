@@ -12,8 +12,7 @@ import pytest
 from functions.tenants.models import NewTenant, Tenant
 from functions.tenants.onboarding import Onboarding
 from shared.adapters import Adapters, build
-from shared.context import SYSTEM, SYSTEM_REQUEST, user_id
-from shared.database.names import Names
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import (
     OLDEST_FIRST,
     Create,
@@ -31,10 +30,13 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Conflict
-from shared.messaging.outbox import Outbox
-from shared.session import Services, TenantSession
+from shared.members.names import Names
+from shared.members.users import user_id
 from shared.settings import Settings
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
+from shared.work.outbox import Outbox
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 from tests.doubles.clock import never
 from tests.unit.world import FakeClock, FakeIds
 

@@ -20,16 +20,16 @@ from functions.backups.service import BackupService
 from functions.backups.snapshot import Snapshot
 from shared.blobs.files import FileBlobs
 from shared.blobs.port import BlobInfo, Blobs, BlobSpace
-from shared.change import Change
 from shared.clock import rfc3339
 from shared.core import Core, core
 from shared.database.fence import Handle
 from shared.database.port import OLDEST_FIRST, Create, Document, Kind, Operation, Order, Page, Replace, Stored, Where
-from shared.jobs import Continue, Done, Job, Jobs
-from shared.resources import Resource, load
-from shared.session import TenantSession
+from shared.jobs.jobs import Continue, Done, Job, Jobs
 from shared.settings import Settings
-from shared.tenancy import TenantEntry
+from shared.tenancy.directory import TenantEntry
+from shared.work.change import Change
+from shared.work.resources import Resource, load
+from shared.work.session import TenantSession
 from tests.doubles.clock import never
 from tests.unit.world import (
     SETTINGS,

@@ -13,7 +13,7 @@ from functions.catalog.models import Element, ElementFields, ImportReport, Relat
 from functions.catalog.service import CatalogService
 from shared.database.port import Kind, Operation
 from shared.http.bodies import MergePatch
-from shared.session import TenantSession
+from shared.work.session import TenantSession
 from tests.unit.world import WatchedStore, World, entry, register
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.context import Caller
 from shared.errors import Unavailable
 from shared.http.addresses import client_address, window_of
 from tests.unit.world import AGENT, STAFF, TENANT_ID, Answer, World, admin, person

@@ -19,7 +19,7 @@ from shared.database.fence import Fenced
 from shared.database.port import Kind, Operation
 from shared.errors import Conflict, Throttled, Unavailable
 from shared.ids import derived_id
-from shared.jobs import UNFINISHED, Job
+from shared.jobs.jobs import UNFINISHED, Job
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Killed, State, Thing
 from tests.unit.world import TENANT_ID
 

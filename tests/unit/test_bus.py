@@ -7,10 +7,10 @@ import pytest
 
 from local.bindings import functions_of
 from local.queues import QueueTrigger
-from shared.events import Metric, usage_event
-from shared.jobs import Job, enqueue
+from shared.jobs.jobs import Job, enqueue
 from shared.messaging.port import Message
-from shared.resources import load
+from shared.work.events import Metric, usage_event
+from shared.work.resources import load
 from tests.unit.world import START, World, admin
 
 

@@ -16,8 +16,8 @@ from shared.auth.roles import Role
 from shared.database.port import Bury, Create, Delete, Increment, Kind, Operation, Rejected, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
 from shared.http.routes import PageRequest
-from shared.resources import Held
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.work.resources import Held
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 from tests.unit.catalog_world import Catalog
 from tests.unit.world import WatchedStore, World, admin, person
 

@@ -8,10 +8,9 @@ import pytest
 
 from shared.adapters import build
 from shared.clock import SystemClock
-from shared.context import log_fields
 from shared.settings import Settings
 from shared.telemetry.charges import Charges
-from shared.telemetry.log import JsonLines
+from shared.telemetry.log import JsonLines, log_fields
 from tests.unit.world import World
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import SystemClock, parse_rfc3339, rfc3339
-from shared.context import user_id
 from shared.ids import Uuid7Ids, derived_id, is_uuid
+from shared.members.users import user_id
 
 ZONES = st.timedeltas(timedelta(hours=-14), timedelta(hours=14)).map(
     lambda delta: timezone(timedelta(minutes=delta // timedelta(minutes=1)))

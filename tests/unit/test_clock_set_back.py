@@ -11,12 +11,12 @@ import pytest
 from shared.clock import rfc3339, runs
 from shared.database.port import Kind, Replace
 from shared.errors import RateLimited
-from shared.jobs import Continue, Done, Job, enqueue
-from shared.messaging.outbox import outbox_item
+from shared.http.ratelimit import RateLimiter
+from shared.jobs.jobs import Continue, Done, Job, enqueue
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
-from shared.ratelimit import RateLimiter
-from shared.session import TenantSession
+from shared.work.outbox import outbox_item
+from shared.work.session import TenantSession
 from tests.unit.world import START, TENANT_ID, FakeClock, World, admin, entry, register, session
 
 
@@ -183,11 +183,11 @@ async def test_what_the_directory_knows_is_five_seconds_old_at_most(world: World
 async def test_a_spent_window_ends_after_its_minute(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     import limits.aio.storage.memory
 
-    import shared.ratewindows
+    import shared.http.ratewindows
 
     both = SimpleNamespace(time=lambda: clock.now().timestamp(), monotonic=clock.monotonic)
     monkeypatch.setattr(limits.aio.storage.memory, "time", both)
-    monkeypatch.setattr(shared.ratewindows, "time", both)
+    monkeypatch.setattr(shared.http.ratewindows, "time", both)
     limiter = RateLimiter(clock)
     await limiter.take("s", "k", 1, 1, "Too many")
     clock.set_back(hours=1)

@@ -7,7 +7,7 @@ import pytest
 
 from shared.clock import rfc3339
 from shared.database.port import Kind, Replace
-from shared.jobs import enqueue
+from shared.jobs.jobs import enqueue
 from tests.unit.world import AGENT, OTHER_ID, STAFF, Answer, World, admin
 
 OF_THE_MOMENT = {"Server-Timing", "x-request-id", "RateLimit-Remaining", "Content-Length"}

@@ -15,8 +15,8 @@ from shared.auth.roles import Role
 from shared.clock import rfc3339
 from shared.database.port import Create, Kind, Operation
 from shared.errors import Conflict, QuotaReached
-from shared.plans import PLANS, Tier
-from shared.tenancy import TenantEntry
+from shared.tenancy.directory import TenantEntry
+from shared.tenancy.plans import PLANS, Tier
 from tests.unit.backup_world import BackupWorld
 from tests.unit.world import OTHER_ID, STAFF, TENANT_ID, UNLIMITED, Answer, World, admin, entry
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.database.cosmos_containers import definition
-from shared.database.cosmos_query import select
+from shared.database.cosmos.containers import definition
+from shared.database.cosmos.query import select
 from shared.database.port import NEWEST_FIRST, Kind, Where
 from tests.doubles import cosmos_charges as charges
 from tests.doubles.cosmos_documents import Documents

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.database.cosmos_containers import definition
+from shared.database.cosmos.containers import definition
 from tests.doubles.cosmos_documents import Documents
 from tests.doubles.cosmos_sql import SqlError, parse, parse_predicate
 from tests.doubles.cosmos_store import Container, Refused, Store

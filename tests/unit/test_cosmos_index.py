@@ -14,7 +14,7 @@ from functions.identity.models import UserQuery
 from functions.platform.models import JobQuery
 from functions.tenants.models import TenantQuery
 from functions.usage.models import UsageEventQuery, UsageQuery
-from shared.database.cosmos_containers import FILTERED, SORTED, indexing
+from shared.database.cosmos.containers import FILTERED, SORTED, indexing
 from shared.http.pagination import PageQuery
 
 ROOT = Path(__file__).parents[2]

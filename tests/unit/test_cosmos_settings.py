@@ -4,7 +4,7 @@ import pytest
 
 from shared.adapters import build
 from shared.clock import SystemClock
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.settings import Settings, SettingsError
 
 ISSUERS = '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]'

@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import NotFound, Throttled
 from shared.ids import is_uuid
-from shared.messaging.deadletters import DeadLetter
+from shared.jobs.deadletters import DeadLetter
 from shared.messaging.port import Message
 from shared.messaging.queues import MAX_DELIVERIES
 from shared.messaging.received import message_from, message_of

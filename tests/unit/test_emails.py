@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from functions.backups.models import RestoredTenant
 from functions.identity.models import NewUser
 from functions.tenants.models import NewTenant
-from shared.emails import Email, canonical
+from shared.auth.emails import Email, canonical
 
 ADDRESS: TypeAdapter[str] = TypeAdapter(Email)
 GOOD = ["ada@acme.example", "ada.l+tag@mail.acme.example", "o'neill@acme.example", "a@xn--mnchen-3ya.de", "1@2.3"]

@@ -14,11 +14,11 @@ from shared.clock import rfc3339
 from shared.database.fence import Fenced, Overtaken, rotate
 from shared.database.port import Create, Delete, Kind, Operation, Replace
 from shared.errors import Concern, Conflict, FlowgridError, QuotaReached, Stale, Unavailable
-from shared.fencing import close, reopen
 from shared.ids import derived_id
-from shared.jobs import MAX_ATTEMPTS, Wait
-from shared.locks import Locked, looking_again, take
-from shared.resources import load
+from shared.jobs.jobs import MAX_ATTEMPTS, Wait
+from shared.jobs.locks import Locked, looking_again, take
+from shared.work.fencing import close, reopen
+from shared.work.resources import load
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Thing
 from tests.unit.world import TENANT_ID
 

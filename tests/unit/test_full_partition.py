@@ -11,8 +11,8 @@ import pytest
 from functions.backups.models import Backup, NewBackup
 from shared.database.port import Bury, Create, Kind, Operation, Upsert
 from shared.errors import Full
-from shared.jobs import Job
-from shared.resources import load
+from shared.jobs.jobs import Job
+from shared.work.resources import load
 from tests.unit.backup_world import BackupWorld
 from tests.unit.world import TENANT_ID
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from shared.database.cosmos import DEADLINE_SECONDS
-from shared.ledger import LEASE
+from shared.database.cosmos.store import DEADLINE_SECONDS
+from shared.jobs.ledger import LEASE
 from shared.messaging.queues import DELIVERY_SECONDS, LOCK, MESSAGES_AT_ONCE, SENDING_SECONDS
 from tests.unit.world import World
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.context import Caller
+from shared.auth.caller import Caller
 from shared.database.port import Create, Delete, Increment, Kind, Operation, Placement, Stored, TenantStore
 from shared.errors import Unavailable, Unknown
 from tests.unit.world import AGENT, STAFF, Answer, WatchedStore, World, admin

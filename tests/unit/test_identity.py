@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.context import Caller, user_id
 from shared.database.port import Create, Kind, Operation, Placement, Replace, TenantStore
-from shared.fencing import close, reopen
+from shared.members.users import user_id
+from shared.work.fencing import close, reopen
 from tests.unit.world import STAFF, UNLIMITED, Answer, WatchedStore, World, admin, person
 
 GRACE = "grace@acme.example"

@@ -12,10 +12,10 @@ import pytest
 from shared.clock import rfc3339
 from shared.database.port import Kind, Operation
 from shared.errors import Conflict, Full, NotFound, Throttled, Unavailable
-from shared.jobs import LOOK_AGAIN_SECONDS, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
+from shared.jobs.jobs import LOOK_AGAIN_SECONDS, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
 from shared.messaging.port import Message
-from shared.resources import Held, load
-from shared.session import TenantSession
+from shared.work.resources import Held, load
+from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
 QUEUE = "jobs"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.ledger import LEASE
+from shared.jobs.ledger import LEASE
 from tests.unit.world import World
 
 

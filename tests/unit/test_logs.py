@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from functions.identity.models import NewUser
+from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
-from shared.context import Caller
 from shared.errors import Unauthenticated, Unavailable
 from shared.settings import Issuer
 from shared.telemetry import log as lines

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from shared.http.answers import disposition
-from shared.jobs import enqueue
+from shared.jobs.jobs import enqueue
 from shared.messaging.port import Message
 from tests.unit.world import AGENT, OTHER_ID, STAFF, Answer, World, admin
 

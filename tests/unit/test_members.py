@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from shared.auth.members import LIVES_SECONDS, MOST_KNOWN, Members
+from shared.auth.caller import Caller
 from shared.auth.roles import Role, highest
-from shared.auth.signin import SignIn
-from shared.auth.users import User, binding_id
-from shared.context import Caller, user_id
 from shared.database.port import Kind, Operation, Stored, TenantStore, Upsert
 from shared.errors import Forbidden, QuotaReached, Unavailable
-from shared.resources import Held
-from shared.session import TenantSession
+from shared.members.members import LIVES_SECONDS, MOST_KNOWN, Members
+from shared.members.signin import SignIn
+from shared.members.users import User, binding_id, user_id
+from shared.work.resources import Held
+from shared.work.session import TenantSession
 from tests.unit.world import ISSUER, OTHER_ID, STAFF, TENANT_ID, WatchedStore, World, entry, register, session
 
 ADA = "ada@acme.example"
@@ -474,7 +474,7 @@ async def test_what_is_known_of_one_tenant_is_not_forgotten_with_another(
 async def test_what_is_known_has_a_bound(
     world: World, store: TenantStore, members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.auth.members.MOST_KNOWN", 2)
+    monkeypatch.setattr("shared.members.members.MOST_KNOWN", 2)
     for number in range(5):
         who = caller(email=f"u{number}@acme.example", subject=f"s-{number}")
         await role(world, store, members, who, membership="open", max_users=9)

@@ -21,11 +21,11 @@ from functions.usage.reading import Event, read
 from shared.clock import rfc3339
 from shared.database.port import Kind, Operation, Rejected
 from shared.errors import Conflict, FlowgridError, Full, Invalid, Throttled, TooLarge, Unavailable
-from shared.events import Metric, usage_event
 from shared.messaging.again import again
 from shared.messaging.port import Message
 from shared.messaging.queues import MAX_DELIVERIES, SENDING_SECONDS
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
+from shared.work.events import Metric, usage_event
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, WatchedStore, World, register
 
 QUEUE = "usage-events"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from shared.context import user_id
-from shared.database.names import Names
 from shared.database.port import Create, Kind, TenantStore
 from shared.errors import Conflict
+from shared.members.names import Names
+from shared.members.users import user_id
 from tests.unit.world import OTHER_ID, TENANT_ID, World, register
 
 ADA = "ada@acme.example"

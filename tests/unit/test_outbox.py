@@ -10,10 +10,10 @@ import pytest
 from shared.clock import rfc3339
 from shared.database.port import Create, Delete, Kind, Operation, Placement, TenantStore
 from shared.errors import Throttled, TooLarge, Unavailable
-from shared.events import Metric
-from shared.messaging.outbox import Outbox, a_moment, outbox_item
 from shared.messaging.port import Message
-from shared.session import TenantSession
+from shared.work.events import Metric
+from shared.work.outbox import Outbox, a_moment, outbox_item
+from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
 SHARD = Placement("shared", "shard-1")
@@ -206,7 +206,7 @@ async def test_the_moment_is_fifty_milliseconds(monkeypatch: pytest.MonkeyPatch)
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("shared.messaging.outbox.asyncio.sleep", sleep)
+    monkeypatch.setattr("shared.work.outbox.asyncio.sleep", sleep)
     await a_moment()
     assert slept == [0.05]
 

@@ -8,7 +8,7 @@ from functions.catalog.models import NeighbourQuery
 from shared.auth.roles import Role
 from shared.database.port import Kind
 from shared.http.routes import PageRequest
-from shared.resources import FIRST_READ, MAX_PAGE_BYTES
+from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES
 from tests.unit.catalog_world import Catalog
 from tests.unit.world import World, admin, person
 
@@ -70,7 +70,7 @@ async def test_a_page_of_the_usual_size_is_one_query(catalog: Catalog, monkeypat
 
 
 async def test_an_item_larger_than_a_page_is_a_page(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.resources.MAX_PAGE_BYTES", 10)
+    monkeypatch.setattr("shared.work.resources.MAX_PAGE_BYTES", 10)
     made = [await catalog.element() for _ in range(3)]
     page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200, None))
     assert ([one.id for one in page.items], page.next is None) == ([made[-1].id], False)
@@ -79,8 +79,8 @@ async def test_an_item_larger_than_a_page_is_a_page(catalog: Catalog, monkeypatc
 async def test_what_is_read_for_a_page_of_large_items_is_little_more_than_it_shows(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.resources.FIRST_READ", 2)
-    monkeypatch.setattr("shared.resources.MAX_PAGE_BYTES", 1_000_000)
+    monkeypatch.setattr("shared.work.resources.FIRST_READ", 2)
+    monkeypatch.setattr("shared.work.resources.MAX_PAGE_BYTES", 1_000_000)
     for _ in range(12):
         await catalog.element(properties=LARGE)
     brought = watch_queries(catalog, monkeypatch)

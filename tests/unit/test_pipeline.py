@@ -9,8 +9,8 @@ from typing import Any
 import azure.functions as func
 import pytest
 
+from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.context import Caller
 from shared.database.fence import Handle, rotate
 from shared.database.port import Kind, Placement
 from shared.errors import Unavailable

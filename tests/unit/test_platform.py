@@ -13,10 +13,9 @@ import pytest
 
 from functions.platform.health import HealthService
 from functions.platform.timer import blueprint
-from shared.context import log_fields
 from shared.errors import Concern, Unavailable
-from shared.jobs import enqueue
-from shared.telemetry.log import JsonLines, configure
+from shared.jobs.jobs import enqueue
+from shared.telemetry.log import JsonLines, configure, log_fields
 from shared.version import VERSION
 from tests.unit.world import FakeClock, World, admin
 

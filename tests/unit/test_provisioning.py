@@ -14,8 +14,8 @@ from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, Provisioning, job_id
 from shared.database.port import Create, Delete, Kind, Provisioner, Replace
 from shared.errors import Conflict, Full, Unavailable
-from shared.jobs import MAX_ATTEMPTS
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.ids import PLATFORM_TENANT_ID
+from shared.jobs.jobs import MAX_ATTEMPTS
 from tests.unit.world import STAFF, Answer, World, admin, session
 
 NEW = {"name": "Acme", "slug": "acme", "tier": "enterprise", "admin_email": "ada@acme.example"}

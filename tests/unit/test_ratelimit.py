@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from shared.errors import RateLimited
-from shared.plans import PLANS, Limit, Tier
-from shared.ratelimit import Allowance, RateLimiter
+from shared.http.ratelimit import Allowance, RateLimiter
+from shared.tenancy.plans import PLANS, Limit, Tier
 from tests.unit.world import AGENT, STAFF, Answer, FakeClock, World, admin, entry
 
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from functions.backups.models import RESOURCE_KINDS, Backup, NewBackup, NewRestore, same_content
 from functions.backups.restore import USERS_STAY
 from shared.clock import rfc3339
-from shared.context import user_id
 from shared.database.fence import Overtaken
 from shared.database.port import Kind, Operation
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import derived_id
-from shared.jobs import Job
-from shared.resources import load
+from shared.jobs.jobs import Job
+from shared.members.users import user_id
+from shared.work.resources import load
 from tests.unit.backup_world import (
     AnAgent,
     AnElement,

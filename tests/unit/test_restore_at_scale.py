@@ -14,8 +14,8 @@ from functions.backups.snapshot import Snapshot
 from shared.clock import rfc3339
 from shared.database.port import Create, Increment, Kind, Operation
 from shared.errors import Conflict, NotFound, QuotaReached, Unavailable
-from shared.fencing import close
-from shared.session import TRIES_AT_A_RACE
+from shared.work.fencing import close
+from shared.work.session import TRIES_AT_A_RACE
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, AUser, BackupWorld, State, Thing
 from tests.unit.world import TENANT_ID
 

@@ -20,7 +20,7 @@ from functions.backups.timer import blueprint
 from shared.clock import parse_rfc3339
 from shared.database.port import Delete, Kind, Replace
 from shared.errors import NotFound, Unavailable
-from shared.tenancy import TenantEntry
+from shared.tenancy.directory import TenantEntry
 from tests.unit.backup_world import BackupWorld, Killed
 from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, register
 

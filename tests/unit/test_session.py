@@ -12,13 +12,14 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from pydantic import Field
 
-from shared.change import Change
 from shared.clock import rfc3339
 from shared.database.port import Create, Kind, Operation
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale, TooLarge, Unavailable
-from shared.events import Metric
-from shared.resources import Resource, load
-from shared.session import IdempotencySlot, TenantSession
+from shared.work.change import Change
+from shared.work.events import Metric
+from shared.work.resources import Resource, load
+from shared.work.scope import IdempotencySlot
+from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
 

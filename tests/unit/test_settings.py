@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.adapters import CursorKey
 from shared.settings import Settings, SettingsError
+from shared.tenancy.sharedkey import FolderKey
 
 ISSUER = {"issuer": "https://login.example/v2.0", "audience": "flowgrid"}
 
@@ -199,19 +199,23 @@ def test_the_samples_values_are_the_defaults() -> None:
 # The cursor key
 
 
+def _cursor_key(settings: Settings) -> FolderKey:
+    return FolderKey(settings.flowgrid_cursor_key, settings.flowgrid_data_dir / "cursor.key")
+
+
 def test_the_cursor_key_is_the_settings(tmp_path: Path) -> None:
     key = "x" * 32
-    assert CursorKey(Settings(flowgrid_data_dir=tmp_path, flowgrid_cursor_key=key))() == key.encode()
+    assert _cursor_key(Settings(flowgrid_data_dir=tmp_path, flowgrid_cursor_key=key))() == key.encode()
 
 
 def test_without_a_setting_a_cursor_key_is_made_and_kept(tmp_path: Path) -> None:
     settings = Settings(flowgrid_data_dir=tmp_path / "data")
-    first, second = CursorKey(settings)(), CursorKey(settings)()
+    first, second = _cursor_key(settings)(), _cursor_key(settings)()
     assert (len(first), first == second) == (32, True)
 
 
 def test_the_kept_cursor_key_is_its_owners_only(tmp_path: Path) -> None:
-    CursorKey(Settings(flowgrid_data_dir=tmp_path))()
+    _cursor_key(Settings(flowgrid_data_dir=tmp_path))()
     assert (tmp_path / "cursor.key").stat().st_mode & 0o077 == 0
 
 
@@ -222,8 +226,8 @@ def test_two_processes_that_make_a_cursor_key_at_once_have_the_same(
 
     def meanwhile(number: int) -> bytes:
         monkeypatch.undo()
-        others.append(CursorKey(settings)())
+        others.append(_cursor_key(settings)())
         return b"k" * number
 
-    monkeypatch.setattr("shared.adapters.secrets.token_bytes", meanwhile)
-    assert [CursorKey(settings)()] == others
+    monkeypatch.setattr("shared.folders.secrets.token_bytes", meanwhile)
+    assert [_cursor_key(settings)()] == others

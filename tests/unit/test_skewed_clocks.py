@@ -24,10 +24,10 @@ from shared.database.fence import TICK, Fenced, Overtaken
 from shared.database.port import OLDEST_FIRST, Document, Kind, Operation, Order, Page, TenantStore, Where
 from shared.errors import Conflict, Invalid
 from shared.ids import derived_id
-from shared.jobs import Jobs
-from shared.resources import load
-from shared.session import TenantSession
-from shared.tenancy import Directory, TenantEntry
+from shared.jobs.jobs import Jobs
+from shared.tenancy.directory import Directory, TenantEntry
+from shared.work.resources import load
+from shared.work.session import TenantSession
 from tests.unit.backup_world import AnElement, BackupWorld
 from tests.unit.world import TENANT_ID, FakeClock, WatchedStore
 

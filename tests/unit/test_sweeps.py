@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from shared.auth.caller import SYSTEM
 from shared.clock import rfc3339
-from shared.context import SYSTEM
 from shared.database.port import Create, Kind, Replace, TenantStore
 from shared.errors import Throttled
-from shared.jobs import enqueue
-from shared.messaging.outbox import outbox_item
+from shared.ids import PLATFORM_TENANT_ID
+from shared.jobs.jobs import enqueue
 from shared.messaging.port import Message
-from shared.tenancy import PLATFORM_TENANT_ID, TenantEntry
+from shared.tenancy.directory import TenantEntry
+from shared.work.outbox import outbox_item
 from tests.unit.world import World
 
 

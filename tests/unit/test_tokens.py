@@ -12,10 +12,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from shared.auth.caller import Caller
 from shared.auth.keys import FRESH_SECONDS
 from shared.auth.roles import Role
 from shared.auth.tokens import LEEWAY_SECONDS, TokenVerifier
-from shared.context import Caller
 from shared.errors import Unauthenticated
 from shared.settings import Issuer
 from tests.unit.issuers import KEYS, ONE, TWO, Web

@@ -9,7 +9,7 @@ from functions.usage.periods import start_of
 from shared.auth.roles import Role
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Create, Kind
-from shared.events import Metric, usage_event
+from shared.work.events import Metric, usage_event
 from tests.unit.world import AGENT, STAFF, START, Answer, World, admin, person
 
 

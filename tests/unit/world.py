@@ -10,10 +10,9 @@ from typing import Any, cast
 import azure.functions as func
 
 import function_app
-from shared.auth.members import Members
+from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
-from shared.context import Caller, RequestInfo, user_id
 from shared.core import Core, core
 from shared.database.fence import first_permit
 from shared.database.port import (
@@ -29,10 +28,13 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Unauthenticated
+from shared.members.members import Members
+from shared.members.users import user_id
 from shared.messaging.sqlite import SqliteMessaging
-from shared.session import IdempotencySlot, TenantSession
 from shared.settings import Settings
-from shared.tenancy import Directory, TenantEntry
+from shared.tenancy.directory import Directory, TenantEntry
+from shared.work.scope import IdempotencySlot
+from shared.work.session import TenantSession
 from tests.doubles.clock import never
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.database.cosmos_containers import REGISTRY_CONTAINERS
+from shared.database.cosmos.containers import REGISTRY_CONTAINERS
 from tests.doubles.certificate import make_certificate
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble

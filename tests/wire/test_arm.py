@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import pytest
 
-from shared.database.arm import CosmosProvisioner, NotMade
-from shared.database.cosmos_containers import indexing
+from shared.database.cosmos.containers import indexing
+from shared.database.cosmos.provisioner import CosmosProvisioner, NotMade
 from shared.errors import Conflict, Full, Throttled, Unavailable
 from tests.doubles.arm import ACCOUNT, ArmDouble, Refusal
 from tests.doubles.certificate import make_certificate

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from shared.database.cosmos import CosmosDatabase
-from shared.database.cosmos_client import ABSENT_SECONDS
-from shared.database.cosmos_containers import TENANT_CONTAINERS
-from shared.database.cosmos_retry import NoContainer
+from shared.database.cosmos.client import ABSENT_SECONDS
+from shared.database.cosmos.containers import TENANT_CONTAINERS
+from shared.database.cosmos.retry import NoContainer
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Increment, Kind, Placement, Rejected, Replace, Where
 from shared.errors import FlowgridError, Full, Throttled, TooLarge, Unavailable, Unknown
 from tests.doubles.clock import FakeClock

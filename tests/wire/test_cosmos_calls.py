@@ -11,17 +11,18 @@ import pytest
 
 from functions.agents.models import AgentFields
 from functions.agents.service import AgentService
+from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
-from shared.context import Caller, RequestInfo
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Kind, Placement, Rejected, TenantStore, Where
 from shared.http.routes import PageRequest
 from shared.ids import Uuid7Ids
-from shared.messaging.outbox import Outbox
 from shared.messaging.sqlite import SqliteMessaging
-from shared.plans import Tier
-from shared.session import Services, TenantSession
-from shared.tenancy import TenantEntry
+from shared.tenancy.directory import TenantEntry
+from shared.tenancy.plans import Tier
+from shared.work.outbox import Outbox
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
@@ -167,5 +168,5 @@ async def test_containers_are_made_with_the_policy_that_bicep_gives_them(world: 
 
 def test_the_sdk_is_not_loaded_before_it_is_needed() -> None:
     loaded = "[name for name in sys.modules if name.startswith(('azure', 'aiohttp'))]"
-    code = f"import sys, shared.database.cosmos; assert not {loaded}"
+    code = f"import sys, shared.database.cosmos.store; assert not {loaded}"
     run([executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import (
     Create,
     Delete,

@@ -7,8 +7,8 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from shared.database.cosmos import DEADLINE_SECONDS, CosmosDatabase
-from shared.database.cosmos_client import default_credential
+from shared.database.cosmos.client import default_credential
+from shared.database.cosmos.store import DEADLINE_SECONDS, CosmosDatabase
 from shared.database.port import Create, Increment, Kind, Placement
 from shared.errors import Unavailable, Unknown
 from tests.doubles.clock import FakeClock

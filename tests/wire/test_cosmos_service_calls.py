@@ -8,18 +8,19 @@ import pytest
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from functions.usage.metering import Metering
-from shared.context import SYSTEM, SYSTEM_REQUEST
-from shared.database.cosmos import CosmosDatabase
-from shared.database.names import Names
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Kind
-from shared.events import Metric, usage_event
 from shared.ids import Uuid7Ids
-from shared.messaging.deadletters import DeadLetters
-from shared.messaging.outbox import Outbox
+from shared.jobs.deadletters import DeadLetters
+from shared.members.names import Names
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
-from shared.session import Services, TenantSession
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
+from shared.work.events import Metric, usage_event
+from shared.work.outbox import Outbox
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from shared.database.cosmos import CosmosDatabase
-from shared.database.cosmos_containers import REGISTRY_CONTAINERS
+from shared.database.cosmos.containers import REGISTRY_CONTAINERS
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Kind, Placement, TenantStore
 from shared.errors import Unavailable
 from tests.doubles.certificate import make_certificate

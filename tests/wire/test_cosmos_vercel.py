@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.database.cosmos import CosmosDatabase
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Order, TenantStore
 from tests.contract.database import LimitContract, WriteContract
 from tests.contract.queries import QueryContract

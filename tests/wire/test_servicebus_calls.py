@@ -13,7 +13,7 @@ from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import TooLarge, Unavailable
-from shared.messaging.deadletters import DeadLetters
+from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import MAX_MESSAGE_BYTES, Message
 from shared.messaging.queues import MAX_DELIVERIES
 from shared.messaging.servicebus import ServiceBusMessaging

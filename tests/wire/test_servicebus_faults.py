@@ -15,13 +15,13 @@ from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
 from shared.database.port import Kind
 from shared.database.sqlite import SqliteDatabase
-from shared.events import Metric, usage_event
-from shared.ids import Uuid7Ids
-from shared.messaging.deadletters import DeadLetters
+from shared.ids import PLATFORM_TENANT_ID, Uuid7Ids
+from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import Message
 from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import ServiceBusMessaging
-from shared.tenancy import PLATFORM_TENANT_ID, Directory
+from shared.tenancy.directory import Directory
+from shared.work.events import Metric, usage_event
 from tests.doubles.servicebus import ServiceBusDouble
 
 QUEUE = "usage-events"

@@ -10,11 +10,10 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.database.port import Kind
-from shared.events import Metric, usage_event
-from shared.ids import Uuid7Ids
+from shared.ids import PLATFORM_TENANT_ID, Uuid7Ids
 from shared.messaging.port import Message
 from shared.messaging.servicebus import ServiceBusMessaging
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.work.events import Metric, usage_event
 from tests.doubles.servicebus import ServiceBusDouble
 from tests.e2e.host import ROOT, Host, eventually
 

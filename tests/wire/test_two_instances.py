@@ -7,20 +7,21 @@ import pytest
 
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
-from shared.context import SYSTEM, SYSTEM_REQUEST
-from shared.database.cosmos import CosmosDatabase
-from shared.database.names import Names
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
+from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Kind
 from shared.errors import Unavailable
-from shared.fencing import close, reopen
 from shared.ids import Uuid7Ids
-from shared.jobs import Continue, Done, Job, Jobs, enqueue
-from shared.messaging.outbox import Outbox
+from shared.jobs.jobs import Continue, Done, Job, Jobs, enqueue
+from shared.members.names import Names
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
-from shared.resources import load
-from shared.session import Services, TenantSession
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
+from shared.work.fencing import close, reopen
+from shared.work.outbox import Outbox
+from shared.work.resources import load
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database

@@ -17,9 +17,9 @@ from functions.usage.metering import Metering
 from shared.clock import SystemClock
 from shared.core import core
 from shared.database.port import Kind
-from shared.events import Metric, usage_event
 from shared.messaging.port import Message
 from shared.settings import Settings
+from shared.work.events import Metric, usage_event
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_record import Fault
 from tests.doubles.cosmos_setup import KEY

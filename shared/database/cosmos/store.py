@@ -12,11 +12,11 @@ from typing import Any
 
 from shared.apart import apart
 from shared.clock import Clock, rfc3339
-from shared.database.cosmos_batch import Batch, stored
-from shared.database.cosmos_calls import Calls, OnCharge
-from shared.database.cosmos_client import Account, CredentialFactory, default_credential, preparation
-from shared.database.cosmos_containers import TENANT_CONTAINERS
-from shared.database.cosmos_query import oldest, select, tombstones
+from shared.database.cosmos.batch import Batch, stored
+from shared.database.cosmos.calls import Calls, OnCharge
+from shared.database.cosmos.client import Account, CredentialFactory, default_credential, preparation
+from shared.database.cosmos.containers import TENANT_CONTAINERS
+from shared.database.cosmos.query import oldest, select, tombstones
 from shared.database.limits import check_id, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
@@ -36,7 +36,7 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Unavailable
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.ids import PLATFORM_TENANT_ID
 
 logger = logging.getLogger("flowgrid.cosmos")
 DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there

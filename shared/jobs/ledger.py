@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.clock import Clock, rfc3339, runs
 from shared.database.port import Create, Database, Kind, Rejected, Replace, Stored
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.ids import PLATFORM_TENANT_ID
 
 LEASE = timedelta(minutes=11)  # no run is longer than a function may take (host.json)
 KEPT_SECONDS = 40 * 86400

@@ -13,10 +13,9 @@ from shared.clock import Clock, rfc3339
 from shared.database.limits import encode
 from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Document, Kind, Rejected, Stored
 from shared.errors import Invalid, NotFound
-from shared.ids import derived_id
+from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.messaging.port import Message, Messaging
-from shared.resources import Id, Listing, Timestamp, bounded_page
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.work.resources import Id, Listing, Timestamp, bounded_page
 
 logger = logging.getLogger("flowgrid.deadletters")
 MAX_LETTER_BYTES = 1024 * 1024  # half of what the store takes for one item

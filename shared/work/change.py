@@ -6,7 +6,7 @@ their quotas, the outbox events, the idempotency record. All or nothing.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -15,13 +15,11 @@ from shared.database.fence import TICK, stamp
 from shared.database.limits import encode
 from shared.database.port import Bury, Create, Increment, Kind, Operation, Rejected, Replace
 from shared.errors import Conflict, FlowgridError, Invalid, QuotaReached, Stale, TooLarge
-from shared.events import Metric, usage_event
-from shared.messaging.outbox import outbox_item
 from shared.messaging.port import Message
-from shared.resources import MAX_RESOURCE_BYTES, Held, Resource, Tombstone
-
-if TYPE_CHECKING:
-    from shared.session import TenantSession
+from shared.work.events import Metric, usage_event
+from shared.work.outbox import outbox_item
+from shared.work.resources import MAX_RESOURCE_BYTES, Held, Resource, Tombstone
+from shared.work.scope import Scope
 
 R = TypeVar("R", bound=Resource)
 A = TypeVar("A", bound=BaseModel | None)
@@ -35,10 +33,10 @@ class AnsweredMeanwhile(FlowgridError):
 class Change:
     """Collects what one write does; every entry of it carries the same instant."""
 
-    def __init__(self, session: "TenantSession", held: tuple[Held[Any], ...], after: str | None) -> None:
-        self._session = session
+    def __init__(self, scope: Scope, held: tuple[Held[Any], ...], after: str | None) -> None:
+        self._scope = scope
         before = [*(one.value.updated_at for one in held), *([after] if after else [])]
-        now = stamp(session.store, session.services.clock.now())
+        now = stamp(scope.store, scope.services.clock.now())
         self.at = rfc3339(max([now, *(parse_rfc3339(instant) + TICK for instant in before)]))
         self._operations: list[Operation] = []
         self._failures: list[Failure] = []
@@ -58,18 +56,18 @@ class Change:
 
         Who gives an id that may have been used before has looked for its tombstone (`TenantSession.buried`).
         """
-        session = self._session
+        scope = self._scope
         revision = 1 if buried is None else buried.value.revision + 1
         resource = model.model_validate(
             {
                 **fields,
-                "id": id or session.services.ids.new(),
-                "tenant_id": session.id,
+                "id": id or scope.services.ids.new(),
+                "tenant_id": scope.id,
                 "revision": revision,
                 "created_at": self.at,
                 "updated_at": self.at,
-                "created_by": session.user_id,
-                "updated_by": session.user_id,
+                "created_by": scope.user_id,
+                "updated_by": scope.user_id,
             }
         )
         body = _document(resource)
@@ -84,7 +82,7 @@ class Change:
         if _canonical(new) == _canonical(old):
             return old
         new = new.model_copy(
-            update={"revision": old.revision + 1, "updated_at": self.at, "updated_by": self._session.user_id}
+            update={"revision": old.revision + 1, "updated_at": self.at, "updated_by": self._scope.user_id}
         )
         body = _document(new)
         self._add(Replace(old.KIND, old.id, body, held.etag), _changed_meanwhile)
@@ -110,10 +108,10 @@ class Change:
 
         `Conflict` or `Stale` at commit when that has changed meanwhile.
         """
-        back = model.model_validate({**body, "tenant_id": self._session.id})
+        back = model.model_validate({**body, "tenant_id": self._scope.id})
         last = held.value.revision if held else buried.value.revision if buried else None
         if last is not None:
-            stamped = {"revision": last + 1, "updated_at": self.at, "updated_by": self._session.user_id}
+            stamped = {"revision": last + 1, "updated_at": self.at, "updated_by": self._scope.user_id}
             back = back.model_copy(update=stamped)
         document = _document(back)
         if held is None:
@@ -133,21 +131,21 @@ class Change:
         new: Mapping[str, Any] | None,
     ) -> None:
         """An entry of the audit trail: who did what to which resource, with its whole old and new value."""
-        session = self._session
+        scope = self._scope
         body = {
             "created_at": self.at,
-            "user_id": session.user_id,
+            "user_id": scope.user_id,
             "action": f"{kind}.{action}",
             "resource_type": kind,
             "resource_id": id,
             "revision": revision,
             "old_value": old,
             "new_value": new,
-            "ip_address": session.request.ip_address,
-            "user_agent": session.request.user_agent,
-            "request_id": session.request.request_id,
+            "ip_address": scope.request.ip_address,
+            "user_agent": scope.request.user_agent,
+            "request_id": scope.request.request_id,
         }
-        self._add(Create(Kind.AUDIT, session.services.ids.new(), body), _unexpected)
+        self._add(Create(Kind.AUDIT, scope.services.ids.new(), body), _unexpected)
 
     def touch(self, kind: Kind, id: str, field: str, *, revision: int | None = None) -> None:
         """What this change refers to must be there, and a deletion of it that has already looked must look again.
@@ -171,15 +169,15 @@ class Change:
 
     def emit(self, metric: Metric, value: int, **data: Any) -> None:
         """A usage event that happens if, and only if, the change does."""
-        services = self._session.services
+        services = self._scope.services
         now = services.clock.now()  # not the change's instant, which may follow a clock that is ahead
-        event = usage_event(metric, id=services.ids.new(), tenant_id=self._session.id, at=now, value=value, **data)
+        event = usage_event(metric, id=services.ids.new(), tenant_id=self._scope.id, at=now, value=value, **data)
         self.send(services.usage_queue, event)
 
     def send(self, queue: str, message: Message) -> None:
         """A message that is sent if, and only if, the change is committed."""
         self._messages.append((queue, message))
-        self._add(outbox_item(queue, message, self._session.services.clock.now()), _unexpected)
+        self._add(outbox_item(queue, message, self._scope.services.clock.now()), _unexpected)
 
     @property
     def empty(self) -> bool:
@@ -191,10 +189,10 @@ class Change:
 
     async def commit(self, answer: A) -> A:
         """Write all of it in one batch, send the events, and return `answer`."""
-        session = self._session
-        if session.idempotency is not None and not session.idempotency.stored:
+        scope = self._scope
+        if scope.idempotency is not None and not scope.idempotency.stored:
             # first, so that a request that lost the race hears of the answer, not of what it met
-            self._operations.insert(0, session.idempotency.record(answer, self.at))
+            self._operations.insert(0, scope.idempotency.record(answer, self.at))
             self._failures.insert(0, lambda _: AnsweredMeanwhile("answered meanwhile"))
         counted: dict[int, tuple[str, int, int | None]] = {}
         for name, by, limit in self._counters:
@@ -202,19 +200,19 @@ class Change:
             at_most = {} if limit is None else {"value": limit}
             self._add(Increment(Kind.COUNTER, name, {"value": by}, at_most), _unexpected)
         try:
-            await session.store.commit(self._operations)
+            await scope.store.commit(self._operations)
         except Rejected as rejected:
             if rejected.index in counted and rejected.reason == "condition":
                 raise await self._quota(counted[rejected.index]) from rejected
             raise self._failures[rejected.index](rejected) from rejected
-        if session.idempotency is not None:
-            session.idempotency.stored = True
-        await session.services.outbox.relay(session.store.control, self._messages)
+        if scope.idempotency is not None:
+            scope.idempotency.stored = True
+        await scope.services.outbox.relay(scope.store.control, self._messages)
         return answer
 
     async def _quota(self, counter: tuple[str, int, int | None]) -> QuotaReached:
         name, _, limit = counter
-        stored = await self._session.store.get(Kind.COUNTER, name)
+        stored = await self._scope.store.get(Kind.COUNTER, name)
         current = stored.body["value"] if stored else 0
         one = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
         return QuotaReached(one.capitalize(), limit=limit or 0, current=current)

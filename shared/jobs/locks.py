@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from shared.change import Change
 from shared.database.port import Create, Kind, Replace, TenantStore
 from shared.errors import Conflict, Stale
-from shared.jobs import UNFINISHED
-from shared.session import TRIES_AT_A_RACE
+from shared.jobs.jobs import UNFINISHED
+from shared.work.change import Change
+from shared.work.session import TRIES_AT_A_RACE
 
 T = TypeVar("T")
 

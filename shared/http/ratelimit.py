@@ -62,7 +62,7 @@ class RateLimiter:
         if self._limiter is None:
             from limits.aio.strategies import FixedWindowRateLimiter
 
-            from shared.ratewindows import MemoryStorage
+            from shared.http.ratewindows import MemoryStorage
 
             self._storage = MemoryStorage()
             self._limiter = FixedWindowRateLimiter(self._storage)

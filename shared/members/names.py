@@ -5,8 +5,8 @@ from datetime import timedelta
 from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.database.port import Create, Database, Delete, Document, Kind, Rejected, Replace, Stored
 from shared.errors import Conflict
-from shared.ids import derived_id
-from shared.tenancy import PLATFORM_TENANT_ID, Directory
+from shared.ids import PLATFORM_TENANT_ID, derived_id
+from shared.tenancy.directory import Directory
 
 ORPHAN_AFTER = timedelta(minutes=1)
 TRIES_AT_A_RACE = 5

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from shared.database.port import Kind
 from shared.ids import derived_id
-from shared.resources import Resource, Timestamp
-from shared.sharedkey import RegistryKey
+from shared.tenancy.sharedkey import RegistryKey
+from shared.work.resources import Resource, Timestamp
 
 UserRole = Literal["viewer", "user", "admin"]
 UserStatus = Literal["invited", "active", "disabled"]
@@ -42,6 +42,11 @@ class Removals:
         """The id of the mark that removing this address leaves in the tenant."""
         await self._key.load()
         return hmac.digest(self._key(), f"{tenant_id}/{email}".encode(), "sha256").hex()
+
+
+def user_id(tenant_id: str, email: str) -> str:
+    """A user's id follows from tenant and e-mail, so that an address leads to its user with one point read."""
+    return derived_id("user", tenant_id, email.casefold())
 
 
 def binding_id(issuer: str, subject: str) -> str:

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.database.cosmos_batch import MARK, Batch
-from shared.database.cosmos_client import Account, Client
-from shared.database.cosmos_query import Query, those
-from shared.database.cosmos_retry import IdentityTrouble, NoContainer, Patience, Trouble, trouble_of
+from shared.database.cosmos.batch import MARK, Batch
+from shared.database.cosmos.client import Account, Client
+from shared.database.cosmos.query import Query, those
+from shared.database.cosmos.retry import IdentityTrouble, NoContainer, Patience, Trouble, trouble_of
 from shared.database.port import Document, Rejected
 from shared.errors import FlowgridError, Unavailable, Unknown
 
 if TYPE_CHECKING:
-    from shared.database.cosmos_client import ContainerProxy
+    from shared.database.cosmos.client import ContainerProxy
 
 T = TypeVar("T")
 OnCharge = Callable[[str, str, float], None]

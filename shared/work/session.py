@@ -1,4 +1,4 @@
-"""A tenant at work: one caller, one request, one store. What it writes is a `Change` (shared/change.py)."""
+"""A tenant at work: one caller, one request, one store. What it writes is a `Change` (shared/work/change.py)."""
 
 import asyncio
 import random
@@ -6,81 +6,22 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
-from shared.change import Change
-from shared.clock import Clock
-from shared.context import Caller, RequestInfo
 from shared.database.fence import Overtaken
-from shared.database.port import Create, Kind, TenantStore
+from shared.database.port import Kind
 from shared.errors import Conflict, Stale
-from shared.ids import Ids, derived_id
-from shared.messaging.outbox import Outbox
-from shared.plans import Plan
-from shared.resources import Held, Resource, Tombstone, load
-from shared.tenancy import TenantEntry
+from shared.work.change import Change
+from shared.work.resources import Held, Resource, Tombstone, load
+from shared.work.scope import Scope
 
 R = TypeVar("R", bound=Resource)
 
-IDEMPOTENCY_SECONDS = 24 * 3600
 TRIES_AT_A_RACE = 5
 LONGEST_STEP_ASIDE_SECONDS = 0.02  # after the first lost race; it doubles with each further one
 
 
-@dataclass
-class IdempotencySlot:
-    """Where the answer of a keyed request goes: into the change's own batch, or on its own when nothing was written."""
-
-    id: str
-    fingerprint: str
-    stored: bool = False
-
-    def record(self, answer: BaseModel | None, at: str) -> Create:
-        body = None if answer is None else answer.model_dump(mode="json")
-        etag = answer.etag if isinstance(answer, Resource) else None
-        made = [answer.KIND.value, answer.id] if isinstance(answer, Resource) else None
-        document = {"created_at": at, "fingerprint": self.fingerprint, "body": body, "etag": etag, "made": made}
-        return Create(Kind.IDEMPOTENCY, self.id, document, ttl=IDEMPOTENCY_SECONDS)
-
-
 @dataclass(frozen=True)
-class Services:
-    """What sessions need of the outside."""
-
-    clock: Clock
-    ids: Ids
-    outbox: Outbox
-    usage_queue: str
-
-
-@dataclass(frozen=True)
-class TenantSession:
-    """One tenant, bound: the only way from a request to data."""
-
-    entry: TenantEntry
-    store: TenantStore
-    caller: Caller
-    request: RequestInfo
-    services: Services
-    idempotency: IdempotencySlot | None = None
-
-    @property
-    def id(self) -> str:
-        return self.entry.id
-
-    @property
-    def plan(self) -> Plan:
-        return self.entry.plan
-
-    @property
-    def user_id(self) -> str:
-        return self.caller.user_id
-
-    def repeatable_id(self, kind: str) -> str:
-        """For work in several steps: the same id again when the same request comes again under its idempotency key."""
-        if self.idempotency is None:
-            return self.services.ids.new()
-        return derived_id(kind, self.id, self.idempotency.id, self.idempotency.fingerprint)
+class TenantSession(Scope):
+    """A scope in which changes are begun."""
 
     def past_the_fence(self) -> "TenantSession":
         """The same session for what goes on while the tenant is fenced: jobs, backups, the fence; never resources."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal
 
-from shared.database.cosmos_query import path
+from shared.database.cosmos.query import path
 from shared.database.limits import MAX_PATCHES, check_id
 from shared.database.port import (
     Bury,

@@ -5,12 +5,12 @@ tenant; but a removed admin who may still invite for a moment would invite himse
 """
 
 from shared.auth.roles import Role
-from shared.auth.users import User
-from shared.change import Change
 from shared.database.port import Kind
 from shared.errors import Forbidden
-from shared.resources import Held
-from shared.session import TenantSession
+from shared.members.users import User
+from shared.work.change import Change
+from shared.work.resources import Held
+from shared.work.session import TenantSession
 
 NO_ADMIN = "You are no admin of this tenant any more."
 

@@ -14,7 +14,7 @@ from shared.clock import Clock, rfc3339
 from shared.database.port import Create, Database, Delete, Kind, Rejected, Stored, TenantStore, Where
 from shared.errors import FlowgridError, Unavailable
 from shared.messaging.port import Message, Messaging, encode
-from shared.tenancy import Directory
+from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.outbox")
 SWEEP_AFTER = timedelta(seconds=15)

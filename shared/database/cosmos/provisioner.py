@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
 from shared.database.port import Provisioner
 from shared.errors import Conflict, Full, Throttled, Unavailable
 

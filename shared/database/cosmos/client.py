@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.database.cosmos_containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
-from shared.database.cosmos_retry import NoContainer
+from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+from shared.database.cosmos.retry import NoContainer
 
 if TYPE_CHECKING:
     from azure.cosmos.aio import ContainerProxy as ContainerProxy

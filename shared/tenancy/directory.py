@@ -7,9 +7,9 @@ from typing import Any, Literal
 from shared.clock import Clock
 from shared.database.fence import Handle
 from shared.database.port import Database, Kind, Placement, Stored, TenantStore
-from shared.plans import PLANS, Plan, Tier
+from shared.ids import PLATFORM_TENANT_ID
+from shared.tenancy.plans import PLANS, Plan, Tier
 
-PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
 ENTRY_LIVES_SECONDS = 5.0
 
 Membership = Literal["required", "open"]  # open: whoever has a role in the token becomes a user by coming

@@ -1,10 +1,8 @@
-"""Who asks, and in which request: carried explicitly, and bound to the log through one context variable."""
+"""Who asks, and in which request: carried explicitly."""
 
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 from shared.auth.roles import Role
-from shared.ids import derived_id
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,3 @@ class Caller:
 
 SYSTEM = Caller(subject="system", email=None, name="Flowgrid", tenant_id=None, role=Role.PLATFORM)
 SYSTEM_REQUEST = RequestInfo(request_id="", ip_address="", user_agent="flowgrid")
-
-log_fields: ContextVar[dict[str, str]] = ContextVar("log_fields")
-
-
-def user_id(tenant_id: str, email: str) -> str:
-    """A user's id follows from tenant and e-mail, so that an address leads to its user with one point read."""
-    return derived_id("user", tenant_id, email.casefold())

@@ -18,15 +18,16 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from shared.apart import apart
-from shared.change import Change
+from shared.auth.caller import Caller, RequestInfo
 from shared.clock import SKEW, parse_rfc3339, rfc3339, runs
-from shared.context import Caller, RequestInfo
 from shared.database.port import Create, Database, Kind, Rejected, Replace, TenantStore, Where
 from shared.errors import FlowgridError, Full, Unavailable
 from shared.messaging.port import Message, Messaging
-from shared.resources import Held, Resource, load
-from shared.session import Services, TenantSession
-from shared.tenancy import Directory, TenantEntry
+from shared.tenancy.directory import Directory, TenantEntry
+from shared.work.change import Change
+from shared.work.resources import Held, Resource, load
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.jobs")
 

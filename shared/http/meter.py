@@ -9,10 +9,11 @@ from datetime import datetime
 
 from shared.auth.roles import Role
 from shared.errors import FlowgridError, Unavailable, Unknown
-from shared.events import Metric, usage_event
 from shared.http.routes import Route
-from shared.messaging.outbox import outbox_item
-from shared.session import Services, TenantSession
+from shared.work.events import Metric, usage_event
+from shared.work.outbox import outbox_item
+from shared.work.scope import Services
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.metering")
 

@@ -4,7 +4,7 @@ from shared.clock import parse_rfc3339, rfc3339
 from shared.database.fence import TICK, Fenced, current, newest, permit
 from shared.database.port import NEWEST_FIRST, Create, Delete, Kind, Replace, TenantStore, Where
 from shared.errors import Conflict, Unavailable
-from shared.session import TenantSession
+from shared.work.session import TenantSession
 
 FENCE = "fence"  # what the audit calls it
 ONCE_SECONDS = 30 * 86400  # far longer than any instance may sleep

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 
 from shared.auth.roles import Role
-from shared.auth.signin import DISABLED, SignIn
-from shared.auth.users import User, binding_id
 from shared.clock import Clock
 from shared.errors import Forbidden
-from shared.session import TenantSession
+from shared.members.signin import DISABLED, SignIn
+from shared.members.users import User, binding_id
+from shared.work.session import TenantSession
 
 LIVES_SECONDS = 5.0
 MOST_KNOWN = 10_000

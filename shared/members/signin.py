@@ -9,16 +9,16 @@ one batch. A crash in between leaves a reservation whose user is not bound to it
 
 from dataclasses import replace
 
+from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.auth.users import Removals, User, binding_id
 from shared.clock import rfc3339
-from shared.context import Caller, user_id
 from shared.database.fence import Overtaken
-from shared.database.names import EMAIL, IDENTITY, Names, identity
 from shared.database.port import Create, Kind, Operation, Replace, Stored
 from shared.errors import Conflict, Forbidden, Stale, Unavailable
-from shared.resources import Held
-from shared.session import TRIES_AT_A_RACE, TenantSession
+from shared.members.names import EMAIL, IDENTITY, Names, identity
+from shared.members.users import Removals, User, binding_id, user_id
+from shared.work.resources import Held
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 COUNTER = "users"
 DISABLED = "This user is disabled; a tenant admin can enable it again."

@@ -1,16 +1,17 @@
-"""Keys that all instances share: each made once, kept in the registry, read once by each process."""
+"""Keys that all instances share: each made once, kept in the registry or the data folder, read once by each process."""
 
 import secrets
 from contextlib import suppress
+from pathlib import Path
 
 from shared.clock import Clock, rfc3339
 from shared.database.port import Create, Database, Kind, Rejected
 from shared.errors import Unavailable
-from shared.tenancy import PLATFORM_TENANT_ID
+from shared.folders import KEY_BYTES, kept_key
+from shared.ids import PLATFORM_TENANT_ID
 
 CURSORS = "cursor-key"
 ADDRESSES = "address-key"
-KEY_BYTES = 32
 
 
 class RegistryKey:
@@ -39,4 +40,18 @@ class RegistryKey:
     def __call__(self) -> bytes:
         if self._key is None:
             raise Unavailable(f"The {self._id} is not loaded.")
+        return self._key
+
+
+class FolderKey:
+    """The setting's, or one made once in the data folder: for instances that share that."""
+
+    def __init__(self, given: str, path: Path) -> None:
+        self._given = given
+        self._path = path
+        self._key: bytes | None = None
+
+    def __call__(self) -> bytes:
+        if self._key is None:
+            self._key = self._given.encode() if self._given else kept_key(self._path)
         return self._key
