@@ -18,7 +18,7 @@ from shared.work.resources import Body, Id, Resource, Timestamp
 from shared.work.session import TenantSession
 
 # What a restore brings back, in the order in which it is written: what is referred to comes first.
-RESOURCE_KINDS = (Kind.USER, Kind.ELEMENT, Kind.RELATIONSHIP, Kind.AGENT)
+RESOURCE_KINDS = (Kind.USER, Kind.MODEL, Kind.ELEMENT, Kind.RELATIONSHIP, Kind.AGENT)
 
 # For disaster recovery and export only. A restore leaves them alone: what happened has happened, the journal goes on
 # (with the restore in it), and metering must not change what was billed. Counters are not kept: they are recounted.

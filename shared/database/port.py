@@ -22,6 +22,7 @@ class Kind(StrEnum):
     REMOVED = "removed"  # the mark of a removed user's address
     COPY = "copy"  # of this tenant, made by a restore
     AGENT = "agent"
+    MODEL = "model"  # of elements and relationships, as an exchange file brought them
     ELEMENT = "element"
     RELATIONSHIP = "relationship"
     AUDIT = "audit"

@@ -47,6 +47,8 @@ CREATE TABLE IF NOT EXISTS items (
 CREATE INDEX IF NOT EXISTS items_by_time ON items (tenant_id, kind, created_at, id);
 CREATE INDEX IF NOT EXISTS items_by_source ON items (tenant_id, kind, json_extract(doc, '$.source_id'));
 CREATE INDEX IF NOT EXISTS items_by_target ON items (tenant_id, kind, json_extract(doc, '$.target_id'));
+CREATE INDEX IF NOT EXISTS items_by_model ON items (tenant_id, kind, json_extract(doc, '$.model_id'), id)
+  WHERE json_extract(doc, '$.model_id') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS items_of_kind ON items (kind, created_at);
 CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
 """

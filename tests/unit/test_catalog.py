@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from functions.catalog.deleting import BATCH
 from functions.catalog.exporting import export_model
 from functions.catalog.graph import depending_on
-from functions.catalog.models import ElementFields, NeighbourQuery, Relationship, RelationshipFields
-from functions.catalog.service import BATCH
+from functions.catalog.models import ElementFields, NeighborQuery, Relationship, RelationshipFields
 from shared.auth.roles import Role
 from shared.database.port import Bury, Create, Delete, Increment, Kind, Operation, Rejected, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
@@ -34,13 +34,13 @@ def deletes(kind: Kind, operations: Sequence[Operation]) -> bool:
 def once_looked(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Awaitable[Any]]) -> None:
     """Do something else between a deletion's first look at what hangs on the item and its first batch."""
 
-    async def look(tenant: TenantSession, id: str) -> list[Held[Relationship]]:
+    async def look(tenant: TenantSession, ids: list[str]) -> list[Held[Relationship]]:
         monkeypatch.undo()
-        seen = await depending_on(tenant, id)
+        seen = await depending_on(tenant, ids)
         await do()
         return seen
 
-    monkeypatch.setattr("functions.catalog.service.depending_on", look)
+    monkeypatch.setattr("functions.catalog.deleting.depending_on", look)
 
 
 async def test_an_element_has_the_layer_of_its_type(catalog: Catalog) -> None:
@@ -270,11 +270,11 @@ async def test_a_relationship_that_is_moved_away_from_a_cascade_is_kept(
     assert [left["target_id"] for left in await catalog.stored(Kind.RELATIONSHIP)] == [three.id]
 
 
-async def test_neighbours_are_found_breadth_first_up_to_the_depth(catalog: Catalog) -> None:
+async def test_neighbors_are_found_breadth_first_up_to_the_depth(catalog: Catalog) -> None:
     chain = [await catalog.element(name=f"step {number}") for number in range(4)]
     for source, target in pairwise(chain):
         await catalog.relationship(source, target, type="Flow")
-    around = await catalog.service.neighbours(catalog.tenant, chain[0].id, NeighbourQuery(depth=2))
+    around = await catalog.service.neighbors(catalog.tenant, chain[0].id, NeighborQuery(depth=2))
     assert [(one.element.id, one.distance) for one in around.elements] == [(chain[1].id, 1), (chain[2].id, 2)]
     assert len(around.relationships) == 2
     assert not around.truncated
@@ -283,39 +283,39 @@ async def test_neighbours_are_found_breadth_first_up_to_the_depth(catalog: Catal
 @pytest.mark.parametrize(
     ("direction", "found"), [("in", ["before"]), ("out", ["after"]), ("both", ["after", "before"])]
 )
-async def test_neighbours_are_looked_for_in_one_direction_or_both(
+async def test_neighbors_are_looked_for_in_one_direction_or_both(
     catalog: Catalog, direction: str, found: list[str]
 ) -> None:
     center = await catalog.element()
     await catalog.relationship(await catalog.element(name="before"), center, type="Flow")
     await catalog.relationship(center, await catalog.element(name="after"), type="Flow")
-    query = NeighbourQuery.model_validate({"direction": direction})
-    around = await catalog.service.neighbours(catalog.tenant, center.id, query)
+    query = NeighborQuery.model_validate({"direction": direction})
+    around = await catalog.service.neighbors(catalog.tenant, center.id, query)
     assert [one.element.name for one in around.elements] == found
 
 
-async def test_neighbours_of_one_type_of_relationship_only(catalog: Catalog) -> None:
+async def test_neighbors_of_one_type_of_relationship_only(catalog: Catalog) -> None:
     center, fed, served = await catalog.element(), await catalog.element(), await catalog.element()
     await catalog.relationship(center, fed, type="Flow")
     await catalog.relationship(center, served, type="Serving")
-    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery(type="Flow"))
+    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery(type="Flow"))
     assert [one.element.id for one in around.elements] == [fed.id]
 
 
-async def test_too_many_neighbours_are_cut_off_and_that_is_said(
+async def test_too_many_neighbors_are_cut_off_and_that_is_said(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.catalog.graph.MOST_NEIGHBOURS", 3)
+    monkeypatch.setattr("functions.catalog.graph.MOST_NEIGHBORS", 3)
     center = await catalog.element()
     for _ in range(5):
         await catalog.relationship(center, await catalog.element(), type="Flow")
-    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery())
+    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery())
     assert (len(around.elements), len(around.relationships), around.truncated) == (3, 3, True)
 
 
-async def test_what_is_not_there_has_no_neighbours(catalog: Catalog) -> None:
+async def test_what_is_not_there_has_no_neighbors(catalog: Catalog) -> None:
     with pytest.raises(NotFound):
-        await catalog.service.neighbours(catalog.tenant, "nobody", NeighbourQuery())
+        await catalog.service.neighbors(catalog.tenant, "nobody", NeighborQuery())
 
 
 async def test_the_routes_answer_with_the_roles_that_they_declare(world: World) -> None:
@@ -326,7 +326,7 @@ async def test_the_routes_answer_with_the_roles_that_they_declare(world: World) 
     made = await world.call("create_element", user, body)
     assert (made.status, made.json["layer"]) == (201, "Technology")
     at = {"element_id": made.json["id"]}
-    assert (await world.call("get_neighbours", viewer, params=at)).json["center"]["id"] == made.json["id"]
+    assert (await world.call("get_neighbors", viewer, params=at)).json["center"]["id"] == made.json["id"]
     assert (await world.call("replace_element", user, body, params=at)).status == 428
     assert (await world.call("delete_element", user, params=at)).status == 403
     assert (await world.call("delete_element", admin(tenant), params=at, query={"cascade": "true"})).status == 204

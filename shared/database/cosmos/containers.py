@@ -20,6 +20,7 @@ FILTERED: dict[str, tuple[str, ...]] = {
         "element_id",
         "source_id",
         "target_id",
+        "model_id",
         "role",
         "user_id",
         "action",
