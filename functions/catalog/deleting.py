@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from functions.catalog.graph import depending_on, of_model
 from functions.catalog.models import Element, Model, Relationship
-from shared.database.fence import Overtaken
-from shared.database.port import Kind, Order, Where
+from shared.database.port import Order, Where
 from shared.errors import Conflict, Stale, Unavailable
+from shared.kinds import Kind
+from shared.tenancy.fence import Overtaken
 from shared.work.resources import Held, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -35,7 +36,7 @@ async def delete(
         held: Held[Any] = await load(tenant, model, id)
         if not gone:
             held.value.check(if_match)
-        await _check_no_agents(tenant, [id], _already(gone, "relationships"))
+        await _check_nothing_else(tenant, model.KIND, [id], _already(gone, "relationships"))
         depending = await depending_on(tenant, [id])
         if depending and not cascade:
             raise Conflict(
@@ -56,14 +57,14 @@ async def delete(
 async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
     """The model's elements with what depends on them, its relationships, itself: the last only when none is left.
 
-    `Conflict` while it has any (without `cascade`), or agents work on them; `Unavailable` when it takes longer than
+    `Conflict` while it has any (without `cascade`), or others refer to them; `Unavailable` when it takes longer than
     `SECONDS`: what is deleted stays so, and the same call again goes on from there.
     """
     clock = tenant.services.clock
     until = clock.monotonic() + SECONDS
     if cascade:
-        async for page in of_model(tenant, Kind.ELEMENT, id):
-            await _check_no_agents(tenant, [stored.body["id"] for stored in page], "")
+        async for page in of_model(tenant, Element.KIND, id):
+            await _check_nothing_else(tenant, Element.KIND, [stored.body["id"] for stored in page], "")
     lost = gone = 0
     while lost < TRIES_AT_A_RACE:
         held = await load(tenant, Model, id)
@@ -77,8 +78,9 @@ async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, 
                 raise Conflict("It has elements or relationships; delete them first, or with ?cascade=true.")
             if clock.monotonic() > until:
                 raise Unavailable("This takes long; what is deleted stays so. Send it again: it goes on there.")
-            await _check_no_agents(tenant, [one.value.id for one in batch], _already(gone, "items"))
-            depending = await depending_on(tenant, [one.value.id for one in batch])
+            ids = [one.value.id for one in batch]
+            await _check_nothing_else(tenant, batch[0].value.KIND, ids, _already(gone, "items"))
+            depending = await depending_on(tenant, ids)
             for some in _batches([*depending, *batch]):
                 await _delete_all(tenant, some)
                 lost, gone = 0, gone + len(some)
@@ -127,11 +129,16 @@ def _already(gone: int, of: str) -> str:
     return f" ({gone} of its {of} had been deleted before.)" if gone else ""
 
 
-async def _check_no_agents(tenant: TenantSession, element_ids: list[str], already: str) -> None:
-    agents = await tenant.store.query(Kind.AGENT, [Where("element_id", "in", element_ids)], limit=LISTED)
-    if agents.items:
-        what = "this element" if len(element_ids) == 1 else "its elements"
-        raise Conflict(
-            f"Agents work on {what}; give them another one, or none, first.{already}",
-            agents=[{"id": stored.body["id"], "name": stored.body["name"]} for stored in agents.items],
-        )
+async def _check_nothing_else(tenant: TenantSession, kind: Kind, ids: list[str], already: str) -> None:
+    """`Conflict`, listing them, while anything but relationships refers to one of these."""
+    for referring, field in tenant.services.kinds.referring(kind):
+        if referring == Relationship.KIND:
+            continue
+        found = (await tenant.store.query(referring, [Where(field, "in", ids)], limit=LISTED)).items
+        if found:
+            listed = [{"id": stored.body["id"], "name": stored.body.get("name", "")} for stored in found]
+            what = f"this {kind}" if len(ids) == 1 else f"these {kind}s"
+            raise Conflict(
+                f"{referring.capitalize()}s refer to {what}; give them another one, or none, first.{already}",
+                **{f"{referring}s": listed},
+            )

@@ -11,8 +11,9 @@ from functions.catalog.model_service import find_model
 from functions.catalog.models import MAX_FILE_BYTES, Element, Model, Relationship
 from functions.catalog.naming import models_in, names_in_file, whole_of
 from functions.catalog.reading import RETRY_AFTER, give_back
-from shared.database.port import Kind, Stored
+from shared.database.port import Stored
 from shared.errors import Conflict, NotFound, TooLarge, Unavailable
+from shared.kinds import Kind
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
@@ -61,10 +62,10 @@ async def export_model(tenant: TenantSession, model: Model | None = None) -> byt
     elements: list[Element] = []
     relationships: list[Relationship] = []
     room = MAX_FILE_BYTES
-    async for page in _pages(tenant, Kind.ELEMENT, model):
+    async for page in _pages(tenant, Element.KIND, model):
         elements += [Element.model_validate(stored.body) for stored in page]
         room = _left(room, elements[-len(page) :], len(elements))
-    async for page in _pages(tenant, Kind.RELATIONSHIP, model):
+    async for page in _pages(tenant, Relationship.KIND, model):
         relationships += [Relationship.model_validate(stored.body) for stored in page]
         room = _left(room, relationships[-len(page) :], len(elements) + len(relationships))
     await _complete(tenant, elements, relationships)
@@ -84,12 +85,12 @@ async def _complete(tenant: TenantSession, elements: list[Element], relationship
         open_ended = [one for one in relationships if {one.source_id, one.target_id} - known]
         if not open_ended:
             return
-        there = await by_ids(tenant, Kind.RELATIONSHIP, (one.id for one in open_ended))
+        there = await by_ids(tenant, Relationship.KIND, (one.id for one in open_ended))
         gone = {one.id for one in open_ended} - set(there)
         relationships[:] = [one for one in relationships if one.id not in gone]
         wanted = {body[end] for body in there.values() for end in ENDS} - known
-        elements += map(Element.model_validate, (await by_ids(tenant, Kind.ELEMENT, wanted)).values())
-        nested = (await by_ids(tenant, Kind.RELATIONSHIP, wanted)).values()
+        elements += map(Element.model_validate, (await by_ids(tenant, Element.KIND, wanted)).values())
+        nested = (await by_ids(tenant, Relationship.KIND, wanted)).values()
         relationships += [Relationship.model_validate(body) for body in nested]
     known = {one.id for one in (*elements, *relationships)}
     lost = [one.id for one in relationships if {one.source_id, one.target_id} - known]

@@ -20,6 +20,7 @@ from functions.catalog.models import (
     ImportCounts,
     ImportReport,
     ItemKind,
+    Model,
     Relationship,
     SkippedItem,
 )
@@ -27,9 +28,10 @@ from functions.catalog.naming import Naming
 from functions.catalog.reading import Uploads
 from functions.catalog.service import keep_relationships_allowed
 from shared.blobs.port import Blobs
-from shared.database.fence import Overtaken
-from shared.database.port import Document, Kind, Where
+from shared.database.port import Document, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
+from shared.kinds import Kind
+from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
 from shared.work.resources import Held
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -136,7 +138,7 @@ async def _import(tenant: TenantSession, found: list[Found], progress: Progress)
 
 async def _import_elements(tenant: TenantSession, found: list[FoundElement], progress: Progress) -> ImportCounts:
     counts = ImportCounts()
-    clear = [one for one in found if _is_clear(one, Kind.ELEMENT, progress)]
+    clear = [one for one in found if _is_clear(one, Element.KIND, progress)]
     for start in range(0, len(clear), ELEMENTS_AT_ONCE):
         wanted = [
             Wanted(one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)})
@@ -151,7 +153,7 @@ async def _import_relationships(
 ) -> ImportCounts:
     """Those between elements first, then those at relationships taken before, as long as there are any."""
     counts = ImportCounts()
-    waiting = [one for one in found if _is_clear(one, Kind.RELATIONSHIP, progress)]
+    waiting = [one for one in found if _is_clear(one, Relationship.KIND, progress)]
     for _ in range(MOST_NESTED):
         ready = [one for one in waiting if _ends_known(one, progress)]
         waiting = [one for one in waiting if not _ends_known(one, progress)]
@@ -172,7 +174,7 @@ async def _import_relationships(
 def _is_clear(one: FoundElement | FoundRelationship, kind: Kind, progress: Progress) -> bool:
     if not progress.naming.several(kind, one.identifier):
         return True
-    progress.skip(one.identifier, "element" if kind is Kind.ELEMENT else "relationship", SEVERAL)
+    progress.skip(one.identifier, "element" if kind is Element.KIND else "relationship", SEVERAL)
     return False
 
 
@@ -196,7 +198,7 @@ def _unknown(type: str, source: Concept, target: Concept) -> str:
 def _wanted(one: FoundRelationship, progress: Progress) -> Wanted:
     ends = {"source_id": one.source, "target_id": one.target}
     fields = {**_fields(one, "identifier", "source", "target"), **{at: progress.ids[end] for at, end in ends.items()}}
-    kinds = [Kind.RELATIONSHIP if progress.concepts[end] == "Relationship" else Kind.ELEMENT for end in ends.values()]
+    kinds = [Relationship.KIND if progress.concepts[end] == "Relationship" else Element.KIND for end in ends.values()]
     touched = tuple(zip(kinds, (progress.ids[end] for end in ends.values()), strict=True))
     return Wanted(one.identifier, fields, touched)
 
@@ -276,7 +278,7 @@ async def _commit(
         else:
             tally.updated += 1
         if part_of is not None and (old is None or old.model_id is None):
-            change.touch(Kind.MODEL, part_of, "model")
+            change.touch(Model.KIND, part_of, "model")
         if isinstance(new, Relationship):
             joined.append((one, new, old))
         elif old is not None:
@@ -294,7 +296,7 @@ async def _join(
 ) -> None:
     """Relationships still suit their ends as these are now, whoever has changed them since, and none hangs too deep."""
     ends: dict[str, Document] = {}
-    for kind in (Kind.ELEMENT, Kind.RELATIONSHIP):
+    for kind in (Element.KIND, Relationship.KIND):
         ids = [id for one, _, _ in joined for end_kind, id in one.ends if end_kind is kind]
         ends |= await by_ids(tenant, kind, ids)
     for one, new, old in joined:
@@ -309,7 +311,7 @@ async def _join(
         except Invalid as invalid:
             raise Conflict(invalid.message) from invalid
         for end in (source, target):
-            change.touch(Kind(end["kind"]), end["id"], "ends", revision=end["revision"])
+            change.touch(change.kinds.named(end["kind"]), end["id"], "ends", revision=end["revision"])
 
 
 def _kind(model: type[Element] | type[Relationship]) -> ItemKind:

@@ -11,11 +11,10 @@ from functions.catalog.models import ImportCounts, Model
 from functions.catalog.naming import MODELS, Naming, came_with, origins, whole_of
 from functions.catalog.values import MAX_IDENTIFIER, MAX_NAME
 from shared.clock import rfc3339
-from shared.database.fence import Overtaken
-from shared.database.port import Kind
 from shared.errors import Conflict, Invalid, NotFound, Stale
 from shared.http.routes import PageRequest
 from shared.ids import derived_id, is_uuid
+from shared.tenancy.fence import Overtaken
 from shared.work.resources import Listing, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -38,7 +37,7 @@ class ModelService:
 async def find_model(tenant: TenantSession, named: str) -> Model | None:
     """The model of this id, or of this identifier."""
     ids = [*([named] if is_uuid(named) else []), *_ids(tenant, xml_id(named))]
-    there = await by_ids(tenant, Kind.MODEL, ids)
+    there = await by_ids(tenant, Model.KIND, ids)
     return next((Model.model_validate(there[id]) for id in ids if id in there), None)
 
 
@@ -98,12 +97,12 @@ async def conclude(
 
 
 def _ids(tenant: TenantSession, identifier: str) -> list[str]:
-    return [derived_id(Kind.MODEL, origin, identifier) for origin in origins(tenant)]
+    return [derived_id(Model.KIND, origin, identifier) for origin in origins(tenant)]
 
 
 async def _begin(tenant: TenantSession, identifier: str, name: str) -> Model:
     """A model is there before anything that names it."""
     id = _ids(tenant, identifier)[0]
-    buried = (await tenant.buried(Kind.MODEL, [id])).get(id)
+    buried = (await tenant.buried(Model.KIND, [id])).get(id)
     change = tenant.change(*([buried] if buried else []))
     return await change.commit(change.create(Model, {"identifier": identifier, "name": name}, id=id, buried=buried))

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
-from shared.database.port import Kind
 from shared.http.pagination import PageQuery, Query
+from shared.kinds import Kind
 from shared.work.resources import Body, Id, Resource, Timestamp
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -51,7 +51,7 @@ class LastImport(BaseModel):
 class Model(Resource):
     """A model that came in exchange files; its elements and relationships name it (`model_id`)."""
 
-    KIND: ClassVar[Kind] = Kind.MODEL
+    KIND: ClassVar[Kind] = Kind("model", filtered=("name",), backup="restored", journalled=True, exported=True)
 
     name: str
     identifier: str = Field(description="What its files call it, or the key under which it was first imported.")
@@ -96,7 +96,14 @@ class Imported(Resource):
 class Element(Imported):
     """An ArchiMate element; its layer follows from its type."""
 
-    KIND: ClassVar[Kind] = Kind.ELEMENT
+    KIND: ClassVar[Kind] = Kind(
+        "element",
+        filtered=("name", "type", "layer", "model_id"),
+        refers={"model_id": ("model",)},
+        backup="restored",
+        journalled=True,
+        exported=True,
+    )
 
     name: str
     type: ElementType
@@ -120,7 +127,18 @@ class ElementQuery(PageQuery):
 class Relationship(Imported):
     """An ArchiMate relationship; its ends are elements, or relationships where ArchiMate allows that."""
 
-    KIND: ClassVar[Kind] = Kind.RELATIONSHIP
+    KIND: ClassVar[Kind] = Kind(
+        "relationship",
+        filtered=("type", "source_id", "target_id", "model_id"),
+        refers={
+            "source_id": ("element", "relationship"),
+            "target_id": ("element", "relationship"),
+            "model_id": ("model",),
+        },
+        backup="restored",
+        journalled=True,
+        exported=True,
+    )
 
     type: RelationshipType
     source_id: Id

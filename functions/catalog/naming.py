@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from functions.catalog.exchange import MAX_ITEMS
-from functions.catalog.models import Imported, Model
-from shared.database.port import Kind
+from functions.catalog.models import Element, Imported, Model, Relationship
 from shared.errors import TooLarge
 from shared.ids import derived_id
+from shared.kinds import Kind
 from shared.work.session import TenantSession
 
 MODELS: Final = "flowgrid:models"
 """A property of an export of the whole catalog: the ids of the models that it holds items of."""
 MODELS_CHARACTERS: Final = 20_000  # of one text in a file
-CameWith = Mapping[tuple[Kind, str], list[str]]
+CameWith = Mapping[tuple[str, str], list[str]]
 _OWN_ID = re.compile(r"id-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\Z")
 
 
@@ -88,15 +88,15 @@ async def came_with(tenant: TenantSession, models: str | None) -> CameWith:
     What came before models had names may be in a model since, and is meant all the same. One scan, as an export is one.
     `TooLarge` for what no export would hold.
     """
-    found: dict[tuple[Kind, str], list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     known = None if models is None else {None, *models.split()}
     count = 0
-    async for page in tenant.store.scan([Kind.ELEMENT, Kind.RELATIONSHIP]):
+    async for page in tenant.store.scan([Element.KIND, Relationship.KIND]):
         count += len(page)
         if count > MAX_ITEMS:
             raise TooLarge(f"The catalog has more than {MAX_ITEMS:,} items; import one model at a time: ?model=…")
         for body in (stored.body for stored in page):
-            kind, id, identifier = Kind(body["kind"]), body["id"], body.get("source_identifier")
+            kind, id, identifier = body["kind"], body["id"], body.get("source_identifier")
             if identifier is None:
                 continue
             if known is None or body.get("model_id") in known or id in _ids_before(tenant, kind, identifier):
@@ -104,7 +104,7 @@ async def came_with(tenant: TenantSession, models: str | None) -> CameWith:
     return found
 
 
-def _ids_before(tenant: TenantSession, kind: Kind, identifier: str) -> list[str]:
+def _ids_before(tenant: TenantSession, kind: str, identifier: str) -> list[str]:
     return [derived_id(kind, scope, identifier) for scope in origins(tenant)]
 
 

@@ -25,7 +25,6 @@ from functions.catalog.models import (
     RelationshipFields,
 )
 from functions.catalog.values import element_values, relationship_values
-from shared.database.port import Kind
 from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
@@ -140,7 +139,7 @@ async def _check_relationship(
     await keep_shallow(tenant, change, ends, new, old)
     check_allowed(new.type, concept_of(ends[0]), concept_of(ends[1]))
     for field, end in {"source_id": ends[0], "target_id": ends[1]}.items():
-        change.touch(Kind(end["kind"]), end["id"], field, revision=end["revision"])
+        change.touch(change.kinds.named(end["kind"]), end["id"], field, revision=end["revision"])
 
 
 async def keep_relationships_allowed(tenant: TenantSession, change: Change, old: Element, new: Element) -> None:
@@ -149,9 +148,9 @@ async def keep_relationships_allowed(tenant: TenantSession, change: Change, old:
         return
     met = [stored.body for stored in (await meeting(tenant, [new.id])).values()]
     ends = {body[end] for body in met for end in ENDS} - {new.id}
-    others = await by_ids(tenant, Kind.ELEMENT, ends)
+    others = await by_ids(tenant, Element.KIND, ends)
     for id in sorted(others)[:MOST_TOUCHED]:  # should one of them change its type as well, one of the two looks again
-        change.touch(Kind.ELEMENT, id, "type", revision=others[id]["revision"])
+        change.touch(Element.KIND, id, "type", revision=others[id]["revision"])
     concepts = {id: concept_of(body) for id, body in others.items()}
     concepts |= {id: "Relationship" for id in ends - set(concepts)}
     concepts[new.id] = new.type

@@ -19,8 +19,9 @@ from functions.catalog.models import (
     RelationshipFields,
 )
 from functions.catalog.service import CatalogService
-from shared.database.port import Kind, Operation
+from shared.database.port import Operation
 from shared.http.bodies import MergePatch
+from shared.kinds import Kind
 from shared.work.session import TenantSession
 from tests.unit.world import WatchedStore, World, entry, register
 
@@ -67,17 +68,17 @@ class Catalog:
         return await export_model(self.tenant, None if named is None else await find_model(self.tenant, named))
 
     async def models(self) -> list[Model]:
-        return [Model.model_validate(one) for one in await self.stored(Kind.MODEL)]
+        return [Model.model_validate(one) for one in await self.stored(Model.KIND)]
 
     async def stored(self, kind: Kind) -> list[dict[str, Any]]:
         return [one.body async for page in self.store.inner.scan([kind]) for one in page]
 
     async def dangling(self) -> list[str]:
         """The relationships with an end that is not there."""
-        there = {one["id"] for kind in (Kind.ELEMENT, Kind.RELATIONSHIP) for one in await self.stored(kind)}
+        there = {one["id"] for kind in (Element.KIND, Relationship.KIND) for one in await self.stored(kind)}
         return [
             one["id"]
-            for one in await self.stored(Kind.RELATIONSHIP)
+            for one in await self.stored(Relationship.KIND)
             if not {one["source_id"], one["target_id"]} <= there
         ]
 

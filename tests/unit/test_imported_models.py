@@ -13,9 +13,9 @@ from functions.catalog.exchange_read import read_model
 from functions.catalog.exchange_write import write_model
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, Relationship
-from shared.database.port import Kind
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import Uuid7Ids, derived_id
+from shared.kinds import Kind
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
 from tests.unit.world import OTHER_ID, World, entry
 
@@ -30,7 +30,7 @@ async def catalog(world: World) -> Catalog:
 
 async def items(catalog: Catalog) -> dict[str, dict[str, Any]]:
     """Elements and relationships as clients see them, by id."""
-    stored = await catalog.stored(Kind.ELEMENT) + await catalog.stored(Kind.RELATIONSHIP)
+    stored = await catalog.stored(Element.KIND) + await catalog.stored(Relationship.KIND)
     return {one["id"]: {name: value for name, value in one.items() if name != "touched"} for one in stored}
 
 
@@ -42,13 +42,13 @@ async def import_as_before(catalog: Catalog, *found: FoundElement | FoundRelatio
         texts = {name: getattr(one, name) for name in ("type", "name", "description", "languages", "translations")}
         fields = {**texts, "properties": one.properties, "source_identifier": one.identifier}
         if isinstance(one, FoundElement):
-            id = derived_id(Kind.ELEMENT, tenant.id, one.identifier)
+            id = derived_id(Element.KIND, tenant.id, one.identifier)
             change.create(Element, {**fields, "layer": layer_of(one.type)}, id=id)
         else:
             ends = {"source_id": one.source, "target_id": one.target}
-            ids = {end: derived_id(Kind.ELEMENT, tenant.id, identifier) for end, identifier in ends.items()}
+            ids = {end: derived_id(Element.KIND, tenant.id, identifier) for end, identifier in ends.items()}
             details = {name: getattr(one, name) for name in ("access_type", "influence", "is_directed")}
-            id = derived_id(Kind.RELATIONSHIP, tenant.id, one.identifier)
+            id = derived_id(Relationship.KIND, tenant.id, one.identifier)
             change.create(Relationship, {**fields, **details, **ids}, id=id)
     await change.commit(None)
 
@@ -78,8 +78,8 @@ async def test_two_files_of_two_models_at_once_do_not_mix(catalog: Catalog) -> N
         catalog.read(file_of(*PAIR, model="one")), elsewhere.run(catalog.tenant, file_of(*TURNED, model="two"))
     )
     assert [(one.created, one.skipped) for one in reports] == [(3, 0), (3, 0)]
-    names = {one["id"]: (one["name"], one["model_id"]) for one in await catalog.stored(Kind.ELEMENT)}
-    for flow in await catalog.stored(Kind.RELATIONSHIP):
+    names = {one["id"]: (one["name"], one["model_id"]) for one in await catalog.stored(Element.KIND)}
+    for flow in await catalog.stored(Relationship.KIND):
         assert names[flow["source_id"]][1] == names[flow["target_id"]][1] == flow["model_id"]
     assert sorted(name for name, _ in names.values()) == ["ours", "theirs", "x", "x"]
 
@@ -173,7 +173,7 @@ async def test_what_is_new_in_an_export_of_everything_is_of_no_model(catalog: Ca
         b"</elements>", b'<element identifier="new" xsi:type="Node"><name>x</name></element></elements>'
     )
     assert ((await catalog.read(edited)).created, (await catalog.read(edited)).unchanged) == (1, 4)
-    (made,) = [one for one in await catalog.stored(Kind.ELEMENT) if one["source_identifier"] == "new"]
+    (made,) = [one for one in await catalog.stored(Element.KIND) if one["source_identifier"] == "new"]
     assert made["model_id"] is None
 
 
@@ -226,7 +226,7 @@ async def test_old_ids_are_looked_for_in_the_query_that_looks_for_the_new_ones(c
     query = catalog.store.query
 
     async def counting(kind: Kind, where: Sequence[Any] = (), **more: Any) -> Any:
-        if kind is Kind.ELEMENT:
+        if kind is Element.KIND:
             asked.append(where[0].value)
         return await query(kind, where, **more)
 
@@ -263,7 +263,7 @@ async def test_a_model_that_is_deleted_during_its_import_ends_that(catalog: Cata
         (model,) = await catalog.models()
         await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
 
-    catalog.once_before(lambda batch: any(one.kind is Kind.ELEMENT for one in batch), delete)
+    catalog.once_before(lambda batch: any(one.kind is Element.KIND for one in batch), delete)
     with pytest.raises(Conflict, match="send the file again"):
         await catalog.read(file_of(*PAIR))
     assert (await catalog.models(), await items(catalog)) == ([], {})
@@ -274,7 +274,7 @@ async def test_an_interrupted_import_leaves_a_model_that_says_so(catalog: Catalo
     async def power_cut() -> None:
         raise ConnectionError("power cut")
 
-    catalog.once_before(lambda batch: any(one.kind is Kind.RELATIONSHIP for one in batch), power_cut)
+    catalog.once_before(lambda batch: any(one.kind is Relationship.KIND for one in batch), power_cut)
     with pytest.raises(ConnectionError):
         await catalog.read(file_of(*PAIR))
     assert [one.last_import for one in await catalog.models()] == [None]

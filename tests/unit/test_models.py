@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from functions.agents.models import Agent
 from functions.catalog.deleting import BATCH
 from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_read import read_model
-from functions.catalog.models import Model
+from functions.catalog.models import Element, Model, Relationship
 from shared.auth.roles import Role
-from shared.database.port import Bury, Create, Increment, Kind, Operation
+from shared.database.port import Bury, Create, Increment, Operation
 from shared.errors import Conflict, Unavailable
 from shared.http.pagination import MAX_LIMIT
 from shared.http.routes import PageRequest
@@ -33,7 +34,7 @@ async def model_of(catalog: Catalog, *items: FoundElement | FoundRelationship, i
 
 
 async def by_name(catalog: Catalog, name: str) -> Any:
-    return next(one for one in await catalog.stored(Kind.ELEMENT) if one["name"] == name)
+    return next(one for one in await catalog.stored(Element.KIND) if one["name"] == name)
 
 
 async def test_a_model_tells_what_was_imported_last_when_and_by_whom(catalog: Catalog) -> None:
@@ -98,7 +99,7 @@ async def test_what_a_models_relationships_are_at_is_exported_with_it_and_said(c
     await model_of(catalog, process("e9", "elsewhere"), identifier="two")
     model = await model_of(catalog, *PAIR)
     mine, beyond = await catalog.element(name="mine"), await by_name(catalog, "elsewhere")
-    (flow,) = [one for one in await catalog.stored(Kind.RELATIONSHIP) if one["model_id"] == model.id]
+    (flow,) = [one for one in await catalog.stored(Relationship.KIND) if one["model_id"] == model.id]
     await catalog.patch_relationship(flow["id"], source_id=mine.id, target_id=beyond["id"])
     exported = await catalog.export("one")
     header, *found = list(read_model(exported))
@@ -107,10 +108,10 @@ async def test_what_a_models_relationships_are_at_is_exported_with_it_and_said(c
     assert said.startswith("2 not of this model") and mine.id in said and beyond["id"] in said
     names = {one.identifier for one in found if isinstance(one, FoundElement)}
     assert names == {"e1", "e2", f"id-{mine.id}", f"id-{beyond['id']}"}
-    before = await catalog.stored(Kind.ELEMENT)
+    before = await catalog.stored(Element.KIND)
     report = await catalog.read(exported)
     assert (report.unchanged, report.created, report.updated, report.skipped) == (5, 0, 0, 0)
-    assert await catalog.stored(Kind.ELEMENT) == before
+    assert await catalog.stored(Element.KIND) == before
 
 
 async def test_a_relationship_beyond_a_model_brings_what_it_is_at_itself(catalog: Catalog) -> None:
@@ -118,7 +119,7 @@ async def test_a_relationship_beyond_a_model_brings_what_it_is_at_itself(catalog
     chain = await catalog.relationship(await catalog.element(), await catalog.element(), type="Flow")
     for _ in range(10):
         chain = await catalog.relationship(await catalog.element(), chain)
-    (flow,) = [one for one in await catalog.stored(Kind.RELATIONSHIP) if one["source_identifier"] == "r1"]
+    (flow,) = [one for one in await catalog.stored(Relationship.KIND) if one["source_identifier"] == "r1"]
     await catalog.patch_relationship(flow["id"], type="Association", target_id=chain.id)
     report = await catalog.read(await catalog.export("one"))
     assert (report.unchanged, report.created, report.updated, report.skipped) == (26, 0, 0, 0)
@@ -136,7 +137,7 @@ async def test_a_model_that_has_elements_is_not_deleted_alone(catalog: Catalog) 
     with pytest.raises(Conflict, match="cascade"):
         await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=False)
     assert await catalog.models() == [model]
-    for element in await catalog.stored(Kind.ELEMENT):
+    for element in await catalog.stored(Element.KIND):
         await catalog.delete_element(element["id"], cascade=True)
     await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=False)
     assert await catalog.models() == []
@@ -151,41 +152,41 @@ async def test_a_model_is_deleted_with_all_that_is_its_in_batches(catalog: Catal
     await catalog.relationship(await catalog.element(name="mine"), third, type="Flow")
     await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
     assert await catalog.models() == [other]
-    left = {one["name"] for one in await catalog.stored(Kind.ELEMENT)}
-    assert (left, len(await catalog.stored(Kind.RELATIONSHIP))) == ({"mine", "ours", "x"}, 1)
+    left = {one["name"] for one in await catalog.stored(Element.KIND)}
+    assert (left, len(await catalog.stored(Relationship.KIND))) == ({"mine", "ours", "x"}, 1)
     assert max(map(buried, catalog.store.batches)) <= BATCH
     assert await catalog.dangling() == []
 
 
 async def test_relationships_of_a_model_between_others_elements_go_with_it(catalog: Catalog) -> None:
     model = await model_of(catalog, *PAIR)
-    (flow,) = await catalog.stored(Kind.RELATIONSHIP)
+    (flow,) = await catalog.stored(Relationship.KIND)
     one, two = await catalog.element(), await catalog.element()
     await catalog.patch_relationship(flow["id"], source_id=one.id, target_id=two.id)
     await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
-    assert (await catalog.models(), await catalog.stored(Kind.RELATIONSHIP)) == ([], [])
-    assert {left["id"] for left in await catalog.stored(Kind.ELEMENT)} == {one.id, two.id}
+    assert (await catalog.models(), await catalog.stored(Relationship.KIND)) == ([], [])
+    assert {left["id"] for left in await catalog.stored(Element.KIND)} == {one.id, two.id}
 
 
 async def test_a_model_whose_elements_agents_work_on_keeps_all_of_them(catalog: Catalog) -> None:
     model = await model_of(catalog, *PAIR)
     agent = {"id": "a", "name": "Intake", "created_at": "", "element_id": (await by_name(catalog, "x"))["id"]}
-    await catalog.store.inner.commit([Create(Kind.AGENT, "a", agent)])
-    with pytest.raises(Conflict, match="Agents work on") as refused:
+    await catalog.store.inner.commit([Create(Agent.KIND, "a", agent)])
+    with pytest.raises(Conflict, match="Agents refer to these elements") as refused:
         await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
     assert refused.value.members["agents"] == [{"id": "a", "name": "Intake"}]
-    assert (len(await catalog.stored(Kind.ELEMENT)), len(await catalog.stored(Kind.RELATIONSHIP))) == (2, 1)
+    assert (len(await catalog.stored(Element.KIND)), len(await catalog.stored(Relationship.KIND))) == (2, 1)
 
 
 async def test_an_agent_that_comes_during_a_deletion_ends_it_and_that_says_what_is_gone(catalog: Catalog) -> None:
     model = await model_of(catalog, *(process(f"s{number}") for number in range(BATCH + 1)))
-    last = max(one["id"] for one in await catalog.stored(Kind.ELEMENT))
+    last = max(one["id"] for one in await catalog.stored(Element.KIND))
     agent = {"id": "a", "name": "Intake", "created_at": "", "element_id": last}
-    comes: list[Operation] = [Create(Kind.AGENT, "a", agent), Increment(Kind.ELEMENT, last, {"touched": 1})]
+    comes: list[Operation] = [Create(Agent.KIND, "a", agent), Increment(Element.KIND, last, {"touched": 1})]
     catalog.once_before(lambda batch: buried(batch) == 1, lambda: catalog.store.inner.commit(comes))
     with pytest.raises(Conflict, match=rf"{BATCH} of its items had been deleted before"):
         await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
-    assert [one["id"] for one in await catalog.stored(Kind.ELEMENT)] == [last]
+    assert [one["id"] for one in await catalog.stored(Element.KIND)] == [last]
     assert await catalog.models() == [model]
 
 
@@ -193,10 +194,10 @@ async def test_an_import_that_comes_before_the_model_goes_is_deleted_as_well(cat
     model = await model_of(catalog, *PAIR)
     late = file_of(process("late"), model="one")
     catalog.once_before(
-        lambda batch: any(isinstance(one, Bury) and one.kind is Kind.MODEL for one in batch), lambda: catalog.read(late)
+        lambda batch: any(isinstance(one, Bury) and one.kind is Model.KIND for one in batch), lambda: catalog.read(late)
     )
     await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
-    assert (await catalog.models(), await catalog.stored(Kind.ELEMENT)) == ([], [])
+    assert (await catalog.models(), await catalog.stored(Element.KIND)) == ([], [])
 
 
 async def test_a_deletion_that_takes_too_long_says_so_and_goes_on_when_it_comes_again(catalog: Catalog) -> None:
@@ -208,9 +209,9 @@ async def test_a_deletion_that_takes_too_long_says_so_and_goes_on_when_it_comes_
     catalog.once_before(lambda batch: buried(batch) > 0, later)
     with pytest.raises(Unavailable, match="goes on there"):
         await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
-    assert len(await catalog.stored(Kind.ELEMENT)) == BATCH * 2
+    assert len(await catalog.stored(Element.KIND)) == BATCH * 2
     await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
-    assert (await catalog.models(), await catalog.stored(Kind.ELEMENT)) == ([], [])
+    assert (await catalog.models(), await catalog.stored(Element.KIND)) == ([], [])
 
 
 async def test_a_model_that_was_deleted_and_comes_again_goes_on_from_its_deletion(catalog: Catalog) -> None:
