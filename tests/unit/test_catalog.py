@@ -1,21 +1,36 @@
 """Elements and relationships: a model that is valid after every change, whoever changes it at the same time."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from functions.agents.models import Agent
+from functions.catalog.archimate import ELEMENT_TYPES, LAYERS, RELATIONSHIP_TYPES
 from functions.catalog.deleting import BATCH
+from functions.catalog.exchange import AccessType
 from functions.catalog.exporting import export_model
 from functions.catalog.graph import depending_on
-from functions.catalog.models import Element, ElementFields, NeighborQuery, Relationship, RelationshipFields
+from functions.catalog.models import (
+    Element,
+    ElementFields,
+    ElementQuery,
+    ImportReport,
+    Model,
+    Neighborhood,
+    NeighborQuery,
+    Relationship,
+    RelationshipFields,
+    RelationshipQuery,
+)
 from shared.auth.roles import Role
 from shared.database.port import Bury, Create, Delete, Increment, Operation, Rejected, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
+from shared.http.openapi import describe
 from shared.http.routes import PageRequest
 from shared.kinds import Kind
 from shared.work.resources import Held
@@ -374,3 +389,27 @@ class ComingStore(WatchedStore):
             await self.catalog.relationship(one, two, type="Flow")
         async for page in super().scan(kinds, since=since):
             yield page
+
+
+def test_what_is_around_an_element_has_one_spelling(world: World) -> None:
+    routes = {route.name: route for route in world.core.endpoint.routes}
+    assert routes["get_neighbors"].path == "v1/elements/{element_id}/neighbors"
+    said = json.dumps(describe(list(routes.values()), version="1"))
+    assert "eighbor" in said and "eighbour" not in said
+
+
+def test_words_of_archimate_are_spelled_as_it_spells_them_and_all_others_in_lower_case() -> None:
+    shown = (Element, Relationship, Model, Neighborhood, ImportReport, ElementQuery, RelationshipQuery, NeighborQuery)
+    found: set[str] = set()
+
+    def look(schema: Any) -> None:
+        if isinstance(schema, dict):
+            found.update(one for one in schema.get("enum", []))
+        for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []:
+            look(inner)
+
+    for model in shown:
+        look(model.model_json_schema())
+    words = {*ELEMENT_TYPES, *RELATIONSHIP_TYPES, *LAYERS, *get_args(AccessType)}
+    assert {"BusinessProcess", "ReadWrite", "both", "relationship"} <= found
+    assert {one for one in found - words if one != one.lower()} == set()
