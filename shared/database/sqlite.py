@@ -53,6 +53,7 @@ CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at
 logger = logging.getLogger("flowgrid.sqlite")
 REGISTRY = "registry"
 PAGE_SIZE = 200
+BRIEF_PAGE = 50  # of which an index says all that is looked for
 PURGE_EVERY_COMMITS = 200
 _FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
 
@@ -109,7 +110,7 @@ class _Partition(TenantStore):
 
     async def get(self, kind: Kind, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(self._file, lambda db: _get(db, self.tenant_id, kind, id, now))
+        return await self._files.read(self._file, lambda db: _get(db, self.tenant_id, kind, id, now), brief=True)
 
     async def query(
         self,
@@ -121,8 +122,9 @@ class _Partition(TenantStore):
         after: tuple[str, str] | None = None,
     ) -> Page:
         now = self._clock.now().timestamp()
+        brief = limit <= BRIEF_PAGE and all(one.field == "id" for one in where)
         return await self._files.read(
-            self._file, lambda db: _query(db, self.tenant_id, kind, where, order, limit, after, now)
+            self._file, lambda db: _query(db, self.tenant_id, kind, where, order, limit, after, now), brief=brief
         )
 
     async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
@@ -162,7 +164,7 @@ class _Registry(PlatformStore):
 
     async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(REGISTRY, lambda db: _get(db, tenant_id, kind, id, now))
+        return await self._files.read(REGISTRY, lambda db: _get(db, tenant_id, kind, id, now), brief=True)
 
     async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
         encoded = encode_batch([operation])
