@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest
 """
 FILE = "queues"
 LEASE_SECONDS = 60
+LOOKED_AT = 10  # times as many as are received, for those of the same tenants
 
 
 class _Time:
@@ -53,6 +54,14 @@ class _Time:
         now = self.now(db)
         db.execute("INSERT OR REPLACE INTO time VALUES (1, ?)", (now,))
         return now
+
+
+def _by_tenant(due: Sequence[tuple[int, str]]) -> list[int]:
+    """The sequences, those of a tenant together; the tenant of the oldest message first."""
+    of_tenants: dict[str, list[int]] = {}
+    for sequence, tenant_id in due:
+        of_tenants.setdefault(tenant_id, []).append(sequence)
+    return [sequence for own in of_tenants.values() for sequence in own]
 
 
 @dataclass(eq=False)
@@ -123,7 +132,10 @@ class SqliteMessaging(Messaging):
                     )
 
     async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = LEASE_SECONDS) -> Lease:
-        """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead."""
+        """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead.
+
+        The oldest, and then those of the same tenants, so that what is done for a tenant is done for many at once.
+        """
         token = uuid4().hex
 
         def work(db: sqlite3.Connection) -> Lease:
@@ -133,11 +145,17 @@ class SqliteMessaging(Messaging):
                 " WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? AND deliveries >= ?",
                 (queue, now, MAX_DELIVERIES),
             )
+            due = db.execute(
+                "SELECT sequence, tenant_id FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ?"
+                " ORDER BY sequence LIMIT ?",
+                (queue, now, most * LOOKED_AT),
+            ).fetchall()
+            chosen = _by_tenant(due)[:most]
             rows = db.execute(
-                "UPDATE messages SET lease = ?, deliveries = deliveries + 1, due_at = ? WHERE sequence IN"
-                " (SELECT sequence FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ?"
-                " ORDER BY sequence LIMIT ?) RETURNING sequence, id, tenant_id, body, deliveries",
-                (token, now + lease_seconds, queue, now, most),
+                "UPDATE messages SET lease = ?, deliveries = deliveries + 1, due_at = ?"  # noqa: S608 - question marks
+                f" WHERE sequence IN ({', '.join('?' * len(chosen))})"
+                " RETURNING sequence, id, tenant_id, body, deliveries",
+                (token, now + lease_seconds, *chosen),
             ).fetchall()
             return Lease(token, [(Message(r[1], r[2], json.loads(r[3])), r[4]) for r in sorted(rows)])
 

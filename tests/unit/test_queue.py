@@ -263,3 +263,22 @@ async def test_what_is_being_sent_when_the_queue_is_closed_is_sent(tmp_path: Pat
     second = SqliteMessaging(tmp_path / "queues", clock)
     assert await take(second) == {"m-1"}
     await second.close()
+
+
+# What comes together
+
+
+def of(tenant: str, number: int) -> Message:
+    return Message(f"{tenant}-{number}", tenant, {"number": number})
+
+
+async def test_what_is_of_one_tenant_comes_together_the_oldest_first(queue: SqliteMessaging) -> None:
+    await queue.send("q", [of(tenant, number) for number in range(3) for tenant in ("b", "a", "c")])
+    assert await take(queue, most=4) == {"b-0", "b-1", "b-2", "a-0"}
+    assert await take(queue, most=4) == {"c-0", "c-1", "c-2", "a-1"}
+
+
+async def test_nobodys_oldest_message_waits_for_others_of_a_busy_tenant(queue: SqliteMessaging) -> None:
+    await queue.send("q", [of("idle", 0), *(of("busy", number) for number in range(200))])
+    await queue.send("q", [of("idle", 1)])
+    assert {"idle-0"} <= await take(queue, most=2)
