@@ -46,7 +46,7 @@ def pins(requirements: list[Requirement], python: str) -> dict[str, str]:
     """Package -> version, for a Python on Linux."""
     here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
     wanted = [one for one in requirements if one.marker is None or one.marker.evaluate(here)]
-    found = {canonicalize_name(one.name): str(one.specifier) for one in wanted}
+    found: dict[str, str] = {canonicalize_name(one.name): str(one.specifier) for one in wanted}
     assert len(found) == len(wanted), f"two versions of one package for Python {python}"
     return found
 
