@@ -29,6 +29,7 @@ from functions.backups.soundness import Soundness
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import CatalogService
 from functions.identity.service import IdentityService
+from functions.kinds import KINDS
 from functions.platform.consumers import Consumers
 from functions.platform.health import HealthService
 from functions.tenants.onboarding import Onboarding
@@ -92,5 +93,5 @@ def compose(core: Core) -> func.FunctionApp:
     return app
 
 
-platform = core(Settings.load(os.environ))
+platform = core(Settings.load(os.environ), KINDS)
 app = compose(platform)

@@ -9,9 +9,11 @@ from statistics import median
 from typing import Any
 
 from bench.doubles import doubles
+from functions.agents.models import Agent
+from functions.kinds import KINDS
 from shared.clock import SystemClock, rfc3339
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import NEWEST_FIRST, Create, Kind, Placement
+from shared.database.port import NEWEST_FIRST, Create, Placement
 from shared.ids import Uuid7Ids
 
 TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
@@ -29,12 +31,12 @@ async def run(quick: bool) -> list[dict[str, Any]]:
         endpoint, key = settings["FLOWGRID_COSMOS_ENDPOINT"], settings["FLOWGRID_COSMOS_EMULATOR_KEY"]
         clock, ids = SystemClock(), Uuid7Ids()
         database = CosmosDatabase(
-            endpoint=endpoint, registry="registry", shards=["shard-1"], clock=clock, emulator_key=key
+            kinds=KINDS, endpoint=endpoint, registry="registry", shards=["shard-1"], clock=clock, emulator_key=key
         )
         store = database.tenant(TENANT, SHARD)
         now = rfc3339(clock.now())
         for number in range(PAGE):
-            await store.commit([Create(Kind.AGENT, f"kept-{number}", {**BODY, "created_at": now})])
+            await store.commit([Create(Agent.KIND, f"kept-{number}", {**BODY, "created_at": now})])
         async with CosmosClient(endpoint, key, enable_endpoint_discovery=False) as client:
             items = client.get_database_client("shard-1").get_container_client("items")
 
@@ -56,13 +58,13 @@ async def run(quick: bool) -> list[dict[str, Any]]:
             pairs: dict[str, tuple[Call, Call]] = {
                 "point read": (
                     lambda: items.read_item("agent:kept-1", TENANT),
-                    lambda: store.get(Kind.AGENT, "kept-1"),
+                    lambda: store.get(Agent.KIND, "kept-1"),
                 ),
-                "page of twenty": (raw_list, lambda: store.query(Kind.AGENT, order=NEWEST_FIRST, limit=PAGE)),
+                "page of twenty": (raw_list, lambda: store.query(Agent.KIND, order=NEWEST_FIRST, limit=PAGE)),
                 "batch of four": (
                     lambda: items.execute_item_batch([("create", (one,)) for one in documents()], TENANT),
                     lambda: store.commit(
-                        [Create(Kind.AGENT, ids.new(), {**BODY, "created_at": now}) for _ in range(4)]
+                        [Create(Agent.KIND, ids.new(), {**BODY, "created_at": now}) for _ in range(4)]
                     ),
                 ),
             }

@@ -8,6 +8,7 @@ from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database, Provisioner
 from shared.folders import kept_key
+from shared.kinds import Kinds
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
 from shared.secrets.port import Secrets
@@ -43,27 +44,27 @@ class Adapters:
         self.charges.flush()
 
 
-def build(settings: Settings, clock: Clock) -> Adapters:
+def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
     """No file and no socket is opened here."""
     messaging, source = _messaging(settings, clock)
     charges = Charges()
     return Adapters(
-        database=_database(settings, clock, charges),
+        database=_database(settings, clock, kinds, charges),
         charges=charges,
         messaging=messaging,
         source=source,
         blobs=_blobs(settings),
         secrets=_secrets(settings),
-        provisioner=_provisioner(settings),
+        provisioner=_provisioner(settings, kinds),
     )
 
 
-def _database(settings: Settings, clock: Clock, charges: Charges) -> Database:
+def _database(settings: Settings, clock: Clock, kinds: Kinds, charges: Charges) -> Database:
     shards = [shard(number).database for number in range(1, settings.flowgrid_shards + 1)]
     if settings.flowgrid_database == "sqlite":
         from shared.database.sqlite import SqliteDatabase
 
-        return SqliteDatabase(settings.flowgrid_data_dir / "database", clock, shards)
+        return SqliteDatabase(settings.flowgrid_data_dir / "database", clock, shards, kinds)
     from shared.database.cosmos.store import CosmosDatabase
 
     return CosmosDatabase(
@@ -71,6 +72,7 @@ def _database(settings: Settings, clock: Clock, charges: Charges) -> Database:
         registry=settings.flowgrid_cosmos_registry,
         shards=shards,
         clock=clock,
+        kinds=kinds,
         emulator_key=settings.flowgrid_cosmos_emulator_key or None,
         on_charge=charges.record,
     )
@@ -93,12 +95,13 @@ def _messaging(settings: Settings, clock: Clock) -> tuple[Messaging, Source | No
     return azure, None
 
 
-def _provisioner(settings: Settings) -> Provisioner | None:
+def _provisioner(settings: Settings, kinds: Kinds) -> Provisioner | None:
     if settings.flowgrid_database != "cosmos" or not settings.flowgrid_cosmos_account_id:
         return None
     from shared.database.cosmos.provisioner import CosmosProvisioner
 
-    return CosmosProvisioner(settings.flowgrid_cosmos_account_id, autoscale=settings.flowgrid_cosmos_dedicated_ru)
+    account, autoscale = settings.flowgrid_cosmos_account_id, settings.flowgrid_cosmos_dedicated_ru
+    return CosmosProvisioner(account, kinds, autoscale=autoscale)
 
 
 def _blobs(settings: Settings) -> Blobs:

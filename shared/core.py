@@ -16,6 +16,7 @@ from shared.ids import Ids, Uuid7Ids
 from shared.jobs.deadletters import DeadLetters
 from shared.jobs.jobs import GiveUp, Jobs, Slice
 from shared.jobs.ledger import Ledger
+from shared.kinds import Kinds
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import SignIn
@@ -65,12 +66,12 @@ class Core:
         await self.adapters.close()
 
 
-def core(settings: Settings, clock: Clock | None = None, ids: Ids | None = None) -> Core:
+def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids | None = None) -> Core:
     """Nothing is opened: adapters connect on first use, in the worker's loop."""
     log.configure(settings.flowgrid_log_level)
     clock = clock or SystemClock()
-    adapters = build(settings, clock)
-    services = Services(clock, ids or Uuid7Ids(), Outbox(adapters.messaging), settings.usage_queue)
+    adapters = build(settings, clock, kinds)
+    services = Services(clock, ids or Uuid7Ids(), Outbox(adapters.messaging), settings.usage_queue, kinds)
     directory = Directory(adapters.database, clock)
     names = Names(adapters.database, directory, clock)
     removals = Removals(RegistryKey(adapters.database, clock, ADDRESSES))

@@ -4,8 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from shared.database.port import Kind
 from shared.http.pagination import PageQuery
+from shared.kinds import Kind
 from shared.work.resources import Body, Id, JsonObject, Name, Resource
 
 Pattern = Literal["Orchestrator", "Specialist", "Monitor", "Router", "Evaluator"]
@@ -30,7 +30,15 @@ class AgentFields(Body):
 class Agent(Resource):
     """An AI agent of the tenant."""
 
-    KIND: ClassVar[Kind] = Kind.AGENT
+    KIND: ClassVar[Kind] = Kind(
+        "agent",
+        filtered=("name", "pattern", "status", "element_id"),
+        refers={"element_id": ("element",)},
+        counter="agents",
+        backup="restored",
+        journalled=True,
+        exported=True,
+    )
 
     name: str
     description: str

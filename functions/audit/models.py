@@ -4,9 +4,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.database.port import Kind
 from shared.http.pagination import PageQuery
 from shared.http.times import Time
+from shared.kinds import Kind
+from shared.tenancy.fence import AUDIT
 from shared.work.resources import Id, Timestamp
 
 
@@ -15,7 +16,7 @@ class AuditEntry(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    KIND: ClassVar[Kind] = Kind.AUDIT
+    KIND: ClassVar[Kind] = AUDIT
 
     id: Id
     tenant_id: Id

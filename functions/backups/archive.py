@@ -4,7 +4,8 @@ Of two runners of one backup (the first of them had stalled) neither writes over
 whose name is taken gets another name, and the manifest that comes first is the backup's. What no manifest names is no
 part of a backup, and goes with its folder.
 
-A line is `{"op": "put", "kind": …, "id": …, "item": {…}}` or `{"op": "delete", "kind": …, "id": …}`; all lines in
+A line is `{"op": "put", "kind": …, "id": …, "schema": …, "item": {…}}` (a version of the kind's schema; the first
+where none is said) or `{"op": "delete", "kind": …, "id": …}`; all lines in
 order, applied to nothing, make the state at the manifest's `as_of`.
 """
 
@@ -16,10 +17,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, Backup
+from functions.backups.models import Backup
 from shared.blobs.port import Blobs, BlobSpace
 from shared.clock import parse_rfc3339
 from shared.errors import Conflict, NotFound, Unavailable
+from shared.kinds import Kinds
 
 FORMAT = 1
 AREA = "backups"
@@ -29,7 +31,6 @@ PIECE_BYTES = 16 * 1024  # decompressed at a time: a small piece may become a hu
 LINES_AT_ONCE = 100
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 COMPRESSION_LEVEL = 3
-KINDS = frozenset(kind.value for kind in (*RESOURCE_KINDS, *HISTORY_KINDS))
 
 Line = dict[str, Any]
 Section = Literal["resources", "history"]
@@ -71,8 +72,9 @@ class Manifest(BaseModel):
 class Archive:
     """One backup's folder in its tenant's blobs."""
 
-    def __init__(self, blobs: Blobs, backup: Backup) -> None:
+    def __init__(self, blobs: Blobs, backup: Backup, kinds: Kinds) -> None:
         self._backup = backup
+        self._carried = frozenset((*kinds.restored, *kinds.history))
         self._space: BlobSpace = blobs.space(AREA, backup.tenant_id)
         self._folder = f"{parse_rfc3339(backup.created_at):%Y%m%dT%H%M%SZ}-{backup.id}"
 
@@ -118,7 +120,7 @@ class Archive:
 
     async def read(self, part: Part) -> AsyncIterator[list[Line]]:
         """The part's lines; `Damaged` at the latest at its end. Act on nothing before that."""
-        reader = _PartReader(part)
+        reader = _PartReader(part, self._carried)
         try:
             async for chunk in self._space.read(f"{self._folder}/{part.name}"):
                 for start in range(0, len(chunk), PIECE_BYTES):
@@ -188,10 +190,11 @@ class _PartWriter:
 
 
 class _PartReader:
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, carried: frozenset[str]) -> None:
         import zstandard
 
         self._part = part
+        self._carried = carried
         self._decompressor = zstandard.ZstdDecompressor().decompressobj()
         self._broken = zstandard.ZstdError
         self._hash = hashlib.sha256()
@@ -218,7 +221,7 @@ class _PartReader:
         try:
             line: Line = json.loads(text)
             well_formed = (
-                line["kind"] in KINDS
+                line["kind"] in self._carried
                 and isinstance(line["id"], str)
                 and (line["op"] == "delete" or (line["op"] == "put" and line["item"]["id"] == line["id"]))
             )

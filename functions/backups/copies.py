@@ -9,15 +9,19 @@ from contextlib import suppress
 
 from functions.backups.models import RestoredTenant
 from shared.auth.roles import Role
-from shared.database.port import Create, Database, Delete, Increment, Kind, Rejected
+from shared.database.port import Create, Database, Delete, Increment, Rejected
 from shared.errors import Conflict
 from shared.ids import derived_id
 from shared.jobs.jobs import Job
+from shared.kinds import Kind
 from shared.members.names import SLUG, Names
+from shared.tenancy.directory import TENANT
+from shared.work.change import COUNTER as COUNTER_KIND
 from shared.work.change import Change
 from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.copies")
+COPY = Kind("copy")  # of this tenant, made by a restore
 COUNTER = "copies"
 
 
@@ -35,10 +39,10 @@ class Copies:
             raise Conflict(f"A tenant that is {tenant.entry.status} cannot be copied.")
         id = copy_id(job_id)
         await self._names.reserve(SLUG, new.slug, holder=id, job=f"{tenant.id}/{job_id}")
-        if await tenant.store.get(Kind.COUNTER, COUNTER) is None:
+        if await tenant.store.get(COUNTER_KIND, COUNTER) is None:
             with suppress(Rejected):  # somebody else has begun to count
-                await tenant.store.commit([Create(Kind.COUNTER, COUNTER, {"created_at": change.at, "value": 0})])
-        change.also(Create(Kind.COPY, id, {"created_at": change.at, "slug": new.slug, "job_id": job_id}))
+                await tenant.store.commit([Create(COUNTER_KIND, COUNTER, {"created_at": change.at, "value": 0})])
+        change.also(Create(COPY, id, {"created_at": change.at, "slug": new.slug, "job_id": job_id}))
         limit = None if tenant.caller.role is Role.PLATFORM else tenant.plan.max_copies
         change.count(COUNTER, +1, limit=limit)
 
@@ -50,17 +54,17 @@ class Copies:
         """The job has failed for good: give back what it took, unless its tenant is there. Again does no harm."""
         id = copy_id(job.id)
         store = session.past_the_fence().store
-        held = await store.get(Kind.COPY, id)
+        held = await store.get(COPY, id)
         if held is None:
             return
-        entry = await self._platform.latest(Kind.TENANT, id, id)
+        entry = await self._platform.latest(TENANT, id, id)
         if entry is not None and not entry.body.get("undo"):
             extra = {"tenant_id": session.id, "job_id": job.id, "copy": id}
             logger.warning("a restore failed after its tenant was made; the copy still counts", extra=extra)
             return
         await self._names.release(SLUG, held.body["slug"], holder=id)
         try:
-            await store.commit([Delete(Kind.COPY, id, held.etag), Increment(Kind.COUNTER, COUNTER, {"value": -1})])
+            await store.commit([Delete(COPY, id, held.etag), Increment(COUNTER_KIND, COUNTER, {"value": -1})])
         except Rejected:
             logger.info("the copy was given back before", extra={"tenant_id": session.id, "job_id": job.id})
 

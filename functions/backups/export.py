@@ -1,6 +1,6 @@
 """Writing a backup: one moment, although writes go on.
 
-1. Take a moment (the permit is rotated: shared/database/fence.py), then scan the resources, kind by kind. This takes
+1. Take a moment (the permit is rotated: shared/tenancy/fence.py), then scan the resources, kind by kind. This takes
    a while, and shows each item as it was when it was read.
 2. Take another moment: the end, `as_of`. Whatever is stamped up to it has been committed. Replay the journal from the
    one to the other: every entry holds the whole new value, so of all lines each item's last revision is the state at
@@ -18,15 +18,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, Part, Section, read_back
-from functions.backups.models import HISTORY_KINDS, RESOURCE_KINDS, WRITTEN, Backup, plain
+from functions.backups.models import WRITTEN, Backup, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
-from shared.database.fence import Fenced, rotate
-from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Kind, Order, Stored, TenantStore, Where
+from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Order, Stored, Where
 from shared.errors import Conflict, FlowgridError, NotFound, Unavailable
 from shared.jobs.jobs import Continue, Done, Job, Wait
 from shared.jobs.locks import Locked, take
+from shared.kinds import Kind, Kinds
+from shared.tenancy.fence import AUDIT, Fenced, rotate
 from shared.work.resources import load
 from shared.work.session import TenantSession
 
@@ -36,32 +37,35 @@ PARTS_PER_SLICE = 8
 BETWEEN_LOOKS_SECONDS = 5
 MAKING = "backup"  # the lock of whoever makes one
 SHOWN_DANGLING = 5
-STEPS: tuple[tuple[Literal["scan", "journal", "undo", "history"], Kind], ...] = (
-    *(("scan", kind) for kind in RESOURCE_KINDS),
-    ("journal", Kind.AUDIT),
-    ("undo", Kind.AUDIT),
-    *(("history", kind) for kind in HISTORY_KINDS),
-)
+Step = Literal["scan", "journal", "undo", "history"]
+END = "end"
+
+
+def steps(kinds: Kinds) -> dict[str, tuple[Step, Kind]]:
+    """What an export goes through, by name and in order; a deployment in the midst of one may add to it."""
+    found: list[tuple[Step, Kind]] = [("scan", kind) for kind in kinds.restored]
+    found += [("journal", AUDIT), ("undo", AUDIT), *(("history", kind) for kind in kinds.history)]
+    return {f"{step}:{kind}": (step, kind) for step, kind in found}
 
 
 class Progress(BaseModel):
-    """Where an export stands: the next step of `STEPS`, the key to continue it after, and what is written."""
+    """Where an export stands: the name of its next step, the key to continue that after, and what is written."""
 
     model_config = ConfigDict(frozen=True)
 
     began_at: str
     as_of: str | None = None
-    step: int = 0
+    step: str
     after: tuple[str, str] | None = None
     parts: tuple[Part, ...] = ()
 
     @property
     def written(self) -> bool:
-        return self.step == len(STEPS)
+        return self.step == END
 
     @property
     def section(self) -> Section:
-        return "history" if self.written or STEPS[self.step][0] == "history" else "resources"
+        return "history" if self.written or self.step.startswith("history:") else "resources"
 
 
 class Export:
@@ -110,7 +114,7 @@ class Export:
         except Unavailable:
             raise
         except NotFound:  # deleted while a stalled runner still wrote: what it has written since goes too
-            await Archive(self._blobs, backup).remove()
+            await Archive(self._blobs, backup, session.services.kinds).remove()
             raise
         except Exception as error:
             reason = error.message if isinstance(error, FlowgridError) else "Something went wrong on our side."
@@ -124,15 +128,15 @@ class Export:
 
     async def fail(self, session: TenantSession, backup_id: str, reason: str) -> None:
         """Say so of a backup that is not written yet, if there is one."""
-        stored = await session.store.get(Kind.BACKUP, backup_id)
+        stored = await session.store.get(Backup.KIND, backup_id)
         if stored is not None:
             await _settle(session, Backup.model_validate(stored.body), {"status": "failed", "error": reason})
 
     async def _advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        progress = Progress.model_validate(checkpoint) if checkpoint else Progress(began_at=await moment(session))
-        archive = Archive(self._blobs, backup)
+        progress = Progress.model_validate(checkpoint) if checkpoint else await _begun(session)
+        archive = Archive(self._blobs, backup, session.services.kinds)
         for _ in range(self._parts_per_slice):
             if progress.written:
                 await self._finish(session, backup, archive, progress)
@@ -167,24 +171,25 @@ class Export:
         return [], progress
 
     async def _page(self, session: TenantSession, progress: Progress) -> tuple[list[Line], Progress]:
-        step, kind = STEPS[progress.step]
+        order_of_steps = steps(session.services.kinds)
+        step, kind = order_of_steps[progress.step]
         if step != "scan" and progress.as_of is None:
             progress = progress.model_copy(update={"as_of": await moment(session)})
         as_of = progress.as_of or ""
         where: list[Where] = []
         order = Order("id")
         if step == "journal":
-            where, order = journal(progress.began_at, as_of), OLDEST_FIRST
+            where, order = journal(session, progress.began_at, as_of), OLDEST_FIRST
         elif step == "undo":
-            where, order = [*_of_resources(), Where("created_at", ">", as_of)], NEWEST_FIRST
-        elif kind is Kind.AUDIT:
+            where, order = [*_of_resources(session), Where("created_at", ">", as_of)], NEWEST_FIRST
+        elif kind == AUDIT:
             where = [Where("created_at", "<=", as_of)]
         page = await session.store.query(kind, where, order=order, limit=PAGE_ITEMS, after=progress.after)
         line = {"journal": replayed, "undo": _undone}.get(step) or (lambda stored: _put(kind, stored.body))
         lines = [one for one in map(line, page.items) if one is not None]
-        return lines, progress.model_copy(
-            update={"after": page.next, "step": progress.step + (1 if page.next is None else 0)}
-        )
+        names = [*order_of_steps, END]
+        next_step = names[names.index(progress.step) + 1] if page.next is None else progress.step
+        return lines, progress.model_copy(update={"after": page.next, "step": next_step})
 
     async def _finish(self, session: TenantSession, backup: Backup, archive: Archive, progress: Progress) -> None:
         """Read everything back, count what it makes, publish the manifest, and say so in the resource."""
@@ -199,11 +204,11 @@ class Export:
             bytes=sum(part.bytes for part in progress.parts),
             parts=list(progress.parts),
         )
-        counts, dangling = await _counted(archive, manifest)
+        counts, dangling = await _counted(session, archive, manifest)
         manifest = manifest.model_copy(update={"counts": counts})
         published, sha256 = await archive.write_manifest(manifest)
         if published != manifest:
-            manifest, (_, dangling) = published, await _counted(archive, published)
+            manifest, (_, dangling) = published, await _counted(session, archive, published)
         fields = {
             "status": "inconsistent" if dangling else "complete",
             "error": unfit(dangling),
@@ -223,9 +228,9 @@ async def _settle(session: TenantSession, backup: Backup, fields: Mapping[str, A
     await session.modify(Backup, backup.id, lambda now: fields if now.status == "running" else {}, if_match=None)
 
 
-def journal(since: str, until: str) -> list[Where]:
+def journal(session: TenantSession, since: str, until: str) -> list[Where]:
     """The entries that tell what happened to resources in a time, both ends included."""
-    return [*_of_resources(), Where("created_at", ">=", since), Where("created_at", "<=", until)]
+    return [*_of_resources(session), Where("created_at", ">=", since), Where("created_at", "<=", until)]
 
 
 def replayed(entry: Stored) -> Line | None:
@@ -239,18 +244,22 @@ def _undone(entry: Stored) -> Line | None:
 
 
 def _line(entry: Stored, value: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Line | None:
-    kind, id, revision = Kind(entry.body["resource_type"]), entry.body["resource_id"], entry.body["revision"]
+    what = {"kind": entry.body["resource_type"], "id": entry.body["resource_id"], "revision": entry.body["revision"]}
     if value is not None:
-        return {**_put(kind, value), "revision": revision}
-    return None if other is None else {"op": "delete", "kind": kind.value, "id": id, "revision": revision}
+        return {"op": "put", **what, "schema": entry.body.get("value_schema", 1), "item": plain(value)}
+    return None if other is None else {"op": "delete", **what}
 
 
 def _put(kind: Kind, body: Mapping[str, Any]) -> Line:
-    return {"op": "put", "kind": kind.value, "id": body["id"], "item": plain(body)}
+    return {"op": "put", "kind": kind.name, "id": body["id"], "schema": kind.schema, "item": plain(body)}
 
 
-def _of_resources() -> list[Where]:
-    return [Where("resource_type", "in", [kind.value for kind in RESOURCE_KINDS])]
+def _of_resources(session: TenantSession) -> list[Where]:
+    return [Where("resource_type", "in", [kind.name for kind in session.services.kinds.restored])]
+
+
+async def _begun(session: TenantSession) -> Progress:
+    return Progress(began_at=await moment(session), step=next(iter(steps(session.services.kinds))))
 
 
 async def moment(session: TenantSession, *, since: str | None = None) -> str:
@@ -259,11 +268,11 @@ async def moment(session: TenantSession, *, since: str | None = None) -> str:
     return await rotate(session.store, session.services.ids.new(), max(now, parse_rfc3339(since) if since else now))
 
 
-async def replay(store: TenantStore, snapshot: Snapshot, *, since: str, until: str) -> None:
+async def replay(session: TenantSession, snapshot: Snapshot, *, since: str, until: str) -> None:
     """Bring a snapshot from `since` to `until` by the journal, in whatever order its entries are stamped."""
     after: tuple[str, str] | None = None
     while True:
-        page = await store.query(Kind.AUDIT, journal(since, until), limit=PAGE_ITEMS, after=after)
+        page = await session.store.query(AUDIT, journal(session, since, until), limit=PAGE_ITEMS, after=after)
         await snapshot.apply([line for line in map(replayed, page.items) if line is not None])
         after = page.next
         if after is None:
@@ -275,15 +284,16 @@ def unfit(dangling: list[str]) -> str | None:
     return f"does not fit together: {', '.join(dangling)} without what they refer to" if dangling else None
 
 
-async def _counted(archive: Archive, manifest: Manifest) -> tuple[dict[str, int], list[str]]:
-    with Snapshot() as snapshot:
+async def _counted(session: TenantSession, archive: Archive, manifest: Manifest) -> tuple[dict[str, int], list[str]]:
+    kinds = session.services.kinds
+    with Snapshot(kinds) as snapshot:
         await snapshot.load(archive, manifest)
-        counts = {kind.value: snapshot.count(kind) for kind in RESOURCE_KINDS}
+        counts = {kind.name: snapshot.count(kind) for kind in kinds.restored}
         dangling = snapshot.dangling(SHOWN_DANGLING)
     history = [part for part in manifest.parts if part.section == "history"]
     problems = await read_back(archive, history)
     if problems:
         raise Damaged(problems[0])
-    for kind in HISTORY_KINDS:
-        counts[kind.value] = sum(part.lines.get(kind.value, 0) for part in history)
+    for kind in kinds.history:
+        counts[kind.name] = sum(part.lines.get(kind, 0) for part in history)
     return counts, dangling

@@ -6,10 +6,11 @@ from typing import Any
 
 from functions.backups.service import BackupService
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
-from shared.database.port import Database, Kind, Order, Stored, Where
+from shared.database.port import Database, Order, Stored, Where
 from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
-from shared.tenancy.directory import Directory
+from shared.jobs.jobs import Job
+from shared.tenancy.directory import TENANT, Directory
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 
@@ -56,7 +57,7 @@ class Fleet:
         after: tuple[str, str] | None = None
         while True:
             page = await self._database.platform.query(
-                Kind.TENANT, [Where("status", "in", STATUSES)], order=Order("id"), limit=PAGE_ITEMS, after=after
+                TENANT, [Where("status", "in", STATUSES)], order=Order("id"), limit=PAGE_ITEMS, after=after
             )
             for stored in page.items:
                 yield stored
@@ -75,7 +76,7 @@ class DailyBackups:
 
         async def begin(session: TenantSession) -> int:
             id, job_id = derived_id("backup", session.id, day), derived_id("backup-job", session.id, day)
-            if await session.store.get(Kind.JOB, job_id) is not None:
+            if await session.store.get(Job.KIND, job_id) is not None:
                 return 0
             try:
                 await self._backups.begin_daily(session, id=id, job_id=job_id)

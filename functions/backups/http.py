@@ -4,6 +4,7 @@ import azure.functions as func
 
 from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, RestoreQuery, Verification
 from functions.backups.service import BackupService
+from functions.backups.takeout import Exported, ExportQuery, export_page
 from shared.auth.roles import Role
 from shared.http.bodies import Json
 from shared.http.endpoint import Endpoint
@@ -115,5 +116,17 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
     )
     async def get_restore(call: Call) -> Restore:
         return await backups.get_restore(call.tenant, call.params["restore_id"])
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/export",
+        role=Role.ADMIN,
+        query=ExportQuery,
+        answer=Page[Exported],
+        summary="All that the tenant keeps, kind by kind, in pages",
+    )
+    async def export_tenant(call: Call[None, ExportQuery]) -> Listing[Exported]:
+        return await export_page(call.tenant, call.query.kind, call.page.limit, call.page.after)
 
     return routes

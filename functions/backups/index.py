@@ -3,9 +3,9 @@
 from functions.backups.archive import Archive
 from functions.backups.models import Backup
 from shared.blobs.port import Blobs
-from shared.database.port import Kind, Order, Where
+from shared.database.port import Order, Where
 from shared.errors import Stale
-from shared.jobs.jobs import UNFINISHED
+from shared.jobs.jobs import UNFINISHED, Job
 from shared.work.change import Change
 from shared.work.resources import HasStore, Held, find
 from shared.work.session import TenantSession
@@ -21,7 +21,7 @@ async def being_restored(session: TenantSession) -> set[str]:
     found: set[str] = set()
     after: tuple[str, str] | None = None
     while True:
-        page = await session.store.query(Kind.JOB, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
+        page = await session.store.query(Job.KIND, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
         for job in (stored.body for stored in page.items):
             found |= {job["input"]["backup_id"], job["checkpoint"].get("backup_id") or job["input"]["backup_id"]}
         after = page.next
@@ -38,7 +38,7 @@ async def prune(blobs: Blobs, session: TenantSession, held: Held[Backup]) -> int
             await change.commit(None)
         except Stale:  # a restore of it has just begun, or it has just been completed: it is not due any more
             return 0
-    await Archive(blobs, held.value).remove()
+    await Archive(blobs, held.value, session.services.kinds).remove()
 
     async def uncount(change: Change, backup: Backup) -> None:
         if backup.type == "manual":

@@ -1,4 +1,4 @@
-"""Backups and restores: what is stored and shown, what a client may ask for, and which kinds a backup carries."""
+"""Backups and restores: what is stored and shown, and what a client may ask for."""
 
 import json
 from collections.abc import Mapping
@@ -10,21 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.auth.emails import Email
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Document, Kind
+from shared.database.port import Document
 from shared.http.pagination import PageQuery
 from shared.jobs.jobs import Job, JobStatus
+from shared.kinds import Kind
 from shared.work.change import Change
 from shared.work.resources import Body, Id, Resource, Timestamp
 from shared.work.session import TenantSession
-
-# What a restore brings back, in the order in which it is written: what is referred to comes first.
-RESOURCE_KINDS = (Kind.USER, Kind.ELEMENT, Kind.RELATIONSHIP, Kind.AGENT)
-
-# For disaster recovery and export only. A restore leaves them alone: what happened has happened, the journal goes on
-# (with the restore in it), and metering must not change what was billed. Counters are not kept: they are recounted.
-HISTORY_KINDS = (Kind.AUDIT, Kind.ROLLUP, Kind.USAGE_EVENT)
-
-COUNTED = {Kind.AGENT: "agents", Kind.USER: "users"}
 
 BackupType = Literal["daily", "manual", "pre_restore"]
 BackupStatus = Literal["running", "complete", "inconsistent", "failed", "pruning"]
@@ -35,7 +27,7 @@ Target = Literal["in_place", "new_tenant"]
 class Backup(Resource):
     """A backup of the whole tenant at one moment."""
 
-    KIND: ClassVar[Kind] = Kind.BACKUP
+    KIND: ClassVar[Kind] = Kind("backup", filtered=("status", "type", "as_of"), journalled=True)
 
     type: BackupType
     status: BackupStatus = "running"
@@ -104,7 +96,7 @@ class NewRestore(Body):
 class Restore(Resource):
     """A restore: a job, seen as what it restores. `report` says what it did."""
 
-    KIND: ClassVar[Kind] = Kind.JOB
+    KIND: ClassVar[Kind] = Job.KIND
 
     status: JobStatus
     phase: str = Field(description="check, keep (the backup of what is replaced), target, write, delete, finish")
@@ -135,14 +127,10 @@ class Kept(Resource):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-def _kept(kind: Kind) -> type[Kept]:
+def kept(kind: Kind) -> type[Kept]:
+    """The model of a kind's items as backups see them."""
     body = {"KIND": kind, "__module__": __name__}
-    return cast(
-        type[Kept], new_class(f"Kept{kind.value.title()}", (Kept,), {}, lambda namespace: namespace.update(body))
-    )
-
-
-KEPT: Mapping[Kind, type[Kept]] = {kind: _kept(kind) for kind in RESOURCE_KINDS}
+    return cast(type[Kept], new_class(f"Kept{kind.title()}", (Kept,), {}, lambda namespace: namespace.update(body)))
 
 
 def plain(body: Mapping[str, Any]) -> Document:

@@ -5,19 +5,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from functions.backups.models import COUNTED, KEPT, Kept, plain, same_content
+from functions.backups.models import Kept, kept, plain, same_content
 from functions.backups.snapshot import Snapshot
 from shared.clock import rfc3339
-from shared.database.port import Create, Document, Kind, Order, Rejected, Replace, Stored, Where
+from shared.database.port import Create, Document, Order, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, Stale, Unavailable
-from shared.members.users import UserRole
+from shared.kinds import Kind
+from shared.members.users import User, UserRole
+from shared.work.change import COUNTER
 from shared.work.resources import Held, Tombstone
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH_RESOURCES = 40
 BATCH_BYTES = 1_500_000  # of the 2 MB that a batch may be, its audit entries included
 PAGE_ITEMS = 200
-ENDS = ("source_id", "target_id")
 MOST_NESTED = 100
 OF_NOW = ("issuer", "subject", "last_login_at")  # of a user: by whom and when they came in since
 
@@ -57,6 +58,7 @@ class Replacing:
         self._target = target
         self._snapshot = snapshot
         self._spared_user = spared_user
+        self._models: dict[Kind, type[Kept]] = {}
 
     async def write_next(self, kind: Kind, after: str) -> Outcome:
         """Make the snapshot's next resources of a kind what they were; those that are so already stay untouched."""
@@ -83,8 +85,8 @@ class Replacing:
             )
             outcome.next = page.next[1] if page.next else None
             surplus = self._surplus(kind, page.items)
-            if kind is Kind.RELATIONSHIP:
-                surplus = await self._with_what_ends_at_them(surplus)
+            if kind.nested:
+                surplus = await self._with_what_names_them(kind, surplus)
             try:
                 for group in _groups([_Difference(held.value.model_dump(), held) for held in surplus]):
                     await self._remove(kind, [one.held for one in group if one.held])
@@ -102,7 +104,7 @@ class Replacing:
         differences = []
         for body in bodies:
             held = current.get(body["id"])
-            if kind is Kind.USER and held is not None:
+            if kind == User.KIND and held is not None:
                 body = narrowed(body, held.value.model_dump())
             if held is not None and same_content(held.value.model_dump(), body):
                 continue
@@ -114,7 +116,7 @@ class Replacing:
         return differences
 
     def _reason_to_skip(self, kind: Kind, body: Document, held: Held[Kept] | None) -> str | None:
-        if kind is not Kind.USER:
+        if kind != User.KIND:
             return None
         if body["id"] == self._spared_user:
             return "is you; your own access stays as it is"
@@ -124,52 +126,60 @@ class Replacing:
         last: list[Held[Any] | None] = [one.held or one.buried for one in group]
         change = self._target.change(*[one for one in last if one is not None])
         for one in group:
-            change.restore(KEPT[kind], one.body, one.held, one.buried)
+            change.restore(self._model(kind), one.body, one.held, one.buried)
         created = sum(one.held is None for one in group)
-        if kind in COUNTED and created:
-            change.count(COUNTED[kind], created)
+        if kind.counter and created:
+            change.count(kind.counter, created)
         await change.commit(None)
 
     async def _remove(self, kind: Kind, surplus: Sequence[Held[Kept]]) -> None:
         change = self._target.change(*surplus)
         for held in surplus:
             change.delete(held)
-        if kind in COUNTED:
-            change.count(COUNTED[kind], -len(surplus))
+        if kind.counter:
+            change.count(kind.counter, -len(surplus))
         await change.commit(None)
 
     async def _current(self, kind: Kind, ids: Sequence[str]) -> dict[str, Held[Kept]]:
         if not ids:
             return {}
         page = await self._target.store.query(kind, [Where("id", "in", list(ids))], limit=PAGE_ITEMS)
-        return {stored.body["id"]: _held(kind, stored) for stored in page.items}
+        return {stored.body["id"]: self._held(kind, stored) for stored in page.items}
 
     def _surplus(self, kind: Kind, items: Sequence[Stored]) -> list[Held[Kept]]:
         missing = self._snapshot.missing(kind, [stored.body["id"] for stored in items])
-        return [_held(kind, stored) for stored in items if stored.body["id"] in missing]
+        return [self._held(kind, stored) for stored in items if stored.body["id"] in missing]
 
-    async def _with_what_ends_at_them(self, surplus: Sequence[Held[Kept]]) -> list[Held[Kept]]:
-        """Relationships, and before them those that end at them, which are surplus too: what the snapshot has is by
-        now as it was then, with ends that the snapshot has."""
+    async def _with_what_names_them(self, kind: Kind, surplus: Sequence[Held[Kept]]) -> list[Held[Kept]]:
+        """Items of a kind that refer to each other, and before them those that name them, which are surplus too: what
+        the snapshot has is by now as it was then, and names what the snapshot has."""
         found = {held.value.id: held for held in surplus}
         ranks = dict.fromkeys(found, 0)
         frontier, rank = list(found), 0
         while frontier and rank < MOST_NESTED:
             rank += 1
-            met = {held.value.id: held for end in ENDS for held in await self._ending_at(end, frontier)}
+            met = {held.value.id: held for field in kind.nested for held in await self._naming(kind, field, frontier)}
             found |= met
             ranks |= dict.fromkeys(met, rank)
             frontier = list(met)
         return sorted(found.values(), key=lambda held: ranks[held.value.id], reverse=True)
 
-    async def _ending_at(self, end: str, ids: Sequence[str]) -> list[Held[Kept]]:
+    def _held(self, kind: Kind, stored: Stored) -> Held[Kept]:
+        return Held(self._model(kind).model_validate(plain(stored.body)), stored.etag)
+
+    def _model(self, kind: Kind) -> type[Kept]:
+        if kind not in self._models:
+            self._models[kind] = kept(kind)
+        return self._models[kind]
+
+    async def _naming(self, kind: Kind, field: str, ids: Sequence[str]) -> list[Held[Kept]]:
         found: list[Held[Kept]] = []
         for start in range(0, len(ids), PAGE_ITEMS):
-            where = [Where(end, "in", list(ids[start : start + PAGE_ITEMS]))]
+            where = [Where(field, "in", list(ids[start : start + PAGE_ITEMS]))]
             after: tuple[str, str] | None = None
             while True:
-                page = await self._target.store.query(Kind.RELATIONSHIP, where, limit=PAGE_ITEMS, after=after)
-                found += [_held(Kind.RELATIONSHIP, stored) for stored in page.items]
+                page = await self._target.store.query(kind, where, limit=PAGE_ITEMS, after=after)
+                found += [self._held(kind, stored) for stored in page.items]
                 after = page.next
                 if after is None:
                     break
@@ -186,13 +196,15 @@ def narrowed(body: Document, now: Document) -> Document:
 
 async def recount(session: TenantSession) -> dict[str, int]:
     """Make the counters exact. A write in between moves the counter's ETag, and the count is done again."""
-    return {name: await _recount(session, kind, name) for kind, name in COUNTED.items()}
+    return {
+        kind.counter: await _recount(session, kind, kind.counter) for kind in session.services.kinds if kind.counter
+    }
 
 
 async def _recount(session: TenantSession, kind: Kind, name: str) -> int:
     store = session.store
     for _ in range(TRIES_AT_A_RACE):
-        counter = await store.get(Kind.COUNTER, name)
+        counter = await store.get(COUNTER, name)
         total = 0
         async for page in store.scan([kind]):
             total += len(page)
@@ -200,9 +212,9 @@ async def _recount(session: TenantSession, kind: Kind, name: str) -> int:
             return total
         now = rfc3339(session.services.clock.now())
         operation = (
-            Create(Kind.COUNTER, name, {"created_at": now, "value": total})
+            Create(COUNTER, name, {"created_at": now, "value": total})
             if counter is None
-            else Replace(Kind.COUNTER, name, {**counter.body, "value": total}, counter.etag)
+            else Replace(COUNTER, name, {**counter.body, "value": total}, counter.etag)
         )
         try:
             await store.commit([operation])
@@ -210,10 +222,6 @@ async def _recount(session: TenantSession, kind: Kind, name: str) -> int:
             continue
         return total
     raise Unavailable(f"The number of {name} keeps changing.")
-
-
-def _held(kind: Kind, stored: Stored) -> Held[Kept]:
-    return Held(KEPT[kind].model_validate(plain(stored.body)), stored.etag)
 
 
 def _groups(differences: Sequence[_Difference]) -> Iterator[list[_Difference]]:

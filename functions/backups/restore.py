@@ -9,7 +9,7 @@ From the first write to the end the tenant is fenced (shared/work/fencing.py): o
 Each of its batches leaves a tenant that fits together: what is referred to comes first, and goes last.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -19,15 +19,16 @@ from functions.backups.archive import Archive, Damaged, Manifest
 from functions.backups.copies import Copies, copy_id
 from functions.backups.export import Export, moment, replay
 from functions.backups.index import last_good
-from functions.backups.models import COUNTED, RESOURCE_KINDS, Backup, NewRestore
+from functions.backups.models import Backup, NewRestore
 from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
 from shared.auth.caller import Caller
 from shared.blobs.port import Blobs
-from shared.database.port import Kind
 from shared.errors import Conflict, QuotaReached, Unavailable
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job
+from shared.kinds import Kind, Kinds
+from shared.members.users import User
 from shared.tenancy.directory import Directory, TenantEntry
 from shared.work.fencing import close, reopen, settled_moment
 from shared.work.resources import load
@@ -35,8 +36,7 @@ from shared.work.session import TenantSession
 
 BATCHES_PER_SLICE = 100
 SHOWN_IDS = 5
-# What is too much goes, what refers first; but no user: who is let in is decided by admins, not by a restore (0015).
-DELETED_KINDS = [kind for kind in reversed(RESOURCE_KINDS) if kind is not Kind.USER]
+DONE = "done"
 USERS_STAY = "user: a person belongs to one tenant, so the new one has only its own first admin"
 
 
@@ -52,7 +52,7 @@ class State(BaseModel):
     phase: Literal["check", "keep", "target", "write", "delete", "finish"] = "check"
     pre_restore: str | None = None
     export: dict[str, Any] = Field(default_factory=dict)
-    kind: int = 0
+    kind: str = ""  # the one at hand; empty: the first
     after: str = ""
     restored: dict[str, int] = Field(default_factory=dict)
     unchanged: dict[str, int] = Field(default_factory=dict)
@@ -114,7 +114,7 @@ class Restoring:
         await self._copies.give_up(session.past_the_fence(), job)
 
     async def _with_snapshot(self, session: TenantSession, job: Job, asked: NewRestore, state: State) -> None:
-        with Snapshot() as snapshot:
+        with Snapshot(session.services.kinds) as snapshot:
             await self._fill(session, asked, state, snapshot)
             if state.phase == "check":
                 await _check(session, asked, snapshot)
@@ -125,7 +125,7 @@ class Restoring:
             target = replace(target, store=self._directory.held_by(target.entry, job.id, state.replaced_at))
             own_user = session.user_id if asked.target == "in_place" else None
             replacing = Replacing(target, snapshot, spared_user=own_user)
-            await self._write(replacing, asked, state)
+            await self._write(session.services.kinds, replacing, asked, state)
             if state.phase == "finish":
                 state.counters = await recount(target)
 
@@ -137,7 +137,7 @@ class Restoring:
                 # whatever is stamped up to the point in time is committed now, though who asked has a clock ahead
                 await moment(session, since=asked.as_of)
             until = await settled_moment(session.store, asked.as_of)
-            await replay(session.store, snapshot, since=manifest.as_of, until=until)
+            await replay(session, snapshot, since=manifest.as_of, until=until)
 
     async def _load(self, session: TenantSession, asked: NewRestore, state: State, snapshot: Snapshot) -> Manifest:
         """The backup; one that turns out damaged is marked, and a point in time goes back to the one before it."""
@@ -145,7 +145,7 @@ class Restoring:
             backup = (await load(session, Backup, state.backup_id or asked.backup_id or "")).value
             if backup.status != "complete":
                 raise Conflict(f"This backup is {backup.status}; only a complete one can be restored.")
-            archive = Archive(self._blobs, backup)
+            archive = Archive(self._blobs, backup, session.services.kinds)
             try:
                 manifest = await archive.manifest()
                 await snapshot.load(archive, manifest)
@@ -161,7 +161,7 @@ class Restoring:
     async def _keep(self, session: TenantSession, job: Job, state: State) -> None:
         """What is replaced is backed up first, so that a restore can itself be undone."""
         id = derived_id("pre_restore", job.id)
-        if await session.store.get(Kind.BACKUP, id) is None:
+        if await session.store.get(Backup.KIND, id) is None:
             change = session.change()
             await change.commit(Backup.begin(change, session, "pre_restore", id=id, job_id=job.id))
         state.pre_restore = id
@@ -189,17 +189,16 @@ class Restoring:
         store = self._directory.open(entry).control
         return TenantSession(entry, store, caller, session.request, session.services)
 
-    async def _write(self, replacing: Replacing, asked: NewRestore, state: State) -> None:
+    async def _write(self, kinds: Kinds, replacing: Replacing, asked: NewRestore, state: State) -> None:
         """What is missing or other than it was, what is referred to first; then (in place) what is too much, last."""
         for _ in range(self._batches_per_slice):
-            kinds = _written_kinds(asked) if state.phase == "write" else DELETED_KINDS
-            if state.kind == len(kinds):
+            kind = _at_hand(kinds, asked, state)
+            if kind is None:
                 deleting = asked.target == "in_place" and state.phase == "write"
-                state.phase, state.kind, state.after = ("delete" if deleting else "finish"), 0, ""
+                state.phase, state.kind, state.after = ("delete" if deleting else "finish"), "", ""
                 if not deleting:
                     return
                 continue
-            kind = kinds[state.kind]
             if state.phase == "write":
                 outcome = await replacing.write_next(kind, state.after)
                 _add(state.restored, kind, outcome.changed)
@@ -209,7 +208,7 @@ class Restoring:
                 outcome = await replacing.delete_next(kind, state.after)
                 _add(state.deleted, kind, outcome.changed)
             state.after = outcome.next or ""
-            state.kind += 1 if outcome.next is None else 0
+            state.kind = kind.name if outcome.next is not None else _following(kinds, asked, state, kind)
 
     async def _finish(self, session: TenantSession, job: Job, asked: NewRestore, state: State) -> Mapping[str, Any]:
         backup = (await load(session, Backup, state.backup_id or asked.backup_id or "")).value
@@ -237,20 +236,36 @@ async def _mark(session: TenantSession, backup: Backup, damage: Damaged) -> None
 
 async def _check(session: TenantSession, asked: NewRestore, snapshot: Snapshot) -> None:
     """What would make the restore stop half-way, or leave a tenant that contradicts itself."""
-    plan = session.plan
-    limits = {Kind.AGENT: plan.max_agents, Kind.USER: plan.max_users}
-    for kind in COUNTED:
-        if kind in _written_kinds(asked) and snapshot.count(kind) > limits[kind]:
-            raise QuotaReached(kind.value.capitalize(), limit=limits[kind], current=snapshot.count(kind))
+    for kind in _written(session.services.kinds, asked):
+        if kind.counter and (count := snapshot.count(kind)) > (limit := session.plan.quota(kind.counter)):
+            raise QuotaReached(kind.capitalize(), limit=limit, current=count)
     dangling = snapshot.dangling(SHOWN_IDS)
     if dangling:
         raise Conflict(f"What they refer to would not come back with: {', '.join(dangling)}.", items=dangling)
 
 
-def _written_kinds(asked: NewRestore) -> Sequence[Kind]:
-    return [kind for kind in RESOURCE_KINDS if asked.target == "in_place" or kind is not Kind.USER]
+def _written(kinds: Kinds, asked: NewRestore) -> list[Kind]:
+    return [kind for kind in kinds.restored if asked.target == "in_place" or kind != User.KIND]
+
+
+def _deleted(kinds: Kinds) -> list[Kind]:
+    """What is too much goes, what refers first; but no user: who is let in is decided by admins, not by a restore."""
+    return [kind for kind in reversed(kinds.restored) if kind != User.KIND]
+
+
+def _at_hand(kinds: Kinds, asked: NewRestore, state: State) -> Kind | None:
+    """The kind that the checkpoint names; None when the phase is through with all of them."""
+    if state.kind == DONE:
+        return None
+    in_turn = _written(kinds, asked) if state.phase == "write" else _deleted(kinds)
+    return kinds.named(state.kind) if state.kind else next(iter(in_turn), None)
+
+
+def _following(kinds: Kinds, asked: NewRestore, state: State, kind: Kind) -> str:
+    names = [*(_written(kinds, asked) if state.phase == "write" else _deleted(kinds)), DONE]
+    return str(names[names.index(kind) + 1])
 
 
 def _add(tally: dict[str, int], kind: Kind, by: int) -> None:
     if by:
-        tally[kind.value] = tally.get(kind.value, 0) + by
+        tally[kind.name] = tally.get(kind.name, 0) + by

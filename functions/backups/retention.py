@@ -12,7 +12,7 @@ from functions.backups.index import being_restored, prune
 from functions.backups.models import Backup
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
-from shared.database.port import Kind, Order
+from shared.database.port import Order
 from shared.jobs.jobs import UNFINISHED, Job
 from shared.work.resources import Held
 from shared.work.session import TenantSession
@@ -64,7 +64,7 @@ async def _due(session: TenantSession, backup: Backup, now: datetime) -> bool:
 
 async def _abandoned(session: TenantSession, backup: Backup, now: datetime) -> bool:
     """Whether nobody makes it any more: its job is over, gone, or has not moved for a day."""
-    stored = await session.store.get(Kind.JOB, backup.job_id)
+    stored = await session.store.get(Job.KIND, backup.job_id)
     if stored is None:
         return True
     job = Job.model_validate(stored.body)
@@ -75,7 +75,7 @@ async def _backups(session: TenantSession) -> list[Held[Backup]]:
     found: list[Held[Backup]] = []
     after: tuple[str, str] | None = None
     while True:
-        page = await session.store.query(Kind.BACKUP, order=Order("id"), limit=PAGE_ITEMS, after=after)
+        page = await session.store.query(Backup.KIND, order=Order("id"), limit=PAGE_ITEMS, after=after)
         found += [Held.of(Backup, stored) for stored in page.items]
         after = page.next
         if after is None:

@@ -11,13 +11,13 @@ from functions.backups.models import WRITTEN, Backup, BackupType, NewBackup, New
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import Fenced, Overtaken, newest
-from shared.database.port import Kind, Replace
+from shared.database.port import Replace
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
 from shared.http.routes import PageRequest
 from shared.jobs.jobs import Job, enqueue
 from shared.jobs.locks import Locked, looking_again, take
 from shared.members.standing import still_admin
+from shared.tenancy.fence import Fenced, Overtaken, newest
 from shared.work.change import Change
 from shared.work.resources import Held, Listing, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -113,7 +113,7 @@ class BackupService:
             await take(change, tenant.store, RESTORING, job.id, UNDER_WAY)
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
-        change.also(Replace(Kind.BACKUP, held.value.id, held.value.model_dump(mode="json"), held.etag))
+        change.also(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
         await still_admin(change, tenant)
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))
@@ -133,16 +133,16 @@ class BackupService:
     async def get_restore(self, tenant: TenantSession, id: str) -> Restore:
         job = (await load(tenant, Job, id)).value
         if job.type != RESTORE_JOB:
-            raise NotFound(f"There is no such {Kind.JOB}.")
+            raise NotFound(f"There is no such {Job.KIND}.")
         return Restore.of(job)
 
     async def _read_back(self, tenant: TenantSession, backup: Backup) -> Verification:
-        archive = Archive(self._blobs, backup)
+        archive = Archive(self._blobs, backup, tenant.services.kinds)
         manifest: Manifest | None = None
         try:
             manifest = await archive.manifest()
             problems = await read_back(archive, manifest.parts)
-            if not problems and (wrong := await _unfit(archive, manifest)):
+            if not problems and (wrong := await _unfit(tenant, archive, manifest)):
                 problems = [wrong]
         except Damaged as damage:
             problems = [damage.message]
@@ -184,8 +184,8 @@ async def _queue_up(change: Change, tenant: TenantSession, job_id: str) -> None:
                 raise
 
 
-async def _unfit(archive: Archive, manifest: Manifest) -> str | None:
-    with Snapshot() as snapshot:
+async def _unfit(tenant: TenantSession, archive: Archive, manifest: Manifest) -> str | None:
+    with Snapshot(tenant.services.kinds) as snapshot:
         await snapshot.load(archive, manifest)
         return unfit(snapshot.dangling(SHOWN_DANGLING))
 

@@ -10,15 +10,17 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from functions.backups.archive import Archive, Line, Manifest
-from shared.database.port import Document, Kind
+from functions.backups.archive import Archive, Damaged, Line, Manifest
+from shared.database.port import Document
 from shared.errors import Unavailable
+from shared.kinds import Kind, Kinds
 from shared.sqlite import is_outage
 
 SCHEMA = """
 CREATE TABLE items (kind TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER, body TEXT, PRIMARY KEY (kind, id));
-CREATE TABLE ends (id TEXT NOT NULL, "end" TEXT, kind TEXT NOT NULL);
-CREATE TABLE ranks (id TEXT PRIMARY KEY, rank TEXT NOT NULL);
+CREATE TABLE refers (kind TEXT NOT NULL, field TEXT NOT NULL, target TEXT NOT NULL);
+CREATE TABLE ends (id TEXT NOT NULL, kind TEXT NOT NULL, field TEXT NOT NULL, "end" TEXT NOT NULL);
+CREATE TABLE ranks (kind TEXT NOT NULL, id TEXT NOT NULL, rank TEXT NOT NULL, PRIMARY KEY (kind, id));
 """
 # What a change did, unless a later revision of the item is known already; without a revision, in any case.
 KEEP = """
@@ -33,36 +35,39 @@ WHERE items.revision IS NULL OR items.revision >= :revision
 """
 ENDS = """
 INSERT INTO ends
-SELECT id, json_extract(body, '$.source_id'), 'relationship' FROM items WHERE kind = 'relationship' AND body NOT NULL
-UNION ALL
-SELECT id, json_extract(body, '$.target_id'), 'relationship' FROM items WHERE kind = 'relationship' AND body NOT NULL
-UNION ALL
-SELECT id, json_extract(body, '$.element_id'), 'agent' FROM items
-WHERE kind = 'agent' AND body NOT NULL AND json_extract(body, '$.element_id') NOT NULL
+SELECT items.id, items.kind, field, json_extract(body, '$.' || field) FROM items
+JOIN (SELECT DISTINCT kind, field FROM refers) AS fields USING (kind)
+WHERE body NOT NULL AND json_extract(body, '$.' || field) NOT NULL
 """
 DANGLING = """
 SELECT DISTINCT kind || ' ' || id FROM ends WHERE NOT EXISTS (
-  SELECT 1 FROM items WHERE items.id = ends."end" AND items.body NOT NULL
-  AND (items.kind = 'element' OR (items.kind = 'relationship' AND ends.kind = 'relationship')))
+  SELECT 1 FROM items JOIN refers ON items.kind = refers.target
+  WHERE items.id = ends."end" AND items.body NOT NULL AND refers.kind = ends.kind AND refers.field = ends.field)
 ORDER BY 1 LIMIT ?
 """
-# A relationship comes after the relationships that it begins or ends at.
+# Of a kind whose items refer to each other, one comes after those that it names.
 RANKS = """
 INSERT INTO ranks
-WITH RECURSIVE nested(id, level) AS (
-  SELECT id, 0 FROM items WHERE kind = 'relationship' AND body NOT NULL
-  UNION
-  SELECT ends.id, level + 1 FROM nested JOIN ends ON ends."end" = nested.id WHERE level < 100)
-SELECT id, printf('%03d:', max(level)) || id FROM nested GROUP BY id
+WITH RECURSIVE
+  own(kind) AS (SELECT DISTINCT kind FROM refers WHERE kind = target),
+  nested(id, kind, level) AS (
+    SELECT id, kind, 0 FROM items JOIN own USING (kind) WHERE body NOT NULL
+    UNION
+    SELECT ends.id, ends.kind, level + 1 FROM nested
+    JOIN ends ON ends."end" = nested.id AND ends.kind = nested.kind WHERE level < 100)
+SELECT kind, id, printf('%03d:', max(level)) || id FROM nested GROUP BY kind, id
 """
 
 
 class Snapshot:
-    def __init__(self) -> None:
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(SCHEMA)
+        refers = [(kind.name, field, to) for kind in kinds for field, targets in kind.refers.items() for to in targets]
+        self._db.executemany("INSERT INTO refers VALUES (?, ?, ?)", refers)
         self._related = False
 
     def __enter__(self) -> "Snapshot":
@@ -90,25 +95,26 @@ class Snapshot:
 
     def count(self, kind: Kind) -> int:
         query = "SELECT count(*) FROM items WHERE kind = ? AND body NOT NULL"
-        return int(self._db.execute(query, (kind.value,)).fetchone()[0])
+        return int(self._db.execute(query, (kind.name,)).fetchone()[0])
 
     def page(self, kind: Kind, after: str, limit: int) -> tuple[list[Document], str]:
         """The next resources of a kind, what is referred to before what refers to it, and the key of the last."""
-        if kind is Kind.RELATIONSHIP:
+        if kind.nested:
             self._relate()
-            query = "SELECT body, rank FROM ranks JOIN items USING (id) WHERE kind = ? AND rank > ? ORDER BY 2 LIMIT ?"
+            ranked = "ranks JOIN items USING (kind, id)"
+            query = f"SELECT body, rank FROM {ranked} WHERE kind = ? AND rank > ? ORDER BY 2 LIMIT ?"  # noqa: S608
         else:
             query = "SELECT body, id FROM items WHERE kind = ? AND id > ? AND body NOT NULL ORDER BY id LIMIT ?"
-        rows = self._db.execute(query, (kind.value, after, limit)).fetchall()
+        rows = self._db.execute(query, (kind.name, after, limit)).fetchall()
         return [json.loads(body) for body, _ in rows], rows[-1][1] if rows else after
 
     def missing(self, kind: Kind, ids: Iterable[str]) -> set[str]:
         """Those of the ids that were not there."""
         query = "SELECT 1 FROM items WHERE kind = ? AND id = ? AND body NOT NULL"
-        return {id for id in ids if self._db.execute(query, (kind.value, id)).fetchone() is None}
+        return {id for id in ids if self._db.execute(query, (kind.name, id)).fetchone() is None}
 
     def dangling(self, limit: int) -> list[str]:
-        """Relationships without both of their ends, agents without their element: as `<kind> <id>`."""
+        """What refers to something that is not there: as `<kind> <id>`."""
         self._relate()
         return [what for (what,) in self._db.execute(DANGLING, (limit,))]
 
@@ -124,9 +130,19 @@ class Snapshot:
     def _apply(self, lines: Sequence[Line]) -> None:
         self._db.execute("BEGIN")
         for line in lines:
-            item = line.get("item")
+            item = self._current(line)
             revision = line.get("revision", item and item.get("revision"))
             body = json.dumps(item, ensure_ascii=False, separators=(",", ":")) if item else None
             values = {"kind": line["kind"], "id": line["id"], "revision": revision, "body": body}
             self._db.execute(UNDO if line.get("undo") else KEEP, values)
         self._db.execute("COMMIT")
+
+    def _current(self, line: Line) -> Document | None:
+        """The line's item in its kind's current schema."""
+        item: Document | None = line.get("item")
+        if item is None:
+            return None
+        kind, version = self._kinds.named(line["kind"]), line.get("schema", 1)
+        if version > kind.schema:
+            raise Damaged(f"{kind} {line['id']}: was written by a newer release (schema {version})")
+        return kind.upcast(item, version)

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
+from functions.backups.models import Backup
 from shared.clock import Clock, rfc3339
-from shared.database.port import Database, Kind, Where
+from shared.database.port import Database, Where
 from shared.errors import Concern, Unavailable
 
 LOOKS_BACK = timedelta(hours=25)  # a daily backup, and an hour to make it in
@@ -25,7 +26,7 @@ class Soundness:
             since = rfc3339(self._clock.now() - LOOKS_BACK)
             bad = [Where("status", "in", ["failed", "inconsistent"]), Where("created_at", ">=", since)]
             try:
-                self._found = len(await self._platform.sweep(Kind.BACKUP, bad, limit=MOST))
+                self._found = len(await self._platform.sweep(Backup.KIND, bad, limit=MOST))
             except Unavailable:  # which is what the databases' own checks are there to say
                 return
             self._asked_at = now

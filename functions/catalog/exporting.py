@@ -10,7 +10,6 @@ from functions.catalog.exchange_write import write_model
 from functions.catalog.graph import ENDS, by_ids
 from functions.catalog.models import MAX_FILE_BYTES, Element, Relationship
 from functions.catalog.reading import RETRY_AFTER, give_back
-from shared.database.port import Kind
 from shared.errors import Conflict, TooLarge, Unavailable
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -50,10 +49,10 @@ async def export_model(tenant: TenantSession) -> bytes:
     elements: list[Element] = []
     relationships: list[Relationship] = []
     room = MAX_FILE_BYTES
-    async for page in tenant.store.scan([Kind.ELEMENT]):
+    async for page in tenant.store.scan([Element.KIND]):
         elements += [Element.model_validate(stored.body) for stored in page]
         room = _left(room, elements[-len(page) :], len(elements))
-    async for page in tenant.store.scan([Kind.RELATIONSHIP]):
+    async for page in tenant.store.scan([Relationship.KIND]):
         relationships += [Relationship.model_validate(stored.body) for stored in page]
         room = _left(room, relationships[-len(page) :], len(elements) + len(relationships))
     await _complete(tenant, elements, relationships)
@@ -67,12 +66,12 @@ async def _complete(tenant: TenantSession, elements: list[Element], relationship
         open_ended = [one for one in relationships if {one.source_id, one.target_id} - known]
         if not open_ended:
             return
-        there = await by_ids(tenant, Kind.RELATIONSHIP, (one.id for one in open_ended))
+        there = await by_ids(tenant, Relationship.KIND, (one.id for one in open_ended))
         gone = {one.id for one in open_ended} - set(there)
         relationships[:] = [one for one in relationships if one.id not in gone]
         wanted = {body[end] for body in there.values() for end in ENDS} - known
-        elements += map(Element.model_validate, (await by_ids(tenant, Kind.ELEMENT, wanted)).values())
-        nested = (await by_ids(tenant, Kind.RELATIONSHIP, wanted)).values()
+        elements += map(Element.model_validate, (await by_ids(tenant, Element.KIND, wanted)).values())
+        nested = (await by_ids(tenant, Relationship.KIND, wanted)).values()
         relationships += [Relationship.model_validate(body) for body in nested]
     known = {one.id for one in (*elements, *relationships)}
     lost = [one.id for one in relationships if {one.source_id, one.target_id} - known]

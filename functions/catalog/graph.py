@@ -5,8 +5,9 @@ from collections.abc import Container, Iterable, Sequence
 
 from functions.catalog.archimate import Concept, RelationshipType, allowed_types
 from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
-from shared.database.port import Document, Kind, Stored, Where
+from shared.database.port import Document, Stored, Where
 from shared.errors import Invalid
+from shared.kinds import Kind
 from shared.work.change import Change
 from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES, Held
 from shared.work.session import TenantSession
@@ -19,7 +20,7 @@ ENDS = ("source_id", "target_id")
 
 def concept_of(body: Document) -> Concept:
     """What an end is to the table of allowed relationships."""
-    if body["kind"] == Kind.RELATIONSHIP:
+    if body["kind"] == Relationship.KIND:
         return "Relationship"
     concept: Concept = body["type"]
     return concept
@@ -35,7 +36,7 @@ def check_allowed(type: RelationshipType, source: Concept, target: Concept) -> N
 
 async def find_end(tenant: TenantSession, field: str, id: str) -> Document:
     """The element or relationship at an end; `Invalid`, naming the field, when it is not there."""
-    for kind in (Kind.ELEMENT, Kind.RELATIONSHIP):
+    for kind in (Element.KIND, Relationship.KIND):
         stored = await tenant.store.get(kind, id)
         if stored is not None:
             return stored.body
@@ -57,7 +58,7 @@ async def keep_shallow(
     if old is not None and (old.source_id, old.target_id) == (new.source_id, new.target_id):
         return
     for field, end in zip(ENDS, ends, strict=True):
-        if end["kind"] != Kind.RELATIONSHIP:
+        if end["kind"] != Relationship.KIND:
             continue
         chain = await _chain(tenant, field, end, new.id)
         longest = MOST_NESTED - 1 - len(chain)
@@ -66,7 +67,7 @@ async def keep_shallow(
                 field, f"would make a chain of more than {MOST_NESTED} relationships, each at the next", end["id"]
             )
         for below in chain[1:]:
-            change.touch(Kind.RELATIONSHIP, below["id"], field, revision=below["revision"])
+            change.touch(Relationship.KIND, below["id"], field, revision=below["revision"])
 
 
 async def _chain(tenant: TenantSession, field: str, end: Document, id: str) -> list[Document]:
@@ -77,7 +78,7 @@ async def _chain(tenant: TenantSession, field: str, end: Document, id: str) -> l
         if beyond["id"] == id:
             raise Invalid.of(field, "is the relationship itself, or ends at it", id)
         chain.append(beyond)
-        nested = await by_ids(tenant, Kind.RELATIONSHIP, [beyond[at] for at in ENDS])
+        nested = await by_ids(tenant, Relationship.KIND, [beyond[at] for at in ENDS])
         beyond = next(iter(nested.values()), None)
     return chain
 
@@ -109,7 +110,7 @@ async def meeting(
         for end in ENDS:
             after: tuple[str, str] | None = None
             while True:
-                page = await tenant.store.query(Kind.RELATIONSHIP, [Where(end, "in", some)], after=after)
+                page = await tenant.store.query(Relationship.KIND, [Where(end, "in", some)], after=after)
                 found |= {stored.body["id"]: stored for stored in page.items}
                 after = page.next
                 if after is None:
@@ -154,11 +155,11 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
     ends_here = {"in": ("target_id",), "out": ("source_id",), "both": ENDS}[query.direction]
     for distance in range(1, query.depth + 1):
         at_ends = [[Where(end, "in", some), *extra] for some in chunks(sorted(frontier)) for end in ends_here]
-        met, all_met = await _within(tenant, Kind.RELATIONSHIP, at_ends, relationships, MOST_NEIGHBOURS * 2, room)
+        met, all_met = await _within(tenant, Relationship.KIND, at_ends, relationships, MOST_NEIGHBOURS * 2, room)
         ends = {met[one][end] for one in met for end in ENDS} - set(distances)
         at_ids = [[Where("id", "in", some)] for some in chunks(sorted(ends))]
         most = MOST_NEIGHBOURS - len(distances) + 1
-        reached, all_reached = await _within(tenant, Kind.ELEMENT, at_ids, elements, most, room)
+        reached, all_reached = await _within(tenant, Element.KIND, at_ids, elements, most, room)
         room -= sum(map(_size, reached.values()))
         distances |= dict.fromkeys(reached, distance)
         elements |= reached

@@ -19,10 +19,11 @@ from functions.catalog.models import Element, ImportCounts, ImportReport, Relati
 from functions.catalog.reading import Uploads
 from functions.catalog.service import keep_relationships_allowed
 from shared.blobs.port import Blobs
-from shared.database.fence import Overtaken
-from shared.database.port import Document, Kind, Where
+from shared.database.port import Document, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
 from shared.ids import derived_id
+from shared.kinds import Kind
+from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
 from shared.work.resources import Held
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -112,7 +113,7 @@ class CatalogImport:
 
 
 async def _import_elements(tenant: TenantSession, found: list[FoundElement], progress: Progress) -> ImportCounts:
-    ids = await _ids(tenant, Kind.ELEMENT, [one.identifier for one in found])
+    ids = await _ids(tenant, Element.KIND, [one.identifier for one in found])
     counts = ImportCounts()
     for start in range(0, len(found), ELEMENTS_AT_ONCE):
         wanted = [
@@ -121,7 +122,7 @@ async def _import_elements(tenant: TenantSession, found: list[FoundElement], pro
         ]
         await _apply(tenant, Element, wanted, counts, progress)
     for one in found:
-        if one.identifier not in progress.refused[Kind.ELEMENT]:
+        if one.identifier not in progress.refused[Element.KIND]:
             progress.ids[one.identifier] = ids[one.identifier]
             progress.concepts[one.identifier] = one.type
     return counts
@@ -131,7 +132,7 @@ async def _import_relationships(
     tenant: TenantSession, found: list[FoundRelationship], progress: Progress
 ) -> ImportCounts:
     """Those between elements first, then those at relationships taken before, as long as there are any."""
-    ids = await _ids(tenant, Kind.RELATIONSHIP, [one.identifier for one in found])
+    ids = await _ids(tenant, Relationship.KIND, [one.identifier for one in found])
     counts = ImportCounts()
     waiting = found
     for _ in range(MOST_NESTED):
@@ -145,7 +146,7 @@ async def _import_relationships(
             wanted = [_wanted(one, ids[one.identifier], progress) for one in some]
             await _apply(tenant, Relationship, wanted, counts, progress)
         for one in ready:
-            if one.identifier not in progress.refused[Kind.RELATIONSHIP]:
+            if one.identifier not in progress.refused[Relationship.KIND]:
                 progress.ids[one.identifier] = ids[one.identifier]
                 progress.concepts[one.identifier] = "Relationship"
     there = progress.ids.keys() | {one.identifier for one in waiting}
@@ -176,7 +177,7 @@ def _unknown(type: str, source: Concept, target: Concept) -> str:
 def _wanted(one: FoundRelationship, id: str, progress: Progress) -> Wanted:
     ends = {"source_id": one.source, "target_id": one.target}
     fields = {**_fields(one, "identifier", "source", "target"), **{at: progress.ids[end] for at, end in ends.items()}}
-    kinds = [Kind.RELATIONSHIP if progress.concepts[end] == "Relationship" else Kind.ELEMENT for end in ends.values()]
+    kinds = [Relationship.KIND if progress.concepts[end] == "Relationship" else Element.KIND for end in ends.values()]
     touched = tuple(zip(kinds, (progress.ids[end] for end in ends.values()), strict=True))
     return Wanted(id, one.identifier, fields, touched)
 
@@ -262,7 +263,7 @@ async def _join(
 ) -> None:
     """Relationships still suit their ends as these are now, whoever has changed them since, and none hangs too deep."""
     ends: dict[str, Document] = {}
-    for kind in (Kind.ELEMENT, Kind.RELATIONSHIP):
+    for kind in (Element.KIND, Relationship.KIND):
         ids = [id for one, _, _ in joined for end_kind, id in one.ends if end_kind is kind]
         ends |= await by_ids(tenant, kind, ids)
     for one, new, old in joined:

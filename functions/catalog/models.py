@@ -7,8 +7,8 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
-from shared.database.port import Kind
 from shared.http.pagination import PageQuery, Query
+from shared.kinds import Kind
 from shared.work.resources import Body, Id, Resource
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -45,7 +45,9 @@ class Imported(Resource):
 class Element(Imported):
     """An ArchiMate element; its layer follows from its type."""
 
-    KIND: ClassVar[Kind] = Kind.ELEMENT
+    KIND: ClassVar[Kind] = Kind(
+        "element", filtered=("name", "type", "layer"), backup="restored", journalled=True, exported=True
+    )
 
     name: str
     type: ElementType
@@ -68,7 +70,14 @@ class ElementQuery(PageQuery):
 class Relationship(Imported):
     """An ArchiMate relationship; its ends are elements, or relationships where ArchiMate allows that."""
 
-    KIND: ClassVar[Kind] = Kind.RELATIONSHIP
+    KIND: ClassVar[Kind] = Kind(
+        "relationship",
+        filtered=("type", "source_id", "target_id"),
+        refers=dict.fromkeys(("source_id", "target_id"), ("element", "relationship")),
+        backup="restored",
+        journalled=True,
+        exported=True,
+    )
 
     type: RelationshipType
     source_id: Id

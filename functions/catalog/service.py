@@ -25,10 +25,11 @@ from functions.catalog.models import (
     RelationshipFields,
 )
 from functions.catalog.values import element_values, relationship_values
-from shared.database.port import Kind, Where
+from shared.database.port import Where
 from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
+from shared.kinds import Kind
 from shared.work.change import Change
 from shared.work.resources import Held, Listing, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -146,7 +147,7 @@ class CatalogService:
             held: Held[Any] = await load(tenant, model, id)
             if not gone:
                 held.value.check(if_match)
-            await _check_no_agents(tenant, id, gone)
+            await _check_nothing_else(tenant, model.KIND, id, gone)
             depending = await depending_on(tenant, id)
             if depending and not cascade:
                 raise Conflict(
@@ -189,13 +190,19 @@ def _already(gone: int) -> str:
     return f" ({gone} of its relationships had been deleted before.)" if gone else ""
 
 
-async def _check_no_agents(tenant: TenantSession, element_id: str, gone: int) -> None:
-    agents = await tenant.store.query(Kind.AGENT, [Where("element_id", "=", element_id)], limit=LISTED)
-    if agents.items:
-        raise Conflict(
-            f"Agents work on this element; give them another one, or none, first.{_already(gone)}",
-            agents=[{"id": stored.body["id"], "name": stored.body["name"]} for stored in agents.items],
-        )
+async def _check_nothing_else(tenant: TenantSession, kind: Kind, id: str, gone: int) -> None:
+    """`Conflict`, listing them, while anything but relationships refers to it."""
+    for referring, field in tenant.services.kinds.referring(kind):
+        if referring == Relationship.KIND:
+            continue
+        found = (await tenant.store.query(referring, [Where(field, "=", id)], limit=LISTED)).items
+        if found:
+            listed = [{"id": stored.body["id"], "name": stored.body.get("name", "")} for stored in found]
+            raise Conflict(
+                f"{referring.capitalize()}s refer to this {kind}; give them another one, or none, first."
+                f"{_already(gone)}",
+                **{f"{referring}s": listed},
+            )
 
 
 async def _check_relationship(
@@ -213,7 +220,7 @@ async def _check_relationship(
     await keep_shallow(tenant, change, ends, new, old)
     check_allowed(new.type, concept_of(ends[0]), concept_of(ends[1]))
     for field, end in {"source_id": ends[0], "target_id": ends[1]}.items():
-        change.touch(Kind(end["kind"]), end["id"], field, revision=end["revision"])
+        change.touch(change.kinds.named(end["kind"]), end["id"], field, revision=end["revision"])
 
 
 async def keep_relationships_allowed(tenant: TenantSession, change: Change, old: Element, new: Element) -> None:
@@ -222,9 +229,9 @@ async def keep_relationships_allowed(tenant: TenantSession, change: Change, old:
         return
     met = [stored.body for stored in (await meeting(tenant, [new.id])).values()]
     ends = {body[end] for body in met for end in ENDS} - {new.id}
-    others = await by_ids(tenant, Kind.ELEMENT, ends)
+    others = await by_ids(tenant, Element.KIND, ends)
     for id in sorted(others)[:MOST_TOUCHED]:  # should one of them change its type as well, one of the two looks again
-        change.touch(Kind.ELEMENT, id, "type", revision=others[id]["revision"])
+        change.touch(Element.KIND, id, "type", revision=others[id]["revision"])
     concepts = {id: concept_of(body) for id, body in others.items()}
     concepts |= {id: "Relationship" for id in ends - set(concepts)}
     concepts[new.id] = new.type

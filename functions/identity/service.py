@@ -6,8 +6,7 @@ from typing import Any
 
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import Fenced
-from shared.database.port import Delete, Kind, Upsert, Where
+from shared.database.port import Delete, Upsert, Where
 from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
@@ -15,7 +14,8 @@ from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import COUNTER, DISABLED, forget_identity
 from shared.members.standing import still_admin
-from shared.members.users import Removals, User, binding_id, user_id
+from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
+from shared.tenancy.fence import Fenced
 from shared.work.change import Change
 from shared.work.resources import Held, Listing, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -52,15 +52,15 @@ class IdentityService:
 
     async def _invite(self, tenant: TenantSession, new: NewUser) -> User:
         id = user_id(tenant.id, new.email)
-        buried = (await tenant.buried(Kind.USER, [id])).get(id)
+        buried = (await tenant.buried(User.KIND, [id])).get(id)
         change = tenant.change(*([buried] if buried else []))
         user = change.create(User, {**new.model_dump(), "status": "invited"}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=tenant.plan.max_users)
         await still_admin(change, tenant)
         mark = await self._removals.id(tenant.id, new.email)
-        removed = await tenant.store.get(Kind.REMOVED, mark)
+        removed = await tenant.store.get(REMOVED, mark)
         if removed is not None:
-            change.also(Delete(Kind.REMOVED, mark, removed.etag))
+            change.also(Delete(REMOVED, mark, removed.etag))
         created = await change.commit(user)
         self._members.forget(tenant.id, id)
         return created
@@ -90,9 +90,9 @@ class IdentityService:
         async def let_go(change: Change, old: User, _: User) -> None:
             await still_admin(change, tenant, old)
             known_by = binding_id(old.issuer or "", old.subject or "")
-            binding = await tenant.store.get(Kind.BINDING, known_by)
+            binding = await tenant.store.get(BINDING, known_by)
             if binding is not None and binding.body["user_id"] == id:
-                change.also(Delete(Kind.BINDING, known_by, binding.etag))
+                change.also(Delete(BINDING, known_by, binding.etag))
 
         nobody = {"issuer": None, "subject": None}
         unbound = await tenant.modify(User, id, lambda _: nobody, if_match=None, also=let_go, action="unbound")
@@ -109,14 +109,14 @@ class IdentityService:
             await still_admin(change, tenant, old)
             await _keep_another_admin(tenant, change, old)
             change.count(COUNTER, -1)
-            change.also(Upsert(Kind.REMOVED, mark, {"created_at": change.at}))
+            change.also(Upsert(REMOVED, mark, {"created_at": change.at}))
 
         await tenant.remove(User, id, if_match=if_match, also=keep_an_admin)
         await forget_identity(self._names, tenant.id, user)
         self._members.forget(tenant.id, id)
 
     async def _signed_in(self, tenant: TenantSession) -> User | None:
-        stored = await tenant.store.get(Kind.USER, tenant.user_id)
+        stored = await tenant.store.get(User.KIND, tenant.user_id)
         if stored is None:
             return None
         held = Held.of(User, stored)
@@ -144,8 +144,8 @@ async def _keep_another_admin(tenant: TenantSession, change: Change, leaving: Us
     if leaving.role != "admin" or leaving.status == "disabled":
         return
     can_sign_in = [Where("role", "=", "admin"), Where("status", "in", ["active", "invited"])]
-    admins = await tenant.store.query(Kind.USER, can_sign_in, limit=2)
+    admins = await tenant.store.query(User.KIND, can_sign_in, limit=2)
     staying = [stored for stored in admins.items if stored.body["id"] != leaving.id]
     if not staying:
         raise Conflict("This is the tenant's last admin; make somebody else an admin first.")
-    change.touch(Kind.USER, staying[0].body["id"], "role", revision=staying[0].body["revision"])
+    change.touch(User.KIND, staying[0].body["id"], "role", revision=staying[0].body["revision"])

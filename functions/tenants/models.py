@@ -6,10 +6,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from functions.identity.models import PersonName
 from shared.auth.emails import Email
-from shared.database.port import Kind
 from shared.http.pagination import PageQuery
 from shared.http.times import Time
-from shared.tenancy.directory import Membership
+from shared.kinds import Kind
+from shared.tenancy.directory import TENANT, Membership
 from shared.tenancy.plans import TRIAL_DAYS, Tier
 from shared.work.resources import WHOLE, Body, Id, Name, Resource, Timestamp
 
@@ -51,7 +51,7 @@ class PlacementView(Body):
 class Tenant(Resource):
     """A customer."""
 
-    KIND: ClassVar[Kind] = Kind.TENANT
+    KIND: ClassVar[Kind] = TENANT
 
     name: str
     slug: str

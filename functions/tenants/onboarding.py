@@ -20,15 +20,16 @@ from functions.tenants.provisioning import Provisioning, job_id
 from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import first_permit
-from shared.database.port import Create, Database, Delete, Kind, Placement, Rejected, Replace, Stored, Where
+from shared.database.port import Create, Database, Delete, Placement, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, Full, Unavailable
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, Wait
 from shared.members.names import SLUG, Names
 from shared.members.users import User, user_id
-from shared.tenancy.directory import Directory, TenantEntry, shard
+from shared.tenancy.directory import TENANT, Directory, TenantEntry, shard
+from shared.tenancy.fence import first_permit
 from shared.tenancy.plans import PLANS, Tier
+from shared.work.change import COUNTER
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 
@@ -76,12 +77,12 @@ class Onboarding:
         `Conflict` (and nothing left of it) when its slug is taken, `Full` when there is no place for its database.
         """
         attempt = self._services.ids.new()
-        tenant = self._new(staff, new, id or staff.repeatable_id(Kind.TENANT), attempt, like)
+        tenant = self._new(staff, new, id or staff.repeatable_id(TENANT), attempt, like)
         if tenant.placement.mode == "dedicated":
             await self.places.need(tenant.id)
         body = {**tenant.model_dump(mode="json"), "admin_name": new.admin_name, "attempt": attempt}
         try:
-            etag = await self._database.platform.put(Create(Kind.TENANT, tenant.id, body), tenant.id)
+            etag = await self._database.platform.put(Create(TENANT, tenant.id, body), tenant.id)
         except Rejected:
             logger.info("onboarding goes on", extra={"tenant_id": tenant.id})
             etag = None
@@ -174,7 +175,7 @@ class Onboarding:
         """Finish or undo every onboarding that stopped half-way; returns how many there were."""
         before = rfc3339(self._services.clock.now() - SWEEP_AFTER)
         left = await self._database.platform.query(
-            Kind.TENANT, [Where("status", "in", ["provisioning", "deleting"]), Where("created_at", "<", before)]
+            TENANT, [Where("status", "in", ["provisioning", "deleting"]), Where("created_at", "<", before)]
         )
         halves = [entry for entry in left.items if entry.body["status"] == "provisioning" or entry.body.get("undo")]
         for entry in halves:
@@ -225,8 +226,8 @@ class Onboarding:
         change = session.change()
         change.also(first_permit())
         for name, value in COUNTERS.items():
-            change.also(Create(Kind.COUNTER, name, {"created_at": change.at, "value": value}))
-        change.audit("created", Kind.TENANT, tenant.id, 1, None, tenant.model_dump(mode="json"))
+            change.also(Create(COUNTER, name, {"created_at": change.at, "value": value}))
+        change.audit("created", TENANT, tenant.id, 1, None, tenant.model_dump(mode="json"))
         change.create(
             User,
             {
@@ -251,7 +252,7 @@ class Onboarding:
         }
         try:
             await self._database.platform.put(
-                Replace(Kind.TENANT, tenant.id, {**held.body, **changes}, held.etag), tenant.id
+                Replace(TENANT, tenant.id, {**held.body, **changes}, held.etag), tenant.id
             )
         except Rejected:
             return await self.finish(tenant.id, made=tenant.placement.database)
@@ -263,7 +264,7 @@ class Onboarding:
         id, revision = held.body["id"], held.body["revision"] + 1  # it is shown, under an ETag of its own
         marked = {**held.body, "status": "deleting", "revision": revision, "undo": True}
         try:
-            etag = await self._database.platform.put(Replace(Kind.TENANT, id, marked, held.etag), id)
+            etag = await self._database.platform.put(Replace(TENANT, id, marked, held.etag), id)
         except Rejected:
             return None
         return Stored(marked, etag) if etag is not None else await self._entry(id)
@@ -278,7 +279,7 @@ class Onboarding:
         await self._provisioning.discard(Placement.from_document(marked.body["placement"]))
         await self._names.release(SLUG, tenant.slug, holder=tenant.id, attempt=marked.body.get("attempt"))
         with suppress(Rejected):  # another sweep has undone it
-            await self._database.platform.put(Delete(Kind.TENANT, tenant.id, marked.etag), tenant.id)
+            await self._database.platform.put(Delete(TENANT, tenant.id, marked.etag), tenant.id)
         self._directory.forget(tenant.id)
 
     async def _wanted(self, tenant_id: str, database: str | None = None) -> Stored:
@@ -292,7 +293,7 @@ class Onboarding:
         return held
 
     async def _entry(self, tenant_id: str) -> Stored:
-        held = await self._database.platform.latest(Kind.TENANT, tenant_id, tenant_id)
+        held = await self._database.platform.latest(TENANT, tenant_id, tenant_id)
         if held is None:
             raise Undone
         return held

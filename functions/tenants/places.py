@@ -8,8 +8,9 @@ that was begun later is undone, and the other waits for that.
 from pydantic import BaseModel, Field
 
 from shared.clock import Clock
-from shared.database.port import NEWEST_FIRST, Database, Document, Kind, Where
+from shared.database.port import NEWEST_FIRST, Database, Document, Where
 from shared.errors import Concern, Full, Unavailable
+from shared.tenancy.directory import TENANT
 
 FEW = 10
 KEPT_SECONDS = 60.0  # anybody may ask for health
@@ -57,7 +58,7 @@ class Places:
             Where("placement.mode", "=", "dedicated"),
             Where("status", "in", ["provisioning", "deleting"]),
         )
-        page = await self._platform.query(Kind.TENANT, [dedicated, between], order=NEWEST_FIRST)
+        page = await self._platform.query(TENANT, [dedicated, between], order=NEWEST_FIRST)
         mine = (entry["created_at"], entry["id"])
         others = [one.body for one in page.items if one.body["status"] == "provisioning" or one.body.get("undo")]
         return any((other["created_at"], other["id"]) > mine for other in others)
@@ -81,7 +82,7 @@ class Places:
         taken: set[str] = set()
         after: tuple[str, str] | None = None
         while True:
-            page = await self._platform.query(Kind.TENANT, [Where("placement.mode", "=", "dedicated")], after=after)
+            page = await self._platform.query(TENANT, [Where("placement.mode", "=", "dedicated")], after=after)
             taken |= {item.body["id"] for item in page.items}
             after = page.next
             if after is None:

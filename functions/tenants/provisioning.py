@@ -13,7 +13,7 @@ from typing import Protocol
 from functions.tenants.models import Tenant
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import parse_rfc3339
-from shared.database.port import Kind, Placement, Provisioner
+from shared.database.port import Placement, Provisioner
 from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, again, enqueue
@@ -60,13 +60,13 @@ class Provisioning:
             return
         jobs = self._session(None).store
         await jobs.catch_up()
-        if await jobs.get(Kind.JOB, job_id(placement.database)) is not None:
+        if await jobs.get(Job.KIND, job_id(placement.database)) is not None:
             await self._provisioner.discard(placement.database)
 
     async def begin(self, tenant_id: str, database: str, staff: TenantSession | None) -> None:
         """See to it that the tenant's job is there and not given up."""
         session = self._session(staff)
-        stored = await session.store.get(Kind.JOB, job_id(database))
+        stored = await session.store.get(Job.KIND, job_id(database))
         change = session.change()
         if stored is None:
             what = {"tenant_id": tenant_id, "database": database}

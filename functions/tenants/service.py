@@ -15,11 +15,12 @@ from functions.tenants.models import Tenant, TenantFields
 from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import NEWEST_FIRST, Create, Database, Kind, Rejected, Replace, Stored, Where
+from shared.database.port import NEWEST_FIRST, Create, Database, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, NotFound
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
-from shared.tenancy.directory import Directory
+from shared.tenancy.directory import TENANT, Directory
+from shared.tenancy.fence import AUDIT
 from shared.tenancy.plans import PLANS
 from shared.work.resources import Listing
 from shared.work.scope import Services
@@ -55,7 +56,7 @@ class TenantService:
 
     async def list(self, filters: Mapping[str, Any], page: PageRequest) -> Listing[Tenant]:
         where = [Where(name, "=", value) for name, value in filters.items() if value is not None]
-        found = await self._platform.query(Kind.TENANT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
+        found = await self._platform.query(TENANT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
         return Listing([Tenant.model_validate(item.body) for item in found.items], found.next)
 
     async def get(self, id: str) -> Tenant:
@@ -101,12 +102,12 @@ class TenantService:
         """Write the audit entries that a crash kept back, suspend ended trials; returns how many there were."""
         now = self._services.clock.now()
         kept_back = [Where("unaudited.created_at", "<", rfc3339(now - SWEEP_AFTER))]
-        left = await self._platform.query(Kind.TENANT, kept_back)
+        left = await self._platform.query(TENANT, kept_back)
         for held in left.items:
             with _apart(held):
                 await self._audit(held)
         over = [Where("status", "=", "trial"), Where("trial_ends_at", "<", rfc3339(now))]
-        ended = await self._platform.query(Kind.TENANT, over)
+        ended = await self._platform.query(TENANT, over)
         for held in ended.items:
             with _apart(held):
                 await self._change(SWEEPER, held.body["id"], "trial_ended", self._end_of_trial)
@@ -142,7 +143,7 @@ class TenantService:
             unaudited = self._entry(staff, action, tenant, new)
             body = {**held.body, **new.model_dump(mode="json"), "unaudited": unaudited}
             try:
-                await self._platform.put(Replace(Kind.TENANT, id, body, held.etag), id)
+                await self._platform.put(Replace(TENANT, id, body, held.etag), id)
             except Rejected:
                 continue
             self._directory.forget(id)
@@ -156,7 +157,7 @@ class TenantService:
             "created_at": new.updated_at,
             "user_id": staff.user_id,
             "action": f"tenant.{action}",
-            "resource_type": Kind.TENANT.value,
+            "resource_type": TENANT.name,
             "resource_id": new.id,
             "revision": new.revision,
             "old_value": old.model_dump(mode="json"),
@@ -173,17 +174,17 @@ class TenantService:
         store = await self._directory.store(tenant_id)
         try:
             if store is not None:
-                await store.control.commit([Create(Kind.AUDIT, entry["id"], entry)])
+                await store.control.commit([Create(AUDIT, entry["id"], entry)])
         except Rejected:
             logger.info("this change was audited before", extra={"tenant_id": tenant_id})
         try:
             done = {**held.body, "unaudited": None}
-            await self._platform.put(Replace(Kind.TENANT, tenant_id, done, held.etag), tenant_id)
+            await self._platform.put(Replace(TENANT, tenant_id, done, held.etag), tenant_id)
         except Rejected:
             logger.info("the tenant has changed meanwhile", extra={"tenant_id": tenant_id})
 
     async def _held(self, id: str) -> Stored:
-        held = await self._platform.get(Kind.TENANT, id, id)
+        held = await self._platform.get(TENANT, id, id)
         if held is None:
             raise NotFound("There is no such tenant.")
         return held

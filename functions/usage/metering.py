@@ -17,13 +17,15 @@ from itertools import zip_longest
 from zlib import crc32
 
 from functions.usage.dimensions import MAX_NAMES, OTHER, admit
+from functions.usage.models import ROLLUP, UsageEvent
 from functions.usage.reading import Event, Uncountable, read
 from shared.clock import Clock, rfc3339
 from shared.database.limits import MAX_OPERATIONS, patches
-from shared.database.port import Create, Document, Increment, Kind, Operation, Rejected, TenantStore, Where
+from shared.database.port import Create, Document, Increment, Operation, Rejected, TenantStore, Where
 from shared.errors import Conflict, FlowgridError, Full, Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
+from shared.kinds import Kind
 from shared.messaging.again import again, attempts, pause
 from shared.messaging.port import Message, Messaging
 from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
@@ -226,12 +228,12 @@ async def _commit(store: TenantStore, events: list[Event]) -> None:
     for _ in range(TRIES):
         if not events:
             return
-        rollups = await _found(store, Kind.ROLLUP, {id for event in events for id in event.rollup_ids()})
+        rollups = await _found(store, ROLLUP, {id for event in events for id in event.rollup_ids()})
         try:
             await store.commit(_operations(events, rollups))
             return
         except Rejected:
-            known = await _found(store, Kind.USAGE_EVENT, {event.id for event in events})
+            known = await _found(store, UsageEvent.KIND, {event.id for event in events})
             events = [event for event in events if event.id not in known]
     raise Conflict("Others keep moving the same rollups.")
 
@@ -244,7 +246,7 @@ async def _found(store: TenantStore, kind: Kind, ids: set[str]) -> dict[str, Doc
 def _operations(events: list[Event], rollups: Mapping[str, Document]) -> list[Operation]:
     operations: list[Operation] = [
         Create(
-            Kind.USAGE_EVENT,
+            UsageEvent.KIND,
             event.id,
             {"created_at": rfc3339(event.at), "metric": event.metric.value, "value": event.value, "data": event.data},
             ttl=EVENT_KEPT_SECONDS,
@@ -274,7 +276,7 @@ def _new_rollup(id: str, events: Sequence[Event]) -> Create:
         "dimensions": dimensions,
         "names": len(dimensions.keys() - {OTHER}),
     }
-    return Create(Kind.ROLLUP, id, body, ttl=KEPT_SECONDS[period])
+    return Create(ROLLUP, id, body, ttl=KEPT_SECONDS[period])
 
 
 def _moved_rollup(id: str, events: Sequence[Event], found: Document) -> Increment:
@@ -284,8 +286,8 @@ def _moved_rollup(id: str, events: Sequence[Event], found: Document) -> Incremen
     amounts |= {f"dimensions.{name}": value for name, value in dimensions.items()}
     new = len(dimensions.keys() - found["dimensions"].keys() - {OTHER})
     if not new:
-        return Increment(Kind.ROLLUP, id, amounts)
-    return Increment(Kind.ROLLUP, id, {**amounts, "names": new}, {"names": MAX_NAMES})
+        return Increment(ROLLUP, id, amounts)
+    return Increment(ROLLUP, id, {**amounts, "names": new}, {"names": MAX_NAMES})
 
 
 def _divided(events: Sequence[Event], known: Mapping[str, int], counted: int) -> dict[str, int]:

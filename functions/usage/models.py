@@ -4,13 +4,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.database.port import Kind
 from shared.http.pagination import PageQuery, Query
 from shared.http.times import Time
+from shared.kinds import Kind
 from shared.work.events import Metric
 from shared.work.resources import Id, Timestamp
 
 Period = Literal["hour", "day", "month"]
+
+
+ROLLUP = Kind("rollup", container="usage", filtered=("metric", "period"), backup="history")
 
 
 class UsageEvent(BaseModel):
@@ -18,7 +21,9 @@ class UsageEvent(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    KIND: ClassVar[Kind] = Kind.USAGE_EVENT
+    KIND: ClassVar[Kind] = Kind(
+        "usage_event", container="usage", filtered=("metric",), backup="history", append_only=True
+    )
 
     id: Id
     created_at: Timestamp

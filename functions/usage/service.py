@@ -1,12 +1,13 @@
 """Reading usage and quotas."""
 
 from functions.usage.dimensions import shown
-from functions.usage.models import Bucket, Quota, Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.models import ROLLUP, Bucket, Quota, Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
 from functions.usage.periods import LONGEST, LOOK_BACK, start_of
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import NEWEST_FIRST, Document, Kind, Where
+from shared.database.port import NEWEST_FIRST, Document, Where
 from shared.errors import Invalid
 from shared.http.routes import PageRequest
+from shared.work.change import COUNTER
 from shared.work.events import Metric
 from shared.work.resources import Listing
 from shared.work.session import TenantSession
@@ -32,7 +33,7 @@ class UsageService:
         items: list[Bucket] = []
         after: tuple[str, str] | None = None
         while True:
-            page = await tenant.store.query(Kind.ROLLUP, where, after=after)
+            page = await tenant.store.query(ROLLUP, where, after=after)
             items += [_bucket(stored.body) for stored in page.items]
             after = page.next
             if after is None:
@@ -50,9 +51,7 @@ class UsageService:
 
     async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
         where = [Where("metric", "=", query.metric.value)] if query.metric else []
-        found = await tenant.store.query(
-            Kind.USAGE_EVENT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after
-        )
+        found = await tenant.store.query(UsageEvent.KIND, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
         return Listing([UsageEvent.model_validate(stored.body) for stored in found.items], found.next)
 
     async def quotas(self, tenant: TenantSession) -> Quotas:
@@ -67,8 +66,7 @@ class UsageService:
         }
         rollups = {"ai_tokens_per_month": f"{Metric.AI_TOKENS}:month:{month}"}
         found = [
-            await tenant.store.get(Kind.ROLLUP if name in rollups else Kind.COUNTER, rollups.get(name, name))
-            for name in limits
+            await tenant.store.get(ROLLUP if name in rollups else COUNTER, rollups.get(name, name)) for name in limits
         ]
         current = [0 if stored is None else int(stored.body["value"]) for stored in found]
         return Quotas(

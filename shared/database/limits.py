@@ -7,8 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from shared.database.port import Delete, Document, Increment, Kind, Operation, Read
+from shared.database.port import Delete, Document, Increment, Operation, Read
 from shared.errors import Invalid, TooLarge
+from shared.kinds import Kind
 
 MAX_OPERATIONS = 100
 MAX_PATCHES = 10

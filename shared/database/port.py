@@ -8,49 +8,14 @@ A `TenantStore` is bound to its tenant when it is made and none of its methods t
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal
+
+from shared.kinds import Kind
 
 Document = dict[str, Any]
 
 
-class Kind(StrEnum):
-    """What an item is; it also decides the container that the item lives in."""
-
-    USER = "user"
-    BINDING = "binding"  # of a token's holder to a user; stays when the user is removed
-    REMOVED = "removed"  # the mark of a removed user's address
-    COPY = "copy"  # of this tenant, made by a restore
-    AGENT = "agent"
-    ELEMENT = "element"
-    RELATIONSHIP = "relationship"
-    AUDIT = "audit"
-    COUNTER = "counter"
-    OUTBOX = "outbox"
-    IDEMPOTENCY = "idempotency"
-    JOB = "job"
-    BACKUP = "backup"
-    TOMBSTONE = "tombstone"
-    PERMIT = "open"
-    FENCE = "fence"
-    LOCK = "lock"
-    USAGE_EVENT = "usage_event"
-    ROLLUP = "rollup"
-    TENANT = "tenant"
-    RESERVATION = "reservation"
-    DEAD_LETTER = "dead_letter"
-
-    @property
-    def container(self) -> Literal["items", "usage", "tenants", "reservations"]:
-        match self:
-            case Kind.USAGE_EVENT | Kind.ROLLUP:
-                return "usage"
-            case Kind.TENANT | Kind.DEAD_LETTER:
-                return "tenants"
-            case Kind.RESERVATION:
-                return "reservations"
-            case _:
-                return "items"
+TOMBSTONE = Kind("tombstone")  # of an item that is buried
 
 
 @dataclass(frozen=True)

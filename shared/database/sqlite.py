@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from shared.clock import Clock
+from shared.database.documents import envelope, opened
 from shared.database.limits import check_id, encode, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
+    TOMBSTONE,
     Bury,
     Create,
     Database,
     Delete,
     Document,
     Increment,
-    Kind,
     Operation,
     Order,
     Page,
@@ -37,16 +38,15 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Unavailable
+from shared.kinds import Kind, Kinds
 from shared.sqlite import SqliteFiles
 
-SCHEMA = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS items (
   tenant_id TEXT NOT NULL, container TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL,
   created_at TEXT NOT NULL, expires_at REAL, etag TEXT NOT NULL, doc TEXT NOT NULL,
   PRIMARY KEY (tenant_id, container, id));
 CREATE INDEX IF NOT EXISTS items_by_time ON items (tenant_id, kind, created_at, id);
-CREATE INDEX IF NOT EXISTS items_by_source ON items (tenant_id, kind, json_extract(doc, '$.source_id'));
-CREATE INDEX IF NOT EXISTS items_by_target ON items (tenant_id, kind, json_extract(doc, '$.target_id'));
 CREATE INDEX IF NOT EXISTS items_of_kind ON items (kind, created_at);
 CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
 """
@@ -60,8 +60,8 @@ _FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
 class SqliteDatabase(Database):
     """Files `<folder>/<database>.db`; the same schema in each."""
 
-    def __init__(self, folder: Path, clock: Clock, shards: Sequence[str] = ()) -> None:
-        self._files = SqliteFiles(folder, SCHEMA)
+    def __init__(self, folder: Path, clock: Clock, shards: Sequence[str] = (), kinds: Kinds | None = None) -> None:
+        self._files = SqliteFiles(folder, TABLES + _references(kinds or Kinds()))
         self._clock = clock
         self._shards = shards
         self._platform = _Registry(self._files, clock)
@@ -196,6 +196,15 @@ class _Registry(PlatformStore):
         return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
 
 
+def _references(kinds: Kinds) -> str:
+    """An index for each field by which items refer to others, so that what refers to one is found."""
+    fields = dict.fromkeys(field for kind in kinds for field in kind.refers)
+    return "".join(
+        f"CREATE INDEX IF NOT EXISTS items_by_{field} ON items (tenant_id, kind, json_extract(doc, '$.{field}'));\n"
+        for field in fields
+    )
+
+
 def _one(db: sqlite3.Connection) -> None:
     db.execute("SELECT 1 FROM items LIMIT 1").fetchone()
 
@@ -204,7 +213,7 @@ def _get(db: sqlite3.Connection, tenant_id: str, kind: Kind, id: str, now: float
     row = db.execute(
         "SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND id = ? AND kind = ?"
         " AND (expires_at IS NULL OR expires_at > ?)",
-        (tenant_id, kind.container, f"{kind}:{id}", kind.value, now),
+        (tenant_id, kind.container, f"{kind}:{id}", kind.name, now),
     ).fetchone()
     return _stored(kind, *row) if row else None
 
@@ -214,7 +223,7 @@ def _buried(db: sqlite3.Connection, tenant_id: str, kind: Kind, ids: Sequence[st
     rows = db.execute(
         f"SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND kind = ? AND id IN ({marks})"  # noqa: S608
         " AND (expires_at IS NULL OR expires_at > ?)",
-        (tenant_id, kind.container, Kind.TOMBSTONE.value, *(f"{kind}:{id}" for id in ids), now),
+        (tenant_id, kind.container, TOMBSTONE.name, *(f"{kind}:{id}" for id in ids), now),
     ).fetchall()
     return [_stored(kind, *row) for row in rows]
 
@@ -231,7 +240,7 @@ def _query(
 ) -> Page:
     direction, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
     clauses = ["kind = ?", "(expires_at IS NULL OR expires_at > ?)"]
-    values: list[Any] = [kind.value, now]
+    values: list[Any] = [kind.name, now]
     if tenant_id is not None:
         clauses.insert(0, "tenant_id = ?")
         values.insert(0, tenant_id)
@@ -285,7 +294,7 @@ def _apply(
         raise Rejected("missing", index)
     if isinstance(operation, Replace | Delete | Bury) and operation.etag is not None and operation.etag != row[0]:
         raise Rejected("stale", index)
-    if isinstance(operation, Increment) and row[2] != operation.kind.value:
+    if isinstance(operation, Increment) and row[2] != operation.kind.name:
         raise Rejected("condition", index)
     match operation:
         case Read():
@@ -299,13 +308,13 @@ def _apply(
                 (text, etag, *key),
             )
         case Create() | Replace() | Upsert() | Bury():
-            kind, ttl = (Kind.TOMBSTONE, None) if isinstance(operation, Bury) else (operation.kind, operation.ttl)
-            body = {**operation.body, "id": stored_id, "kind": kind.value, "tenant_id": tenant_id}
+            kind, ttl = (TOMBSTONE, None) if isinstance(operation, Bury) else (operation.kind, operation.ttl)
+            body = {**operation.body, **envelope(kind, stored_id, tenant_id)}
             db.execute(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *key,
-                    kind.value,
+                    kind.name,
                     body.get("created_at", ""),
                     None if ttl is None else now + ttl,
                     etag,
@@ -329,6 +338,4 @@ def _incremented(body: Document, operation: Increment, index: int) -> str:
 
 
 def _stored(kind: Kind, doc: str, etag: str) -> Stored:
-    body = json.loads(doc)
-    body["id"] = body["id"][len(kind.value) + 1 :]
-    return Stored(body, etag)
+    return Stored(opened(kind, json.loads(doc)), etag)

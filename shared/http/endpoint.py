@@ -17,7 +17,6 @@ from pydantic import BaseModel, ValidationError
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
-from shared.database.fence import Overtaken
 from shared.errors import (
     FlowgridError,
     Forbidden,
@@ -43,6 +42,7 @@ from shared.ids import PLATFORM_TENANT_ID, is_request_id, is_uuid
 from shared.members.members import Members
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
+from shared.tenancy.fence import Overtaken
 from shared.tenancy.plans import GLOBAL_WINDOW_MINUTES, Limit
 from shared.work.scope import Services
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -76,6 +76,7 @@ class Endpoint:
         method: str,
         path: str,
         *,
+        name: str | None = None,
         role: Role | None,
         summary: str,
         answer: Any,
@@ -87,14 +88,17 @@ class Endpoint:
         example: Mapping[str, Any] | None = None,
         begins: Begins | None = None,
     ) -> Callable[[H], H]:
-        """Register the decorated handler. `errors`: the statuses that this route adds to those of the pipeline."""
+        """Register the decorated handler, under its own name or this one.
+
+        `errors`: the statuses that this route adds to those of the pipeline.
+        """
         reader = Json(body) if isinstance(body, type) else body
 
         def register(handler: H) -> H:
-            name = getattr(handler, "__name__", path)
+            operation = name or str(getattr(handler, "__name__", path))
             leads = all(other.path != path for other in self.routes)
             route = Route(
-                name,
+                operation,
                 method,
                 path,
                 role,
@@ -114,7 +118,7 @@ class Endpoint:
             async def run(req: func.HttpRequest) -> func.HttpResponse:
                 return await self._run(route, handler, req)
 
-            blueprint.function_name(name)(
+            blueprint.function_name(operation)(
                 blueprint.route(route=path, methods=route.methods, auth_level=func.AuthLevel.ANONYMOUS)(run)
             )
             return handler

@@ -13,13 +13,15 @@ from typing import Any
 import azure.functions as func
 
 from shared.clock import Clock, rfc3339
-from shared.database.port import Kind, PlatformStore, Rejected, Stored
+from shared.database.port import PlatformStore, Rejected, Stored
 from shared.errors import Conflict, Invalid, Unprocessable
 from shared.http.answers import Replay
 from shared.http.routes import Call, Handler, Route
 from shared.ids import derived_id
+from shared.kinds import Kind
+from shared.tenancy.directory import TENANT
 from shared.work.change import AnsweredMeanwhile
-from shared.work.scope import IdempotencySlot
+from shared.work.scope import IDEMPOTENCY, IdempotencySlot
 from shared.work.session import TenantSession
 
 MAX_KEY = 255
@@ -41,7 +43,7 @@ class Idempotency:
         if route.method != "POST" or key is None:
             return await handler(call), False
         slot = _slot(key, route, req, call.tenant)
-        recorded = await call.tenant.store.get(Kind.IDEMPOTENCY, slot.id)
+        recorded = await call.tenant.store.get(IDEMPOTENCY, slot.id)
         if recorded is not None:
             return await self._replay(recorded, slot, call.tenant), True
         running = (call.tenant.id, slot.id)
@@ -67,7 +69,7 @@ class Idempotency:
         return answer, False
 
     async def _winner(self, slot: IdempotencySlot, session: TenantSession) -> Replay:
-        recorded = await session.store.get(Kind.IDEMPOTENCY, slot.id)
+        recorded = await session.store.get(IDEMPOTENCY, slot.id)
         if recorded is None:
             raise Conflict("A request with this Idempotency-Key has just expired; send it again, or under a new key.")
         return await self._replay(recorded, slot, session)
@@ -76,7 +78,7 @@ class Idempotency:
         if recorded.body["fingerprint"] != slot.fingerprint:
             raise Unprocessable("This Idempotency-Key was used for another request; use a new key for a new request.")
         kind, id = recorded.body.get("made") or ("", "")
-        if kind and await self._is_gone(Kind(kind), id, tenant):
+        if kind and await self._is_gone(tenant.services.kinds.named(kind), id, tenant):
             raise Conflict(
                 "This Idempotency-Key was answered before, and what it made is gone since; "
                 "use a new key to make it again.",
@@ -85,7 +87,7 @@ class Idempotency:
         return Replay(recorded.body["body"], recorded.body["etag"])
 
     async def _is_gone(self, kind: Kind, id: str, tenant: TenantSession) -> bool:
-        if kind is Kind.TENANT:
+        if kind == TENANT:
             entry = await self._registry.latest(kind, id, id)
             return entry is None or bool(entry.body.get("undo"))
         return kind.container == "items" and await tenant.store.get(kind, id) is None

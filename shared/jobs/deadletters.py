@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from shared.apart import apart
 from shared.clock import Clock, rfc3339
 from shared.database.limits import encode
-from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Document, Kind, Rejected, Stored
+from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Document, Rejected, Stored
 from shared.errors import Invalid, NotFound
 from shared.ids import PLATFORM_TENANT_ID, derived_id
+from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
 from shared.work.resources import Id, Listing, Timestamp, bounded_page
 
@@ -28,7 +29,7 @@ class DeadLetter(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    KIND: ClassVar[Kind] = Kind.DEAD_LETTER
+    KIND: ClassVar[Kind] = Kind("dead_letter", container="tenants")
 
     id: Id
     created_at: Timestamp
@@ -65,12 +66,12 @@ class DeadLetters:
         if not keepable:
             document["body"] = {"unreadable": written[:MAX_TEXT]}
         try:
-            await self._platform.put(Create(Kind.DEAD_LETTER, document["id"], document), PLATFORM_TENANT_ID)
+            await self._platform.put(Create(DeadLetter.KIND, document["id"], document), PLATFORM_TENANT_ID)
         except Rejected:
             return
 
     async def list(self, limit: int, after: tuple[str, str] | None) -> Listing[DeadLetter]:
-        page = await bounded_page(self._platform, Kind.DEAD_LETTER, (), order=NEWEST_FIRST, limit=limit, after=after)
+        page = await bounded_page(self._platform, DeadLetter.KIND, (), order=NEWEST_FIRST, limit=limit, after=after)
         return Listing([DeadLetter.model_validate(stored.body) for stored in page.items], page.next)
 
     async def get(self, id: str) -> DeadLetter:
@@ -84,7 +85,7 @@ class DeadLetters:
         again = Message(derived_id("replay", letter.message_id, stored.etag), letter.tenant, letter.body)
         await self._messaging.send(letter.queue, [again])
         try:
-            await self._platform.put(Delete(Kind.DEAD_LETTER, id), PLATFORM_TENANT_ID)
+            await self._platform.put(Delete(DeadLetter.KIND, id), PLATFORM_TENANT_ID)
         except Rejected:
             return letter
         return letter
@@ -106,7 +107,7 @@ class DeadLetters:
         return kept.total()
 
     async def _stored(self, id: str) -> Stored:
-        stored = await self._platform.get(Kind.DEAD_LETTER, PLATFORM_TENANT_ID, id)
+        stored = await self._platform.get(DeadLetter.KIND, PLATFORM_TENANT_ID, id)
         if stored is None:
             raise NotFound("There is no such dead letter.")
         return stored

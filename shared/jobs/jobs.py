@@ -20,8 +20,9 @@ from pydantic import Field
 from shared.apart import apart
 from shared.auth.caller import Caller, RequestInfo
 from shared.clock import SKEW, parse_rfc3339, rfc3339, runs
-from shared.database.port import Create, Database, Kind, Rejected, Replace, TenantStore, Where
+from shared.database.port import Create, Database, Rejected, Replace, TenantStore, Where
 from shared.errors import FlowgridError, Full, Unavailable
+from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
 from shared.tenancy.directory import Directory, TenantEntry
 from shared.work.change import Change
@@ -46,7 +47,7 @@ JobStatus = Literal["queued", "running", "succeeded", "failed"]
 class Job(Resource):
     """A long job as `GET jobs/{id}` shows it; `attempts` counts the tries of the current slice."""
 
-    KIND: ClassVar[Kind] = Kind.JOB
+    KIND: ClassVar[Kind] = Kind("job", filtered=("type", "status", "lease_until"))
 
     type: str
     status: JobStatus
@@ -108,7 +109,7 @@ def enqueue(
         input=dict(input),
         lease_until=rfc3339(now + START_WITHIN),
     )
-    change.also(Create(Kind.JOB, job.id, job.model_dump(mode="json")))
+    change.also(Create(Job.KIND, job.id, job.model_dump(mode="json")))
     change.send(queue, _message(job, f"{job.id}:0"))
     return job
 
@@ -119,7 +120,7 @@ def again(change: Change, session: TenantSession, queue: str, held: Held[Job]) -
     lease = rfc3339(session.services.clock.now() + START_WITHIN)
     changes = {"status": "queued", "attempts": 0, "slices": 0, "lease_until": lease, "revision": old.revision + 1}
     job = old.model_copy(update={**changes, "updated_at": change.at})
-    change.also(Replace(Kind.JOB, job.id, job.model_dump(mode="json"), held.etag))
+    change.also(Replace(Job.KIND, job.id, job.model_dump(mode="json"), held.etag))
     change.send(queue, _message(job, f"{job.id}:again:{job.revision}"))
     return job
 
@@ -169,9 +170,9 @@ class Jobs:
         """Send again the message of every job whose lease has run out; returns how many."""
         now = self._services.clock.now()
         active, sweep = Where("status", "in", UNFINISHED), self._database.platform.sweep
-        stalled = await sweep(Kind.JOB, [active, Where("lease_until", "<", rfc3339(now))])
+        stalled = await sweep(Job.KIND, [active, Where("lease_until", "<", rfc3339(now))])
         # and what was leased before the clock was set back
-        stalled += await sweep(Kind.JOB, [active, Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))])
+        stalled += await sweep(Job.KIND, [active, Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))])
         for stored in stalled:
             with apart(logger, "a stalled job is left to the next sweep", job_id=stored.body["id"]):
                 job = Job.model_validate(stored.body)
@@ -183,7 +184,7 @@ class Jobs:
             entry = await self._directory.entry(tenant_id)
             if entry is not None:
                 store = self._directory.open(entry)
-                stored = await store.get(Kind.JOB, job_id)
+                stored = await store.get(Job.KIND, job_id)
                 if stored is not None and stored.body["revision"] >= revision:
                     return entry, store, Held.of(Job, stored)
             if pause is not None:
@@ -291,12 +292,12 @@ class Jobs:
     async def _renew(self, session: TenantSession, job: Job) -> bool:
         """A longer lease at the same revision; False when the job is in other hands."""
         for _ in range(FINISH_TRIES):
-            stored = await session.store.get(Kind.JOB, job.id)
+            stored = await session.store.get(Job.KIND, job.id)
             if stored is None or stored.body["revision"] != job.revision:
                 break
             body = {**stored.body, "lease_until": rfc3339(self._services.clock.now() + LEASE)}
             with suppress(Rejected):  # the next look says why
-                await session.store.control.commit([Replace(Kind.JOB, job.id, body, stored.etag)])
+                await session.store.control.commit([Replace(Job.KIND, job.id, body, stored.etag)])
                 return True
         return False
 
@@ -304,7 +305,7 @@ class Jobs:
         job = held.value
         now = max(rfc3339(self._services.clock.now()), job.updated_at)
         saved = job.model_copy(update={**changes, "revision": job.revision + 1, "updated_at": now})
-        await session.store.control.commit([Replace(Kind.JOB, job.id, saved.model_dump(mode="json"), held.etag)])
+        await session.store.control.commit([Replace(Job.KIND, job.id, saved.model_dump(mode="json"), held.etag)])
         return saved
 
     async def _send(self, job: Job, message_id: str, *, delay: timedelta | None = None) -> None:

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.clock import Clock, rfc3339, runs
-from shared.database.port import Create, Database, Kind, Rejected, Replace, Stored
+from shared.database.port import Create, Database, Rejected, Replace, Stored
 from shared.ids import PLATFORM_TENANT_ID
+from shared.tenancy.directory import RESERVATION
 
 LEASE = timedelta(minutes=11)  # no run is longer than a function may take (host.json)
 KEPT_SECONDS = 40 * 86400
@@ -29,25 +30,23 @@ class Ledger:
         body = {"created_at": rfc3339(now), "status": "running", "lease_until": rfc3339(now + LEASE)}
         platform = self._database.platform
         try:
-            await platform.put(Create(Kind.RESERVATION, claim, body, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
+            await platform.put(Create(RESERVATION, claim, body, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
         except Rejected:
-            held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, claim)
+            held = await platform.get(RESERVATION, PLATFORM_TENANT_ID, claim)
             if held is None or not _left(held, now):
                 return False
             try:
-                await platform.put(
-                    Replace(Kind.RESERVATION, claim, body, held.etag, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID
-                )
+                await platform.put(Replace(RESERVATION, claim, body, held.etag, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
             except Rejected:
                 return False
         summary = await work()
         done = {**body, "status": "done", "finished_at": rfc3339(self._clock.now()), "summary": dict(summary)}
-        await platform.put(Replace(Kind.RESERVATION, claim, done, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
+        await platform.put(Replace(RESERVATION, claim, done, ttl=KEPT_SECONDS), PLATFORM_TENANT_ID)
         return True
 
     async def go_on(self, name: str, slot: str, work: Callable[[], Awaitable[Mapping[str, Any]]]) -> bool:
         """`run_once` for a slot that was begun and that nobody has in hand; True when done now."""
-        held = await self._database.platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
+        held = await self._database.platform.get(RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
         return held is not None and _left(held, self._clock.now()) and await self.run_once(name, slot, work)
 
 

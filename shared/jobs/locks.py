@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from shared.database.port import Create, Kind, Replace, TenantStore
+from shared.database.port import Create, Replace, TenantStore
 from shared.errors import Conflict, Stale
-from shared.jobs.jobs import UNFINISHED
+from shared.jobs.jobs import UNFINISHED, Job
 from shared.work.change import Change
+from shared.work.fencing import LOCK
 from shared.work.session import TRIES_AT_A_RACE
 
 T = TypeVar("T")
@@ -27,17 +28,17 @@ async def take(change: Change, store: TenantStore, name: str, job_id: str, refus
 
     Of two that take it at once, the second gets `Conflict` at its commit, and `Locked` when it looks again.
     """
-    held = await store.get(Kind.LOCK, name)
+    held = await store.get(LOCK, name)
     body = {"created_at": change.at, "job_id": job_id}
     if held is None:
-        change.also(Create(Kind.LOCK, name, body))
+        change.also(Create(LOCK, name, body))
         return
     if held.body["job_id"] == job_id:
         return
-    holder = await store.get(Kind.JOB, held.body["job_id"])
+    holder = await store.get(Job.KIND, held.body["job_id"])
     if holder is not None and holder.body["status"] in UNFINISHED:
         raise Locked(refusal, held.body["job_id"])
-    change.also(Replace(Kind.LOCK, name, body, held.etag))
+    change.also(Replace(LOCK, name, body, held.etag))
 
 
 async def looking_again(work: Callable[[], Awaitable[T]]) -> T:

@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 from shared.clock import Clock, parse_rfc3339, rfc3339
-from shared.database.port import Create, Database, Delete, Document, Kind, Rejected, Replace, Stored
+from shared.database.port import Create, Database, Delete, Document, Rejected, Replace, Stored
 from shared.errors import Conflict
 from shared.ids import PLATFORM_TENANT_ID, derived_id
-from shared.tenancy.directory import Directory
+from shared.jobs.jobs import Job
+from shared.members.users import User
+from shared.tenancy.directory import RESERVATION, Directory
 
 ORPHAN_AFTER = timedelta(minutes=1)
 TRIES_AT_A_RACE = 5
@@ -32,30 +34,30 @@ class Names:
         id = derived_id(sort, name)
         own = {"sort": sort, "name": name, "holder": holder, "job": job, "attempt": attempt}
         body = {"created_at": rfc3339(self._clock.now()), **own}
-        mine: Create | Replace = Create(Kind.RESERVATION, id, body)  # a free name costs one call
+        mine: Create | Replace = Create(RESERVATION, id, body)  # a free name costs one call
         for _ in range(TRIES_AT_A_RACE):
             try:
                 await self._platform.put(mine, PLATFORM_TENANT_ID)
                 return
             except Rejected:
-                held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
+                held = await self._platform.get(RESERVATION, PLATFORM_TENANT_ID, id)
             if held is not None and held.body["holder"] != holder:
                 if not self._old(held) or await self._in_use(held.body):
                     break
             elif held is not None and not self._old(held) and held.body.get("attempt") == attempt:
                 return
             # one's own old reservation is renewed, or it would be an orphan to others before it is used
-            mine = Replace(Kind.RESERVATION, id, body, held.etag) if held else Create(Kind.RESERVATION, id, body)
+            mine = Replace(RESERVATION, id, body, held.etag) if held else Create(RESERVATION, id, body)
         raise Conflict(f"The {sort} {name} is taken.", field=sort)
 
     async def release(self, sort: str, name: str, *, holder: str, attempt: str | None = None) -> None:
         """Give a name back; nothing happens when it is not this holder's, or that of another `attempt` (if given)."""
         id = derived_id(sort, name)
-        held = await self._platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, id)
+        held = await self._platform.get(RESERVATION, PLATFORM_TENANT_ID, id)
         if held is None or held.body["holder"] != holder or attempt not in (None, held.body.get("attempt")):
             return
         try:
-            await self._platform.put(Delete(Kind.RESERVATION, id, held.etag), PLATFORM_TENANT_ID)
+            await self._platform.put(Delete(RESERVATION, id, held.etag), PLATFORM_TENANT_ID)
         except Rejected:
             return
 
@@ -64,7 +66,7 @@ class Names:
         entry = await self._directory.entry(tenant_id)
         if entry is None or not user:
             return entry is not None or await self._under_way(reservation.get("job"))
-        stored = await self._directory.open(entry).get(Kind.USER, user)
+        stored = await self._directory.open(entry).get(User.KIND, user)
         issuer, subject = (stored.body.get("issuer"), stored.body.get("subject")) if stored else (None, None)
         if issuer is None or subject is None:
             return False
@@ -73,7 +75,7 @@ class Names:
     async def _under_way(self, job: str | None) -> bool:
         tenant_id, _, id = (job or "").partition("/")
         store = await self._directory.store(tenant_id) if job else None
-        stored = await store.get(Kind.JOB, id) if store else None
+        stored = await store.get(Job.KIND, id) if store else None
         return stored is not None and stored.body["status"] in ("queued", "running")
 
     def _old(self, held: Stored) -> bool:

@@ -12,11 +12,11 @@ from dataclasses import replace
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.clock import rfc3339
-from shared.database.fence import Overtaken
-from shared.database.port import Create, Kind, Operation, Replace, Stored
+from shared.database.port import Create, Operation, Replace, Stored
 from shared.errors import Conflict, Forbidden, Stale, Unavailable
 from shared.members.names import EMAIL, IDENTITY, Names, identity
-from shared.members.users import Removals, User, binding_id, user_id
+from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
+from shared.tenancy.fence import Overtaken
 from shared.work.resources import Held
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -39,7 +39,7 @@ class SignIn:
         `QuotaReached` for a stranger to an open tenant that is full.
         """
         for _ in range(TRIES_AT_A_RACE):
-            binding = await session.store.get(Kind.BINDING, binding_id(session.caller.issuer, session.caller.subject))
+            binding = await session.store.get(BINDING, binding_id(session.caller.issuer, session.caller.subject))
             bound = await self._bound(session, binding)
             if bound is not None:
                 return bound
@@ -52,7 +52,7 @@ class SignIn:
     async def _bound(self, session: TenantSession, binding: Stored | None) -> User | None:
         if binding is None:
             return None
-        stored = await session.store.get(Kind.USER, binding.body["user_id"])
+        stored = await session.store.get(User.KIND, binding.body["user_id"])
         user = User.model_validate(stored.body) if stored else None
         return user if user is not None and _same(user, session.caller) else None
 
@@ -61,7 +61,7 @@ class SignIn:
         if email is None:
             raise Forbidden(NO_ADDRESS)
         id = user_id(session.id, email)
-        stored = await session.store.get(Kind.USER, id)
+        stored = await session.store.get(User.KIND, id)
         if stored is None:
             # A binding whose user is gone: somebody has removed them. Asked after the user, as one batch does both.
             if session.entry.membership != "open" or binding or await self._removed(session, email):
@@ -85,7 +85,7 @@ class SignIn:
         caller = session.caller
         role = (caller.role or Role.VIEWER).removeprefix("tenant:")
         fields = {"email": email, "name": (caller.name or "")[:255], "role": role, "status": "active"}
-        buried = (await session.buried(Kind.USER, [id])).get(id)  # of a user whom a restore has taken away
+        buried = (await session.buried(User.KIND, [id])).get(id)  # of a user whom a restore has taken away
         change = _as_user(session, id).change(*([buried] if buried else []))
         user = change.create(User, {**fields, **_signed_in(session)}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=session.plan.max_users)
@@ -93,7 +93,7 @@ class SignIn:
         return await change.commit(user)
 
     async def _removed(self, session: TenantSession, email: str) -> bool:
-        return await session.store.get(Kind.REMOVED, await self._removals.id(session.id, email)) is not None
+        return await session.store.get(REMOVED, await self._removals.id(session.id, email)) is not None
 
     async def _reserve(self, session: TenantSession, email: str, id: str) -> None:
         caller, holder = session.caller, f"{session.id}/{id}"
@@ -128,4 +128,4 @@ def _signed_in(session: TenantSession) -> dict[str, str]:
 
 def _binding(caller: Caller, user: str, at: str, old: Stored | None) -> Operation:
     body, id = {"created_at": at, "user_id": user}, binding_id(caller.issuer, caller.subject)
-    return Replace(Kind.BINDING, id, body, old.etag) if old else Create(Kind.BINDING, id, body)
+    return Replace(BINDING, id, body, old.etag) if old else Create(BINDING, id, body)

@@ -5,7 +5,6 @@ tenant; but a removed admin who may still invite for a moment would invite himse
 """
 
 from shared.auth.roles import Role
-from shared.database.port import Kind
 from shared.errors import Forbidden
 from shared.members.users import User
 from shared.work.change import Change
@@ -26,10 +25,10 @@ async def still_admin(change: Change, session: TenantSession, target: User | Non
         return
     own = target
     if own is None or own.id != caller.user:
-        stored = await session.store.get(Kind.USER, caller.user)
+        stored = await session.store.get(User.KIND, caller.user)
         own = Held.of(User, stored).value if stored else None
         if own is not None:
-            change.touch(Kind.USER, own.id, "user", revision=own.revision)
+            change.touch(User.KIND, own.id, "user", revision=own.revision)
     mine = own is not None and (own.issuer, own.subject) == (caller.issuer, caller.subject)
     if own is None or not mine or own.role != "admin" or own.status == "disabled":
         raise Forbidden(NO_ADMIN)

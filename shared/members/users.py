@@ -5,10 +5,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from shared.database.port import Kind
 from shared.ids import derived_id
+from shared.kinds import Kind
 from shared.tenancy.sharedkey import RegistryKey
 from shared.work.resources import Resource, Timestamp
+
+BINDING = Kind("binding")  # of a token's holder to a user; stays when the user is removed
+REMOVED = Kind("removed")  # the mark of a removed user's address
 
 UserRole = Literal["viewer", "user", "admin"]
 UserStatus = Literal["invited", "active", "disabled"]
@@ -17,7 +20,9 @@ UserStatus = Literal["invited", "active", "disabled"]
 class User(Resource):
     """A user of the tenant. The role can only narrow what the token says; a disabled user is refused."""
 
-    KIND: ClassVar[Kind] = Kind.USER
+    KIND: ClassVar[Kind] = Kind(
+        "user", filtered=("role", "status"), counter="users", backup="restored", journalled=True, exported=True
+    )
 
     email: str
     name: str

@@ -5,11 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shared.clock import Clock
-from shared.database.fence import Handle
-from shared.database.port import Database, Kind, Placement, Stored, TenantStore
+from shared.database.port import Database, Placement, Stored, TenantStore
 from shared.ids import PLATFORM_TENANT_ID
+from shared.kinds import Kind
+from shared.tenancy.fence import Handle
 from shared.tenancy.plans import PLANS, Plan, Tier
 
+TENANT = Kind(
+    "tenant",
+    container="tenants",
+    filtered=("status", "tier", "slug", "trial_ends_at", "placement.mode", "unaudited.created_at"),
+)
+RESERVATION = Kind("reservation", container="reservations")  # of what all tenants share: names, keys, timers' runs
 ENTRY_LIVES_SECONDS = 5.0
 
 Membership = Literal["required", "open"]  # open: whoever has a role in the token becomes a user by coming
@@ -84,14 +91,14 @@ class Directory:
         cached = self._entries.get(tenant_id)
         if cached and now - cached[0] < ENTRY_LIVES_SECONDS:
             return cached[1]
-        stored = await self._database.platform.get(Kind.TENANT, tenant_id, tenant_id)
+        stored = await self._database.platform.get(TENANT, tenant_id, tenant_id)
         if stored is None:
             return None
         return self.remember(stored)
 
     async def latest(self, tenant_id: str) -> TenantEntry | None:
         """The tenant's entry as it is now; None when there is no such tenant, whatever a replica says."""
-        stored = await self._database.platform.latest(Kind.TENANT, tenant_id, tenant_id)
+        stored = await self._database.platform.latest(TENANT, tenant_id, tenant_id)
         return None if stored is None else self.remember(stored)
 
     async def store(self, tenant_id: str) -> TenantStore | None:
@@ -100,7 +107,7 @@ class Directory:
         return self.open(entry) if entry else None
 
     def open(self, entry: TenantEntry) -> TenantStore:
-        """The store of a tenant whose entry is at hand: writes go through the fence (shared/database/fence.py)."""
+        """The store of a tenant whose entry is at hand: writes go through the fence (shared/tenancy/fence.py)."""
         known = self._handles.get(entry.id)
         if known is None or known[0] != entry.placement:
             handle = Handle(self._database.tenant(entry.id, entry.placement))

@@ -30,6 +30,10 @@ class Plan:
     max_backups: int  # on demand, kept at a time
     max_copies: int = 0  # tenants that restores may make of one
 
+    def quota(self, counter: str) -> int:
+        """How many items a counter may count (`Kind.counter`)."""
+        return {"agents": self.max_agents, "users": self.max_users}[counter]
+
     def route_limit(self, limit: Limit) -> int:
         """Calls per minute that one tenant may make to the routes of `limit`."""
         return {Limit.AGENTS: self.agents_per_minute, Limit.DESIGN: self.design_per_minute}[limit]

@@ -5,10 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from shared.clock import Clock, rfc3339
-from shared.database.port import Create, Database, Kind, Rejected
+from shared.database.port import Create, Database, Rejected
 from shared.errors import Unavailable
 from shared.folders import KEY_BYTES, kept_key
 from shared.ids import PLATFORM_TENANT_ID
+from shared.tenancy.directory import RESERVATION
 
 CURSORS = "cursor-key"
 ADDRESSES = "address-key"
@@ -27,12 +28,12 @@ class RegistryKey:
         if self._key is not None:
             return
         platform = self._database.platform
-        held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, self._id)
+        held = await platform.get(RESERVATION, PLATFORM_TENANT_ID, self._id)
         if held is None:
             body = {"created_at": rfc3339(self._clock.now()), "key": secrets.token_hex(KEY_BYTES)}
             with suppress(Rejected):  # another instance made it
-                await platform.put(Create(Kind.RESERVATION, self._id, body), PLATFORM_TENANT_ID)
-            held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, self._id)
+                await platform.put(Create(RESERVATION, self._id, body), PLATFORM_TENANT_ID)
+            held = await platform.get(RESERVATION, PLATFORM_TENANT_ID, self._id)
         if held is None:
             raise Unavailable(f"The {self._id} cannot be read.")
         self._key = bytes.fromhex(held.body["key"])

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import TICK, stamp
 from shared.database.limits import encode
-from shared.database.port import Bury, Create, Increment, Kind, Operation, Rejected, Replace
+from shared.database.port import Bury, Create, Increment, Operation, Rejected, Replace
 from shared.errors import Conflict, FlowgridError, Invalid, QuotaReached, Stale, TooLarge
+from shared.kinds import Kind, Kinds
 from shared.messaging.port import Message
+from shared.tenancy.fence import AUDIT, TICK, stamp
 from shared.work.events import Metric, usage_event
 from shared.work.outbox import outbox_item
 from shared.work.resources import MAX_RESOURCE_BYTES, Held, Resource, Tombstone
@@ -23,6 +24,7 @@ from shared.work.scope import Scope
 
 R = TypeVar("R", bound=Resource)
 A = TypeVar("A", bound=BaseModel | None)
+COUNTER = Kind("counter")
 Failure = Callable[[Rejected], FlowgridError]
 
 
@@ -124,7 +126,7 @@ class Change:
     def audit(
         self,
         action: str,
-        kind: str,
+        kind: Kind,
         id: str,
         revision: int,
         old: Mapping[str, Any] | None,
@@ -136,16 +138,17 @@ class Change:
             "created_at": self.at,
             "user_id": scope.user_id,
             "action": f"{kind}.{action}",
-            "resource_type": kind,
+            "resource_type": kind.name,
             "resource_id": id,
             "revision": revision,
             "old_value": old,
             "new_value": new,
+            "value_schema": kind.schema,
             "ip_address": scope.request.ip_address,
             "user_agent": scope.request.user_agent,
             "request_id": scope.request.request_id,
         }
-        self._add(Create(Kind.AUDIT, scope.services.ids.new(), body), _unexpected)
+        self._add(Create(AUDIT, scope.services.ids.new(), body), _unexpected)
 
     def touch(self, kind: Kind, id: str, field: str, *, revision: int | None = None) -> None:
         """What this change refers to must be there, and a deletion of it that has already looked must look again.
@@ -180,11 +183,17 @@ class Change:
         self._add(outbox_item(queue, message, self._scope.services.clock.now()), _unexpected)
 
     @property
+    def kinds(self) -> Kinds:
+        return self._scope.services.kinds
+
+    @property
     def empty(self) -> bool:
         return not self._operations
 
     def also(self, operation: Operation) -> None:
         """An operation on something that is no resource (a job, a rollup): not audited."""
+        if isinstance(operation, Create) and operation.kind.journalled:
+            raise TypeError(f"a {operation.kind} is journalled: make it with `Change.create`")
         self._add(operation, _unexpected)
 
     async def commit(self, answer: A) -> A:
@@ -198,7 +207,7 @@ class Change:
         for name, by, limit in self._counters:
             counted[len(self._operations)] = (name, by, limit)
             at_most = {} if limit is None else {"value": limit}
-            self._add(Increment(Kind.COUNTER, name, {"value": by}, at_most), _unexpected)
+            self._add(Increment(COUNTER, name, {"value": by}, at_most), _unexpected)
         try:
             await scope.store.commit(self._operations)
         except Rejected as rejected:
@@ -212,7 +221,7 @@ class Change:
 
     async def _quota(self, counter: tuple[str, int, int | None]) -> QuotaReached:
         name, _, limit = counter
-        stored = await self._scope.store.get(Kind.COUNTER, name)
+        stored = await self._scope.store.get(COUNTER, name)
         current = stored.body["value"] if stored else 0
         one = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
         return QuotaReached(one.capitalize(), limit=limit or 0, current=current)

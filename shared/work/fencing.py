@@ -1,12 +1,13 @@
 """Closing a tenant's fence for one holder, and opening it again, each with its entry in the audit trail."""
 
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import TICK, Fenced, current, newest, permit
-from shared.database.port import NEWEST_FIRST, Create, Delete, Kind, Replace, TenantStore, Where
+from shared.database.port import NEWEST_FIRST, Create, Delete, Replace, TenantStore, Where
 from shared.errors import Conflict, Unavailable
+from shared.kinds import Kind
+from shared.tenancy.fence import AUDIT, FENCE, PERMIT, TICK, Fenced, current, newest, permit
 from shared.work.session import TenantSession
 
-FENCE = "fence"  # what the audit calls it
+LOCK = Kind("lock")
 ONCE_SECONDS = 30 * 86400  # far longer than any instance may sleep
 OPENED = "The fence was opened while this still wrote; what is done is done, the rest is not."
 
@@ -21,17 +22,17 @@ async def close(session: TenantSession, holder: str) -> str:
     session = session.past_the_fence()
     store = session.store
     await store.catch_up()
-    mine = await store.get(Kind.FENCE, holder)
+    mine = await store.get(FENCE, holder)
     if mine is None:
         await _take_the_permit(session, holder)
-        mine = await store.get(Kind.FENCE, holder)
+        mine = await store.get(FENCE, holder)
     if mine is None:
         raise Conflict(OPENED)
     if "since" in mine.body:
         return str(mine.body["since"])
     # Only now is the newest known: until the permit had gone, somebody ahead could still commit.
     change = session.change(after=await newest(store, mine.body["created_at"]))
-    change.also(Replace(Kind.FENCE, holder, {"created_at": mine.body["created_at"], "since": change.at}, mine.etag))
+    change.also(Replace(FENCE, holder, {"created_at": mine.body["created_at"], "since": change.at}, mine.etag))
     change.audit("closed", FENCE, holder, 1, None, None)
     try:
         await change.commit(None)
@@ -42,13 +43,13 @@ async def close(session: TenantSession, holder: str) -> str:
 
 async def _take_the_permit(session: TenantSession, holder: str) -> None:
     store = session.store
-    if await store.get(Kind.LOCK, _once(holder)) is not None:
+    if await store.get(LOCK, _once(holder)) is not None:
         raise Conflict(OPENED)
     old = await current(store)
     change = session.change(after=old.body["created_at"])
-    change.also(Delete(Kind.PERMIT, old.body["id"], old.etag))
-    change.also(Create(Kind.FENCE, holder, {"created_at": change.at}))
-    change.also(Create(Kind.LOCK, _once(holder), {"created_at": change.at}, ttl=ONCE_SECONDS))
+    change.also(Delete(PERMIT, old.body["id"], old.etag))
+    change.also(Create(FENCE, holder, {"created_at": change.at}))
+    change.also(Create(LOCK, _once(holder), {"created_at": change.at}, ttl=ONCE_SECONDS))
     try:
         await change.commit(None)
     except Conflict as error:  # somebody else has just rotated the permit, or closed the fence
@@ -59,11 +60,11 @@ async def reopen(session: TenantSession, holder: str) -> None:
     """Everybody writes again, stamped later than all that the holder has written. Again is no error."""
     session = session.past_the_fence()
     await session.store.catch_up()
-    mine = await session.store.get(Kind.FENCE, holder)
+    mine = await session.store.get(FENCE, holder)
     if mine is None:
         return
     change = session.change(after=await newest(session.store, mine.body["created_at"]))
-    change.also(Delete(Kind.FENCE, holder, mine.etag))
+    change.also(Delete(FENCE, holder, mine.etag))
     change.also(permit(session.services.ids.new(), change.at))
     change.audit("opened", FENCE, holder, 2, None, None)
     try:
@@ -75,7 +76,7 @@ async def reopen(session: TenantSession, holder: str) -> None:
 async def settled_moment(store: TenantStore, instant: str) -> str:
     """The instant itself; or, where it lies inside a time in which the fence was closed, the moment before that."""
     where = [Where("resource_type", "=", FENCE), Where("created_at", "<=", instant)]
-    last = await store.query(Kind.AUDIT, where, order=NEWEST_FIRST, limit=1)
+    last = await store.query(AUDIT, where, order=NEWEST_FIRST, limit=1)
     if not last.items or last.items[0].body["action"] != f"{FENCE}.closed":
         return instant
     return rfc3339(parse_rfc3339(last.items[0].body["created_at"]) - TICK)

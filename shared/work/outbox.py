@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 
 from shared.apart import apart
 from shared.clock import Clock, rfc3339
-from shared.database.port import Create, Database, Delete, Kind, Rejected, Stored, TenantStore, Where
+from shared.database.port import Create, Database, Delete, Rejected, Stored, TenantStore, Where
 from shared.errors import FlowgridError, Unavailable
+from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging, encode
 from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.outbox")
+OUTBOX = Kind("outbox", transient=True)
 SWEEP_AFTER = timedelta(seconds=15)
 AHEAD = timedelta(minutes=10)  # further in the future only since a clock was set back
 FORGET_AFTER_SECONDS = 0.05
@@ -72,7 +74,7 @@ def outbox_item(queue: str, message: Message, at: datetime) -> Create:
     """The operation that commits a message with the change that caused it; `TooLarge` when it could never be sent."""
     encode(message)
     body = {"created_at": rfc3339(at), "queue": queue, "message": message.body}
-    return Create(Kind.OUTBOX, message.id, body)
+    return Create(OUTBOX, message.id, body)
 
 
 async def sweep_outbox(database: Database, directory: Directory, messaging: Messaging, clock: Clock) -> int:
@@ -112,7 +114,7 @@ async def _waiting(database: Database) -> AsyncIterator[Stored]:
     seen: set[tuple[str, str]] = set()
     since: list[Where] = []
     for _ in range(SWEEP_PAGES):
-        page = await database.platform.sweep(Kind.OUTBOX, since, limit=SWEEP_PAGE)
+        page = await database.platform.sweep(OUTBOX, since, limit=SWEEP_PAGE)
         new = [one for one in page if (one.body["tenant_id"], one.body["id"]) not in seen]
         for stored in new:
             seen.add((stored.body["tenant_id"], stored.body["id"]))
@@ -146,7 +148,7 @@ async def _forget_all(store: TenantStore, ids: Sequence[str]) -> None:
 async def _forget(store: TenantStore, ids: Sequence[str]) -> bool:
     """Whether they are gone."""
     try:
-        await store.commit([Delete(Kind.OUTBOX, id) for id in ids])
+        await store.commit([Delete(OUTBOX, id) for id in ids])
     except Rejected:
         if len(ids) > 1:  # one of them is gone already: the sweep and the relay met
             for id in ids:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from shared.clock import parse_rfc3339
-from shared.database.port import NEWEST_FIRST, Kind, Order, Page, PlatformStore, Stored, TenantStore, Where
+from shared.database.port import NEWEST_FIRST, Order, Page, PlatformStore, Stored, TenantStore, Where
 from shared.errors import NotFound, Stale
+from shared.kinds import Kind
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T08:15:00.000000Z"])]
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"}, examples=["019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"])]

@@ -6,13 +6,15 @@ from pydantic import BaseModel
 
 from shared.auth.caller import Caller, RequestInfo
 from shared.clock import Clock
-from shared.database.port import Create, Kind, TenantStore
+from shared.database.port import Create, TenantStore
 from shared.ids import Ids, derived_id
+from shared.kinds import Kind, Kinds
 from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Plan
 from shared.work.outbox import Outbox
 from shared.work.resources import Resource
 
+IDEMPOTENCY = Kind("idempotency", append_only=True)
 IDEMPOTENCY_SECONDS = 24 * 3600
 
 
@@ -27,9 +29,9 @@ class IdempotencySlot:
     def record(self, answer: BaseModel | None, at: str) -> Create:
         body = None if answer is None else answer.model_dump(mode="json")
         etag = answer.etag if isinstance(answer, Resource) else None
-        made = [answer.KIND.value, answer.id] if isinstance(answer, Resource) else None
+        made = [answer.KIND.name, answer.id] if isinstance(answer, Resource) else None
         document = {"created_at": at, "fingerprint": self.fingerprint, "body": body, "etag": etag, "made": made}
-        return Create(Kind.IDEMPOTENCY, self.id, document, ttl=IDEMPOTENCY_SECONDS)
+        return Create(IDEMPOTENCY, self.id, document, ttl=IDEMPOTENCY_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Services:
     ids: Ids
     outbox: Outbox
     usage_queue: str
+    kinds: Kinds
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from shared.database.fence import Overtaken
-from shared.database.port import Kind
 from shared.errors import Conflict, Stale
+from shared.kinds import Kind
+from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
 from shared.work.resources import Held, Resource, Tombstone, load
 from shared.work.scope import Scope

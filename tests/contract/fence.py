@@ -5,15 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.database.fence import Fenced, Handle, Overtaken, current, first_permit, permit, rotate
-from shared.database.port import Bury, Create, Database, Delete, Increment, Kind, Read, Replace, TenantStore
+from functions.agents.models import Agent
+from functions.catalog.models import Element
+from functions.usage.models import UsageEvent
+from shared.database.port import Bury, Create, Database, Delete, Increment, Read, Replace, TenantStore
+from shared.tenancy.fence import AUDIT, FENCE, PERMIT, Fenced, Handle, Overtaken, current, first_permit, permit, rotate
 from tests.contract.database import SHARD, TENANT, agent, at, names, present, rejection
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
 
 
 def audit(id: str, second: int) -> Create:
-    return Create(Kind.AUDIT, id, {"created_at": at(second), "resource_type": "agent"})
+    return Create(AUDIT, id, {"created_at": at(second), "resource_type": "agent"})
 
 
 class FenceContract:
@@ -29,14 +32,14 @@ class FenceContract:
         return Handle(store)
 
     async def test_a_batch_that_reads_what_is_not_there_changes_nothing(self, store: TenantStore) -> None:
-        assert await rejection(store, [agent("one"), Read(Kind.PERMIT, "1")]) == ("missing", 1)
+        assert await rejection(store, [agent("one"), Read(PERMIT, "1")]) == ("missing", 1)
         assert await names(store) == []
 
     async def test_a_batch_that_reads_what_is_there_is_committed(self, store: TenantStore) -> None:
         await store.commit([first_permit()])
-        before = await present(store, Kind.PERMIT, "1")
-        await store.commit([Read(Kind.PERMIT, "1"), agent("one")])
-        assert (await names(store), await present(store, Kind.PERMIT, "1")) == (["one"], before)
+        before = await present(store, PERMIT, "1")
+        await store.commit([Read(PERMIT, "1"), agent("one")])
+        assert (await names(store), await present(store, PERMIT, "1")) == (["one"], before)
 
     async def test_a_partition_without_a_permit_takes_no_write(self, store: TenantStore) -> None:
         with pytest.raises(Fenced):
@@ -49,7 +52,7 @@ class FenceContract:
 
     async def test_a_handle_that_knows_a_permit_is_stopped_when_it_is_taken_away(self, handle: Handle) -> None:
         await handle.commit([agent("one")])
-        await handle.control.commit([Delete(Kind.PERMIT, "1"), Create(Kind.FENCE, "job", {"created_at": at(1)})])
+        await handle.control.commit([Delete(PERMIT, "1"), Create(FENCE, "job", {"created_at": at(1)})])
         with pytest.raises(Fenced):
             await handle.commit([agent("two")])
         assert await names(handle) == ["one"]
@@ -57,7 +60,7 @@ class FenceContract:
     async def test_past_the_fence_and_for_its_holder_it_is_no_obstacle(
         self, handle: Handle, store: TenantStore
     ) -> None:
-        await handle.control.commit([Delete(Kind.PERMIT, "1"), Create(Kind.FENCE, "job", {"created_at": at(1)})])
+        await handle.control.commit([Delete(PERMIT, "1"), Create(FENCE, "job", {"created_at": at(1)})])
         await handle.control.commit([agent("one")])
         await Handle(store, holder="job").commit([agent("two")])
         with pytest.raises(Fenced):
@@ -66,7 +69,7 @@ class FenceContract:
 
     async def test_a_handle_finds_the_next_permit_by_itself(self, handle: Handle) -> None:
         await handle.commit([agent("one")])
-        await handle.control.commit([Delete(Kind.PERMIT, "1"), permit("2", at(5))])
+        await handle.control.commit([Delete(PERMIT, "1"), permit("2", at(5))])
         await handle.commit([agent("two"), audit("a", 6)])
         assert await names(handle) == ["one", "two"]
 
@@ -91,7 +94,7 @@ class FenceContract:
         assert (await current(store)).body["created_at"] == max(moments)
 
     async def test_usage_is_not_fenced(self, store: TenantStore) -> None:
-        await Handle(store).commit([Create(Kind.USAGE_EVENT, "one", {"created_at": at(1)})])
+        await Handle(store).commit([Create(UsageEvent.KIND, "one", {"created_at": at(1)})])
 
 
 class TombstoneContract:
@@ -104,20 +107,20 @@ class TombstoneContract:
         return store
 
     async def bury(self, store: TenantStore) -> None:
-        held = await present(store, Kind.AGENT, "one")
+        held = await present(store, Agent.KIND, "one")
         tombstone = {"created_at": at(5), "updated_at": at(5), "revision": 4}
-        await store.commit([Bury(Kind.AGENT, "one", tombstone, held.etag)])
+        await store.commit([Bury(Agent.KIND, "one", tombstone, held.etag)])
 
     async def test_what_is_buried_is_neither_read_nor_found(self, store: TenantStore) -> None:
         await self.bury(store)
-        assert (await store.get(Kind.AGENT, "one"), await names(store)) == (None, ["two"])
+        assert (await store.get(Agent.KIND, "one"), await names(store)) == (None, ["two"])
 
     async def test_its_tombstone_is_found_by_its_id(self, store: TenantStore) -> None:
         await self.bury(store)
-        (found,) = await store.buried(Kind.AGENT, ["one", "two", "three"])
+        (found,) = await store.buried(Agent.KIND, ["one", "two", "three"])
         assert (found.body["id"], found.body["revision"], found.body["updated_at"]) == ("one", 4, at(5))
-        assert await store.buried(Kind.ELEMENT, ["one"]) == []
-        assert await store.buried(Kind.AGENT, []) == []
+        assert await store.buried(Element.KIND, ["one"]) == []
+        assert await store.buried(Agent.KIND, []) == []
 
     async def test_its_id_stays_taken(self, store: TenantStore) -> None:
         await self.bury(store)
@@ -125,19 +128,19 @@ class TombstoneContract:
 
     async def test_whoever_has_seen_the_tombstone_may_take_the_id_again(self, store: TenantStore) -> None:
         await self.bury(store)
-        (tombstone,) = await store.buried(Kind.AGENT, ["one"])
-        await store.commit([Replace(Kind.AGENT, "one", {"created_at": at(6), "revision": 5}, tombstone.etag)])
-        assert (await present(store, Kind.AGENT, "one")).body["revision"] == 5
-        assert await store.buried(Kind.AGENT, ["one"]) == []
+        (tombstone,) = await store.buried(Agent.KIND, ["one"])
+        await store.commit([Replace(Agent.KIND, "one", {"created_at": at(6), "revision": 5}, tombstone.etag)])
+        assert (await present(store, Agent.KIND, "one")).body["revision"] == 5
+        assert await store.buried(Agent.KIND, ["one"]) == []
 
     async def test_it_is_not_moved_by_an_increment(self, store: TenantStore) -> None:
         await self.bury(store)
-        assert await rejection(store, [Increment(Kind.AGENT, "one", {"touched": 1})]) == ("condition", 0)
+        assert await rejection(store, [Increment(Agent.KIND, "one", {"touched": 1})]) == ("condition", 0)
 
     async def test_what_has_changed_since_it_was_read_is_not_buried(self, store: TenantStore) -> None:
-        held = await present(store, Kind.AGENT, "one")
-        await store.commit([Increment(Kind.AGENT, "one", {"touched": 1})])
-        assert await rejection(store, [Bury(Kind.AGENT, "one", {"created_at": at(5)}, held.etag)]) == ("stale", 0)
+        held = await present(store, Agent.KIND, "one")
+        await store.commit([Increment(Agent.KIND, "one", {"touched": 1})])
+        assert await rejection(store, [Bury(Agent.KIND, "one", {"created_at": at(5)}, held.etag)]) == ("stale", 0)
 
     async def test_what_is_not_there_is_not_buried(self, store: TenantStore) -> None:
-        assert await rejection(store, [Bury(Kind.AGENT, "none", {"created_at": at(5)}, "1")]) == ("missing", 0)
+        assert await rejection(store, [Bury(Agent.KIND, "none", {"created_at": at(5)}, "1")]) == ("missing", 0)

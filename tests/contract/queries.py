@@ -4,17 +4,10 @@ from typing import Any
 
 import pytest
 
-from shared.database.port import (
-    NEWEST_FIRST,
-    Create,
-    Database,
-    Delete,
-    Kind,
-    Order,
-    Placement,
-    TenantStore,
-    Where,
-)
+from functions.agents.models import Agent
+from functions.catalog.models import Element
+from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Order, Placement, TenantStore, Where
+from shared.jobs.jobs import Job
 from tests.contract.database import OTHER, SHARD, TENANT, agent, at, names, present, rejection
 
 
@@ -31,7 +24,7 @@ class QueryContract:
                 agent("a", 1, name="x", value=1, placement={"mode": "shared"}),
                 agent("b", 2, name="y", value=2, placement={"mode": "dedicated"}),
                 agent("c", 3, name="x", value=3),
-                Create(Kind.ELEMENT, "d", {"created_at": at(4), "name": "x", "value": 4}),
+                Create(Element.KIND, "d", {"created_at": at(4), "name": "x", "value": 4}),
             ]
         )
         assert await names(store) == ["a", "b", "c"]
@@ -72,7 +65,7 @@ class QueryContract:
         seen: list[str] = []
         after: tuple[str, str] | None = None
         for expected in (4, 4, 2):
-            page = await store.query(Kind.AGENT, order=order, limit=4, after=after)
+            page = await store.query(Agent.KIND, order=order, limit=4, after=after)
             assert len(page.items) == expected
             seen += [item.body["id"] for item in page.items]
             after = page.next
@@ -82,13 +75,13 @@ class QueryContract:
 
     async def test_a_page_that_is_just_full_is_the_last_one(self, store: TenantStore) -> None:
         await store.commit([agent(f"a{number}") for number in range(3)])
-        assert (await store.query(Kind.AGENT, limit=3)).next is None
-        assert (await store.query(Kind.AGENT, limit=2)).next == (at(0), "a1")
+        assert (await store.query(Agent.KIND, limit=3)).next is None
+        assert (await store.query(Agent.KIND, limit=2)).next == (at(0), "a1")
 
     async def test_what_is_written_behind_the_cursor_is_on_the_next_page(self, store: TenantStore) -> None:
         await store.commit([agent("a", 1), agent("b", 2), agent("d", 4)])
-        page = await store.query(Kind.AGENT, limit=2)
-        await store.commit([agent("c", 3), Delete(Kind.AGENT, "b")])
+        page = await store.query(Agent.KIND, limit=2)
+        await store.commit([agent("c", 3), Delete(Agent.KIND, "b")])
         assert await names(store, limit=2, after=page.next) == ["c", "d"]
 
     async def test_two_hundred_values_may_be_asked_for(self, store: TenantStore) -> None:
@@ -99,16 +92,16 @@ class QueryContract:
         for start in range(0, 260, 65):
             await store.commit([agent(f"a{number:03}", number % 60) for number in range(start, start + 65)])
         await store.commit(
-            [Create(Kind.ELEMENT, "e", {"created_at": at(0)}), Create(Kind.JOB, "j", {"created_at": at(0)})]
+            [Create(Element.KIND, "e", {"created_at": at(0)}), Create(Job.KIND, "j", {"created_at": at(0)})]
         )
-        pages = [page async for page in store.scan([Kind.ELEMENT, Kind.AGENT])]
+        pages = [page async for page in store.scan([Element.KIND, Agent.KIND])]
         assert all(0 < len(page) <= 200 for page in pages)
         seen = [item.body["id"] for page in pages for item in page]
         assert seen == ["e", *(f"a{number:03}" for number in range(260))]
 
     async def test_a_scan_since_a_time_starts_there(self, store: TenantStore) -> None:
         await store.commit([agent("old", 1), agent("new", 3), agent("same", 2)])
-        pages = [page async for page in store.scan([Kind.AGENT], since=at(2))]
+        pages = [page async for page in store.scan([Agent.KIND], since=at(2))]
         assert [item.body["id"] for page in pages for item in page] == ["new", "same"]
 
     async def test_tenants_of_a_database_do_not_see_each_other(self, database: Database, store: TenantStore) -> None:
@@ -116,17 +109,17 @@ class QueryContract:
         await store.commit([agent("one", name="mine"), agent("two")])
         await other.commit([agent("one", name="theirs")])
         assert await names(other) == ["one"]
-        assert (await present(other, Kind.AGENT, "one")).body["name"] == "theirs"
-        assert await other.get(Kind.AGENT, "two") is None
-        assert await rejection(other, [Delete(Kind.AGENT, "two")]) == ("missing", 0)
-        assert [len(page) async for page in other.scan([Kind.AGENT])] == [1]
-        assert (await present(store, Kind.AGENT, "one")).body["name"] == "mine"
+        assert (await present(other, Agent.KIND, "one")).body["name"] == "theirs"
+        assert await other.get(Agent.KIND, "two") is None
+        assert await rejection(other, [Delete(Agent.KIND, "two")]) == ("missing", 0)
+        assert [len(page) async for page in other.scan([Agent.KIND])] == [1]
+        assert (await present(store, Agent.KIND, "one")).body["name"] == "mine"
 
     async def test_a_tenant_of_its_own_database_is_apart(self, database: Database, store: TenantStore) -> None:
         own = Placement("dedicated", f"tenant-{TENANT}", generation=2)
         await database.provision(own)
         moved = database.tenant(TENANT, own)
         await store.commit([agent("one")])
-        assert await moved.get(Kind.AGENT, "one") is None
+        assert await moved.get(Agent.KIND, "one") is None
         await moved.commit([agent("one", name="moved")])
-        assert "name" not in (await present(store, Kind.AGENT, "one")).body
+        assert "name" not in (await present(store, Agent.KIND, "one")).body

@@ -9,7 +9,6 @@ from shared.database.port import (
     Create,
     Database,
     Delete,
-    Kind,
     Placement,
     PlatformStore,
     Rejected,
@@ -17,16 +16,20 @@ from shared.database.port import (
     Where,
 )
 from shared.ids import PLATFORM_TENANT_ID
+from shared.jobs.deadletters import DeadLetter
+from shared.tenancy.directory import RESERVATION
+from shared.tenancy.directory import TENANT as TENANT_KIND
+from shared.work.outbox import OUTBOX
 from tests.contract.database import OTHER, SHARD, TENANT, at
 
 
 def tenant(id: str, second: int = 0, **fields: Any) -> Create:
     placement = {"mode": "shared", "database": "shard-1", "generation": 1}
-    return Create(Kind.TENANT, id, {"created_at": at(second), "status": "active", "placement": placement, **fields})
+    return Create(TENANT_KIND, id, {"created_at": at(second), "status": "active", "placement": placement, **fields})
 
 
 def outbox(id: str, second: int) -> Create:
-    return Create(Kind.OUTBOX, id, {"created_at": at(second), "queue": "q"})
+    return Create(OUTBOX, id, {"created_at": at(second), "queue": "q"})
 
 
 class RegistryContract:
@@ -38,55 +41,53 @@ class RegistryContract:
 
     async def test_an_entry_is_created_read_changed_and_deleted(self, platform: PlatformStore) -> None:
         await platform.put(tenant(TENANT, name="one"), TENANT)
-        held = await platform.get(Kind.TENANT, TENANT, TENANT)
+        held = await platform.get(TENANT_KIND, TENANT, TENANT)
         assert held is not None
         assert (held.body["id"], held.body["tenant_id"], held.body["name"]) == (TENANT, TENANT, "one")
-        await platform.put(Replace(Kind.TENANT, TENANT, {**held.body, "name": "two"}, held.etag), TENANT)
-        changed = await platform.get(Kind.TENANT, TENANT, TENANT)
+        await platform.put(Replace(TENANT_KIND, TENANT, {**held.body, "name": "two"}, held.etag), TENANT)
+        changed = await platform.get(TENANT_KIND, TENANT, TENANT)
         assert changed is not None
         assert changed.body == {**held.body, "name": "two"}
-        await platform.put(Delete(Kind.TENANT, TENANT, changed.etag), TENANT)
-        assert await platform.get(Kind.TENANT, TENANT, TENANT) is None
+        await platform.put(Delete(TENANT_KIND, TENANT, changed.etag), TENANT)
+        assert await platform.get(TENANT_KIND, TENANT, TENANT) is None
 
     async def test_an_entry_is_of_its_tenant_only(self, platform: PlatformStore) -> None:
         await platform.put(tenant(TENANT), TENANT)
-        assert await platform.get(Kind.TENANT, OTHER, TENANT) is None
+        assert await platform.get(TENANT_KIND, OTHER, TENANT) is None
 
     async def test_a_name_is_reserved_once(self, platform: PlatformStore) -> None:
-        mine = Create(Kind.RESERVATION, "slug", {"created_at": at(0), "holder": "me"})
+        mine = Create(RESERVATION, "slug", {"created_at": at(0), "holder": "me"})
         await platform.put(mine, PLATFORM_TENANT_ID)
         with pytest.raises(Rejected, match="exists"):
-            await platform.put(
-                Create(Kind.RESERVATION, "slug", {"created_at": at(0), "holder": "you"}), PLATFORM_TENANT_ID
-            )
-        held = await platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, "slug")
+            await platform.put(Create(RESERVATION, "slug", {"created_at": at(0), "holder": "you"}), PLATFORM_TENANT_ID)
+        held = await platform.get(RESERVATION, PLATFORM_TENANT_ID, "slug")
         assert held is not None
         assert held.body["holder"] == "me"
 
     async def test_a_change_of_another_version_is_stale_and_of_nothing_missing(self, platform: PlatformStore) -> None:
         await platform.put(tenant(TENANT), TENANT)
-        held = await platform.get(Kind.TENANT, TENANT, TENANT)
+        held = await platform.get(TENANT_KIND, TENANT, TENANT)
         assert held is not None
-        change = Replace(Kind.TENANT, TENANT, held.body, held.etag)
+        change = Replace(TENANT_KIND, TENANT, held.body, held.etag)
         await platform.put(change, TENANT)
         with pytest.raises(Rejected, match="stale"):
             await platform.put(change, TENANT)
         with pytest.raises(Rejected, match="missing"):
-            await platform.put(Delete(Kind.RESERVATION, "none"), PLATFORM_TENANT_ID)
+            await platform.put(Delete(RESERVATION, "none"), PLATFORM_TENANT_ID)
 
     async def test_lists_are_over_all_tenants_filtered_and_in_pages(self, platform: PlatformStore) -> None:
         for number in range(5):
             status = "active" if number != 2 else "trial"
             await platform.put(tenant(f"t{number}", number, status=status), f"t{number}")
-        await platform.put(Create(Kind.DEAD_LETTER, "letter", {"created_at": at(0)}), PLATFORM_TENANT_ID)
+        await platform.put(Create(DeadLetter.KIND, "letter", {"created_at": at(0)}), PLATFORM_TENANT_ID)
         active = [Where("status", "in", ["active", "none"])]
-        first = await platform.query(Kind.TENANT, active, order=NEWEST_FIRST, limit=3)
+        first = await platform.query(TENANT_KIND, active, order=NEWEST_FIRST, limit=3)
         assert [item.body["id"] for item in first.items] == ["t4", "t3", "t1"]
         assert first.next == (at(1), "t1")
-        rest = await platform.query(Kind.TENANT, active, order=NEWEST_FIRST, limit=3, after=first.next)
+        rest = await platform.query(TENANT_KIND, active, order=NEWEST_FIRST, limit=3, after=first.next)
         assert [item.body["id"] for item in rest.items] == ["t0"]
         assert rest.next is None
-        letters = await platform.query(Kind.DEAD_LETTER)
+        letters = await platform.query(DeadLetter.KIND)
         assert [item.body["id"] for item in letters.items] == ["letter"]
 
     async def test_the_registry_and_every_shard_say_that_they_are_well(self, database: Database) -> None:
@@ -99,7 +100,7 @@ class RegistryContract:
         for _ in range(2):
             for well in database.parts().values():
                 await well()
-        left = [await database.platform.query(kind) for kind in (Kind.TENANT, Kind.DEAD_LETTER)]
+        left = [await database.platform.query(kind) for kind in (TENANT_KIND, DeadLetter.KIND)]
         assert [page.items for page in left] == [[], []]
 
 
@@ -117,24 +118,24 @@ class SweepContract:
         await database.tenant(TENANT, SHARD).commit([outbox("late", 9), outbox("third", 3)])
         await database.tenant(TENANT, Placement("shared", "shard-2")).commit([outbox("second", 2)])
         await database.tenant(OTHER, own).commit([outbox("first", 1)])
-        found = await database.platform.sweep(Kind.OUTBOX, [Where("created_at", "<", at(5))])
+        found = await database.platform.sweep(OUTBOX, [Where("created_at", "<", at(5))])
         assert [item.body["id"] for item in found] == ["first", "second", "third"]
         assert [item.body["tenant_id"] for item in found] == [OTHER, TENANT, TENANT]
 
     async def test_a_sweep_takes_the_oldest_up_to_its_limit(self, database: Database) -> None:
         await database.tenant(TENANT, SHARD).commit([outbox("c", 3), outbox("a", 1)])
         await database.tenant(TENANT, Placement("shared", "shard-2")).commit([outbox("b", 2)])
-        found = await database.platform.sweep(Kind.OUTBOX, [], limit=2)
+        found = await database.platform.sweep(OUTBOX, [], limit=2)
         assert [item.body["id"] for item in found] == ["a", "b"]
 
     async def test_a_database_that_is_not_made_yet_does_not_stop_a_sweep(self, database: Database) -> None:
         await database.platform.put(tenant(OTHER, placement=Placement("dedicated", "not-made").as_document()), OTHER)
         await database.tenant(TENANT, SHARD).commit([outbox("a", 1)])
-        assert len(await database.platform.sweep(Kind.OUTBOX, [])) == 1
+        assert len(await database.platform.sweep(OUTBOX, [])) == 1
 
     async def test_a_sweep_reads_the_registry_too(self, platform: PlatformStore) -> None:
         await platform.put(tenant(TENANT), TENANT)
-        assert len(await platform.sweep(Kind.TENANT, [Where("status", "=", "active")])) == 1
+        assert len(await platform.sweep(TENANT_KIND, [Where("status", "=", "active")])) == 1
 
     async def test_provisioning_twice_is_no_error(self, database: Database) -> None:
         own = Placement("dedicated", "tenant-own")

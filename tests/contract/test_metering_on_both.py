@@ -3,10 +3,11 @@
 import pytest
 
 from functions.usage.metering import store_events
+from functions.usage.models import ROLLUP
 from functions.usage.reading import Event
 from shared.clock import rfc3339
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Database, Kind
+from shared.database.port import Database
 from shared.database.sqlite import SqliteDatabase
 from shared.work.events import Metric
 from tests.contract.database import SHARD, TENANT, present
@@ -28,7 +29,7 @@ async def test_many_dimensions_are_counted_exactly(database: Database, clock: Fa
     ]
     await store_events(store, events)
     await store_events(store, [*events[50:], *(_later(event) for event in events)])
-    hour = await present(store, Kind.ROLLUP, f"api_calls:hour:{rfc3339(clock.now())}")
+    hour = await present(store, ROLLUP, f"api_calls:hour:{rfc3339(clock.now())}")
     assert (hour.body["count"], hour.body["value"]) == (200, 2 * sum(range(100)))
     assert hour.body["dimensions"] == {f"a%2Fo~{number}": 2 * number for number in range(100)}
 

@@ -6,7 +6,8 @@ from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Database
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
-from shared.tenancy.sharedkey import KEY_BYTES, RegistryKey
+from shared.folders import KEY_BYTES
+from shared.tenancy.sharedkey import RegistryKey
 from tests.doubles.clock import FakeClock
 
 

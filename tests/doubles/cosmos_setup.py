@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from azure.core.credentials import AccessToken
 
+from functions.kinds import KINDS
 from shared.clock import Clock
 from shared.database.cosmos.containers import TENANT_CONTAINERS, definition
 from shared.database.cosmos.store import CosmosDatabase
+from shared.kinds import Container
 from tests.doubles.cosmos import CosmosDouble
 
 KEY = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw=="
@@ -24,6 +26,7 @@ def cosmos_database(
 ) -> CosmosDatabase:
     """With the emulators' well-known key; registry and shards are made on the way."""
     return CosmosDatabase(
+        kinds=KINDS,
         endpoint=endpoint,
         registry=REGISTRY,
         shards=[f"shard-{number}" for number in range(1, shards + 1)],
@@ -57,8 +60,8 @@ class NumberedIdentity:
         await self.close()
 
 
-def make_database(double: CosmosDouble, name: str, containers: tuple[str, ...] = TENANT_CONTAINERS) -> None:
+def make_database(double: CosmosDouble, name: str, containers: tuple[Container, ...] = TENANT_CONTAINERS) -> None:
     """As the ARM plane does."""
     double.store.create_database(name)
     for container in containers:
-        double.store.create_container(name, definition(container))
+        double.store.create_container(name, definition(container, KINDS))

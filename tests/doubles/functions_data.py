@@ -8,9 +8,9 @@ from functions.backups.models import NewBackup
 from functions.backups.service import BackupService
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
+from functions.usage.models import UsageEvent
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.core import Core
-from shared.database.port import Kind
 from shared.jobs.jobs import Job
 from shared.messaging.port import Message
 from shared.work.events import Metric, usage_event
@@ -44,6 +44,6 @@ async def backup_job(core: Core, session: TenantSession) -> Message:
 
 
 async def what_became_of(session: TenantSession, event: Message, job: Message) -> dict[str, Any]:
-    stored = await session.store.get(Kind.USAGE_EVENT, event.id)
+    stored = await session.store.get(UsageEvent.KIND, event.id)
     done = (await load(session, Job, job.body["job_id"])).value
     return {"usage_event": stored is not None, "job": done.status, "error": done.error}

@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from cli.environment import load_settings
 from cli.token import open_issuer
+from functions.kinds import KINDS
 from local.issuer import Issuer
-from shared.clock import SystemClock
 from shared.core import Core, core
-from shared.database.port import Document, Kind
+from shared.database.port import Document
+from shared.kinds import Kind
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ SETTINGS = ROOT / "local.settings.sample.json"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 FORWARDED = "E2E_"
-OF_A_TENANT = [kind for kind in Kind if kind.container in ("items", "usage")]
+OF_A_TENANT = [kind for kind in KINDS if kind.container in ("items", "usage")]
 _READY = re.compile(r"Flowgrid is ready on (http://\S+)")
 
 
@@ -118,7 +119,7 @@ class Host:
     async def core(self) -> AsyncIterator[Core]:
         """The infrastructure over the same data, in this process: to look behind the API."""
         settings = load_settings({**self.environment, "FLOWGRID_DATA_DIR": str(self.data)})
-        opened = core(settings, SystemClock())
+        opened = core(settings, KINDS)
         try:
             yield opened
         finally:

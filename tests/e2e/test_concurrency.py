@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from itertools import pairwise
 
-from shared.database.port import Kind
+from shared.work.change import COUNTER
 from tests.e2e.api import AGENT, Flowgrid, Tenant
 from tests.e2e.host import eventually
 
@@ -51,7 +51,7 @@ async def test_creating_and_deleting_at_once_never_oversteps_a_quota_and_leaves_
 
     await asyncio.gather(watch(), *(churn() for _ in range(8)))
     assert await tenant.viewer.every("agents") == []
-    (counter,) = [item for item in await flowgrid.host.items(tenant.id, Kind.COUNTER) if item["id"] == "agents"]
+    (counter,) = [item for item in await flowgrid.host.items(tenant.id, COUNTER) if item["id"] == "agents"]
     assert counter["value"] == 0
 
 
@@ -97,7 +97,7 @@ async def test_of_deletions_at_once_exactly_one_is_counted(flowgrid: Flowgrid, a
     assert Counter(answer.status_code for answer in answers) == {204: 1, 404: 19}
     assert [one["id"] for one in await acme.viewer.every("agents")] == [keep["id"]]
     assert len(await acme.admin.every("audit", action="agent.deleted")) == 1
-    (counter,) = [item for item in await flowgrid.host.items(acme.id, Kind.COUNTER) if item["id"] == "agents"]
+    (counter,) = [item for item in await flowgrid.host.items(acme.id, COUNTER) if item["id"] == "agents"]
     assert counter["value"] == 1
 
 

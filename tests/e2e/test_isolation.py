@@ -20,10 +20,11 @@ import pytest_asyncio
 import function_app
 from function_app import platform
 from shared.clock import rfc3339
-from shared.database.port import Document, Kind
+from shared.database.port import Document
 from shared.http.bodies import Json, Merge, Raw
 from shared.http.routes import Route
 from shared.ids import Uuid7Ids
+from shared.work.outbox import OUTBOX
 from tests.e2e.api import AGENT, Api, Flowgrid, Tenant
 from tests.e2e.host import ROOT, eventually
 
@@ -340,7 +341,7 @@ async def _at_rest(flowgrid: Flowgrid, tenant: Tenant) -> list[Document]:
     async def still() -> bool:
         """the tenant's items are at rest"""
         last.append(await flowgrid.host.items(tenant.id))
-        return last[-1] == last[-2] and not [item for item in last[-1] if item["kind"] == Kind.OUTBOX]
+        return last[-1] == last[-2] and not [item for item in last[-1] if item["kind"] == OUTBOX]
 
     await eventually(still)
     return last[-1]

@@ -12,15 +12,19 @@ from typing import Any
 
 from starlette.requests import Request
 
-from functions.backups.models import plain, same_content
+from functions.agents.models import Agent
+from functions.backups.models import Backup, plain, same_content
+from functions.catalog.models import Element, Relationship
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import TICK
-from shared.database.port import Document, Kind
+from shared.database.port import Document
+from shared.members.users import User
+from shared.tenancy.fence import AUDIT, TICK
+from shared.work.change import COUNTER
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_documents import Reply
 
 State = dict[tuple[str, str], Document]
-LANDSCAPE = (Kind.ELEMENT.value, Kind.RELATIONSHIP.value, Kind.AGENT.value)
+LANDSCAPE = (Element.KIND.name, Relationship.KIND.name, Agent.KIND.name)
 SHARD = "shard-1"
 OF_THE_STORE = ("ttl", "commit_id")
 
@@ -74,15 +78,15 @@ class Books:
             body["id"] = body["id"].removeprefix(f"{kind}:")
             if kind in LANDSCAPE:
                 resources[kind, body["id"]] = plain(body)
-            elif kind == Kind.AUDIT and body["resource_type"] in LANDSCAPE:
+            elif kind == AUDIT and body["resource_type"] in LANDSCAPE:
                 history.setdefault((body["resource_type"], body["resource_id"]), []).append(body)
-            elif kind == Kind.AUDIT and body["resource_type"] == "fence":
+            elif kind == AUDIT and body["resource_type"] == "fence":
                 fences.setdefault(body["resource_id"], {})[body["action"]] = body["created_at"]
-            elif kind == Kind.COUNTER:
+            elif kind == COUNTER:
                 counters[body["id"]] = body["value"]
-            elif kind == Kind.BACKUP:
+            elif kind == Backup.KIND:
                 backups.append(plain(body))
-            users += kind == Kind.USER
+            users += kind == User.KIND
         for entries in history.values():
             entries.sort(key=lambda entry: entry["revision"])
         closed = sorted((one["fence.closed"], one.get("fence.opened", "")) for one in fences.values())
@@ -92,7 +96,7 @@ class Books:
         """What must be true at any moment whatever."""
         assert self.dangling() == [], "something refers to what is not there"
         counted = {
-            "agents": sum(kind == Kind.AGENT for kind, _ in self.resources),
+            "agents": sum(kind == Agent.KIND for kind, _ in self.resources),
             "users": self.users,
             "backups": sum(one["type"] == "manual" for one in self.backups),
         }
@@ -112,9 +116,9 @@ class Books:
         there = set(self.resources)
         missing = []
         for (kind, id), body in self.resources.items():
-            if kind == Kind.AGENT:
-                ends = [[(Kind.ELEMENT.value, body["element_id"])]] if body["element_id"] else []
-            elif kind == Kind.RELATIONSHIP:
+            if kind == Agent.KIND:
+                ends = [[(Element.KIND.name, body["element_id"])]] if body["element_id"] else []
+            elif kind == Relationship.KIND:
                 ends = [[(end, body[name]) for end in LANDSCAPE[:2]] for name in ("source_id", "target_id")]
             else:
                 ends = []

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from functions.backups.copies import copy_id
-from shared.database.port import Kind
-from shared.jobs.jobs import Jobs
+from functions.backups.copies import COPY, copy_id
+from shared.jobs.jobs import Job, Jobs
+from shared.tenancy.directory import TENANT
+from shared.tenancy.fence import FENCE, PERMIT
+from shared.work.change import COUNTER
 from tests.doubles.arm import ArmDouble
 from tests.doubles.certificate import make_certificate
 from tests.doubles.cosmos import CosmosDouble
@@ -62,7 +64,7 @@ class Two:
     async def job(self, tenant_id: str, job_id: str) -> dict[str, Any]:
         store = await self.here.core.directory.store(tenant_id)
         assert store is not None
-        found = await store.get(Kind.JOB, job_id)
+        found = await store.get(Job.KIND, job_id)
         assert found is not None
         return found.body
 
@@ -143,7 +145,7 @@ async def test_a_copy_whose_last_slice_runs_on_an_instance_that_is_behind_can_be
         await two.here.sweep()
         await two.here.drain()
     kinds = [one["kind"] for one in azure.cosmos.items(database, "items")]
-    assert (kinds.count(Kind.FENCE), kinds.count(Kind.PERMIT)) == (0, 1), "the fence of the copy stays closed for ever"
+    assert (kinds.count(FENCE), kinds.count(PERMIT)) == (0, 1), "the fence of the copy stays closed for ever"
     assert (await two.here.call("create_agent", admin(copy), AGENT)).status == 201
     await two.close()
 
@@ -186,13 +188,13 @@ async def test_a_copy_that_azure_has_no_room_for_is_given_back(
         azure.clock.advance(minutes=5)
         await two.here.sweep()
         await two.here.drain()
-        entry = await two.here.core.adapters.database.platform.get(Kind.TENANT, copy_id(job_id), copy_id(job_id))
+        entry = await two.here.core.adapters.database.platform.get(TENANT, copy_id(job_id), copy_id(job_id))
         seen.append(((await two.job(id, job_id))["status"], entry and (entry.body["status"], entry.body.get("undo"))))
     assert seen[-1] == ("failed", None), seen
     store = await two.here.core.directory.store(id)
     assert store is not None
-    counter = await store.get(Kind.COUNTER, "copies")
-    copies = (await store.query(Kind.COPY)).items
+    counter = await store.get(COUNTER, "copies")
+    copies = (await store.query(COPY)).items
     assert (counter and counter.body["value"], len(copies)) == (0, 0), f"a copy is counted that is not there: {seen}"
     await two.close()
 

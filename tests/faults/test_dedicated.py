@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 import shared.adapters
+from functions.kinds import KINDS
 from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
 from shared.database.cosmos.provisioner import CosmosProvisioner
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Delete, Kind
+from shared.database.port import Delete
 from shared.messaging.port import Message
+from shared.tenancy.directory import TENANT
 from shared.work.outbox import outbox_item
 from tests.doubles.arm import ACCOUNT, ArmDouble
 from tests.doubles.certificate import make_certificate
@@ -58,7 +60,7 @@ class Azure:
     def has(self, database: str, parts: int) -> None:
         """So many parts of it have been made: the database, its first container."""
         path = f"{ACCOUNT}/sqlDatabases/{database}"
-        made = {path: {"id": database}, f"{path}/containers/items": definition("items")}
+        made = {path: {"id": database}, f"{path}/containers/items": definition("items", KINDS)}
         for part, resource in list(made.items())[:parts]:
             self.arm.made[part] = resource
             self._make(part, resource)
@@ -68,7 +70,7 @@ class Azure:
 
     async def forget(self, process: World, tenant: dict[str, Any]) -> None:
         """Take a tenant out again, so that the next ones' sweeps are no longer than this one's."""
-        await process.core.adapters.database.platform.put(Delete(Kind.TENANT, tenant["id"]), tenant["id"])
+        await process.core.adapters.database.platform.put(Delete(TENANT, tenant["id"]), tenant["id"])
         process.core.directory.forget(tenant["id"])
         del self.cosmos.store.databases[tenant["placement"]["database"]]
 
@@ -79,6 +81,7 @@ class Azure:
 
         def database(*_: Any) -> CosmosDatabase:
             made = CosmosDatabase(
+                kinds=KINDS,
                 endpoint=self.cosmos.endpoint,
                 registry="registry",
                 shards=["shard-1"],
@@ -91,7 +94,12 @@ class Azure:
 
         def provisioner(*_: Any) -> CosmosProvisioner:
             made = CosmosProvisioner(
-                ACCOUNT, endpoint=self._arm_address, credential=Identity, poll_seconds=0.01, connection_verify=False
+                ACCOUNT,
+                KINDS,
+                endpoint=self._arm_address,
+                credential=Identity,
+                poll_seconds=0.01,
+                connection_verify=False,
             )
             _guard(fuse, made, "_send")
             return made

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.database.port import Kind
+from shared.work.change import COUNTER
+from shared.work.outbox import OUTBOX
 from tests.e2e.api import AGENT, Flowgrid, Tenant, new_http
 from tests.e2e.host import Host, eventually
 
@@ -64,7 +65,7 @@ async def test_after_kills_in_the_middle_of_writes_nothing_acknowledged_is_lost_
 
         await flowgrid.run("sweep")
         await eventually(lambda: _all_sent(host, tenant))
-        (counter,) = [item for item in await host.items(tenant.id, Kind.COUNTER) if item["id"] == "agents"]
+        (counter,) = [item for item in await host.items(tenant.id, COUNTER) if item["id"] == "agents"]
         assert counter["value"] == len(agents), "the quota's counter does not tell how many agents there are"
         await _check_usage(tenant, told, made, len(audit))
 
@@ -177,7 +178,7 @@ async def _all_sent(host: Host, tenant: Tenant) -> bool:
         waiting = await opened.adapters.source.waiting(opened.settings.usage_queue)
     with closing(sqlite3.connect(host.data / "queues" / "queues.db")) as queues:
         (queued,) = queues.execute("SELECT count(*) FROM messages WHERE queue = 'usage-events'").fetchone()
-    return not waiting and queued == 0 and not await host.items(tenant.id, Kind.OUTBOX)
+    return not waiting and queued == 0 and not await host.items(tenant.id, OUTBOX)
 
 
 async def _check_usage(tenant: Tenant, told: Acknowledged, made: set[str], committed: int) -> None:

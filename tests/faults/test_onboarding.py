@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from functions.kinds import KINDS
 from functions.tenants.models import NewTenant, Tenant
 from functions.tenants.onboarding import Onboarding
 from shared.adapters import Adapters, build
@@ -18,7 +19,6 @@ from shared.database.port import (
     Create,
     Database,
     Delete,
-    Kind,
     Operation,
     Order,
     Page,
@@ -30,10 +30,13 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Conflict
+from shared.kinds import Kind
 from shared.members.names import Names
-from shared.members.users import user_id
+from shared.members.users import User, user_id
 from shared.settings import Settings
-from shared.tenancy.directory import Directory
+from shared.tenancy.directory import RESERVATION, TENANT, Directory
+from shared.tenancy.fence import AUDIT
+from shared.work.change import COUNTER
 from shared.work.outbox import Outbox
 from shared.work.scope import Services
 from shared.work.session import TenantSession
@@ -183,7 +186,7 @@ class Process:
     def over(cls, adapters: Adapters, clock: FakeClock, ids: FakeIds, fuse: Fuse) -> "Process":
         database = FusedDatabase(adapters.database, fuse)
         directory = Directory(database, clock)
-        services = Services(clock, ids, Outbox(adapters.messaging, never), "usage-events")
+        services = Services(clock, ids, Outbox(adapters.messaging, never), "usage-events", KINDS)
         names = Names(database, directory, clock)
         onboarding = Onboarding(database, directory, names, services, shards=1, region="local")
         store = directory.open(directory.platform)
@@ -196,16 +199,16 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
         self.ids = FakeIds()
-        self.adapters = build(Settings.model_validate({"flowgrid_data_dir": folder}), self.clock)
+        self.adapters = build(Settings.model_validate({"flowgrid_data_dir": folder}), self.clock, KINDS)
 
     def process(self, fuse: Fuse | None = None) -> Process:
         return Process.over(self.adapters, self.clock, self.ids, fuse or Fuse())
 
     async def tenants(self) -> list[dict[str, Any]]:
-        return [item.body for item in (await self.adapters.database.platform.query(Kind.TENANT)).items]
+        return [item.body for item in (await self.adapters.database.platform.query(TENANT)).items]
 
     async def reservations(self) -> set[tuple[str, str, str]]:
-        found = (await self.adapters.database.platform.query(Kind.RESERVATION)).items
+        found = (await self.adapters.database.platform.query(RESERVATION)).items
         return {(item.body["sort"], item.body["name"], item.body["holder"]) for item in found}
 
 
@@ -324,15 +327,17 @@ async def _onboard(world: World, new: NewTenant) -> Tenant:
 
 async def _check_whole(world: World, tenant: Tenant) -> None:
     """A tenant that works: active, its slug its own, counters, first admin, and the audit of both, each once."""
-    stored = await world.adapters.database.platform.get(Kind.TENANT, tenant.id, tenant.id)
+    stored = await world.adapters.database.platform.get(TENANT, tenant.id, tenant.id)
     assert stored is not None and stored.body["status"] == "trial"
     admin = user_id(tenant.id, tenant.admin_email)
     mine = {one for one in await world.reservations() if one[2].partition("/")[0] == tenant.id}
     assert mine == {("slug", tenant.slug, tenant.id)}
     store = world.adapters.database.tenant(tenant.id, Placement.from_document(stored.body["placement"]))
-    items = [item.body async for page in store.scan(list(Kind)) for item in page]
-    counters = {item["id"]: item["value"] for item in items if item["kind"] == Kind.COUNTER}
+    items = [
+        item.body async for page in store.scan([kind for kind in KINDS if kind.container == "items"]) for item in page
+    ]
+    counters = {item["id"]: item["value"] for item in items if item["kind"] == COUNTER}
     assert counters == {"agents": 0, "users": 1, "backups": 0}
-    assert [item["id"] for item in items if item["kind"] == Kind.USER] == [admin]
-    actions = sorted(item["action"] for item in items if item["kind"] == Kind.AUDIT)
+    assert [item["id"] for item in items if item["kind"] == User.KIND] == [admin]
+    actions = sorted(item["action"] for item in items if item["kind"] == AUDIT)
     assert actions == ["tenant.created", "user.created"]

@@ -21,8 +21,9 @@ import pytest
 from functions.backups.archive import Archive
 from functions.backups.models import Backup
 from functions.backups.snapshot import Snapshot
+from functions.kinds import KINDS
 from shared.core import Core
-from shared.database.port import Document, Kind
+from shared.database.port import Document
 from tests.doubles.cosmos_setup import KEY
 from tests.e2e.api import UNLIMITED, Api, Flowgrid, Tenant
 from tests.e2e.host import Host, eventually
@@ -314,12 +315,14 @@ async def check_backups(soak: Soak, opened: Core) -> None:
     for body in books.backups:
         backup = Backup.model_validate(body)
         assert (backup.status, backup.error) == ("complete", None), backup
-        archive = Archive(opened.adapters.blobs, backup)
-        with Snapshot() as snapshot:
+        archive = Archive(opened.adapters.blobs, backup, KINDS)
+        with Snapshot(KINDS) as snapshot:
             await snapshot.load(archive, await archive.manifest())
             assert snapshot.dangling(5) == []
             content: State = {
-                (kind, item["id"]): item for kind in soak.known for item in snapshot.page(Kind(kind), "", 1_000_000)[0]
+                (kind, item["id"]): item
+                for kind in soak.known
+                for item in snapshot.page(KINDS.named(kind), "", 1_000_000)[0]
             }
         assert content == books.at(str(backup.as_of)), f"backup {backup.id} is not its moment"
 

@@ -9,25 +9,30 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from functions.agents.models import Agent
 from functions.backups.archive import Archive
 from functions.backups.copies import Copies
 from functions.backups.export import Export
 from functions.backups.fleet import DailyBackups, Fleet
-from functions.backups.models import RESOURCE_KINDS, Backup, NewBackup, NewRestore, plain
+from functions.backups.models import Backup, NewBackup, NewRestore, plain
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.snapshot import Snapshot
+from functions.catalog.models import Element, Relationship
+from functions.kinds import KINDS
 from shared.blobs.files import FileBlobs
 from shared.blobs.port import BlobInfo, Blobs, BlobSpace
 from shared.clock import rfc3339
 from shared.core import Core, core
-from shared.database.fence import Handle
-from shared.database.port import OLDEST_FIRST, Create, Document, Kind, Operation, Order, Page, Replace, Stored, Where
+from shared.database.port import OLDEST_FIRST, Create, Document, Operation, Order, Page, Replace, Stored, Where
 from shared.jobs.jobs import Continue, Done, Job, Jobs
+from shared.kinds import Kind
+from shared.members.users import User
 from shared.settings import Settings
 from shared.tenancy.directory import TenantEntry
-from shared.work.change import Change
+from shared.tenancy.fence import AUDIT, Handle
+from shared.work.change import COUNTER, Change
 from shared.work.resources import Resource, load
 from shared.work.session import TenantSession
 from tests.doubles.clock import never
@@ -63,7 +68,7 @@ class Thing(Resource):
 
 
 class AUser(Thing):
-    KIND: ClassVar[Kind] = Kind.USER
+    KIND: ClassVar[Kind] = User.KIND
 
     role: str = "user"
     status: str = "active"
@@ -73,18 +78,18 @@ class AUser(Thing):
 
 
 class AnElement(Thing):
-    KIND: ClassVar[Kind] = Kind.ELEMENT
+    KIND: ClassVar[Kind] = Element.KIND
 
 
 class ARelationship(Thing):
-    KIND: ClassVar[Kind] = Kind.RELATIONSHIP
+    KIND: ClassVar[Kind] = Relationship.KIND
 
 
 class AnAgent(Thing):
-    KIND: ClassVar[Kind] = Kind.AGENT
+    KIND: ClassVar[Kind] = Agent.KIND
 
 
-COUNTERS = {Kind.AGENT: "agents", Kind.USER: "users"}
+COUNTERS = {Agent.KIND: "agents", User.KIND: "users"}
 
 
 class FragileBlobs(Blobs):
@@ -202,7 +207,7 @@ class BackupWorld:
     async def over(cls, folder: Path, **changes: Any) -> "BackupWorld":
         """`changes`: fields of the tenant's entry."""
         clock = FakeClock()
-        own = core(Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder / "data"}), clock, FakeIds())
+        own = core(Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder / "data"}), KINDS, clock, FakeIds())
         own.services.outbox.pause = never
         fields = {**ROOM, **changes}
         await register(own, TENANT_ID, **fields)
@@ -220,7 +225,7 @@ class BackupWorld:
             if tenant_id not in world.onboarded:
                 store = await register(own, tenant_id, slug=slug, **ROOM)
                 await store.commit(
-                    [Create(Kind.USER, "first-admin", {"created_at": rfc3339(clock.now()), "email": admin_email})]
+                    [Create(User.KIND, "first-admin", {"created_at": rfc3339(clock.now()), "email": admin_email})]
                 )
                 world.onboarded.append(tenant_id)
 
@@ -294,18 +299,18 @@ class BackupWorld:
         """The tenant's resources as they are now."""
         store = self.directory.stores[tenant_id]
         return {
-            (kind.value, stored.body["id"]): plain(stored.body)
-            async for page in store.scan(RESOURCE_KINDS)
+            (kind.name, stored.body["id"]): plain(stored.body)
+            async for page in store.scan(KINDS.restored)
             for stored in page
-            for kind in [Kind(stored.body["kind"])]
+            for kind in [KINDS.named(stored.body["kind"])]
         }
 
     async def journal_state(self, instant: str) -> State:
         """The tenant's resources at an instant, by the journal alone, from the beginning."""
         state: State = {}
-        entries = [one.body async for page in self.tenant.store.scan([Kind.AUDIT]) for one in page]
+        entries = [one.body async for page in self.tenant.store.scan([AUDIT]) for one in page]
         for one in sorted(entries, key=lambda body: (body["created_at"], body["id"])):
-            if one["created_at"] > instant or one["resource_type"] not in [kind.value for kind in RESOURCE_KINDS]:
+            if one["created_at"] > instant or one["resource_type"] not in [kind.name for kind in KINDS.restored]:
                 continue
             key = (one["resource_type"], one["resource_id"])
             state.pop(key, None)
@@ -314,7 +319,7 @@ class BackupWorld:
         return state
 
     async def counter(self, name: str, tenant_id: str = TENANT_ID) -> int:
-        stored = await self.directory.stores[tenant_id].get(Kind.COUNTER, name)
+        stored = await self.directory.stores[tenant_id].get(COUNTER, name)
         assert stored is not None
         return int(stored.body["value"])
 
@@ -367,12 +372,12 @@ class BackupWorld:
 
     async def content(self, backup: Backup) -> State:
         """What a restore of the backup would bring back."""
-        archive = Archive(self.blobs, backup)
-        with Snapshot() as snapshot:
+        archive = Archive(self.blobs, backup, KINDS)
+        with Snapshot(KINDS) as snapshot:
             await snapshot.load(archive, await archive.manifest())
             return {
-                (kind.value, body["id"]): body
-                for kind in RESOURCE_KINDS
+                (kind.name, body["id"]): body
+                for kind in KINDS.restored
                 for body in snapshot.page(kind, "", 1_000_000)[0]
             }
 
@@ -384,5 +389,5 @@ class BackupWorld:
         """Change what is stored of a backup behind the service's back."""
         held = await load(self.tenant, Backup, backup.id)
         body: Mapping[str, Any] = {**held.value.model_dump(mode="json"), **fields}
-        operation: Operation = Replace(Kind.BACKUP, backup.id, dict(body), held.etag)
+        operation: Operation = Replace(Backup.KIND, backup.id, dict(body), held.etag)
         await self.tenant.store.commit([operation])

@@ -11,8 +11,9 @@ from functions.catalog.exporting import export_model
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, ElementFields, ImportReport, Relationship, RelationshipFields
 from functions.catalog.service import CatalogService
-from shared.database.port import Kind, Operation
+from shared.database.port import Operation
 from shared.http.bodies import MergePatch
+from shared.kinds import Kind
 from shared.work.session import TenantSession
 from tests.unit.world import WatchedStore, World, entry, register
 
@@ -62,10 +63,10 @@ class Catalog:
 
     async def dangling(self) -> list[str]:
         """The relationships with an end that is not there."""
-        there = {one["id"] for kind in (Kind.ELEMENT, Kind.RELATIONSHIP) for one in await self.stored(kind)}
+        there = {one["id"] for kind in (Element.KIND, Relationship.KIND) for one in await self.stored(kind)}
         return [
             one["id"]
-            for one in await self.stored(Kind.RELATIONSHIP)
+            for one in await self.stored(Relationship.KIND)
             if not {one["source_id"], one["target_id"]} <= there
         ]
 

@@ -22,9 +22,13 @@ from hypothesis import strategies as st
 from functions.backups import archive, export
 from functions.backups.models import Backup, NewBackup
 from functions.backups.snapshot import Snapshot
-from shared.database.fence import Overtaken
-from shared.database.port import OLDEST_FIRST, Create, Kind, Order, Page, Where
+from functions.catalog.models import Element
+from functions.kinds import KINDS
+from functions.usage.models import UsageEvent
+from shared.database.port import OLDEST_FIRST, Create, Order, Page, Where
 from shared.errors import Conflict, NotFound
+from shared.kinds import Kind
+from shared.tenancy.fence import AUDIT, Overtaken
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, BusyStore, Killed, Thing
 from tests.unit.world import FakeClock
 
@@ -59,7 +63,7 @@ async def test_a_backup_says_what_is_in_it(world: BackupWorld) -> None:
 
 async def test_the_history_is_in_it_too(world: BackupWorld) -> None:
     await world.furnish(2)
-    await world.tenant.store.commit([Create(Kind.USAGE_EVENT, "event-1", {"created_at": "2026-11-24T00:00:00Z"})])
+    await world.tenant.store.commit([Create(UsageEvent.KIND, "event-1", {"created_at": "2026-11-24T00:00:00Z"})])
     backup = await world.back_up()
     assert backup.counts["usage_event"] == 1
     assert backup.counts["audit"] >= 8
@@ -316,7 +320,7 @@ async def _peak(folder: Path, items: int) -> int:
     for start in range(0, items, 50):
         ids = [f"element-{number:06}" for number in range(start, start + 50)]
         await world.tenant.store.commit(
-            [Create(Kind.ELEMENT, id, {**body, "name": dice.randbytes(500).hex()}) for id in ids]
+            [Create(Element.KIND, id, {**body, "name": dice.randbytes(500).hex()}) for id in ids]
         )
     gc.collect()
     tracemalloc.start()
@@ -341,7 +345,7 @@ class LaggingStore(BusyStore):
         limit: int = 200,
         after: tuple[str, str] | None = None,
     ) -> Page:
-        if kind is Kind.AUDIT and limit == 1:
+        if kind is AUDIT and limit == 1:
             return Page([], None)
         return await super().query(kind, where, order=order, limit=limit, after=after)
 
@@ -360,9 +364,9 @@ async def test_of_the_changes_of_one_item_the_last_revision_counts_whatever_orde
         }
 
     for order in permutations([1, 2, 3, 4]):
-        with Snapshot() as snapshot:
+        with Snapshot(KINDS) as snapshot:
             await snapshot.apply([line(revision) for revision in order])
-            assert snapshot.page(Kind.ELEMENT, "", 10)[0] == [{"id": "there", "revision": 2}]
+            assert snapshot.page(Element.KIND, "", 10)[0] == [{"id": "there", "revision": 2}]
 
 
 async def test_what_the_scan_has_seen_of_changes_stamped_after_the_end_is_taken_back(world: BackupWorld) -> None:

@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
-from functions.backups.models import RESOURCE_KINDS, Backup, NewBackup, same_content
-from shared.database.fence import Fenced
-from shared.database.port import Kind, Operation
+from functions.agents.models import Agent
+from functions.backups.models import Backup, NewBackup, same_content
+from functions.kinds import KINDS
+from shared.database.port import Operation
 from shared.errors import Conflict, Throttled, Unavailable
 from shared.ids import derived_id
 from shared.jobs.jobs import UNFINISHED, Job
+from shared.tenancy.fence import FENCE, PERMIT, Fenced
+from shared.work.fencing import LOCK
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Killed, State, Thing
 from tests.unit.world import TENANT_ID
 
@@ -160,7 +163,7 @@ async def _restored(folder: Path, target: str, way: str, at: int | None) -> int:
 
     async def others_write() -> None:
         """Once the fence has been opened again, nothing that others write may be lost."""
-        if await world.tenant.store.get(Kind.LOCK, f"closed-by-{id}") is not None:
+        if await world.tenant.store.get(LOCK, f"closed-by-{id}") is not None:
             with suppress(Fenced):
                 written.append(await world.make(AnElement, "after the restore"))
 
@@ -183,8 +186,8 @@ def watch_the_safety_backup(world: BackupWorld, job_id: str) -> None:
     store = world.directory.stores[TENANT_ID]
 
     async def safe(operations: Sequence[Operation]) -> None:
-        if {operation.kind for operation in operations} & {*RESOURCE_KINDS, Kind.FENCE}:
-            held = await store.inner.get(Kind.BACKUP, derived_id("pre_restore", job_id))
+        if {operation.kind for operation in operations} & {*KINDS.restored, FENCE}:
+            held = await store.inner.get(Backup.KIND, derived_id("pre_restore", job_id))
             assert held is not None and held.body["status"] == "complete"
 
     store.before = safe
@@ -196,14 +199,14 @@ async def restored(world: BackupWorld, tenant_id: str, wanted: State) -> None:
     state.pop(("user", "first-admin"), None)
     assert set(state) == set(wanted)
     assert all(same_content(state[key], wanted[key]) for key in wanted)
-    assert await world.counter("agents", tenant_id) == sum(kind == Kind.AGENT for kind, _ in wanted)
+    assert await world.counter("agents", tenant_id) == sum(kind == Agent.KIND for kind, _ in wanted)
     await opened(world, tenant_id)
 
 
 async def opened(world: BackupWorld, tenant_id: str = TENANT_ID) -> None:
     """There is exactly one permit, and nobody holds the fence."""
     store = world.directory.stores[tenant_id]
-    permits, fences = await store.query(Kind.PERMIT), await store.query(Kind.FENCE)
+    permits, fences = await store.query(PERMIT), await store.query(FENCE)
     assert (len(permits.items), fences.items) == (1, [])
 
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+from functions.agents.models import Agent
 from functions.catalog.exporting import export_model
 from functions.catalog.graph import depending_on
-from functions.catalog.models import ElementFields, NeighbourQuery, Relationship, RelationshipFields
+from functions.catalog.models import Element, ElementFields, NeighbourQuery, Relationship, RelationshipFields
 from functions.catalog.service import BATCH
 from shared.auth.roles import Role
-from shared.database.port import Bury, Create, Delete, Increment, Kind, Operation, Rejected, Stored
+from shared.database.port import Bury, Create, Delete, Increment, Operation, Rejected, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
 from shared.http.routes import PageRequest
+from shared.kinds import Kind
 from shared.work.resources import Held
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 from tests.unit.catalog_world import Catalog
@@ -131,14 +133,14 @@ async def test_a_cascade_takes_what_hangs_on_an_element_and_nothing_else(catalog
     await catalog.relationship(note, await catalog.relationship(one, two, type="Flow"))
     kept = await catalog.relationship(one, note)
     await catalog.delete_element(two.id, cascade=True)
-    assert [left["id"] for left in await catalog.stored(Kind.RELATIONSHIP)] == [kept.id]
-    assert {left["id"] for left in await catalog.stored(Kind.ELEMENT)} == {one.id, note.id}
+    assert [left["id"] for left in await catalog.stored(Relationship.KIND)] == [kept.id]
+    assert {left["id"] for left in await catalog.stored(Element.KIND)} == {one.id, note.id}
 
 
 async def test_an_element_that_an_agent_works_on_is_kept_even_in_a_cascade(catalog: Catalog) -> None:
     element = await catalog.element()
     agent = {"id": "a", "name": "Intake", "created_at": element.created_at, "element_id": element.id}
-    await catalog.store.commit([Create(Kind.AGENT, "a", agent)])
+    await catalog.store.commit([Create(Agent.KIND, "a", agent)])
     with pytest.raises(Conflict) as refused:
         await catalog.delete_element(element.id, cascade=True)
     assert refused.value.members["agents"] == [{"id": "a", "name": "Intake"}]
@@ -151,7 +153,7 @@ async def test_a_relationship_that_others_end_at_needs_a_cascade(catalog: Catalo
     with pytest.raises(Conflict):
         await catalog.service.delete_relationship(catalog.tenant, flow.id, None, cascade=False)
     await catalog.service.delete_relationship(catalog.tenant, flow.id, None, cascade=True)
-    assert await catalog.stored(Kind.RELATIONSHIP) == []
+    assert await catalog.stored(Relationship.KIND) == []
 
 
 async def test_a_large_cascade_that_is_interrupted_leaves_a_valid_model_and_is_finished_by_the_next(
@@ -170,11 +172,11 @@ async def test_a_large_cascade_that_is_interrupted_leaves_a_valid_model_and_is_f
     with pytest.raises(ConnectionError):
         await catalog.delete_element(hub.id, cascade=True)
     assert await catalog.dangling() == []
-    assert len(await catalog.stored(Kind.RELATIONSHIP)) < 2 * (BATCH + 10)
+    assert len(await catalog.stored(Relationship.KIND)) < 2 * (BATCH + 10)
     catalog.store.before = None
     await catalog.delete_element(hub.id, cascade=True)
-    assert await catalog.stored(Kind.RELATIONSHIP) == []
-    assert [left["id"] for left in await catalog.stored(Kind.ELEMENT)] == [other.id]
+    assert await catalog.stored(Relationship.KIND) == []
+    assert [left["id"] for left in await catalog.stored(Element.KIND)] == [other.id]
 
 
 async def test_a_cascade_that_has_begun_goes_on_although_the_element_is_changed_meanwhile(catalog: Catalog) -> None:
@@ -182,11 +184,11 @@ async def test_a_cascade_that_has_begun_goes_on_although_the_element_is_changed_
     for _ in range(BATCH + 10):
         await catalog.relationship(hub, other, type="Flow")
     catalog.once_before(
-        lambda operations: deletes(Kind.ELEMENT, operations), lambda: catalog.patch_element(hub.id, name="changed")
+        lambda operations: deletes(Element.KIND, operations), lambda: catalog.patch_element(hub.id, name="changed")
     )
     await catalog.delete_element(hub.id, if_match=hub.etag, cascade=True)
-    assert [left["id"] for left in await catalog.stored(Kind.ELEMENT)] == [other.id]
-    assert await catalog.stored(Kind.RELATIONSHIP) == []
+    assert [left["id"] for left in await catalog.stored(Element.KIND)] == [other.id]
+    assert await catalog.stored(Relationship.KIND) == []
 
 
 async def test_a_cascade_goes_on_as_long_as_it_gets_further(catalog: Catalog) -> None:
@@ -203,7 +205,7 @@ async def test_a_cascade_goes_on_as_long_as_it_gets_further(catalog: Catalog) ->
 
     catalog.store.before = meet_every_other
     await catalog.delete_element(hub.id, cascade=True)
-    assert await catalog.stored(Kind.RELATIONSHIP) == []
+    assert await catalog.stored(Relationship.KIND) == []
 
 
 async def test_a_cascade_that_an_agent_ends_says_what_was_deleted_before(catalog: Catalog) -> None:
@@ -211,11 +213,11 @@ async def test_a_cascade_that_an_agent_ends_says_what_was_deleted_before(catalog
     for _ in range(BATCH + 10):
         await catalog.relationship(hub, other, type="Flow")
     agent = {"id": "a", "name": "Intake", "created_at": hub.created_at, "element_id": hub.id}
-    comes: list[Operation] = [Create(Kind.AGENT, "a", agent), Increment(Kind.ELEMENT, hub.id, {"touched": 1})]
-    catalog.once_before(lambda operations: deletes(Kind.ELEMENT, operations), lambda: catalog.store.inner.commit(comes))
+    comes: list[Operation] = [Create(Agent.KIND, "a", agent), Increment(Element.KIND, hub.id, {"touched": 1})]
+    catalog.once_before(lambda operations: deletes(Element.KIND, operations), lambda: catalog.store.inner.commit(comes))
     with pytest.raises(Conflict, match=rf"{BATCH} of its relationships had been deleted before"):
         await catalog.delete_element(hub.id, cascade=True)
-    assert len(await catalog.stored(Kind.RELATIONSHIP)) == 10
+    assert len(await catalog.stored(Relationship.KIND)) == 10
 
 
 async def test_a_cascade_over_large_relationships_goes_in_batches_that_fit(catalog: Catalog) -> None:
@@ -224,7 +226,7 @@ async def test_a_cascade_over_large_relationships_goes_in_batches_that_fit(catal
     for _ in range(12):
         await catalog.relationship(hub, other, type="Flow", properties=large)
     await catalog.delete_element(hub.id, cascade=True)
-    assert await catalog.stored(Kind.RELATIONSHIP) == []
+    assert await catalog.stored(Relationship.KIND) == []
 
 
 async def test_deleting_an_element_while_it_gets_relationships_leaves_none_dangling(catalog: Catalog) -> None:
@@ -243,11 +245,11 @@ async def test_deleting_an_element_while_it_gets_relationships_leaves_none_dangl
 async def test_a_relationship_that_is_made_just_before_the_deletion_is_seen_by_it(catalog: Catalog) -> None:
     one, two = await catalog.element(), await catalog.element()
     catalog.once_before(
-        lambda operations: deletes(Kind.ELEMENT, operations), lambda: catalog.relationship(one, two, type="Flow")
+        lambda operations: deletes(Element.KIND, operations), lambda: catalog.relationship(one, two, type="Flow")
     )
     with pytest.raises(Conflict):
         await catalog.delete_element(two.id)
-    assert len(await catalog.stored(Kind.RELATIONSHIP)) == 1
+    assert len(await catalog.stored(Relationship.KIND)) == 1
 
 
 async def test_a_relationship_at_a_relationship_that_a_cascade_has_looked_at_is_seen_by_it(
@@ -267,7 +269,7 @@ async def test_a_relationship_that_is_moved_away_from_a_cascade_is_kept(
     flow = await catalog.relationship(one, two, type="Flow")
     once_looked(monkeypatch, lambda: catalog.patch_relationship(flow.id, target_id=three.id))
     await catalog.delete_element(two.id, cascade=True)
-    assert [left["target_id"] for left in await catalog.stored(Kind.RELATIONSHIP)] == [three.id]
+    assert [left["target_id"] for left in await catalog.stored(Relationship.KIND)] == [three.id]
 
 
 async def test_neighbours_are_found_breadth_first_up_to_the_depth(catalog: Catalog) -> None:
@@ -346,7 +348,7 @@ async def test_characters_that_no_exchange_file_can_hold_are_refused(world: Worl
 async def test_an_export_leaves_nothing_out_in_silence(catalog: Catalog) -> None:
     one, two = await catalog.element(), await catalog.element()
     lost = await catalog.relationship(one, two, type="Flow")
-    await catalog.store.commit([Delete(Kind.ELEMENT, two.id)])
+    await catalog.store.commit([Delete(Element.KIND, two.id)])
     with pytest.raises(Conflict) as refused:
         await export_model(catalog.tenant)
     assert refused.value.members["relationships"] == [lost.id]
@@ -367,7 +369,7 @@ class ComingStore(WatchedStore):
         self.catalog = catalog
 
     async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
-        if kinds == [Kind.RELATIONSHIP]:
+        if kinds == [Relationship.KIND]:
             one, two = await self.catalog.element(), await self.catalog.element()
             await self.catalog.relationship(one, two, type="Flow")
         async for page in super().scan(kinds, since=since):

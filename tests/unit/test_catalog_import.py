@@ -19,10 +19,11 @@ from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship
 from functions.catalog.exchange_read import read_model
 from functions.catalog.exporting import Exports
 from functions.catalog.importing import CatalogImport
-from functions.catalog.models import Element, ElementFields
-from shared.database.fence import Handle, rotate
-from shared.database.port import Create, Delete, Kind, Operation
+from functions.catalog.models import Element, ElementFields, Relationship
+from shared.database.port import Create, Delete, Operation
 from shared.errors import Invalid, TooLarge, Unavailable
+from shared.kinds import Kind
+from shared.tenancy.fence import AUDIT, Handle, rotate
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
 from tests.unit.world import WatchedStore, World, admin, entry
 
@@ -59,8 +60,8 @@ async def test_our_own_export_of_an_import_changes_nothing(catalog: Catalog) -> 
 async def test_a_batch_holds_at_most_forty_resources_each_with_its_audit_entry(catalog: Catalog) -> None:
     await catalog.read(file_of(*chain(100)))
     made = [[one.kind for one in batch if isinstance(one, Create)] for batch in catalog.store.batches]
-    assert all(len(kinds) - kinds.count(Kind.AUDIT) <= 40 for kinds in made)
-    assert sum(kinds.count(Kind.AUDIT) for kinds in made) == 199
+    assert all(len(kinds) - kinds.count(AUDIT) <= 40 for kinds in made)
+    assert sum(kinds.count(AUDIT) for kinds in made) == 199
 
 
 async def test_what_differs_is_updated_and_what_clients_made_is_left_alone(catalog: Catalog) -> None:
@@ -68,7 +69,7 @@ async def test_what_differs_is_updated_and_what_clients_made_is_left_alone(catal
     await catalog.read(file_of(process("a", "old"), process("b")))
     report = await catalog.read(file_of(process("a", "new"), process("b")))
     assert (report.elements.updated, report.elements.unchanged) == (1, 1)
-    names = {one["name"]: one["revision"] for one in await catalog.stored(Kind.ELEMENT)}
+    names = {one["name"]: one["revision"] for one in await catalog.stored(Element.KIND)}
     assert names == {"mine": mine.revision, "new": 2, "x": 1}
 
 
@@ -129,7 +130,7 @@ async def test_the_file_is_kept_as_it_came_and_only_once(catalog: Catalog, monke
 async def test_a_file_that_is_none_names_the_line_and_changes_nothing(catalog: Catalog) -> None:
     with pytest.raises(Invalid, match=r"line 2"):
         await catalog.read(hand_written("").replace(b"<elements>", b"\n<oops"))
-    assert await catalog.stored(Kind.ELEMENT) == []
+    assert await catalog.stored(Element.KIND) == []
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-batch", "after-the-batch"])
@@ -153,7 +154,7 @@ async def test_an_interrupted_import_is_finished_by_a_rerun(catalog: Catalog, nt
     catalog.store.before = None
     report = await catalog.read(file_of(*items))
     assert (report.created + report.unchanged, report.updated, report.skipped) == (120, 0, 0)
-    ids = [one["resource_id"] for one in await catalog.stored(Kind.AUDIT)]
+    ids = [one["resource_id"] for one in await catalog.stored(AUDIT)]
     assert len(ids) == len(set(ids)) == 120
 
 
@@ -167,7 +168,7 @@ async def test_two_imports_of_one_file_at_the_same_time_both_succeed(catalog: Ca
 
 async def test_a_batch_that_meets_another_writer_is_tried_again(catalog: Catalog) -> None:
     await catalog.read(file_of(process("a", "old"), process("b", "old")))
-    stored = await catalog.stored(Kind.ELEMENT)
+    stored = await catalog.stored(Element.KIND)
     catalog.once_before(lambda _: True, lambda: catalog.patch_element(stored[0]["id"], description="edited"))
     report = await catalog.read(file_of(process("a", "new"), process("b", "new")))
     assert (report.updated, report.skipped) == (2, 0)
@@ -175,10 +176,10 @@ async def test_a_batch_that_meets_another_writer_is_tried_again(catalog: Catalog
 
 async def test_an_end_that_is_deleted_during_the_import_costs_only_the_relationships_at_it(catalog: Catalog) -> None:
     async def delete_one() -> None:
-        gone = next(one for one in await catalog.stored(Kind.ELEMENT) if one["name"] == "step 3")
-        await catalog.store.inner.commit([Delete(Kind.ELEMENT, gone["id"])])
+        gone = next(one for one in await catalog.stored(Element.KIND) if one["name"] == "step 3")
+        await catalog.store.inner.commit([Delete(Element.KIND, gone["id"])])
 
-    catalog.once_before(lambda batch: any(one.kind is Kind.RELATIONSHIP for one in batch), delete_one)
+    catalog.once_before(lambda batch: any(one.kind is Relationship.KIND for one in batch), delete_one)
     report = await catalog.read(file_of(*chain(8)))
     assert [one.identifier for one in report.skipped_items] == ["r2", "r3"]
     assert await catalog.dangling() == []
@@ -196,17 +197,17 @@ async def test_two_types_that_are_changed_by_one_file_are_checked_against_each_o
         file_of(process("a", type="Stakeholder"), process("b", type="Grouping"), arrow("r", "a", "b", "Composition"))
     )
     await catalog.read(file_of(process("a", type="Driver"), process("b", type="Stakeholder")))
-    types = {one["id"]: one["type"] for one in await catalog.stored(Kind.ELEMENT)}
-    for one in await catalog.stored(Kind.RELATIONSHIP):
+    types = {one["id"]: one["type"] for one in await catalog.stored(Element.KIND)}
+    for one in await catalog.stored(Relationship.KIND):
         assert one["type"] in allowed_types(types[one["source_id"]], types[one["target_id"]])
 
 
 async def test_what_was_deleted_and_is_imported_again_goes_on_from_its_deletion(catalog: Catalog) -> None:
     await catalog.read(file_of(process("a")))
-    (made,) = await catalog.stored(Kind.ELEMENT)
+    (made,) = await catalog.stored(Element.KIND)
     await catalog.delete_element(made["id"])
     report = await catalog.read(file_of(process("a")))
-    (again,) = await catalog.stored(Kind.ELEMENT)
+    (again,) = await catalog.stored(Element.KIND)
     assert (report.created, again["id"], again["revision"]) == (1, made["id"], 3)
 
 
@@ -265,7 +266,7 @@ async def test_a_relationship_that_comes_during_an_export_does_not_break_it(cata
 
     def late(kinds: Sequence[Kind], **more: Any) -> Any:
         async def pages() -> Any:
-            if list(kinds) == [Kind.RELATIONSHIP]:
+            if list(kinds) == [Relationship.KIND]:
                 await catalog.relationship(one, await catalog.element(name="late"), type="Flow")
             async for page in scan(kinds, **more):
                 yield page
@@ -288,7 +289,7 @@ async def test_what_a_client_edits_after_an_import_survives_an_export(catalog: C
         translations={"en": {"name": "Incident", "description": "Text", "property:Owner": "Ops"}},
     )
     await catalog.read(file_of(rich, FoundElement("j", "Junction", properties={JUNCTION: "or"})))
-    for one in await catalog.stored(Kind.ELEMENT):
+    for one in await catalog.stored(Element.KIND):
         if one["type"] == "Junction":
             assert (await catalog.patch_element(one["id"], description="edited")).properties == {JUNCTION: "or"}
         else:

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from functions.kinds import KINDS
 from shared.adapters import build
 from shared.clock import SystemClock
 from shared.settings import Settings
@@ -94,7 +95,7 @@ def test_the_lines_are_not_those_of_the_request_that_happens_to_write_them(charg
 
 
 async def test_a_process_that_ends_writes_what_is_left(tmp_path: object, log: pytest.LogCaptureFixture) -> None:
-    adapters = build(Settings.model_validate({"flowgrid_data_dir": tmp_path}), SystemClock())
+    adapters = build(Settings.model_validate({"flowgrid_data_dir": tmp_path}), SystemClock(), KINDS)
     adapters.charges.record("a", "get", 1.0)
     await adapters.close()
     assert told(log) == {("a", "get"): (1.0, 1)}

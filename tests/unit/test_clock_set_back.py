@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from shared.clock import rfc3339, runs
-from shared.database.port import Kind, Replace
+from shared.database.port import Replace
 from shared.errors import RateLimited
 from shared.http.ratelimit import RateLimiter
 from shared.jobs.jobs import Continue, Done, Job, enqueue
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
+from shared.tenancy.directory import TENANT
 from shared.work.outbox import outbox_item
 from shared.work.session import TenantSession
 from tests.unit.world import START, TENANT_ID, FakeClock, World, admin, entry, register, session
@@ -168,9 +169,9 @@ async def test_what_the_directory_knows_is_five_seconds_old_at_most(world: World
     await register(world.core)
     assert await world.core.directory.entry(TENANT_ID) is not None
     platform = world.core.adapters.database.platform
-    stored = await platform.get(Kind.TENANT, TENANT_ID, TENANT_ID)
+    stored = await platform.get(TENANT, TENANT_ID, TENANT_ID)
     assert stored is not None
-    await platform.put(Replace(Kind.TENANT, TENANT_ID, {**stored.body, "name": "renamed"}), TENANT_ID)
+    await platform.put(Replace(TENANT, TENANT_ID, {**stored.body, "name": "renamed"}), TENANT_ID)
     world.clock.set_back(hours=1)
     world.clock.advance(seconds=5)
     found = await world.core.directory.entry(TENANT_ID)

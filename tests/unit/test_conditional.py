@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from shared.clock import rfc3339
-from shared.database.port import Kind, Replace
-from shared.jobs.jobs import enqueue
+from shared.database.port import Replace
+from shared.jobs.jobs import Job, enqueue
 from tests.unit.world import AGENT, OTHER_ID, STAFF, Answer, World, admin
 
 OF_THE_MOMENT = {"Server-Timing", "x-request-id", "RateLimit-Remaining", "Content-Length"}
@@ -77,11 +77,11 @@ async def test_a_job_whose_lease_was_renewed_is_another_version(world: World, te
     job = await change.commit(enqueue(change, session, "elsewhere", "count", {}))
     where = {"job_id": job.id}
     first = await world.call("get_job", admin(tenant), params=where)
-    stored = await session.store.get(Kind.JOB, job.id)
+    stored = await session.store.get(Job.KIND, job.id)
     assert stored is not None
     world.clock.advance(seconds=30)
     renewed = {**stored.body, "lease_until": rfc3339(world.clock.now())}
-    await session.store.control.commit([Replace(Kind.JOB, job.id, renewed, stored.etag)])
+    await session.store.control.commit([Replace(Job.KIND, job.id, renewed, stored.etag)])
     again = await world.call("get_job", admin(tenant), params=where, headers={"if-none-match": first.etag})
     assert (again.status, again.json["lease_until"]) == (200, renewed["lease_until"])
 

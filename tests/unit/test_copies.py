@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from functions.backups.copies import COPY as COPY_KIND
 from functions.backups.copies import Copies, copy_id
 from functions.backups.models import Backup, NewRestore
 from functions.tenants.models import NewTenant, Tenant
 from functions.tenants.onboarding import Onboarding
 from shared.auth.roles import Role
 from shared.clock import rfc3339
-from shared.database.port import Create, Kind, Operation
+from shared.database.port import Create, Operation
 from shared.errors import Conflict, QuotaReached
-from shared.tenancy.directory import TenantEntry
+from shared.jobs.jobs import Job
+from shared.tenancy.directory import TENANT, TenantEntry
 from shared.tenancy.plans import PLANS, Tier
 from tests.unit.backup_world import BackupWorld
 from tests.unit.world import OTHER_ID, STAFF, TENANT_ID, UNLIMITED, Answer, World, admin, entry
@@ -50,7 +52,7 @@ async def copy(world: BackupWorld, backup: Backup, slug: str = "acme-again", **c
 
 async def copies(world: BackupWorld) -> tuple[int, int]:
     """What the counter says, and how many copies are noted."""
-    noted = await world.tenant.store.query(Kind.COPY)
+    noted = await world.tenant.store.query(COPY_KIND)
     return await world.counter("copies"), len(noted.items)
 
 
@@ -98,7 +100,7 @@ async def test_of_two_copies_asked_for_at_once_with_one_left_one_is_made(world: 
     store, made = world.directory.stores[TENANT_ID], []
 
     async def other_first(operations: Sequence[Operation]) -> None:
-        if any(operation.kind is Kind.JOB for operation in operations):
+        if any(operation.kind is Job.KIND for operation in operations):
             store.before = None
             made.append(await copy(world, other, "acme-other"))
 
@@ -152,7 +154,7 @@ async def test_a_copy_whose_onboarding_is_being_undone_is_given_back(world: Back
     backup = await world.back_up()
     id = await copy(world, backup)
     undone = {"id": copy_id(id), "created_at": "", "status": "deleting", "undo": True}
-    await world.core.adapters.database.platform.put(Create(Kind.TENANT, copy_id(id), undone), copy_id(id))
+    await world.core.adapters.database.platform.put(Create(TENANT, copy_id(id), undone), copy_id(id))
     await Copies(world.core.names, world.core.adapters.database).give_up(world.tenant, await world.job(id))
     assert await copies(world) == (0, 0)
 
@@ -165,7 +167,7 @@ async def test_a_taken_slug_is_told_at_once_and_nothing_begins(world: BackupWorl
     await world.core.names.reserve("slug", "acme-again", holder=OTHER_ID)
     with pytest.raises(Conflict, match="acme-again is taken"):
         await copy(world, backup)
-    jobs = await world.tenant.store.query(Kind.JOB)
+    jobs = await world.tenant.store.query(Job.KIND)
     assert [job.body["type"] for job in jobs.items] == ["backup"]
 
 
@@ -182,7 +184,7 @@ async def test_a_slug_whose_job_was_never_written_is_free_after_a_minute(world: 
         pass
 
     async def die(operations: Sequence[Operation]) -> None:
-        if any(operation.kind is Kind.JOB for operation in operations):
+        if any(operation.kind is Job.KIND for operation in operations):
             raise Crash
 
     backup = await world.back_up()
@@ -260,12 +262,12 @@ def test_a_new_tenant_is_nobodys_copy() -> None:
 async def restore(whole: World, tenant: dict[str, Any], **asked: Any) -> Answer:
     """Ask for a restore of a backup that counts as complete."""
     store = (await whole.session(tenant["id"])).store
-    if await store.get(Kind.BACKUP, BACKUP_ID) is None:
+    if await store.get(Backup.KIND, BACKUP_ID) is None:
         at = rfc3339(whole.clock.now())
         own = {"id": BACKUP_ID, "tenant_id": tenant["id"], "revision": 1, "created_by": "", "updated_by": ""}
         times = {"created_at": at, "updated_at": at, "as_of": at, "expires_at": at}
         body = {**own, **times, "type": "manual", "status": "complete", "job_id": BACKUP_ID}
-        await store.commit([Create(Kind.BACKUP, BACKUP_ID, body)])
+        await store.commit([Create(Backup.KIND, BACKUP_ID, body)])
     return await whole.call("create_restore", admin(tenant["id"]), {"backup_id": BACKUP_ID, **asked})
 
 

@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 
+from functions.agents.models import Agent
+from functions.kinds import KINDS
 from shared.database.cosmos.containers import definition
 from shared.database.cosmos.query import select
-from shared.database.port import NEWEST_FIRST, Kind, Where
+from shared.database.port import NEWEST_FIRST, Where
 from tests.doubles import cosmos_charges as charges
 from tests.doubles.cosmos_documents import Documents
 from tests.doubles.cosmos_store import Container, Store
 
 KEY = '["t"]'
 NO_INDEX: dict[str, Any] = {"includedPaths": []}
-ITEMS = definition("items")["indexingPolicy"]
+ITEMS = definition("items", KINDS)["indexingPolicy"]
 
 
 def sized(kilobytes: float) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def test_every_included_path_costs_every_item_whether_it_has_it_or_not() -> None
 def container() -> Container:
     store = Store(lambda: 1000.0)
     store.create_database("db")
-    store.create_container("db", definition("items"))
+    store.create_container("db", definition("items", KINDS))
     return store.container("db", "items")
 
 
@@ -87,7 +89,7 @@ def test_a_page_of_ours_costs_what_is_on_it_not_what_the_tenant_has(
     full: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Store, "container", lambda *_: full)
-    query = select("t", Kind.AGENT, [Where("status", "=", "x")], NEWEST_FIRST, 21, None)
+    query = select("t", Agent.KIND, [Where("status", "=", "x")], NEWEST_FIRST, 21, None)
     assert 2.8 < charge_of(full, query.text, query.parameters) < 4
     turned = query.text.replace(
         ' c["tenant_id"] DESC, c["kind"] DESC, c["created_at"] DESC, c["id"] DESC', " c.created_at"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from functions.kinds import KINDS
 from shared.database.cosmos.containers import definition
 from tests.doubles.cosmos_documents import Documents
 from tests.doubles.cosmos_sql import SqlError, parse, parse_predicate
@@ -21,7 +22,7 @@ def matches(condition: str, document: dict[str, Any], **parameters: Any) -> bool
 def container() -> Container:
     store = Store(lambda: 1000.0)
     store.create_database("db")
-    store.create_container("db", definition("items"))
+    store.create_container("db", definition("items", KINDS))
     return store.container("db", "items")
 
 

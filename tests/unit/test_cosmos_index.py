@@ -1,57 +1,45 @@
-"""The indexing policies name every field that the services filter by, each container its own."""
+"""The indexing policies have a path for every field that the services filter by, each container its own."""
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from pydantic import BaseModel
 
-from functions.agents.models import AgentQuery
-from functions.audit.models import AuditQuery
-from functions.backups.models import BackupQuery, RestoreQuery
-from functions.catalog.models import ElementQuery, RelationshipQuery
-from functions.identity.models import UserQuery
-from functions.platform.models import JobQuery
-from functions.tenants.models import TenantQuery
-from functions.usage.models import UsageEventQuery, UsageQuery
-from shared.database.cosmos.containers import FILTERED, SORTED, indexing
+import function_app
+from functions.kinds import KINDS
+from shared.database.cosmos.containers import ALWAYS, SORTED, indexing
 from shared.http.pagination import PageQuery
+from shared.http.routes import Route
+from shared.kinds import Container
 
 ROOT = Path(__file__).parents[2]
-OTHERS = {"since", "until"}  # bounds of created_at
-QUERIES: dict[str, list[type[BaseModel]]] = {
-    "items": [
-        AgentQuery,
-        AuditQuery,
-        BackupQuery,
-        ElementQuery,
-        JobQuery,
-        RelationshipQuery,
-        RestoreQuery,
-        UserQuery,
-    ],
-    "usage": [UsageEventQuery, UsageQuery],
-    "tenants": [TenantQuery],
-}
+CONTAINERS: tuple[Container, ...] = get_args(Container)
+LISTS = [route for route in function_app.platform.endpoint.routes if route.paged]
+BOUNDS = {"since", "until"}  # of created_at
 
 
 def test_every_field_that_is_filtered_by_is_indexed_somewhere() -> None:
     sources = [path.read_text("utf-8") for folder in ("functions", "shared") for path in (ROOT / folder).rglob("*.py")]
     asked = {name for source in sources for name in re.findall(r'Where\("([a-z_.]+)"', source)}
     assert {"created_at", "lease_until", "unaudited.created_at"} <= asked
-    assert {name.replace(".", "/") for name in asked} - {*sum(FILTERED.values(), ()), "id"} == set()
+    indexed = {name for container in CONTAINERS for name in (*ALWAYS[container], *KINDS.filtered(container))}
+    assert asked - {*indexed, "id"} == set(), "name it in `filtered` of its kind"
 
 
-@pytest.mark.parametrize("container", QUERIES)
-def test_what_lists_are_filtered_by_is_indexed_where_they_are(container: str) -> None:
-    asked = {name for query in QUERIES[container] for name in query.model_fields}
-    assert asked - set(PageQuery.model_fields) - OTHERS - {*FILTERED[container]} == set()
+@pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
+def test_what_a_list_is_filtered_by_is_declared_by_its_kind(route: Route) -> None:
+    (shown,) = route.answer.__pydantic_generic_metadata__["args"]
+    asked = set(route.query.model_fields) - set(PageQuery.model_fields) - BOUNDS
+    declared = getattr(shown, "KIND", None)
+    assert declared is not None or not asked
+    assert asked - set(declared.filtered if declared else ()) == set(), f"name it in `filtered` of {declared}"
 
 
-@pytest.mark.parametrize("container", FILTERED)
-def test_a_policy_is_short_and_says_each_thing_once(container: str) -> None:
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_policy_is_short_and_says_each_thing_once(container: Container) -> None:
     """Each item pays for each path; a composite index serves both directions (index-policy)."""
-    policy = indexing(container)
+    policy = indexing(container, KINDS)
     paths = [one["path"] for one in policy["includedPaths"]]
     assert len(set(paths)) == len(paths) <= 18
     composites = [[one["path"] for one in composite] for composite in policy["compositeIndexes"]]

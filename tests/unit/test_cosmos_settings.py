@@ -2,6 +2,7 @@
 
 import pytest
 
+from functions.kinds import KINDS
 from shared.adapters import build
 from shared.clock import SystemClock
 from shared.database.cosmos.store import CosmosDatabase
@@ -51,4 +52,4 @@ def test_nothing_of_it_is_needed_with_sqlite() -> None:
 def test_the_settings_choose_the_adapter() -> None:
     environ = {"FLOWGRID_DATABASE": "cosmos", "FLOWGRID_COSMOS_ENDPOINT": ACCOUNT, "FLOWGRID_ISSUERS": ISSUERS}
     settings = Settings.load(environ)
-    assert isinstance(build(settings, SystemClock()).database, CosmosDatabase)
+    assert isinstance(build(settings, SystemClock(), KINDS).database, CosmosDatabase)

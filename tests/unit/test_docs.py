@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,14 @@ def test_every_decision_is_numbered_once_and_has_its_three_parts() -> None:
         assert text.startswith(f"# {file.name[:4]} ")
         assert "**Context.**" in text
         assert "**Decision.**" in text
+
+
+def test_the_drawing_of_the_rooms_has_every_room() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (layers,) = [one["layers"] for one in settings["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
+    drawn = (ROOT / "docs/architecture.md").read_text("utf-8").split("```")[1]
+    rooms = [room for layer in layers[:-1] for room in layer.split(" | ")]
+    assert [room for room in rooms if not re.search(rf"\b{room}\b", drawn)] == []
 
 
 def test_the_changelog_has_a_place_for_what_comes_next() -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from functions.backups.models import Backup, NewBackup, NewRestore
 from functions.backups.soundness import Soundness
+from functions.catalog.models import Element
 from shared.clock import rfc3339
-from shared.database.fence import Fenced, Overtaken, rotate
-from shared.database.port import Create, Delete, Kind, Operation, Replace
+from shared.database.port import Create, Delete, Operation, Replace
 from shared.errors import Concern, Conflict, FlowgridError, QuotaReached, Stale, Unavailable
 from shared.ids import derived_id
-from shared.jobs.jobs import MAX_ATTEMPTS, Wait
+from shared.jobs.jobs import MAX_ATTEMPTS, Job, Wait
 from shared.jobs.locks import Locked, looking_again, take
+from shared.tenancy.fence import AUDIT, FENCE, Fenced, Overtaken, rotate
 from shared.work.fencing import close, reopen
 from shared.work.resources import load
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, BackupWorld, Thing
@@ -84,21 +85,21 @@ async def test_an_instance_that_stalled_before_its_commit_writes_nothing_into_a_
     await world.run(id)
     with pytest.raises(Unavailable):
         await stalled.commit(element)
-    assert await world.tenant.store.get(Kind.ELEMENT, element.id) is None
+    assert await world.tenant.store.get(Element.KIND, element.id) is None
 
 
 async def test_a_backup_and_a_job_go_on_while_the_tenant_is_fenced(world: BackupWorld) -> None:
     id = await world.start_restore(await world.back_up())
     await run_until(world, id, "finish")
     await world.daily.queue("2026-11-24")
-    assert len((await world.tenant.store.query(Kind.BACKUP)).items) == 3
+    assert len((await world.tenant.store.query(Backup.KIND)).items) == 3
 
 
 async def test_a_backup_that_meets_a_restore_waits_for_its_end_however_long_that_takes(world: BackupWorld) -> None:
     await world.make(AnElement, "there")
     await close(world.tenant, "a restore")
     await world.daily.queue("2026-11-24")
-    (backup,) = (await world.tenant.store.query(Kind.BACKUP)).items
+    (backup,) = (await world.tenant.store.query(Backup.KIND)).items
     for _ in range(3 * MAX_ATTEMPTS):
         await world.jobs.run(TENANT_ID, backup.body["job_id"])
     waiting = await world.job(backup.body["job_id"])
@@ -165,7 +166,7 @@ async def test_the_fence_is_closed_and_opened_after_all_that_came_before_though_
 async def test_the_trail_tells_when_the_fence_was_closed_and_opened_in_this_order(world: BackupWorld) -> None:
     await close(world.tenant, "one")
     await reopen(world.tenant, "one")
-    entries = [one.body for one in (await world.tenant.store.query(Kind.AUDIT)).items]
+    entries = [one.body for one in (await world.tenant.store.query(AUDIT)).items]
     told = [(one["action"], one["resource_id"], one["revision"]) for one in entries]
     assert told == [("fence.closed", "one", 1), ("fence.opened", "one", 2)]
     assert entries[0]["created_at"] < entries[1]["created_at"]
@@ -179,7 +180,7 @@ async def test_a_point_in_time_inside_a_restore_is_the_moment_before_it(world: B
             await world.edit(thing, name="edited since")
     edited = {id: body["name"] for (kind, id), body in (await world.state()).items() if kind == "agent"}
     await world.restore(backup)
-    entries = (await world.tenant.store.query(Kind.AUDIT)).items
+    entries = (await world.tenant.store.query(AUDIT)).items
     (inside,) = [one.body["created_at"] for one in entries if one.body["action"] == "fence.closed"]
     world.clock.advance(minutes=1)
     assert (await world.restore(as_of=inside)).status == "succeeded"
@@ -248,7 +249,7 @@ async def test_of_many_backups_asked_for_at_once_a_few_are_accepted(world: Backu
     refused = [one for one in answers if isinstance(one, BaseException)]
     assert len(answers) - len(refused) == 3
     assert all(isinstance(one, Conflict) for one in refused)
-    assert (await world.counter("backups"), len((await world.tenant.store.query(Kind.BACKUP)).items)) == (3, 3)
+    assert (await world.counter("backups"), len((await world.tenant.store.query(Backup.KIND)).items)) == (3, 3)
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "gone"])
@@ -258,10 +259,10 @@ async def test_a_place_is_free_again_when_its_backups_job_is_over_whatever_way(w
         await world.service.create(world.tenant, NewBackup())
     assert refused.value.members["job_id"] == waiting[2].job_id
     for one in reversed(waiting):  # whichever place it is
-        held = await world.tenant.store.get(Kind.JOB, one.job_id)
+        held = await world.tenant.store.get(Job.KIND, one.job_id)
         assert held is not None
-        over = Replace(Kind.JOB, one.job_id, {**held.body, "status": status}, held.etag)
-        await world.tenant.store.commit([Delete(Kind.JOB, one.job_id) if status == "gone" else over])
+        over = Replace(Job.KIND, one.job_id, {**held.body, "status": status}, held.etag)
+        await world.tenant.store.commit([Delete(Job.KIND, one.job_id) if status == "gone" else over])
         await world.service.create(world.tenant, NewBackup())
         with pytest.raises(Locked):
             await world.service.create(world.tenant, NewBackup())
@@ -270,9 +271,9 @@ async def test_a_place_is_free_again_when_its_backups_job_is_over_whatever_way(w
 @pytest.mark.parametrize("status", ["queued", "running"])
 async def test_a_place_is_taken_for_as_long_as_its_job_is_unfinished(world: BackupWorld, status: str) -> None:
     for one in [await world.service.create(world.tenant, NewBackup()) for _ in range(3)]:
-        held = await world.tenant.store.get(Kind.JOB, one.job_id)
+        held = await world.tenant.store.get(Job.KIND, one.job_id)
         assert held is not None
-        await world.tenant.store.commit([Replace(Kind.JOB, one.job_id, {**held.body, "status": status}, held.etag)])
+        await world.tenant.store.commit([Replace(Job.KIND, one.job_id, {**held.body, "status": status}, held.etag)])
     world.clock.advance(days=1)
     with pytest.raises(Locked):
         await world.service.create(world.tenant, NewBackup())
@@ -377,7 +378,7 @@ async def test_what_is_made_again_goes_on_from_its_deletion_whatever_the_clock_s
     element = await world.make(AnElement, "first")
     await world.delete(element)
     behind = world.behind(minutes=10).tenant
-    buried = (await behind.buried(Kind.ELEMENT, [element.id]))[element.id]
+    buried = (await behind.buried(Element.KIND, [element.id]))[element.id]
     change = behind.change(buried)
     again = await change.commit(change.create(AnElement, {"name": "second"}, id=element.id, buried=buried))
     assert (again.revision, again.created_at > buried.value.updated_at) == (3, True)
@@ -395,7 +396,7 @@ async def test_a_change_is_stamped_no_earlier_than_what_its_process_has_seen(wor
 async def test_a_change_is_stamped_no_earlier_than_what_a_scan_of_its_process_has_seen(world: BackupWorld) -> None:
     seen = await world.make(AnElement, "seen")
     behind = world.behind(minutes=10)
-    assert [stored.body["id"] async for page in behind.tenant.store.scan([Kind.ELEMENT]) for stored in page] == [
+    assert [stored.body["id"] async for page in behind.tenant.store.scan([Element.KIND]) for stored in page] == [
         seen.id
     ]
     assert behind.tenant.change().at >= seen.updated_at
@@ -428,7 +429,7 @@ async def test_what_was_acknowledged_just_before_the_fence_is_there_at_the_momen
     made: list[Thing] = []
 
     async def just_before(operations: Sequence[Operation]) -> None:
-        if any(isinstance(one, Create) and one.kind is Kind.FENCE for one in operations) and not made:
+        if any(isinstance(one, Create) and one.kind is FENCE for one in operations) and not made:
             made.append(await ahead.make(AnElement, "just before"))
 
     world.directory.stores[TENANT_ID].before = just_before
@@ -457,7 +458,7 @@ async def test_a_fence_that_was_closed_without_its_entry_gets_it_when_its_holder
     with pytest.raises(Fenced):
         await world.make(AnElement, "not yet")
     closed = await close(world.tenant, "one")
-    entries = (await world.tenant.store.query(Kind.AUDIT)).items
+    entries = (await world.tenant.store.query(AUDIT)).items
     assert [one.body["created_at"] for one in entries if one.body["action"] == "fence.closed"] == [closed]
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from functions.backups.snapshot import Snapshot
-from shared.database.port import Kind
+from functions.kinds import KINDS
 from shared.errors import Unavailable
+from shared.work.outbox import OUTBOX
 from tests.unit.world import AGENT, STAFF, World, admin
 
 BODIES: dict[str, Any] = {"create_agent": AGENT, "import_catalog": Path("cli/samples/it4it.xml").read_bytes()}
@@ -91,11 +92,11 @@ async def test_after_a_full_disk_everything_goes_on_and_every_answered_call_is_m
     assert len(calls) == 2
     await world.core.services.outbox.flush()
     session = await world.session(tenant_id)
-    assert (await session.store.query(Kind.OUTBOX)).items == []
+    assert (await session.store.query(OUTBOX)).items == []
 
 
 def test_a_snapshot_without_room_is_an_outage_and_the_job_comes_again() -> None:
-    with pytest.raises(Unavailable, match="no room"), Snapshot() as snapshot:
+    with pytest.raises(Unavailable, match="no room"), Snapshot(KINDS) as snapshot:
         snapshot._db.execute("PRAGMA max_page_count = 10")
         snapshot._db.executemany("INSERT INTO items VALUES ('agent', ?, 1, ?)", ((n, "x" * 900) for n in range(100)))
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from functions.agents.models import Agent
 from functions.backups.models import Backup, NewBackup
-from shared.database.port import Bury, Create, Kind, Operation, Upsert
+from functions.catalog.models import Element
+from shared.database.port import Bury, Create, Operation, Upsert
 from shared.errors import Full
 from shared.jobs.jobs import Job
+from shared.tenancy.fence import FENCE
 from shared.work.resources import load
 from tests.unit.backup_world import BackupWorld
 from tests.unit.world import TENANT_ID
@@ -32,12 +35,12 @@ async def nothing_new(operations: Sequence[Operation]) -> None:
 
 
 async def no_resources(operations: Sequence[Operation]) -> None:
-    if any(one.kind in (Kind.AGENT, Kind.ELEMENT) for one in operations):
+    if any(one.kind in (Agent.KIND, Element.KIND) for one in operations):
         raise Full(REASON)
 
 
 async def fenced(world: BackupWorld) -> bool:
-    return bool((await world.directory.stores[TENANT_ID].query(Kind.FENCE)).items)
+    return bool((await world.directory.stores[TENANT_ID].query(FENCE)).items)
 
 
 async def restoring(world: BackupWorld) -> str:

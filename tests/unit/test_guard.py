@@ -10,6 +10,7 @@ import pytest
 
 from cli.app import app as commands
 from cli.server import private_files
+from functions.kinds import KINDS
 from local.host import Host
 from shared.adapters import build
 from shared.clock import SystemClock
@@ -152,7 +153,7 @@ async def test_whatever_the_adapters_keep_lies_in_folders_of_their_owner(tmp_pat
         yield b"x"
 
     settings = Settings(flowgrid_data_dir=tmp_path / "a" / "data")
-    adapters = build(settings, SystemClock())
+    adapters = build(settings, SystemClock(), KINDS)
     for ping in adapters.pings().values():
         await ping()
     await adapters.blobs.space("backups", TENANT_ID).write("a/b", chunks())

@@ -16,9 +16,9 @@ import pytest
 from functions.catalog.exchange import ExchangeTooLarge
 from functions.catalog.exchange_parse import LANG, MAX_MARKUP_BYTES, MAX_TEXT, MAX_TEXT_IN_ONE, NS, nodes
 from functions.catalog.importing import CatalogImport
+from functions.catalog.models import Element as ElementKind
 from functions.catalog.reading import AT_ONCE, BYTES_AT_ONCE, READ_SECONDS, SMALL_BYTES, Uploads
 from functions.catalog.values import MAX_FIELDS_BYTES
-from shared.database.port import Kind
 from shared.errors import Invalid, TooLarge, Unavailable
 from tests.doubles.hostile_files import FILES, VALUE, definition, definitions, elements, file, in_one, model
 from tests.unit.catalog_world import Catalog, file_of, hand_written, process
@@ -77,7 +77,7 @@ def test_no_hostile_file_takes_much_memory_or_time() -> None:
 async def test_a_refusal_says_the_limit_and_the_line(catalog: Catalog, name: str, words: str) -> None:
     said = await refused(catalog, file(name))
     assert words in said and "(line 1)" in said
-    assert await catalog.stored(Kind.ELEMENT) == []
+    assert await catalog.stored(ElementKind.KIND) == []
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ async def test_what_no_client_could_set_is_skipped_and_the_rest_is_taken(catalog
 async def test_what_an_import_has_taken_can_be_patched(catalog: Catalog) -> None:
     largest = {f"{n:x<255}": "x" * 20_000 for n in range(10)}
     await catalog.read(file_of(process("a", "n" * 1000, description="d" * 20_000, properties=largest)))
-    (one,) = await catalog.stored(Kind.ELEMENT)
+    (one,) = await catalog.stored(ElementKind.KIND)
     assert (await catalog.patch_element(one["id"], name="new")).name == "new"
 
 
@@ -228,14 +228,14 @@ async def test_the_encodings_that_tools_write_are_read(catalog: Catalog, encodin
     )
     text = hand_written('<element identifier="a" xsi:type="Node"><name>Störung</name></element>').decode()
     await catalog.read(f'<?xml version="1.0" encoding="{declared}"?>{text}'.encode(encoding))
-    assert [one["name"] for one in await catalog.stored(Kind.ELEMENT)] == ["Störung"]
+    assert [one["name"] for one in await catalog.stored(ElementKind.KIND)] == ["Störung"]
 
 
 async def test_a_definition_whose_name_is_as_long_as_may_be_is_taken(catalog: Catalog) -> None:
     owner = f'<element identifier="a" xsi:type="Node"><name>A</name><properties>{VALUE}</properties></element>'
     body = model(f"<elements>{owner}</elements>{definitions(definition('k' * 255))}")
     await catalog.read(body.encode())
-    assert [one["properties"] for one in await catalog.stored(Kind.ELEMENT)] == [{"k" * 255: "v"}]
+    assert [one["properties"] for one in await catalog.stored(ElementKind.KIND)] == [{"k" * 255: "v"}]
 
 
 async def test_identifiers_that_would_be_long_as_xml_names_are_skipped(catalog: Catalog) -> None:

@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
+from functions.agents.models import Agent
 from shared.auth.caller import Caller
-from shared.database.port import Create, Delete, Increment, Kind, Operation, Placement, Stored, TenantStore
+from shared.database.port import Create, Delete, Increment, Operation, Placement, Stored, TenantStore
 from shared.errors import Unavailable, Unknown
+from shared.kinds import Kind
+from shared.members.users import User
+from shared.tenancy.fence import AUDIT, PERMIT
+from shared.work.change import COUNTER
+from shared.work.outbox import OUTBOX
+from shared.work.scope import IDEMPOTENCY
 from tests.unit.world import AGENT, STAFF, Answer, WatchedStore, World, admin
 
 KEY = {"idempotency-key": "key-1"}
@@ -80,7 +87,7 @@ async def test_what_was_made_and_is_gone_since_is_not_told_again(world: World, a
     """Whether it was deleted, or taken away by a restore of what was before."""
     made = (await create(world, ada)).json["id"]
     session = await world.session(ada.tenant_id or "")
-    await session.store.commit([Delete(Kind.AGENT, made)])
+    await session.store.commit([Delete(Agent.KIND, made)])
     again = await create(world, ada)
     assert (again.status, again.json["code"], again.json["id"], await agents(world, ada)) == (409, "conflict", made, [])
     assert (await create(world, ada, headers={"idempotency-key": "key-2"})).status == 201
@@ -108,7 +115,7 @@ async def test_a_repetition_costs_one_read_more_and_a_first_request_none(
     first = list(read)
     read.clear()
     await create(world, ada)
-    assert (first.count(Kind.AGENT), read.count(Kind.AGENT)) == (0, 1)
+    assert (first.count(Agent.KIND), read.count(Agent.KIND)) == (0, 1)
 
 
 async def test_a_tenant_that_was_onboarded_is_told_again(world: World) -> None:
@@ -185,9 +192,9 @@ async def test_the_record_is_in_the_batch_of_the_work(
     (batch,) = [
         batch
         for batch in stores[ada.tenant_id or ""].batches
-        if any(isinstance(one, Create) and one.kind is Kind.IDEMPOTENCY for one in batch)
+        if any(isinstance(one, Create) and one.kind is IDEMPOTENCY for one in batch)
     ]
-    kinds = {Kind.PERMIT, Kind.IDEMPOTENCY, Kind.AGENT, Kind.AUDIT, Kind.COUNTER, Kind.OUTBOX}
+    kinds = {PERMIT, IDEMPOTENCY, Agent.KIND, AUDIT, COUNTER, OUTBOX}
     assert {one.kind for one in batch} == kinds
 
 
@@ -247,7 +254,7 @@ async def test_two_processes_that_race_for_a_derived_id_give_the_same_answer(
     new, faster = {"email": "grace@acme.example"}, list[Answer]()
 
     async def meanwhile(operations: Sequence[Operation]) -> None:
-        if any(isinstance(one, Create) and one.kind is Kind.USER for one in operations):
+        if any(isinstance(one, Create) and one.kind is User.KIND for one in operations):
             stores[ada.tenant_id or ""].before = None
             faster.append(await twin.call("create_user", ada, new, headers=KEY))
 
@@ -335,4 +342,4 @@ async def test_a_quota_counts_the_work_of_a_repeated_request_once(
     await create(world, ada)
     await create(world, ada)
     counted = [one for batch in stores[ada.tenant_id or ""].batches for one in batch if isinstance(one, Increment)]
-    assert len([one for one in counted if one.kind is Kind.COUNTER]) == 1
+    assert len([one for one in counted if one.kind is COUNTER]) == 1

@@ -9,8 +9,9 @@ import pytest
 
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.database.port import Create, Kind, Operation, Placement, Replace, TenantStore
-from shared.members.users import user_id
+from shared.database.port import Create, Operation, Placement, Replace, TenantStore
+from shared.members.users import REMOVED, User, user_id
+from shared.work.change import COUNTER
 from shared.work.fencing import close, reopen
 from tests.unit.world import STAFF, UNLIMITED, Answer, WatchedStore, World, admin, person
 
@@ -217,7 +218,7 @@ async def test_two_admins_who_dismiss_each_other_at_once_are_not_both_gone(
     store[tenant].before = meanwhile
     await patch(world, ada, second.json["id"], role="user")
     session = await world.session(tenant)
-    found = await session.store.query(Kind.USER)
+    found = await session.store.query(User.KIND)
     assert [one.body["role"] for one in found.items].count("admin") == 1
 
 
@@ -394,7 +395,7 @@ async def test_a_removed_user_stays_removed_under_another_address(
 async def test_a_removed_users_address_is_not_kept_as_such(world: World, open_tenant: str) -> None:
     ada = admin(open_tenant, "admin@acme.example")
     await remove(world, ada, (await invite(world, ada)).json["id"])
-    marks = (await (await world.session(open_tenant)).store.query(Kind.REMOVED)).items
+    marks = (await (await world.session(open_tenant)).store.query(REMOVED)).items
     assert len(marks) == 1 and "grace" not in str(marks[0].body)
 
 
@@ -473,9 +474,9 @@ async def test_an_unbound_identity_is_free_for_another_tenant(world: World, tena
 async def counted(world: World, tenant: str) -> tuple[int, int]:
     """What the counter of users says, and how many there are."""
     store = (await world.session(tenant)).store
-    counter = await store.get(Kind.COUNTER, "users")
+    counter = await store.get(COUNTER, "users")
     assert counter is not None
-    return counter.body["value"], len((await store.query(Kind.USER)).items)
+    return counter.body["value"], len((await store.query(User.KIND)).items)
 
 
 async def test_the_counter_of_users_moves_by_one_with_each(world: World, tenant: str, ada: Caller) -> None:
@@ -532,7 +533,7 @@ async def test_an_admin_who_is_removed_while_they_invite_themselves_stays_remove
     await users(world, grace)
 
     async def meanwhile(operations: Sequence[Operation]) -> None:
-        if any(isinstance(one, Create) and one.kind is Kind.USER for one in operations):
+        if any(isinstance(one, Create) and one.kind is User.KIND for one in operations):
             stores[tenant].before = None
             assert (await remove(twin, ada, user.json["id"])).status == 204
 

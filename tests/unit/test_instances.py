@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.database.port import Kind
+from functions.usage.models import ROLLUP
+from shared.work.outbox import OUTBOX
 from tests.unit.world import AGENT, STAFF, UNLIMITED, World, admin
 
 
@@ -75,10 +76,10 @@ async def test_what_a_stopped_instance_leaves_is_finished_by_another_and_counted
     await second.drain()
     store = await second.core.directory.store(tenant)
     assert store is not None
-    assert (await store.query(Kind.OUTBOX)).items == []
+    assert (await store.query(OUTBOX)).items == []
     months = {
         one.body["metric"]: one.body["value"]
-        for one in (await store.query(Kind.ROLLUP)).items
+        for one in (await store.query(ROLLUP)).items
         if one.body["period"] == "month"
     }
     assert months == {"api_calls": 3, "agents_created": 3}

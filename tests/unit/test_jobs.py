@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.clock import rfc3339
-from shared.database.port import Kind, Operation
+from shared.database.port import Operation
 from shared.errors import Conflict, Full, NotFound, Throttled, Unavailable
 from shared.jobs.jobs import LOOK_AGAIN_SECONDS, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
 from shared.messaging.port import Message
@@ -254,7 +254,7 @@ async def test_two_runners_that_claim_at_once_are_one(bench: Bench) -> None:
     """Both have read the job before either has claimed it: the second claim is refused by its ETag."""
     await bench.start()
     store = bench.session.store
-    stored = await store.get(Kind.JOB, JOB_ID)
+    stored = await store.get(Job.KIND, JOB_ID)
     assert stored is not None
     await bench.run()
     claimed = await bench.jobs._claim(bench.session, Held.of(Job, stored))

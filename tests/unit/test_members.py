@@ -9,11 +9,14 @@ import pytest
 
 from shared.auth.caller import Caller
 from shared.auth.roles import Role, highest
-from shared.database.port import Kind, Operation, Stored, TenantStore, Upsert
+from shared.database.port import Operation, Stored, TenantStore, Upsert
 from shared.errors import Forbidden, QuotaReached, Unavailable
+from shared.kinds import Kind
 from shared.members.members import LIVES_SECONDS, MOST_KNOWN, Members
 from shared.members.signin import SignIn
-from shared.members.users import User, binding_id, user_id
+from shared.members.users import BINDING, User, binding_id, user_id
+from shared.tenancy.fence import AUDIT
+from shared.work.change import COUNTER
 from shared.work.resources import Held
 from shared.work.session import TenantSession
 from tests.unit.world import ISSUER, OTHER_ID, STAFF, TENANT_ID, WatchedStore, World, entry, register, session
@@ -39,11 +42,11 @@ def new_members(world: World) -> Members:
 
 async def know(store: TenantStore, role: str = "user", status: str = "active", **fields: Any) -> None:
     """Ada is a user, as an admin has invited and changed her."""
-    stored = await store.get(Kind.USER, ADA_ID)
+    stored = await store.get(User.KIND, ADA_ID)
     envelope = {"id": ADA_ID, "tenant_id": TENANT_ID, "revision": 1, "created_by": "", "updated_by": ""}
     times = dict.fromkeys(("created_at", "updated_at"), "2026-11-24T00:00:00.000000Z")
     body = {**envelope, **times, "email": ADA, "name": "Ada", **(stored.body if stored else {})}
-    await store.commit([Upsert(Kind.USER, ADA_ID, {**body, "role": role, "status": status, **fields})])
+    await store.commit([Upsert(User.KIND, ADA_ID, {**body, "role": role, "status": status, **fields})])
 
 
 def caller(role: Role | None = Role.USER, email: str | None = ADA, subject: str = "s-1", **changes: Any) -> Caller:
@@ -60,7 +63,7 @@ async def role(world: World, store: TenantStore, members: Members, who: Caller, 
 
 
 async def stored_user(store: TenantStore) -> dict[str, Any]:
-    stored = await store.get(Kind.USER, ADA_ID)
+    stored = await store.get(User.KIND, ADA_ID)
     assert stored is not None
     return stored.body
 
@@ -129,7 +132,7 @@ async def test_the_first_call_binds_the_user_to_the_tokens_identity(
 async def test_the_first_call_is_audited_as_the_user_itself(world: World, store: TenantStore, members: Members) -> None:
     await know(store)
     await role(world, store, members, caller())
-    (one,) = (await store.query(Kind.AUDIT)).items
+    (one,) = (await store.query(AUDIT)).items
     assert (one.body["action"], one.body["user_id"]) == ("user.signed_in", ADA_ID)
 
 
@@ -244,7 +247,7 @@ async def test_many_first_calls_of_one_person_at_once_bind_once(world: World, tw
     await know(store)
     calls = [role(process, store, new_members(process), caller()) for process in (world, twin) * 4]
     assert await asyncio.gather(*calls) == [Role.USER] * 8
-    assert len((await store.query(Kind.AUDIT)).items) == 1
+    assert len((await store.query(AUDIT)).items) == 1
 
 
 async def test_a_first_call_that_another_call_of_the_same_person_overtakes_is_let_in(
@@ -254,7 +257,7 @@ async def test_a_first_call_that_another_call_of_the_same_person_overtakes_is_le
         """Between the looks at the binding and at the user, the other call does both."""
 
         async def get(self, kind: Kind, id: str) -> Stored | None:
-            if kind is Kind.USER:
+            if kind is User.KIND:
                 await role(world, store, new_members(world), caller())
             return await super().get(kind, id)
 
@@ -272,7 +275,7 @@ async def test_of_two_identities_that_come_at_once_with_one_address_one_is_the_u
     ]
     came = await asyncio.gather(*calls, return_exceptions=True)
     assert sorted(type(one).__name__ for one in came) == ["Forbidden", "Role"]
-    assert len((await store.query(Kind.BINDING)).items) == 1
+    assert len((await store.query(BINDING)).items) == 1
 
 
 async def test_the_identity_that_lost_the_race_for_an_address_is_free_for_another_tenant(
@@ -311,7 +314,7 @@ async def test_a_stranger_to_an_open_tenant_becomes_a_counted_user_in_one_batch(
     world: World, store: WatchedStore, members: Members
 ) -> None:
     assert await role(world, store, members, caller(Role.ADMIN), membership="open") is Role.ADMIN
-    user, counter = await stored_user(store), await store.get(Kind.COUNTER, "users")
+    user, counter = await stored_user(store), await store.get(COUNTER, "users")
     assert (user["email"], user["role"], user["status"], user["subject"]) == (ADA, "admin", "active", "s-1")
     assert user["name"] == "Ada L."
     assert (counter and counter.body["value"], len(store.batches)) == (1, 1)
@@ -332,7 +335,7 @@ async def test_a_stranger_may_come_who_was_a_user_before_and_whom_nobody_has_rem
     """A restore to a time before somebody came deletes them: what is left is a tombstone, and no mark."""
     ada = (await members.admit(of(world, store, caller(subject="s-0"), membership="open"))).user_id
     change = of(world, store, caller()).change()
-    stored = await store.get(Kind.USER, ada)
+    stored = await store.get(User.KIND, ada)
     assert stored is not None
     change.delete(Held.of(User, stored))
     await change.commit(None)
@@ -346,7 +349,7 @@ async def test_a_stranger_who_belongs_to_another_tenant_is_not_let_into_an_open_
     await world.core.names.reserve("identity", f"{ISSUER} s-1", holder=f"{OTHER_ID}/somebody")
     with pytest.raises(Forbidden, match="already belongs to another tenant"):
         await role(world, store, members, caller(), membership="open")
-    assert await store.get(Kind.USER, ADA_ID) is None
+    assert await store.get(User.KIND, ADA_ID) is None
 
 
 @pytest.mark.parametrize(("name", "kept"), [(None, ""), ("x" * 300, "x" * 255)])
@@ -381,7 +384,7 @@ async def test_many_strangers_to_an_open_tenant_at_once_stay_within_the_quota(
     ]
     came = await asyncio.gather(*calls, return_exceptions=True)
     assert sorted(type(one).__name__ for one in came) == ["QuotaReached"] * 4 + ["Role"] * 2
-    assert len((await store.query(Kind.USER)).items) == 2
+    assert len((await store.query(User.KIND)).items) == 2
 
 
 @pytest.mark.parametrize("changes", [{"email": None}, {"email_verified": False}])
@@ -404,7 +407,7 @@ async def test_many_first_calls_of_one_stranger_at_once_make_one_user(
 ) -> None:
     calls = [role(process, store, new_members(process), caller(), membership="open") for process in (world, twin) * 3]
     assert await asyncio.gather(*calls) == [Role.USER] * 6
-    counter = await store.get(Kind.COUNTER, "users")
+    counter = await store.get(COUNTER, "users")
     assert counter is not None and counter.body["value"] == 1
 
 
@@ -413,7 +416,7 @@ async def test_a_binding_whose_user_is_gone_lets_nobody_in(
     world: World, store: TenantStore, members: Members, membership: str
 ) -> None:
     body = {"created_at": "", "user_id": user_id(TENANT_ID, "once@acme.example")}
-    await store.commit([Upsert(Kind.BINDING, binding_id(ISSUER, "s-1"), body)])
+    await store.commit([Upsert(BINDING, binding_id(ISSUER, "s-1"), body)])
     with pytest.raises(Forbidden, match="no user of this tenant"):
         await role(world, store, members, caller(), membership=membership)
 

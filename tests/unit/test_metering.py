@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from functions.usage.dimensions import dimension, shown
 from functions.usage.metering import SIDE_BY_SIDE, Metering
-from functions.usage.models import Period
+from functions.usage.models import ROLLUP, Period
 from functions.usage.periods import PERIODS, start_of
 from functions.usage.reading import Event, read
 from shared.clock import rfc3339
-from shared.database.port import Kind, Operation, Rejected
+from shared.database.port import Operation, Rejected
 from shared.errors import Conflict, FlowgridError, Full, Invalid, Throttled, TooLarge, Unavailable
 from shared.messaging.again import again
 from shared.messaging.port import Message
@@ -67,7 +67,7 @@ async def rollups(world: World, tenant_id: str = TENANT_ID) -> dict[str, tuple[i
     store = await world.core.directory.store(tenant_id)
     assert store is not None
     found: dict[str, tuple[int, int]] = {}
-    async for page in store.scan([Kind.ROLLUP]):
+    async for page in store.scan([ROLLUP]):
         found |= {one.body["id"]: (one.body["value"], one.body["count"]) for one in page}
     return found
 
@@ -168,7 +168,7 @@ async def test_dimensions_add_up_by_kind(world: World, metering: Metering) -> No
     await metering.store([event(3, operation="list_agents"), event(4)])
     store = await world.core.directory.store(TENANT_ID)
     assert store is not None
-    hour = await store.get(Kind.ROLLUP, f"api_calls:hour:{rfc3339(START)}")
+    hour = await store.get(ROLLUP, f"api_calls:hour:{rfc3339(START)}")
     assert hour is not None and hour.body["dimensions"] == {"list_agents": 2, "create_agent": 1}
 
 
@@ -177,7 +177,7 @@ async def test_a_model_with_a_dot_in_its_name_is_one_dimension(world: World, met
         await metering.store([event(number, START, value, Metric.AI_TOKENS, provider="openai", model="gpt-4.1")])
     store = await world.core.directory.store(TENANT_ID)
     assert store is not None
-    hour = await store.get(Kind.ROLLUP, f"ai_tokens:hour:{rfc3339(START)}")
+    hour = await store.get(ROLLUP, f"ai_tokens:hour:{rfc3339(START)}")
     assert hour is not None and hour.body["dimensions"] == {"openai/gpt-4%2E1": 7}
 
 
@@ -200,7 +200,7 @@ def test_two_models_are_never_one_dimension(one: tuple[str, str], other: tuple[s
 async def dimensions(world: World, metric: str = "ai_tokens", period: Period = "hour") -> dict[str, int]:
     store = await world.core.directory.store(TENANT_ID)
     assert store is not None
-    found = await store.get(Kind.ROLLUP, f"{metric}:{period}:{rfc3339(start_of(period, START))}")
+    found = await store.get(ROLLUP, f"{metric}:{period}:{rfc3339(start_of(period, START))}")
     return found.body["dimensions"] if found else {}
 
 
@@ -269,7 +269,7 @@ async def test_events_and_the_rollups_that_they_move_are_one_batch(
 ) -> None:
     await metering.store([event(0)])
     await metering.store([event(1)])
-    assert sorted(one.kind.value for one in directory.stores[TENANT_ID].batches[-1]) == [
+    assert sorted(one.kind.name for one in directory.stores[TENANT_ID].batches[-1]) == [
         "rollup",
         "rollup",
         "rollup",

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from shared.database.port import Create, Kind, TenantStore
+from shared.database.port import Create, TenantStore
 from shared.errors import Conflict
 from shared.members.names import Names
-from shared.members.users import user_id
+from shared.members.users import User, user_id
 from tests.unit.world import OTHER_ID, TENANT_ID, World, register
 
 ADA = "ada@acme.example"
@@ -39,7 +39,7 @@ async def exists(world: World, tenant_id: str) -> None:
     store: TenantStore | None = await world.core.directory.store(tenant_id)
     assert store is not None
     bound = {"created_at": "", "issuer": "https://login.test", "subject": "s-1"}
-    await store.commit([Create(Kind.USER, user_id(tenant_id, ADA), bound)])
+    await store.commit([Create(User.KIND, user_id(tenant_id, ADA), bound)])
 
 
 async def test_a_name_is_taken_once(names: Names) -> None:
@@ -131,7 +131,7 @@ async def test_an_identity_is_in_use_only_while_its_user_is_bound_to_that_very_o
 async def test_an_address_whose_user_never_came_is_not_in_use(world: World, names: Names) -> None:
     store = await world.core.directory.store(TENANT_ID)
     assert store is not None
-    await store.commit([Create(Kind.USER, user_id(TENANT_ID, ADA), {"created_at": "", "subject": None})])
+    await store.commit([Create(User.KIND, user_id(TENANT_ID, ADA), {"created_at": "", "subject": None})])
     await taken(names, holder(TENANT_ID))
     world.clock.advance(minutes=2)
     assert not await taken(names, holder(OTHER_ID))

@@ -13,7 +13,7 @@ from functions.catalog.exchange import FoundElement
 from functions.catalog.graph import MOST_NESTED
 from functions.catalog.models import Element, Relationship
 from shared.auth.roles import Role
-from shared.database.port import Create, Kind, Replace
+from shared.database.port import Create, Replace
 from shared.errors import FlowgridError, Invalid
 from tests.unit.catalog_world import Catalog, arrow, file_of, process
 from tests.unit.world import World, person
@@ -35,7 +35,7 @@ async def chain(catalog: Catalog, length: int, at: Element | Relationship | None
 
 
 async def longest(catalog: Catalog) -> int:
-    ends = {one["id"]: (one["source_id"], one["target_id"]) for one in await catalog.stored(Kind.RELATIONSHIP)}
+    ends = {one["id"]: (one["source_id"], one["target_id"]) for one in await catalog.stored(Relationship.KIND)}
 
     def length(id: str) -> int:
         return 1 + max(map(length, ends[id])) if id in ends else 0
@@ -52,7 +52,7 @@ async def into_an_empty_tenant(catalog: Catalog) -> int:
             report = await (await Catalog.of(world)).read(exported)
         finally:
             await world.close()
-    there = [len(await catalog.stored(kind)) for kind in (Kind.ELEMENT, Kind.RELATIONSHIP)]
+    there = [len(await catalog.stored(kind)) for kind in (Element.KIND, Relationship.KIND)]
     return sum(there) - report.created + report.skipped
 
 
@@ -107,7 +107,7 @@ async def test_a_relationship_is_not_put_onto_a_chain_that_grows_below_it(catalo
 async def test_an_import_does_not_lengthen_a_chain_of_others_beyond_it(catalog: Catalog) -> None:
     parts = (process("a"), process("b"), arrow("base", "a", "b"))
     await catalog.read(file_of(*parts, arrow("r", "a", "b")))
-    mine = next(one for one in await catalog.stored(Kind.RELATIONSHIP) if one["source_identifier"] == "r")
+    mine = next(one for one in await catalog.stored(Relationship.KIND) if one["source_identifier"] == "r")
     await chain(catalog, MOST_NESTED - 1, Relationship.model_validate(mine))
     report = await catalog.read(file_of(*parts, arrow("r", "a", "base")))
     assert [one.identifier for one in report.skipped_items] == ["r"]
@@ -119,10 +119,10 @@ async def test_an_imported_relationship_suits_its_ends_as_others_have_changed_th
     await catalog.read(file_of(actor, process("p")))
 
     async def change() -> None:
-        (one,) = [one for one in await catalog.stored(Kind.ELEMENT) if one["type"] == "BusinessActor"]
+        (one,) = [one for one in await catalog.stored(Element.KIND) if one["type"] == "BusinessActor"]
         await catalog.patch_element(one["id"], type="Contract")
 
-    catalog.once_before(lambda batch: any(one.kind is Kind.RELATIONSHIP for one in batch), change)
+    catalog.once_before(lambda batch: any(one.kind is Relationship.KIND for one in batch), change)
     report = await catalog.read(file_of(actor, process("p"), arrow("r", "a", "p", "Assignment")))
     assert [one.identifier for one in report.skipped_items] == ["r"]
     assert "Contract" in report.skipped_items[0].reason
@@ -134,11 +134,11 @@ async def test_a_new_type_from_a_file_brings_its_layer_and_is_checked_against_wh
     await catalog.read(file_of(process("a"), process("b")))
     report = await catalog.read(file_of(process("a", type="Node"), process("b")))
     assert report.elements.updated == 1
-    assert {one["type"]: one["layer"] for one in await catalog.stored(Kind.ELEMENT)} == {
+    assert {one["type"]: one["layer"] for one in await catalog.stored(Element.KIND)} == {
         "Node": "Technology",
         "BusinessProcess": "Business",
     }
-    one, two = [Element.model_validate(one) for one in await catalog.stored(Kind.ELEMENT)]
+    one, two = [Element.model_validate(one) for one in await catalog.stored(Element.KIND)]
     node, other = (one, two) if one.type == "Node" else (two, one)
     catalog.once_before(lambda _: True, lambda: catalog.relationship(node, other, type="Serving"))
     report = await catalog.read(file_of(process("a", type="Contract"), process("b")))
@@ -161,7 +161,7 @@ def test_whatever_is_accepted_is_exported_to_what_an_import_takes_whole(data: st
         elements = [await catalog.element(type) for type in types]
         for _ in range(2):
             await chain(catalog, data.draw(st.integers(1, MOST_NESTED)))
-        relationships = [Relationship.model_validate(one) for one in await catalog.stored(Kind.RELATIONSHIP)]
+        relationships = [Relationship.model_validate(one) for one in await catalog.stored(Relationship.KIND)]
         for _ in range(data.draw(st.integers(1, 12))):
             ends: list[Element | Relationship] = [*elements, *relationships]
             end = data.draw(st.sampled_from(ends))

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from shared.database.port import Kind, Operation, Rejected, Replace
+from shared.database.port import Operation, Rejected, Replace
 from shared.errors import Unavailable
+from shared.tenancy.directory import TENANT
 from tests.unit.world import STAFF, World
 
 
@@ -73,7 +74,7 @@ async def test_a_tenant_that_somebody_else_finishes_meanwhile_is_finished(
     put, lost = platform.put, list[str]()
 
     async def slower(operation: Any, tenant_id: str) -> str | None:
-        if isinstance(operation, Replace) and operation.kind is Kind.TENANT and not lost:
+        if isinstance(operation, Replace) and operation.kind is TENANT and not lost:
             await twin.sweep()
             try:
                 return await put(operation, tenant_id)
@@ -92,7 +93,7 @@ async def test_a_batch_that_is_away_leaves_the_onboarding_to_the_next_sweep(
 ) -> None:
     await half(world, "acme", monkeypatch)
     world.clock.advance(seconds=31)
-    found = (await world.core.adapters.database.platform.query(Kind.TENANT)).items[0].body
+    found = (await world.core.adapters.database.platform.query(TENANT)).items[0].body
     store = world.core.adapters.database.tenant(found["id"], world.core.directory.platform.placement)
 
     async def away(operations: Sequence[Operation]) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from functions.usage.models import UsageEvent
 from shared.clock import rfc3339
-from shared.database.port import Create, Delete, Kind, Operation, Placement, TenantStore
+from shared.database.port import Create, Delete, Operation, Placement, TenantStore
 from shared.errors import Throttled, TooLarge, Unavailable
 from shared.messaging.port import Message
 from shared.work.events import Metric
-from shared.work.outbox import Outbox, a_moment, outbox_item
+from shared.work.outbox import OUTBOX, Outbox, a_moment, outbox_item
 from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
@@ -40,7 +41,7 @@ async def emit(tenant: TenantSession) -> None:
 
 
 async def left(store: WatchedStore) -> int:
-    return len((await store.query(Kind.OUTBOX)).items)
+    return len((await store.query(OUTBOX)).items)
 
 
 async def counted(world: World, tenant_id: str = TENANT_ID) -> int:
@@ -48,7 +49,7 @@ async def counted(world: World, tenant_id: str = TENANT_ID) -> int:
     await world.drain()
     store = await world.core.directory.store(tenant_id)
     assert store is not None
-    page = await store.query(Kind.USAGE_EVENT)
+    page = await store.query(UsageEvent.KIND)
     return sum(int(stored.body["value"]) for stored in page.items)
 
 
@@ -217,8 +218,8 @@ async def test_a_batch_that_was_half_forgotten_by_somebody_else_is_forgotten_to_
 ) -> None:
     for _ in range(events):
         await emit(tenant)
-    items = (await store.query(Kind.OUTBOX)).items
-    await store.inner.commit([Delete(Kind.OUTBOX, items[number].body["id"]) for number in gone])
+    items = (await store.query(OUTBOX)).items
+    await store.inner.commit([Delete(OUTBOX, items[number].body["id"]) for number in gone])
     await world.core.services.outbox.flush()
     assert await left(store) == 0
 
@@ -256,7 +257,7 @@ async def test_an_event_of_a_tenant_that_is_gone_stops_nobody_elses(world: World
 
 async def test_an_event_that_no_queue_would_take_stops_nobody_elses(world: World, store: WatchedStore) -> None:
     body = {"created_at": rfc3339(START - timedelta(hours=1)), "queue": "q", "message": {"x": "y" * 300_000}}
-    await store.commit([Create(Kind.OUTBOX, "too-large", body)])
+    await store.commit([Create(OUTBOX, "too-large", body)])
     await waiting(store, "m-1")
     assert (await world.core.sweep_outbox(), await left(store)) == (1, 1)
 
@@ -290,7 +291,7 @@ async def test_a_store_that_does_not_forget_stops_no_other(
 
     monkeypatch.setattr(world.core.adapters.database.tenant(TENANT_ID, SHARD), "commit", away)
     assert await world.core.sweep_outbox() == 2
-    assert (await left(store), len((await other.query(Kind.OUTBOX)).items)) == (1, 0)
+    assert (await left(store), len((await other.query(OUTBOX)).items)) == (1, 0)
 
 
 async def test_a_store_that_does_not_forget_is_asked_once_for_all_that_was_sent(

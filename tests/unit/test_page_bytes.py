@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from functions.catalog.models import NeighbourQuery
+from functions.catalog.models import Element, NeighbourQuery
 from shared.auth.roles import Role
-from shared.database.port import Kind
 from shared.http.routes import PageRequest
 from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES
 from tests.unit.catalog_world import Catalog
@@ -96,7 +95,7 @@ async def test_neighbours_are_no_more_than_a_page(catalog: Catalog, monkeypatch:
         await catalog.relationship(center, await catalog.element(properties=LARGE), type="Flow")
     around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery())
     assert (len(around.elements), len(around.relationships), around.truncated) == (4, 4, True)
-    assert len(await catalog.stored(Kind.ELEMENT)) == 9
+    assert len(await catalog.stored(Element.KIND)) == 9
 
 
 async def test_what_is_read_for_neighbours_is_little_more_than_they_show(

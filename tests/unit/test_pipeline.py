@@ -11,10 +11,11 @@ import pytest
 
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.database.fence import Handle, rotate
-from shared.database.port import Kind, Placement
+from shared.database.port import Placement
 from shared.errors import Unavailable
 from shared.http.answers import SECURITY_HEADERS
+from shared.tenancy.fence import Handle, rotate
+from shared.work.outbox import OUTBOX
 from tests.unit.world import AGENT, OTHER_ID, STAFF, World, admin, person
 
 UUID = "0190c2a8-7e10-7abc-8def-00000000dead"
@@ -277,7 +278,7 @@ async def test_a_usage_event_that_cannot_be_sent_waits_in_the_outbox(
     monkeypatch.setattr(world.core.adapters.messaging, "send", away)
     answer = await world.call("list_agents", admin(tenant))
     session = await world.session(tenant)
-    left = await session.store.query(Kind.OUTBOX)
+    left = await session.store.query(OUTBOX)
     assert (answer.status, len(left.items)) == (200, 1)
 
 

@@ -12,10 +12,11 @@ import function_app
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, Provisioning, job_id
-from shared.database.port import Create, Delete, Kind, Provisioner, Replace
+from shared.database.port import Create, Delete, Provisioner, Replace
 from shared.errors import Conflict, Full, Unavailable
 from shared.ids import PLATFORM_TENANT_ID
-from shared.jobs.jobs import MAX_ATTEMPTS
+from shared.jobs.jobs import MAX_ATTEMPTS, Job
+from shared.tenancy.directory import TENANT
 from tests.unit.world import STAFF, Answer, World, admin, session
 
 NEW = {"name": "Acme", "slug": "acme", "tier": "enterprise", "admin_email": "ada@acme.example"}
@@ -266,7 +267,7 @@ async def test_asking_again_with_the_same_key_begins_no_second_job(cloud: World)
     first = await cloud.call("onboard_tenant", STAFF, NEW, headers={"idempotency-key": "k"})
     again = await cloud.call("onboard_tenant", STAFF, NEW, headers={"idempotency-key": "k"})
     assert first.json == again.json
-    found = await cloud.core.directory.open(cloud.core.directory.platform).query(Kind.JOB)
+    found = await cloud.core.directory.open(cloud.core.directory.platform).query(Job.KIND)
     assert len(found.items) == 1
 
 
@@ -284,9 +285,9 @@ async def test_asking_again_does_not_tell_of_a_tenant_that_has_been_undone_since
 async def test_asking_again_does_not_tell_of_a_tenant_that_is_being_undone(cloud: World, arm: FakeProvisioner) -> None:
     first = await onboard(cloud, headers={"idempotency-key": "k"})
     platform, id = cloud.core.adapters.database.platform, first.json["id"]
-    held = await platform.get(Kind.TENANT, id, id)
+    held = await platform.get(TENANT, id, id)
     assert held is not None
-    await platform.put(Replace(Kind.TENANT, id, {**held.body, "status": "deleting", "undo": True}, held.etag), id)
+    await platform.put(Replace(TENANT, id, {**held.body, "status": "deleting", "undo": True}, held.etag), id)
     assert (await onboard(cloud, headers={"idempotency-key": "k"})).status == 409
 
 
@@ -473,12 +474,12 @@ async def test_a_job_unmakes_what_it_has_made_for_an_onboarding_that_was_undone_
 
     async def overtaken(database: str, operation: str | None = None) -> str | None:
         monkeypatch.setattr(arm, "ensure", ensure)
-        held = await platform.get(Kind.TENANT, id, id)
+        held = await platform.get(TENANT, id, id)
         assert held is not None
-        await platform.put(Delete(Kind.TENANT, id, held.etag), id)
+        await platform.put(Delete(TENANT, id, held.etag), id)
         if again:
             placement = {**held.body["placement"], "database": "another"}
-            await platform.put(Create(Kind.TENANT, id, {**held.body, "placement": placement}), id)
+            await platform.put(Create(TENANT, id, {**held.body, "placement": placement}), id)
         return await ensure(database, operation)
 
     monkeypatch.setattr(arm, "ensure", overtaken)

@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from functions.backups.models import RESOURCE_KINDS, Backup, NewBackup, NewRestore, same_content
+from functions.agents.models import Agent
+from functions.backups.models import Backup, NewBackup, NewRestore, same_content
 from functions.backups.restore import USERS_STAY
+from functions.kinds import KINDS
 from shared.clock import rfc3339
-from shared.database.fence import Overtaken
-from shared.database.port import Kind, Operation
+from shared.database.port import Operation
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import derived_id
 from shared.jobs.jobs import Job
 from shared.members.users import user_id
+from shared.tenancy.fence import AUDIT, FENCE, PERMIT, Overtaken
 from shared.work.resources import load
 from tests.unit.backup_world import (
     AnAgent,
@@ -141,7 +143,7 @@ async def test_a_restore_is_in_the_journal_with_whole_old_and_new_values(world: 
     backup = await world.back_up()
     edited = await world.edit(agent, name="edited since")
     await world.restore(backup)
-    audits = [stored.body async for page in world.tenant.store.scan([Kind.AUDIT]) for stored in page]
+    audits = [stored.body async for page in world.tenant.store.scan([AUDIT]) for stored in page]
     one = next(body for body in audits if body["action"] == "agent.restored")
     assert one["old_value"] == edited.model_dump(mode="json")
     assert one["new_value"] == (await load(world.tenant, AnAgent, agent.id)).value.model_dump(mode="json")
@@ -254,7 +256,7 @@ async def test_writes_that_go_on_meanwhile_do_not_stop_it(world: BackupWorld) ->
     edits = iter(range(3))
 
     async def edit_first(operations: Sequence[Operation]) -> None:
-        if any(operation.kind is Kind.AGENT for operation in operations) and next(edits, None) is not None:
+        if any(operation.kind is Agent.KIND for operation in operations) and next(edits, None) is not None:
             store.before = None
             await world.edit(elements[0], name="meanwhile")
             await world.make(ARelationship, "meanwhile", source_id=elements[0].id, target_id=elements[1].id)
@@ -310,7 +312,7 @@ async def untouched(world: BackupWorld, backup: Backup, reason: str) -> None:
     assert job.status == "failed" and reason in str(job.error)
     assert await world.state() == before
     batches = world.directory.stores[TENANT_ID].batches[committed:]
-    assert not {operation.kind for batch in batches for operation in batch} & {*RESOURCE_KINDS, Kind.PERMIT, Kind.FENCE}
+    assert not {operation.kind for batch in batches for operation in batch} & {*KINDS.restored, PERMIT, FENCE}
 
 
 async def test_only_one_restore_runs_at_a_time(world: BackupWorld) -> None:
@@ -418,7 +420,7 @@ async def test_a_point_in_time_after_a_restore(world: BackupWorld) -> None:
     world.clock.advance(seconds=1)
     wanted, instant = await world.state(), rfc3339(world.clock.now())
     world.clock.advance(minutes=1)
-    await turmoil(world, [one for one in things if (one.KIND.value, one.id) in wanted])
+    await turmoil(world, [one for one in things if (one.KIND.name, one.id) in wanted])
     await world.restore(as_of=instant)
     assert content(await world.state()) == content(wanted)
 

@@ -11,10 +11,15 @@ from functions.backups import archive, export, index, replacing, retention
 from functions.backups.models import Backup, NewRestore, same_content
 from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
+from functions.catalog.models import Element, Relationship
+from functions.kinds import KINDS
 from shared.clock import rfc3339
-from shared.database.port import Create, Increment, Kind, Operation
+from shared.database.port import Create, Increment, Operation
 from shared.errors import Conflict, NotFound, QuotaReached, Unavailable
-from shared.work.fencing import close
+from shared.jobs.jobs import Job
+from shared.tenancy.fence import PERMIT
+from shared.work.change import COUNTER
+from shared.work.fencing import LOCK, close
 from shared.work.session import TRIES_AT_A_RACE
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, AUser, BackupWorld, State, Thing
 from tests.unit.world import TENANT_ID
@@ -104,7 +109,7 @@ async def test_more_than_two_pages_of_relationships_at_one_that_goes_go_before_i
     id = await world.start_restore(empty)
     while (await world.job(id)).status in ("queued", "running"):
         await world.jobs.run(TENANT_ID, id)
-        left = {one.body["id"] async for page in store.scan([Kind.RELATIONSHIP]) for one in page}
+        left = {one.body["id"] async for page in store.scan([Relationship.KIND]) for one in page}
         assert root.id in left or not left
     assert (await world.state(), (await world.job(id)).status) == (wanted, "succeeded")
 
@@ -183,13 +188,13 @@ async def counted(world: BackupWorld, races: int) -> dict[str, int]:
     for name in ("one", "other"):
         await world.make(AnAgent, name)
     store = world.directory.stores[TENANT_ID]
-    await store.commit([Increment(Kind.COUNTER, "agents", {"value": 5})])
+    await store.commit([Increment(COUNTER, "agents", {"value": 5})])
     left = iter(range(races))
 
     async def moved(operations: Sequence[Operation]) -> None:
-        if operations[0].kind is Kind.COUNTER and next(left, None) is not None:
+        if operations[0].kind is COUNTER and next(left, None) is not None:
             store.before = None
-            await store.commit([Increment(Kind.COUNTER, "agents", {"value": 1})])
+            await store.commit([Increment(COUNTER, "agents", {"value": 1})])
             store.before = moved
 
     store.before = moved
@@ -291,7 +296,7 @@ async def test_damage_found_once_it_writes_fails_the_restore_marks_the_backup_an
     job = await world.run(id)
     assert (job.status, "part-0001" in str(job.error)) == ("failed", True)
     assert str((await world.service.get(world.tenant, backup.id)).error).startswith(mark)
-    assert len((await world.tenant.store.query(Kind.PERMIT)).items) == 1
+    assert len((await world.tenant.store.query(PERMIT)).items) == 1
     world.clock.advance(minutes=1)
     await world.make(AnElement, "goes on")
 
@@ -318,7 +323,7 @@ async def copies_of(world: BackupWorld, backup: Backup, many: int) -> None:
         at = f"2026-11-{20 - number // 100:02}T00:00:{number % 60:02}.{99 - number % 100:06}Z"
         id = f"f0000000-0000-7000-8000-{number:012x}"
         again = {**body, "id": id, "as_of": at, "created_at": at, "updated_at": at}
-        await world.tenant.store.commit([Create(Kind.BACKUP, id, again)])
+        await world.tenant.store.commit([Create(Backup.KIND, id, again)])
 
 
 async def test_the_last_good_of_more_than_two_hundred_backups_is_found_on_whichever_page_it_is(
@@ -329,14 +334,14 @@ async def test_the_last_good_of_more_than_two_hundred_backups_is_found_on_whiche
     assert (await index.last_good(world.tenant, "9999")) == backup
     await world.rewrite(backup, error="damaged")
     newest = max(
-        [one.body async for page in world.tenant.store.scan([Kind.BACKUP]) for one in page if not one.body["error"]],
+        [one.body async for page in world.tenant.store.scan([Backup.KIND]) for one in page if not one.body["error"]],
         key=lambda body: str(body["as_of"]),
     )
     found = await index.last_good(world.tenant, "9999")
     assert found is not None and found.id == newest["id"]
     at_the_edge = await index.last_good(world.tenant, found.as_of or "")
     assert at_the_edge is not None and at_the_edge.id == newest["id"]
-    pages = [page async for page in world.tenant.store.scan([Kind.BACKUP])]
+    pages = [page async for page in world.tenant.store.scan([Backup.KIND])]
     for last in (page[-1].body["id"] for page in pages):
         await world.rewrite(await world.service.get(world.tenant, last), as_of=f"9998-{last}", error=None)
         found = await index.last_good(world.tenant, f"9998-{last}")
@@ -349,9 +354,9 @@ async def test_retention_sees_more_than_two_hundred_backups(world: BackupWorld) 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(retention, "PAGE_ITEMS", 1)
         world.clock.advance(days=31)
-        await world.tenant.store.commit([Increment(Kind.COUNTER, "backups", {"value": 3})])
+        await world.tenant.store.commit([Increment(COUNTER, "backups", {"value": 3})])
         assert await world.retention.prune(world.tenant) == 3
-    assert [one.body["id"] for one in (await world.tenant.store.query(Kind.BACKUP)).items] == [backup.id]
+    assert [one.body["id"] for one in (await world.tenant.store.query(Backup.KIND)).items] == [backup.id]
 
 
 async def test_a_backup_in_use_is_known_behind_two_hundred_restores(
@@ -373,16 +378,16 @@ async def test_a_backup_that_is_deleted_while_a_restore_of_it_begins_is_not_rest
     store = world.directory.stores[TENANT_ID]
 
     async def deleted(operations: Sequence[Operation]) -> None:
-        if any(operation.kind is Kind.JOB for operation in operations):
+        if any(operation.kind is Job.KIND for operation in operations):
             store.before = None
             await world.service.delete(world.tenant, backup.id)
 
     store.before = deleted
     with pytest.raises(NotFound):
         await world.start_restore(backup)
-    jobs = (await store.query(Kind.JOB)).items
+    jobs = (await store.query(Job.KIND)).items
     assert [one.body["type"] for one in jobs] == ["backup"]
-    assert await store.get(Kind.LOCK, "restore") is None
+    assert await store.get(LOCK, "restore") is None
 
 
 async def test_a_restore_that_begins_while_its_backup_is_deleted_keeps_it(world: BackupWorld) -> None:
@@ -390,7 +395,7 @@ async def test_a_restore_that_begins_while_its_backup_is_deleted_keeps_it(world:
     store, begun = world.directory.stores[TENANT_ID], []
 
     async def restore_first(operations: Sequence[Operation]) -> None:
-        if any(operation.kind is Kind.BACKUP for operation in operations):
+        if any(operation.kind is Backup.KIND for operation in operations):
             store.before = None
             begun.append(await world.start_restore(backup))
 
@@ -405,7 +410,7 @@ async def test_a_copy_whose_backup_is_deleted_meanwhile_leaves_its_slug_free(wor
     store = world.directory.stores[TENANT_ID]
 
     async def deleted(operations: Sequence[Operation]) -> None:
-        if any(operation.kind is Kind.JOB for operation in operations):
+        if any(operation.kind is Job.KIND for operation in operations):
             store.before = None
             await world.service.delete(world.tenant, backup.id)
 
@@ -424,7 +429,7 @@ async def test_a_plan_without_room_is_told_before_anything_begins(tmp_path: Path
     with pytest.raises(QuotaReached) as refused:
         await world.back_up()
     assert (refused.value.members["limit"], refused.value.members["current"]) == (1, 1)
-    assert len((await world.tenant.store.query(Kind.JOB)).items) == 1
+    assert len((await world.tenant.store.query(Job.KIND)).items) == 1
     await world.close()
 
 
@@ -434,7 +439,7 @@ async def test_a_plan_without_room_is_told_before_anything_begins(tmp_path: Path
 async def race(world: BackupWorld, races: int) -> tuple[Replacing, Thing, Snapshot]:
     """One element to put back, another to delete, while somebody else changes that `races` times just before."""
     wanted = await world.make(AnElement, "as it was")
-    snapshot = Snapshot()
+    snapshot = Snapshot(KINDS)
     await snapshot.apply([{"op": "put", "kind": "element", "id": wanted.id, "item": wanted.model_dump(mode="json")}])
     wanted, surplus = await world.edit(wanted, name="edited since"), await world.make(AnElement, "new since")
     store, left = world.directory.stores[TENANT_ID], iter(range(races))
@@ -455,13 +460,13 @@ async def test_what_changes_just_before_it_is_put_back_or_deleted_is_looked_at_a
     world: BackupWorld, races: int
 ) -> None:
     replacing_, wanted, snapshot = await race(world, races)
-    outcome = await replacing_.write_next(Kind.ELEMENT, "")
+    outcome = await replacing_.write_next(Element.KIND, "")
     assert (outcome.changed, outcome.unchanged) == (1, 0)
     assert (await world.state())["element", wanted.id]["name"] == "as it was"
-    assert (await replacing_.delete_next(Kind.ELEMENT, "")).changed == 1
+    assert (await replacing_.delete_next(Element.KIND, "")).changed == 1
     assert list(await world.state()) == [("element", wanted.id)]
     with snapshot:
-        assert snapshot.count(Kind.ELEMENT) == 1
+        assert snapshot.count(Element.KIND) == 1
 
 
 async def test_what_never_stands_still_is_put_back_later(world: BackupWorld) -> None:
@@ -469,7 +474,7 @@ async def test_what_never_stands_still_is_put_back_later(world: BackupWorld) -> 
     with snapshot:
         for step in (replacing_.write_next, replacing_.delete_next):
             with pytest.raises(Unavailable, match="keep changing"):
-                await step(Kind.ELEMENT, "")
+                await step(Element.KIND, "")
 
 
 async def test_nothing_that_a_damaged_backup_says_counts_once_a_restore_falls_back(world: BackupWorld) -> None:

@@ -18,8 +18,9 @@ from functions.backups.daily import Daily
 from functions.backups.models import Backup, NewBackup
 from functions.backups.timer import blueprint
 from shared.clock import parse_rfc3339
-from shared.database.port import Delete, Kind, Replace
+from shared.database.port import Delete, Replace
 from shared.errors import NotFound, Unavailable
+from shared.jobs.jobs import Job
 from shared.tenancy.directory import TenantEntry
 from tests.unit.backup_world import BackupWorld, Killed
 from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, register
@@ -33,7 +34,7 @@ async def world(tmp_path: Path) -> AsyncIterator[BackupWorld]:
 
 
 async def ids(world: BackupWorld) -> list[str]:
-    page = await world.tenant.store.query(Kind.BACKUP)
+    page = await world.tenant.store.query(Backup.KIND)
     return [stored.body["id"] for stored in page.items]
 
 
@@ -114,11 +115,11 @@ async def test_a_running_backup_older_than_a_day_whose_job_still_moves_stays(
 async def test_a_running_backup_older_than_a_day_whose_job_is_over_goes(world: BackupWorld, over: str) -> None:
     backup = await world.service.create(world.tenant, NewBackup())
     world.clock.advance(days=1)
-    held = await world.tenant.store.get(Kind.JOB, backup.job_id)
+    held = await world.tenant.store.get(Job.KIND, backup.job_id)
     assert held is not None
     late = {**held.body, "lease_until": "9999", "status": over}
     await world.tenant.store.commit(
-        [Delete(Kind.JOB, backup.job_id) if over == "gone" else Replace(Kind.JOB, backup.job_id, late, held.etag)]
+        [Delete(Job.KIND, backup.job_id) if over == "gone" else Replace(Job.KIND, backup.job_id, late, held.etag)]
     )
     assert await world.retention.prune(world.tenant) == 1
     assert await world.counter("backups") == 0
@@ -231,7 +232,7 @@ def timers(world: BackupWorld) -> dict[str, Any]:
 async def daily(world: BackupWorld, tenant_id: str = TENANT_ID) -> list[dict[str, Any]]:
     found = await world.core.directory.entry(tenant_id)
     assert found is not None
-    page = await world.core.directory.open(found).query(Kind.BACKUP)
+    page = await world.core.directory.open(found).query(Backup.KIND)
     return [stored.body for stored in page.items if stored.body["type"] == "daily"]
 
 

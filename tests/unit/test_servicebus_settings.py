@@ -2,6 +2,7 @@
 
 import pytest
 
+from functions.kinds import KINDS
 from shared.adapters import build
 from shared.clock import SystemClock
 from shared.messaging.servicebus import ServiceBusMessaging
@@ -48,13 +49,13 @@ def test_a_connection_string_with_a_key_is_for_emulators_on_this_machine_only(en
 def test_an_emulator_is_taken_by_its_connection_string(host: str) -> None:
     connection = f"Endpoint=sb://{host};{KEY};UseDevelopmentEmulator=true;"
     environ = {**MODE, "FLOWGRID_SERVICEBUS_EMULATOR": connection}
-    adapters = build(Settings.load(environ), SystemClock())
+    adapters = build(Settings.load(environ), SystemClock(), KINDS)
     assert (isinstance(adapters.messaging, ServiceBusMessaging), adapters.source) == (True, None)
 
 
 def test_a_namespace_is_taken_with_the_apps_own_identity() -> None:
     environ = {**MODE, "FLOWGRID_SERVICEBUS_NAMESPACE": NAMESPACE}
-    assert isinstance(build(Settings.load(environ), SystemClock()).messaging, ServiceBusMessaging)
+    assert isinstance(build(Settings.load(environ), SystemClock(), KINDS).messaging, ServiceBusMessaging)
 
 
 def test_nothing_of_it_is_needed_with_the_embedded_queue() -> None:

@@ -12,11 +12,16 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from pydantic import Field
 
+from functions.agents.models import Agent
+from functions.catalog.models import Element
 from shared.clock import rfc3339
-from shared.database.port import Create, Kind, Operation
+from shared.database.port import Create, Operation
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale, TooLarge, Unavailable
-from shared.work.change import Change
+from shared.kinds import Kind
+from shared.tenancy.fence import AUDIT
+from shared.work.change import COUNTER, Change
 from shared.work.events import Metric
+from shared.work.outbox import OUTBOX
 from shared.work.resources import Resource, load
 from shared.work.scope import IdempotencySlot
 from shared.work.session import TenantSession
@@ -24,7 +29,7 @@ from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, ad
 
 
 class Thing(Resource):
-    KIND: ClassVar[Kind] = Kind.AGENT
+    KIND: ClassVar[Kind] = Agent.KIND
 
     name: str = ""
     config: dict[str, Any] = Field(default_factory=dict)
@@ -55,7 +60,7 @@ async def all_of(tenant: TenantSession, kind: Kind) -> list[dict[str, Any]]:
 
 
 async def value(tenant: TenantSession, counter: str = "agents") -> int:
-    stored = await tenant.store.get(Kind.COUNTER, counter)
+    stored = await tenant.store.get(COUNTER, counter)
     return int(stored.body["value"]) if stored else -1
 
 
@@ -81,17 +86,17 @@ async def test_nothing_of_a_change_is_kept_when_one_part_of_it_is_refused(tenant
     thing = change.create(Thing, {})
     change.count("agents", +1)
     change.emit(Metric.AGENTS_CREATED, 1)
-    change.touch(Kind.ELEMENT, "none", "element_id")
+    change.touch(Element.KIND, "none", "element_id")
     with pytest.raises(Invalid):
         await change.commit(thing)
-    left = {kind: await all_of(tenant, kind) for kind in (Kind.AGENT, Kind.AUDIT, Kind.OUTBOX)}
-    assert (left, await value(tenant)) == ({Kind.AGENT: [], Kind.AUDIT: [], Kind.OUTBOX: []}, 0)
+    left = {kind: await all_of(tenant, kind) for kind in (Agent.KIND, AUDIT, OUTBOX)}
+    assert (left, await value(tenant)) == ({Agent.KIND: [], AUDIT: [], OUTBOX: []}, 0)
 
 
 async def test_no_event_is_sent_for_a_change_that_is_refused(world: World, tenant: TenantSession) -> None:
     change = tenant.change()
     change.emit(Metric.AGENTS_CREATED, 1)
-    change.touch(Kind.ELEMENT, "none", "element_id")
+    change.touch(Element.KIND, "none", "element_id")
     with pytest.raises(Invalid):
         await change.commit(None)
     assert await world.queued("usage-events") == []
@@ -110,7 +115,7 @@ async def test_what_was_sent_leaves_the_outbox(world: World, tenant: TenantSessi
     change.emit(Metric.AGENTS_CREATED, 1)
     await change.commit(None)
     await world.core.services.outbox.flush()
-    assert await all_of(tenant, Kind.OUTBOX) == []
+    assert await all_of(tenant, OUTBOX) == []
 
 
 async def test_all_entries_of_a_batch_carry_the_same_instant(tenant: TenantSession, store: WatchedStore) -> None:
@@ -135,7 +140,7 @@ async def test_two_new_resources_under_one_idempotency_key_are_two(tenant: Tenan
 
 async def test_a_creation_is_audited_with_its_whole_new_value(tenant: TenantSession) -> None:
     thing = await made(tenant, name="one")
-    (entry,) = await all_of(tenant, Kind.AUDIT)
+    (entry,) = await all_of(tenant, AUDIT)
     assert (entry["action"], entry["old_value"], entry["new_value"]) == ("agent.created", None, thing.model_dump())
 
 
@@ -143,7 +148,7 @@ async def test_an_update_is_audited_with_its_whole_old_and_new_value(world: Worl
     old = await made(tenant, name="one")
     world.clock.advance(seconds=1)
     new = await edited(tenant, old.id, name="two")
-    entry = (await all_of(tenant, Kind.AUDIT))[-1]
+    entry = (await all_of(tenant, AUDIT))[-1]
     assert (entry["action"], entry["old_value"], entry["new_value"]) == (
         "agent.updated",
         old.model_dump(),
@@ -155,7 +160,7 @@ async def test_a_deletion_is_audited_with_the_whole_value_that_went(world: World
     old = await made(tenant, name="one")
     world.clock.advance(seconds=1)
     await tenant.remove(Thing, old.id, if_match=None)
-    entry = (await all_of(tenant, Kind.AUDIT))[-1]
+    entry = (await all_of(tenant, AUDIT))[-1]
     assert (entry["action"], entry["revision"], entry["old_value"], entry["new_value"]) == (
         "agent.deleted",
         2,
@@ -166,7 +171,7 @@ async def test_a_deletion_is_audited_with_the_whole_value_that_went(world: World
 
 async def test_an_audit_entry_says_who_asked_from_where_and_in_which_request(tenant: TenantSession) -> None:
     await made(tenant)
-    (entry,) = await all_of(tenant, Kind.AUDIT)
+    (entry,) = await all_of(tenant, AUDIT)
     assert {name: entry[name] for name in ("user_id", "ip_address", "user_agent", "request_id")} == {
         "user_id": tenant.user_id,
         "ip_address": "198.51.100.7",
@@ -286,7 +291,7 @@ async def test_a_deletion_that_loses_a_race_deletes_the_winners_version(
 
     store.before = somebody_else
     await tenant.remove(Thing, thing.id, if_match=None)
-    assert await store.get(Kind.AGENT, thing.id) is None
+    assert await store.get(Agent.KIND, thing.id) is None
 
 
 async def test_updated_at_does_not_move_backwards_when_the_clock_does(world: World, tenant: TenantSession) -> None:
@@ -365,7 +370,7 @@ async def test_a_quota_is_exact_under_concurrency(tenant: TenantSession) -> None
         return True
 
     won = await asyncio.gather(*(one_more() for _ in range(8)))
-    assert (sum(won), len(await all_of(tenant, Kind.AGENT)), await value(tenant)) == (3, 3, 3)
+    assert (sum(won), len(await all_of(tenant, Agent.KIND)), await value(tenant)) == (3, 3, 3)
 
 
 async def test_a_quota_that_is_reached_tells_limit_and_current(tenant: TenantSession) -> None:
@@ -394,7 +399,7 @@ async def test_giving_back_is_not_bounded_by_the_quota(tenant: TenantSession) ->
 
 async def test_touching_what_is_not_there_names_the_field_of_the_request(tenant: TenantSession) -> None:
     change = tenant.change()
-    change.touch(Kind.ELEMENT, "e-1", "element_id")
+    change.touch(Element.KIND, "e-1", "element_id")
     with pytest.raises(Invalid) as invalid:
         await change.commit(None)
     assert invalid.value.members["errors"] == [
@@ -403,12 +408,12 @@ async def test_touching_what_is_not_there_names_the_field_of_the_request(tenant:
 
 
 async def test_touching_makes_a_deletion_that_has_already_looked_look_again(tenant: TenantSession) -> None:
-    await tenant.store.commit([Create(Kind.ELEMENT, "e-1", {"created_at": "", "revision": 1})])
-    before = await tenant.store.get(Kind.ELEMENT, "e-1")
+    await tenant.store.commit([Create(Element.KIND, "e-1", {"created_at": "", "revision": 1})])
+    before = await tenant.store.get(Element.KIND, "e-1")
     change = tenant.change()
-    change.touch(Kind.ELEMENT, "e-1", "element_id")
+    change.touch(Element.KIND, "e-1", "element_id")
     await change.commit(None)
-    after = await tenant.store.get(Kind.ELEMENT, "e-1")
+    after = await tenant.store.get(Element.KIND, "e-1")
     assert before and after and before.etag != after.etag and after.body["revision"] == 1
 
 
@@ -434,28 +439,28 @@ async def test_what_is_checked_beside_an_update_may_refuse_it(tenant: TenantSess
 
 
 async def test_what_is_touched_beyond_the_revision_that_was_looked_at_is_stale(tenant: TenantSession) -> None:
-    await tenant.store.commit([Create(Kind.ELEMENT, "e-1", {"created_at": "", "revision": 2})])
+    await tenant.store.commit([Create(Element.KIND, "e-1", {"created_at": "", "revision": 2})])
     change = tenant.change()
-    change.touch(Kind.ELEMENT, "e-1", "element_id", revision=1)
+    change.touch(Element.KIND, "e-1", "element_id", revision=1)
     with pytest.raises(Stale):
         await change.commit(None)
 
 
 async def test_touching_at_a_revision_leaves_the_revision(tenant: TenantSession) -> None:
-    await tenant.store.commit([Create(Kind.ELEMENT, "e-1", {"created_at": "", "revision": 2})])
+    await tenant.store.commit([Create(Element.KIND, "e-1", {"created_at": "", "revision": 2})])
     change = tenant.change()
-    change.touch(Kind.ELEMENT, "e-1", "element_id", revision=2)
+    change.touch(Element.KIND, "e-1", "element_id", revision=2)
     await change.commit(None)
-    found = await tenant.store.get(Kind.ELEMENT, "e-1")
+    found = await tenant.store.get(Element.KIND, "e-1")
     assert found is not None and found.body["revision"] == 2
 
 
 async def test_what_is_touched_twice_is_touched_once(tenant: TenantSession, store: WatchedStore) -> None:
-    await tenant.store.commit([Create(Kind.ELEMENT, "e-1", {"created_at": ""})])
+    await tenant.store.commit([Create(Element.KIND, "e-1", {"created_at": ""})])
     store.batches.clear()
     change = tenant.change()
     for field in ("source_id", "target_id"):
-        change.touch(Kind.ELEMENT, "e-1", field)
+        change.touch(Element.KIND, "e-1", field)
     await change.commit(None)
     assert [len(batch) for batch in store.batches] == [1]
 
@@ -501,7 +506,7 @@ async def test_a_restoring_is_audited_as_one(world: World, tenant: TenantSession
     change = tenant.change(held)
     change.restore(Thing, {**thing.model_dump(), "name": "was"}, held)
     await change.commit(None)
-    entry = (await all_of(tenant, Kind.AUDIT))[-1]
+    entry = (await all_of(tenant, AUDIT))[-1]
     assert (entry["action"], entry["old_value"]["name"], entry["new_value"]["name"]) == ("agent.restored", "one", "was")
 
 
@@ -537,7 +542,7 @@ async def test_a_broker_that_is_away_does_not_undo_a_change(
     thing = change.create(Thing, {})
     change.emit(Metric.AGENTS_CREATED, 1)
     await change.commit(thing)
-    assert [len(await all_of(tenant, kind)) for kind in (Kind.AGENT, Kind.OUTBOX)] == [1, 1]
+    assert [len(await all_of(tenant, kind)) for kind in (Agent.KIND, OUTBOX)] == [1, 1]
 
 
 async def test_a_store_that_fails_leaves_nothing(tenant: TenantSession, store: WatchedStore) -> None:
@@ -547,7 +552,7 @@ async def test_a_store_that_fails_leaves_nothing(tenant: TenantSession, store: W
     store.before = away
     with pytest.raises(Unavailable):
         await made(tenant)
-    assert await all_of(tenant, Kind.AGENT) == []
+    assert await all_of(tenant, Agent.KIND) == []
 
 
 async def test_a_thing_of_another_tenant_is_not_found_in_the_same_words(world: World, tenant: TenantSession) -> None:

@@ -19,13 +19,15 @@ from functions.backups.copies import Copies
 from functions.backups.export import Export
 from functions.backups.models import Backup, NewBackup, NewRestore, same_content
 from functions.backups.restore import Restoring
+from functions.catalog.models import Element
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.fence import TICK, Fenced, Overtaken
-from shared.database.port import OLDEST_FIRST, Document, Kind, Operation, Order, Page, TenantStore, Where
+from shared.database.port import OLDEST_FIRST, Document, Operation, Order, Page, TenantStore, Where
 from shared.errors import Conflict, Invalid
 from shared.ids import derived_id
 from shared.jobs.jobs import Jobs
+from shared.kinds import Kind
 from shared.tenancy.directory import Directory, TenantEntry
+from shared.tenancy.fence import AUDIT, TICK, Fenced, Overtaken
 from shared.work.resources import load
 from shared.work.session import TenantSession
 from tests.unit.backup_world import AnElement, BackupWorld
@@ -176,7 +178,7 @@ class Story:
         self.pass_time()
         self.number += 1
         tenant, id = self.processes[who].tenant, ITEMS[which % len(ITEMS)]
-        there = await tenant.store.get(Kind.ELEMENT, id) is not None
+        there = await tenant.store.get(Element.KIND, id) is not None
         try:
             if what == "delete" and there:
                 await self.delete(tenant, id)
@@ -189,7 +191,7 @@ class Story:
 
     async def make(self, tenant: TenantSession, id: str) -> None:
         async def made() -> AnElement:
-            buried = (await tenant.buried(Kind.ELEMENT, [id])).get(id)
+            buried = (await tenant.buried(Element.KIND, [id])).get(id)
             change = tenant.change(*([buried] if buried else []))
             element = change.create(AnElement, {"name": f"made {self.number}"}, id=id, buried=buried)
             return await change.commit(element)
@@ -250,9 +252,9 @@ class Story:
         assert all(same_content(found[id], expected[id]) for id in found), "the point in time says something else"
 
     async def take_in_what_it_did(self, job_id: str) -> tuple[str, str]:
-        entries = [one.body async for page in self.world.tenant.store.scan([Kind.AUDIT]) for one in page]
+        entries = [one.body async for page in self.world.tenant.store.scan([AUDIT]) for one in page]
         for one in entries:
-            if one["resource_type"] == Kind.ELEMENT and one["request_id"] == job_id:
+            if one["resource_type"] == Element.KIND and one["request_id"] == job_id:
                 entry = Written(one["resource_id"], one["revision"], one["created_at"], one["new_value"])
                 self.written.append(entry)
         fence = {one["action"]: one["created_at"] for one in entries if one["resource_id"] == job_id}

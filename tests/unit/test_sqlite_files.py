@@ -12,11 +12,12 @@ from threading import Barrier, Thread
 import pytest
 
 from shared.clock import SystemClock
-from shared.database.port import Create, Kind, Placement
+from shared.database.port import Create, Placement
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
 from shared.folders import private_folder
 from shared.sqlite import SqliteFiles
+from shared.work.outbox import OUTBOX
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY);"
 
@@ -315,10 +316,10 @@ async def test_a_folder_that_cannot_be_written_is_an_outage(tmp_path: Path, monk
 async def test_a_lost_database_of_one_tenant_stops_nobody_elses_repair(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "database", SystemClock())
     lost, kept = Placement("dedicated", "tenant-lost"), Placement("shared", "shard-1")
-    item = Create(Kind.OUTBOX, "one", {"created_at": "2026-11-24T12:00:00.000000Z"})
+    item = Create(OUTBOX, "one", {"created_at": "2026-11-24T12:00:00.000000Z"})
     for placement in (lost, kept):
         await database.provision(placement)
         await database.tenant("a-tenant", placement).commit([item])
     (tmp_path / "database" / "tenant-lost.db").unlink()
-    assert len(await database.platform.sweep(Kind.OUTBOX, [])) == 1
+    assert len(await database.platform.sweep(OUTBOX, [])) == 1
     await database.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.kinds import KINDS
 from shared.adapters import build
 from shared.clock import SystemClock
 from shared.settings import Settings, SettingsError
@@ -60,14 +61,14 @@ def test_what_is_whole_passes(environ: dict[str, str]) -> None:
 
 async def test_the_key_of_the_secrets_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     settings = Settings.load({"FLOWGRID_DATA_DIR": str(tmp_path)})
-    reference = await build(settings, SystemClock()).secrets.space(TENANT).put("webhook", "s3cret")
-    assert await build(settings, SystemClock()).secrets.space(TENANT).get(reference) == "s3cret"
+    reference = await build(settings, SystemClock(), KINDS).secrets.space(TENANT).put("webhook", "s3cret")
+    assert await build(settings, SystemClock(), KINDS).secrets.space(TENANT).get(reference) == "s3cret"
     assert stat.S_IMODE((tmp_path / "secrets.key").stat().st_mode) == 0o600
 
 
 async def test_the_key_of_the_secrets_may_be_given(tmp_path: Path) -> None:
     environ = {"FLOWGRID_DATA_DIR": str(tmp_path), "FLOWGRID_SECRETS_KEY": "A" * 43 + "="}
-    await build(Settings.load(environ), SystemClock()).secrets.space(TENANT).put("webhook", "s3cret")
+    await build(Settings.load(environ), SystemClock(), KINDS).secrets.space(TENANT).put("webhook", "s3cret")
     assert not (tmp_path / "secrets.key").exists()
 
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from functions.backups.models import Backup
 from shared.auth.caller import SYSTEM
 from shared.clock import rfc3339
-from shared.database.port import Create, Kind, Replace, TenantStore
+from shared.database.port import Create, Replace, TenantStore
 from shared.errors import Throttled
 from shared.ids import PLATFORM_TENANT_ID
-from shared.jobs.jobs import enqueue
+from shared.jobs.jobs import Job, enqueue
+from shared.kinds import Kind
 from shared.messaging.port import Message
-from shared.tenancy.directory import TenantEntry
-from shared.work.outbox import outbox_item
+from shared.tenancy.directory import RESERVATION, TENANT, TenantEntry
+from shared.work.outbox import OUTBOX, outbox_item
 from tests.unit.world import World
 
 
@@ -53,14 +55,14 @@ async def store_of(world: World, tenant_id: str) -> TenantStore:
 async def test_one_part_of_the_sweep_stops_no_other(
     world: World, tenants: list[str], broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`Kind.OUTBOX` is asked for by the first part, `Kind.JOB` by the last but one."""
+    """`OUTBOX` is asked for by the first part, `Job.KIND` by the last but one."""
     platform = world.core.adapters.database.platform
     asked: list[str] = []
     query, sweep = platform.query, platform.sweep
-    fields = {"outbox": Kind.OUTBOX, "jobs": Kind.JOB, "onboarding": "created_at", "tenants": "unaudited.created_at"}
+    fields = {"outbox": OUTBOX, "jobs": Job.KIND, "onboarding": "created_at", "tenants": "unaudited.created_at"}
 
     async def watched(real: Any, kind: Kind, where: Any = (), **rest: Any) -> Any:
-        names = {kind, *(condition.field for condition in where)} if kind is Kind.TENANT else {kind}
+        names = {kind, *(condition.field for condition in where)} if kind is TENANT else {kind}
         asked.extend(part for part, sign in fields.items() if sign in names)
         if fields[broken] in names:
             raise Surprise
@@ -100,7 +102,7 @@ async def test_one_job_that_nobody_can_read_keeps_no_other_stalled_one_back(worl
     await world.queued("jobs")
     lease = rfc3339(world.clock.now() - timedelta(hours=1))
     odd = {"created_at": lease, "lease_until": lease, "status": "queued", "type": 7}
-    await (await store_of(world, tenants[1])).commit([Create(Kind.JOB, "odd", odd)])
+    await (await store_of(world, tenants[1])).commit([Create(Job.KIND, "odd", odd)])
     world.clock.advance(minutes=5)
     await world.sweep()
     assert await world.queued("jobs") == [{"job_id": job.id, "revision": 1}]
@@ -121,7 +123,7 @@ async def test_one_tenants_end_of_trial_keeps_no_other_going(
     monkeypatch.setattr(platform, "put", raising)
     world.clock.advance(days=40)
     await world.sweep()
-    found = {tenant_id: await platform.get(Kind.TENANT, tenant_id, tenant_id) for tenant_id in tenants}
+    found = {tenant_id: await platform.get(TENANT, tenant_id, tenant_id) for tenant_id in tenants}
     assert [one and one.body["status"] for one in found.values()] == ["suspended", "trial", "suspended"]
 
 
@@ -157,7 +159,7 @@ async def test_one_tenants_trouble_keeps_no_other_from_its_backup(
     await world.functions[timer](None)
     assert set(tenants) <= set(reached)
     if timer == "backup_daily":
-        found = [await (await store_of(world, tenant_id)).query(Kind.BACKUP) for tenant_id in (tenants[0], tenants[2])]
+        found = [await (await store_of(world, tenant_id)).query(Backup.KIND) for tenant_id in (tenants[0], tenants[2])]
         assert [len(page.items) for page in found] == [1, 1]
 
 
@@ -168,7 +170,7 @@ async def test_a_daily_run_that_the_registry_interrupted_is_gone_on_with_the_sam
     query, asked = world.core.adapters.database.platform.query, list[int]()
 
     async def once(kind: Kind, *args: Any, **options: Any) -> Any:
-        if kind is Kind.TENANT:
+        if kind is TENANT:
             asked.append(1)
             if len(asked) == 1:
                 raise Throttled("slow down")
@@ -181,8 +183,8 @@ async def test_a_daily_run_that_the_registry_interrupted_is_gone_on_with_the_sam
         world.clock.advance(seconds=30)
         await world.functions["sweep"](None)
     slot = f"run:{timer.replace('_', '-')}:{world.clock.now().date().isoformat()}"
-    run = await world.core.adapters.database.platform.get(Kind.RESERVATION, PLATFORM_TENANT_ID, slot)
+    run = await world.core.adapters.database.platform.get(RESERVATION, PLATFORM_TENANT_ID, slot)
     assert run is not None and (run.body["status"], run.body["summary"]["tenants"]) == ("done", 3)
     if timer == "backup_daily":
-        found = [await (await store_of(world, tenant_id)).query(Kind.BACKUP) for tenant_id in tenants]
+        found = [await (await store_of(world, tenant_id)).query(Backup.KIND) for tenant_id in tenants]
         assert [len(page.items) for page in found] == [1, 1, 1]

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from functions.agents.models import Agent
 from shared.clock import rfc3339
-from shared.database.port import Delete, Kind, Operation, Placement, Replace, TenantStore
+from shared.database.port import Delete, Operation, Placement, Replace, TenantStore
 from shared.errors import Unavailable
+from shared.kinds import Kind
+from shared.tenancy.directory import TENANT
+from shared.tenancy.fence import AUDIT
 from tests.unit.world import AGENT, STAFF, START, Answer, WatchedStore, World, admin
 
 NEW = {"name": "Acme Corp", "slug": "acme", "admin_email": "ada@acme.example"}
@@ -38,7 +42,7 @@ async def listed(world: World, **query: str) -> list[str]:
 async def audit(world: World, id: str) -> list[str]:
     """The tenant's audited actions upon itself, oldest first."""
     session = await world.session(id)
-    page = await session.store.query(Kind.AUDIT)
+    page = await session.store.query(AUDIT)
     return [one.body["action"] for one in page.items if one.body["resource_type"] == "tenant"]
 
 
@@ -95,7 +99,7 @@ async def test_a_dedicated_tenants_data_is_in_no_shared_file(world: World) -> No
     await world.call("create_agent", admin(tenant["id"]), AGENT)
     session = await world.session(tenant["id"])
     shared = world.core.adapters.database.tenant(tenant["id"], Placement("shared", "shard-1"))
-    found = [len((await store.query(Kind.AGENT)).items) for store in (session.store, shared)]
+    found = [len((await store.query(Agent.KIND)).items) for store in (session.store, shared)]
     assert found == [1, 0]
 
 
@@ -162,7 +166,7 @@ def crash_at(world: World, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
         await reserve(sort, name, holder=holder, **more)
 
     async def putting(operation: Any, tenant_id: str) -> str | None:
-        if step == "activate" and isinstance(operation, Replace) and operation.kind is Kind.TENANT:
+        if step == "activate" and isinstance(operation, Replace) and operation.kind is TENANT:
             raise Crash
         return await put(operation, tenant_id)
 
@@ -273,10 +277,10 @@ async def test_an_onboarding_that_was_being_undone_is_refused_to_its_repetition_
 async def test_only_an_undone_onboarding_is_cleared_away_and_no_tenant_that_is_being_deleted(world: World) -> None:
     tenant = (await onboard(world)).json
     platform = world.core.adapters.database.platform
-    held = await platform.get(Kind.TENANT, tenant["id"], tenant["id"])
+    held = await platform.get(TENANT, tenant["id"], tenant["id"])
     assert held is not None
     deleting = {**held.body, "status": "deleting"}
-    await platform.put(Replace(Kind.TENANT, tenant["id"], deleting, held.etag), tenant["id"])
+    await platform.put(Replace(TENANT, tenant["id"], deleting, held.etag), tenant["id"])
     world.clock.advance(minutes=5)
     await world.sweep()
     assert await listed(world) == ["acme"]
@@ -291,7 +295,7 @@ async def test_two_instances_that_undo_one_onboarding_at_once_both_end_well(
     put = platform.put
 
     async def overtaken(operation: Any, tenant_id: str) -> str | None:
-        if isinstance(operation, Replace if lost == "mark" else Delete) and operation.kind is Kind.TENANT:
+        if isinstance(operation, Replace if lost == "mark" else Delete) and operation.kind is TENANT:
             monkeypatch.setattr(platform, "put", put)
             world.clock.advance(seconds=31)
             await twin.sweep()

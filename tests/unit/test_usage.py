@@ -8,7 +8,8 @@ import pytest
 from functions.usage.periods import start_of
 from shared.auth.roles import Role
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Create, Kind
+from shared.database.port import Create
+from shared.work.change import COUNTER
 from shared.work.events import Metric, usage_event
 from tests.unit.world import AGENT, STAFF, START, Answer, World, admin, person
 
@@ -192,7 +193,7 @@ async def test_quotas_tell_of_backups_and_copies(world: World) -> None:
     assert (await world.call("create_backup", admin(tenant), {})).status == 202
     store = await world.core.directory.store(tenant)
     assert store is not None
-    await store.commit([Create(Kind.COUNTER, "copies", {"created_at": rfc3339(START), "value": 1})])
+    await store.commit([Create(COUNTER, "copies", {"created_at": rfc3339(START), "value": 1})])
     items = {one["resource"]: one for one in (await world.call("get_quotas", admin(tenant))).json["items"]}
     assert items["backups"] == {"resource": "backups", "limit": 50, "current": 1, "remaining": 49}
     assert items["copies"] == {"resource": "copies", "limit": 2, "current": 1, "remaining": 1}

@@ -10,29 +10,22 @@ from typing import Any, cast
 import azure.functions as func
 
 import function_app
+from functions.kinds import KINDS
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.core import Core, core
-from shared.database.fence import first_permit
-from shared.database.port import (
-    OLDEST_FIRST,
-    Create,
-    Kind,
-    Operation,
-    Order,
-    Page,
-    Placement,
-    Stored,
-    TenantStore,
-    Where,
-)
+from shared.database.port import OLDEST_FIRST, Create, Operation, Order, Page, Placement, Stored, TenantStore, Where
 from shared.errors import Unauthenticated
+from shared.http.endpoint import Endpoint
+from shared.kinds import Kind, Kinds
 from shared.members.members import Members
 from shared.members.users import user_id
 from shared.messaging.sqlite import SqliteMessaging
 from shared.settings import Settings
-from shared.tenancy.directory import Directory, TenantEntry
+from shared.tenancy.directory import TENANT, Directory, TenantEntry
+from shared.tenancy.fence import first_permit
+from shared.work.change import COUNTER
 from shared.work.scope import IdempotencySlot
 from shared.work.session import TenantSession
 from tests.doubles.clock import never
@@ -132,16 +125,34 @@ class World:
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, folder: Path, *, clock: FakeClock | None = None, process: int = 0, **settings: Any) -> "World":
-        """A process over this folder; a second one over the same folder is another instance of the same service."""
+    def over(
+        cls,
+        folder: Path,
+        *,
+        clock: FakeClock | None = None,
+        process: int = 0,
+        kinds: Kinds = KINDS,
+        more: Callable[[Endpoint], func.Blueprint] | None = None,
+        **settings: Any,
+    ) -> "World":
+        """A process over this folder; a second one over the same folder is another instance of the same service.
+
+        `kinds` and `more` routes: those of an app with more in it.
+        """
         clock = clock or FakeClock()
         own = core(
-            Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder, **settings}), clock, FakeIds(process)
+            Settings.model_validate({**SETTINGS, "flowgrid_data_dir": folder, **settings}),
+            kinds,
+            clock,
+            FakeIds(process),
         )
         own.endpoint.verifier = verifier = FakeVerifier()
         own.endpoint.members = Acquaintances(own.members)
         own.services.outbox.pause = never  # tests say when: `outbox.flush()`
-        world = cls(own, function_app.compose(own), clock, verifier)
+        app = function_app.compose(own)
+        if more is not None:
+            app.register_functions(more(own.endpoint))
+        world = cls(own, app, clock, verifier)
         world.functions = {str(one.get_function_name()): one.get_user_function() for one in world.app.get_functions()}
         return world
 
@@ -284,9 +295,9 @@ async def register(core: Core, tenant_id: str = TENANT_ID, **changes: Any) -> Te
         "placement": found.placement.as_document(),
         "settings": {"limits": dict(found.limits)},
     }
-    await core.adapters.database.platform.put(Create(Kind.TENANT, tenant_id, line), tenant_id)
+    await core.adapters.database.platform.put(Create(TENANT, tenant_id, line), tenant_id)
     store = core.adapters.database.tenant(tenant_id, found.placement)
-    counters = [Create(Kind.COUNTER, name, {"created_at": "", "value": 0}) for name in ("agents", "users", "backups")]
+    counters = [Create(COUNTER, name, {"created_at": "", "value": 0}) for name in ("agents", "users", "backups")]
     await store.commit([*counters, first_permit()])
     return store
 

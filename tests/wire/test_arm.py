@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import pytest
 
-from shared.database.cosmos.containers import indexing
+from functions.kinds import KINDS
+from shared.database.cosmos.containers import TENANT_CONTAINERS, indexing
 from shared.database.cosmos.provisioner import CosmosProvisioner, NotMade
 from shared.errors import Conflict, Full, Throttled, Unavailable
 from tests.doubles.arm import ACCOUNT, ArmDouble, Refusal
@@ -33,7 +34,7 @@ def arm(server: tuple[ArmDouble, str]) -> ArmDouble:
 
 def provisioner_of(address: str, **options: Any) -> CosmosProvisioner:
     given = {"endpoint": address, "credential": Identity, "poll_seconds": 0.01, "connection_verify": False}
-    return CosmosProvisioner(ACCOUNT, **{**given, **options})
+    return CosmosProvisioner(ACCOUNT, KINDS, **{**given, **options})
 
 
 @pytest.fixture
@@ -57,11 +58,11 @@ async def test_containers_are_partitioned_by_tenant_expire_and_index_what_is_que
     arm: ArmDouble, provisioner: CosmosProvisioner
 ) -> None:
     await provisioner.ensure("tenant-1")
-    for name in ("items", "usage"):
+    for name in TENANT_CONTAINERS:
         made = arm.made[f"{DATABASE}/containers/{name}"]
         assert made["partitionKey"] == {"paths": ["/tenant_id"], "kind": "Hash", "version": 2}
         assert made["defaultTtl"] == -1
-        assert made["indexingPolicy"] == indexing(name)
+        assert made["indexingPolicy"] == indexing(name, KINDS)
 
 
 async def test_a_second_time_only_looks(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:

@@ -5,12 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from functions.agents.models import Agent
+from functions.kinds import KINDS
+from functions.usage.models import ROLLUP
 from shared.database.cosmos.client import ABSENT_SECONDS
 from shared.database.cosmos.containers import TENANT_CONTAINERS
 from shared.database.cosmos.retry import NoContainer
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Create, Increment, Kind, Placement, Rejected, Replace, Where
+from shared.database.port import Create, Increment, Placement, Rejected, Replace, Where
 from shared.errors import FlowgridError, Full, Throttled, TooLarge, Unavailable, Unknown
+from shared.tenancy.directory import TENANT as TENANT_KIND
+from shared.work.change import COUNTER
+from shared.work.outbox import OUTBOX
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_record import READ_CONTAINER, Fault
@@ -58,6 +64,7 @@ ANSWERS: dict[tuple[int | None, int], tuple[Raised, Raised]] = {  # what reading
 
 def database_of(azure: CosmosDouble, *, deadline: float = 3.0) -> CosmosDatabase:
     return CosmosDatabase(
+        kinds=KINDS,
         endpoint=azure.endpoint,
         registry="registry",
         shards=["shard-1"],
@@ -76,7 +83,7 @@ async def database(azure: CosmosDouble) -> AsyncIterator[CosmosDatabase]:
 
 
 def item(id: str) -> Create:
-    return Create(Kind.AGENT, id, {"created_at": AT, "updated_at": AT})
+    return Create(Agent.KIND, id, {"created_at": AT, "updated_at": AT})
 
 
 def operations(database: CosmosDatabase) -> dict[str, Callable[[], Awaitable[object]]]:
@@ -84,18 +91,18 @@ def operations(database: CosmosDatabase) -> dict[str, Callable[[], Awaitable[obj
     store, platform = database.tenant(TENANT, SHARD), database.platform
 
     async def scan() -> None:
-        async for _ in store.scan([Kind.AGENT, Kind.ROLLUP]):
+        async for _ in store.scan([Agent.KIND, ROLLUP]):
             pass
 
     return {
-        "get": lambda: store.get(Kind.AGENT, "none"),
-        "query": lambda: store.query(Kind.AGENT),
+        "get": lambda: store.get(Agent.KIND, "none"),
+        "query": lambda: store.query(Agent.KIND),
         "scan": scan,
-        "buried": lambda: store.buried(Kind.AGENT, ["one"]),
+        "buried": lambda: store.buried(Agent.KIND, ["one"]),
         "commit": lambda: store.commit([item("new")]),
-        "registry get": lambda: platform.get(Kind.TENANT, TENANT, TENANT),
-        "registry put": lambda: platform.put(Create(Kind.TENANT, TENANT, {"created_at": AT}), TENANT),
-        "registry query": lambda: platform.query(Kind.TENANT),
+        "registry get": lambda: platform.get(TENANT_KIND, TENANT, TENANT),
+        "registry put": lambda: platform.put(Create(TENANT_KIND, TENANT, {"created_at": AT}), TENANT),
+        "registry query": lambda: platform.query(TENANT_KIND),
         "ping": database.ping,
         "ping of a shard": database.parts()["database:shard-1"],
         "provision": lambda: database.provision(OWN),
@@ -171,12 +178,12 @@ async def test_a_container_that_is_not_there_costs_no_metadata_for_a_while(
     nowhere = database.tenant(TENANT, Placement("dedicated", "nowhere"))
     for _ in range(20):
         with pytest.raises(NoContainer):
-            await nowhere.get(Kind.AGENT, "one")
+            await nowhere.get(Agent.KIND, "one")
     assert azure.metadata.count("GET /dbs/nowhere/colls/items") == 1
     assert ABSENT_SECONDS <= 5, "a database that is made meanwhile is soon found"
     make_database(azure, "nowhere")
     await database.provision(Placement("dedicated", "nowhere"))
-    assert await nowhere.get(Kind.AGENT, "one") is None
+    assert await nowhere.get(Agent.KIND, "one") is None
 
 
 async def test_a_container_that_is_gone_is_looked_for_when_it_is_asked_again(
@@ -187,10 +194,10 @@ async def test_a_container_that_is_gone_is_looked_for_when_it_is_asked_again(
     kept = azure.store.databases.pop("tenant-own")
     for _ in range(2):
         with pytest.raises(NoContainer):
-            await own.get(Kind.AGENT, "one")
+            await own.get(Agent.KIND, "one")
     azure.store.databases["tenant-own"] = kept
     await database.provision(OWN)
-    assert await own.get(Kind.AGENT, "one")
+    assert await own.get(Agent.KIND, "one")
 
 
 async def test_a_container_that_was_made_anew_serves_after_the_first_call(
@@ -200,9 +207,9 @@ async def test_a_container_that_was_made_anew_serves_after_the_first_call(
     await own.commit([item("one")])
     del azure.store.databases["tenant-own"]
     make_database(azure, "tenant-own")
-    assert await own.get(Kind.AGENT, "one") is None
+    assert await own.get(Agent.KIND, "one") is None
     await own.commit([item("one")])
-    assert await own.get(Kind.AGENT, "one")
+    assert await own.get(Agent.KIND, "one")
 
 
 async def test_properties_are_read_once_for_any_number_of_requests(
@@ -224,7 +231,7 @@ async def test_a_full_partition_says_what_to_do_and_is_not_tried_again(
     azure: CosmosDouble, database: CosmosDatabase
 ) -> None:
     store = database.tenant(TENANT, SHARD)
-    await store.get(Kind.AGENT, "one")
+    await store.get(Agent.KIND, "one")
     for inside in (True, False):
         azure.forget()
         azure.fail(Fault("Batch", status=403, sub_status=1014, inside=inside, times=100))
@@ -235,22 +242,22 @@ async def test_a_full_partition_says_what_to_do_and_is_not_tried_again(
 
 async def test_missing_rights_are_named_after_one_new_token(azure: CosmosDouble, database: CosmosDatabase) -> None:
     store = database.tenant(TENANT, SHARD)
-    await store.get(Kind.AGENT, "one")
+    await store.get(Agent.KIND, "one")
     azure.forget()
     azure.fail(Fault(status=403, sub_status=5301, times=100))
     with pytest.raises(Unavailable, match="role Cosmos DB Built-in Data Contributor on the whole account"):
-        await store.get(Kind.AGENT, "one")
+        await store.get(Agent.KIND, "one")
     assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-1", "token-2"}
 
 
 async def test_what_no_token_helps_gets_no_new_one(azure: CosmosDouble, database: CosmosDatabase) -> None:
     store = database.tenant(TENANT, SHARD)
-    await store.get(Kind.AGENT, "one")
+    await store.get(Agent.KIND, "one")
     azure.forget()
     for sub_status in (0, 5300):
         azure.fail(Fault("Read", status=403, sub_status=sub_status))
         with pytest.raises(Unavailable):
-            await store.get(Kind.AGENT, "one")
+            await store.get(Agent.KIND, "one")
     assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-1"}
     assert [call.operation for call in azure.calls] == ["Read", "Read"]
 
@@ -262,8 +269,8 @@ async def test_a_new_client_reads_what_the_old_one_wrote(azure: CosmosDouble, da
     written = azure.store.container("shard-1", "items").lsn
     azure.fail(Fault("Read", status=403, sub_status=5301))
     azure.calls.clear()
-    assert await store.get(Kind.AGENT, "one")
-    await store.query(Kind.AGENT)
+    assert await store.get(Agent.KIND, "one")
+    await store.query(Agent.KIND)
     assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-1", "token-2"}
     assert [call.session_token for call in azure.calls] == [f"0:-1#{written}"] * 3
 
@@ -276,7 +283,7 @@ async def test_a_lost_write_that_is_refused_afterwards_is_looked_for(
     for status, sub_status in ((403, 1014), (400, 0)):
         azure.fail(Fault("Batch", status=408, applied=True), Fault("Batch", status=status, sub_status=sub_status))
         await store.commit([item(f"done-{status}")])
-        assert await store.get(Kind.AGENT, f"done-{status}")
+        assert await store.get(Agent.KIND, f"done-{status}")
         azure.fail(Fault("Batch", status=408), Fault("Batch", status=status, sub_status=sub_status))
         with pytest.raises(Unknown):
             await store.commit([item(f"lost-{status}")])
@@ -287,17 +294,17 @@ async def test_a_write_that_503_was_said_of_is_sent_again_by_us_alone(
 ) -> None:
     """The SDK would send it again itself, and an addition would count twice."""
     store = database.tenant(TENANT, SHARD)
-    await store.commit([Create(Kind.COUNTER, "agents", {"created_at": AT, "value": 0})])
+    await store.commit([Create(COUNTER, "agents", {"created_at": AT, "value": 0})])
     azure.forget()
     azure.fail(Fault("Batch", status=503, applied=True))
-    await store.commit([Increment(Kind.COUNTER, "agents", {"value": 1})])
+    await store.commit([Increment(COUNTER, "agents", {"value": 1})])
     assert [call.operation for call in azure.calls] == ["Batch", "BatchRead"]
-    found = await store.get(Kind.COUNTER, "agents")
+    found = await store.get(COUNTER, "agents")
     assert found is not None and found.body["value"] == 1
     azure.fail(Fault("Batch", status=503, applied=True))
-    await store.commit([Replace(Kind.COUNTER, "agents", {"created_at": AT, "value": 7}, found.etag)])
+    await store.commit([Replace(COUNTER, "agents", {"created_at": AT, "value": 7}, found.etag)])
     with pytest.raises(Rejected, match="stale"):
-        await store.commit([Replace(Kind.COUNTER, "agents", {"created_at": AT, "value": 8}, found.etag)])
+        await store.commit([Replace(COUNTER, "agents", {"created_at": AT, "value": 8}, found.etag)])
 
 
 @pytest.mark.parametrize("broken", ["not there", "no containers", "throttled", "raising"])
@@ -308,11 +315,11 @@ async def test_one_database_stops_no_sweep_of_the_others(
     for number, name in enumerate(("tenant-a", "tenant-b")):
         placement = Placement("dedicated", name)
         entry = {"created_at": AT, "placement": placement.as_document()}
-        await database.platform.put(Create(Kind.TENANT, f"t-{number}", entry), f"t-{number}")
+        await database.platform.put(Create(TENANT_KIND, f"t-{number}", entry), f"t-{number}")
         if (name, broken) != ("tenant-a", "not there"):
             make_database(azure, name, () if (name, broken) == ("tenant-a", "no containers") else TENANT_CONTAINERS)
     for tenant_id, placement in (("t-1", Placement("dedicated", "tenant-b")), (TENANT, SHARD)):
-        await database.tenant(tenant_id, placement).commit([Create(Kind.OUTBOX, "event", event)])
+        await database.tenant(tenant_id, placement).commit([Create(OUTBOX, "event", event)])
     if broken == "throttled":
         azure.fail(Fault(READ_CONTAINER, status=429, sub_status=3201, retry_after_ms=60_000))
     if broken == "raising":
@@ -324,5 +331,5 @@ async def test_one_database_stops_no_sweep_of_the_others(
             return await query(place, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(database._calls, "query", raising)
-    found = await database.platform.sweep(Kind.OUTBOX, [Where("created_at", "<=", AT)])
+    found = await database.platform.sweep(OUTBOX, [Where("created_at", "<=", AT)])
     assert sorted(one.body["tenant_id"] for one in found) == [TENANT, "t-1"]

@@ -9,18 +9,23 @@ from sys import executable
 
 import pytest
 
-from functions.agents.models import AgentFields
+from functions.agents.models import Agent, AgentFields
 from functions.agents.service import AgentService
+from functions.kinds import KINDS
+from functions.usage.models import ROLLUP
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Create, Kind, Placement, Rejected, TenantStore, Where
+from shared.database.port import Create, Placement, Rejected, TenantStore, Where
 from shared.http.routes import PageRequest
 from shared.ids import Uuid7Ids
 from shared.messaging.sqlite import SqliteMessaging
-from shared.tenancy.directory import TenantEntry
+from shared.tenancy.directory import RESERVATION, TenantEntry
+from shared.tenancy.directory import TENANT as TENANT_KIND
+from shared.tenancy.fence import AUDIT
 from shared.tenancy.plans import Tier
-from shared.work.outbox import Outbox
+from shared.work.change import COUNTER
+from shared.work.outbox import OUTBOX, Outbox
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 from tests.doubles.clock import FakeClock, never
@@ -66,11 +71,11 @@ async def world(cosmos: CosmosDouble, clock: FakeClock, tmp_path: Path) -> Async
 
     database = cosmos_database(cosmos.endpoint, clock, on_charge=charge)
     messaging = SqliteMessaging(tmp_path, clock)
-    services = Services(clock, Uuid7Ids(), Outbox(messaging, never), "usage-events")
+    services = Services(clock, Uuid7Ids(), Outbox(messaging, never), "usage-events", KINDS)
     entry = TenantEntry(TENANT, "Acme", "acme", Tier.PROFESSIONAL, "active", 5, 5, SHARD)
     caller = Caller("someone", "some@acme.test", "Some One", TENANT, Role.ADMIN)
     store = database.tenant(TENANT, SHARD)
-    await store.commit([Create(Kind.COUNTER, "agents", {"created_at": AT, "value": 0})])
+    await store.commit([Create(COUNTER, "agents", {"created_at": AT, "value": 0})])
     session = TenantSession(entry, store, caller, RequestInfo("r", "127.0.0.1", "test"), services)
     world = World(cosmos, database, session, charges)
     world.forget()
@@ -101,20 +106,20 @@ async def test_agents_cost_one_batch_to_write_and_one_read_to_read(world: World)
 
 async def test_request_units_are_told_by_tenant_and_operation(world: World) -> None:
     store = world.session.store
-    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
-    await store.get(Kind.AGENT, "one")
-    await store.get(Kind.AGENT, "none")
-    await store.query(Kind.AGENT)
+    await store.commit([Create(Agent.KIND, "one", {"created_at": AT})])
+    await store.get(Agent.KIND, "one")
+    await store.get(Agent.KIND, "none")
+    await store.query(Agent.KIND)
     charged = {(TENANT, "commit"): 6.25, (TENANT, "get"): 2.0, (TENANT, "query"): 2.82}
     assert dict(world.charges) == pytest.approx(charged, abs=0.01)
 
 
 async def test_a_batch_that_is_refused_is_counted_too(world: World) -> None:
     store = world.session.store
-    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    await store.commit([Create(Agent.KIND, "one", {"created_at": AT})])
     world.forget()
     with pytest.raises(Rejected):
-        await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+        await store.commit([Create(Agent.KIND, "one", {"created_at": AT})])
     assert world.charges[TENANT, "commit"] > 0
     assert world.calls() == ["Batch"]
 
@@ -124,17 +129,17 @@ async def test_a_read_after_a_batch_asks_for_what_the_batch_wrote(world: World) 
     store = world.session.store
     container = world.cosmos.store.container("shard-1", "items")
     for number in range(3):
-        await store.commit([Create(Kind.AGENT, f"a{number}", {"created_at": AT})])
+        await store.commit([Create(Agent.KIND, f"a{number}", {"created_at": AT})])
         written = container.lsn
-        await store.get(Kind.AGENT, f"a{number}")
-        await store.query(Kind.AGENT)
+        await store.get(Agent.KIND, f"a{number}")
+        await store.query(Agent.KIND)
         assert [call.session_token for call in world.cosmos.calls[-2:]] == [f"0:-1#{written}"] * 2
 
 
 async def test_every_query_names_the_tenant_in_its_text_too(world: World) -> None:
     store = world.session.store
-    await store.query(Kind.AGENT, [Where("name", "=", "x")])
-    pages = [page async for page in store.scan([Kind.AUDIT, Kind.ROLLUP], since=AT)]
+    await store.query(Agent.KIND, [Where("name", "=", "x")])
+    pages = [page async for page in store.scan([AUDIT, ROLLUP], since=AT)]
     assert pages == []
     for call in world.cosmos.calls:
         assert 'c["tenant_id"] = @p0 AND ' in (call.query or "")
@@ -143,12 +148,12 @@ async def test_every_query_names_the_tenant_in_its_text_too(world: World) -> Non
 
 async def test_only_lists_of_the_registry_and_sweeps_cross_partitions(world: World) -> None:
     platform = world.database.platform
-    await platform.put(Create(Kind.TENANT, TENANT, {"created_at": AT}), TENANT)
-    await platform.get(Kind.TENANT, TENANT, TENANT)
-    await platform.put(Create(Kind.RESERVATION, "slug", {"created_at": AT}), TENANT)
+    await platform.put(Create(TENANT_KIND, TENANT, {"created_at": AT}), TENANT)
+    await platform.get(TENANT_KIND, TENANT, TENANT)
+    await platform.put(Create(RESERVATION, "slug", {"created_at": AT}), TENANT)
     assert world.cosmos.unkeyed() == []
-    await platform.query(Kind.TENANT)
-    await platform.sweep(Kind.OUTBOX, [Where("created_at", "<", AT)])
+    await platform.query(TENANT_KIND)
+    await platform.sweep(OUTBOX, [Where("created_at", "<", AT)])
     assert {(call.operation, call.container) for call in world.cosmos.unkeyed()} == {
         ("Query", "tenants"),
         ("QueryPlan", "tenants"),
@@ -159,7 +164,7 @@ async def test_only_lists_of_the_registry_and_sweeps_cross_partitions(world: Wor
 
 async def test_containers_are_made_with_the_policy_that_bicep_gives_them(world: World) -> None:
     store: TenantStore = world.session.store
-    await store.get(Kind.AGENT, "none")
+    await store.get(Agent.KIND, "none")
     properties = world.cosmos.store.container("shard-1", "items").properties
     assert properties["partitionKey"]["paths"] == ["/tenant_id"]
     assert properties["defaultTtl"] == -1

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from functions.agents.models import Agent
 from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import (
     Create,
     Delete,
     Increment,
-    Kind,
     Operation,
     Placement,
     Rejected,
@@ -22,6 +22,9 @@ from shared.database.port import (
     Upsert,
 )
 from shared.errors import Throttled, Unavailable, Unknown
+from shared.kinds import Kind
+from shared.tenancy.fence import AUDIT
+from shared.work.change import COUNTER
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_record import Fault, faults
@@ -52,20 +55,20 @@ async def database(cosmos: CosmosDouble, clock: FakeClock) -> AsyncIterator[Cosm
 async def store(database: CosmosDatabase, cosmos: CosmosDouble) -> TenantStore:
     """One agent, one counter; and a double that has forgotten how they came there."""
     store = database.tenant(TENANT, SHARD)
-    await store.commit([item("held"), Create(Kind.COUNTER, "agents", {"created_at": AT, "value": 5})])
+    await store.commit([item("held"), Create(COUNTER, "agents", {"created_at": AT, "value": 5})])
     cosmos.forget()
     return store
 
 
-def item(id: str, kind: Kind = Kind.AGENT, **fields: Any) -> Create:
+def item(id: str, kind: Kind = Agent.KIND, **fields: Any) -> Create:
     return Create(kind, id, {"created_at": AT, "updated_at": AT, **fields})
 
 
 def counting(by: int) -> Increment:
-    return Increment(Kind.COUNTER, "agents", {"value": by}, {"value": 6})
+    return Increment(COUNTER, "agents", {"value": by}, {"value": 6})
 
 
-async def held(store: TenantStore, kind: Kind = Kind.AGENT, id: str = "held") -> Stored:
+async def held(store: TenantStore, kind: Kind = Agent.KIND, id: str = "held") -> Stored:
     found = await store.get(kind, id)
     assert found is not None
     return found
@@ -76,18 +79,18 @@ def state(cosmos: CosmosDouble) -> dict[str, Any]:
 
 
 async def create(store: TenantStore) -> None:
-    await store.commit([item("new"), item("entry", Kind.AUDIT), counting(1)])
+    await store.commit([item("new"), item("entry", AUDIT), counting(1)])
 
 
 async def update(store: TenantStore) -> None:
     old = await held(store)
-    new = Replace(Kind.AGENT, "held", {**old.body, "name": "changed"}, old.etag)
-    await store.commit([new, item("entry", Kind.AUDIT)])
+    new = Replace(Agent.KIND, "held", {**old.body, "name": "changed"}, old.etag)
+    await store.commit([new, item("entry", AUDIT)])
 
 
 async def delete(store: TenantStore) -> None:
     old = await held(store)
-    await store.commit([Delete(Kind.AGENT, "held", old.etag), item("entry", Kind.AUDIT), counting(-1)])
+    await store.commit([Delete(Agent.KIND, "held", old.etag), item("entry", AUDIT), counting(-1)])
 
 
 def created(after: dict[str, Any]) -> bool:
@@ -123,7 +126,7 @@ async def test_a_read_gets_through(store: TenantStore, cosmos: CosmosDouble, fau
 @pytest.mark.parametrize("fault", faults())
 async def test_a_read_of_nothing_stays_nothing(store: TenantStore, cosmos: CosmosDouble, fault: str) -> None:
     cosmos.fail(faults()[fault])
-    assert await store.get(Kind.AGENT, "none") is None
+    assert await store.get(Agent.KIND, "none") is None
 
 
 @pytest.mark.parametrize("fault", faults())
@@ -133,7 +136,7 @@ async def test_a_query_gets_through_from_its_first_page(store: TenantStore, cosm
     failing = faults()[fault]
     failing.skip = 1  # the second page
     cosmos.fail(failing)
-    page = await store.query(Kind.AGENT, limit=7)
+    page = await store.query(Agent.KIND, limit=7)
     assert [one.body["id"] for one in page.items] == [f"a{number}" for number in range(7)]
     assert page.next == (AT, "a6")
 
@@ -173,10 +176,10 @@ async def test_an_upsert_and_a_bare_deletion_leave_what_they_should(
     store: TenantStore, cosmos: CosmosDouble, fault: str
 ) -> None:
     cosmos.fail(faults()[fault])
-    await store.commit([Upsert(Kind.AGENT, "held", {"created_at": AT, "name": "upserted"})])
+    await store.commit([Upsert(Agent.KIND, "held", {"created_at": AT, "name": "upserted"})])
     assert state(cosmos)["agent:held"]["name"] == "upserted"
     cosmos.fail(faults()[fault])
-    await store.commit([Delete(Kind.AGENT, "held")])
+    await store.commit([Delete(Agent.KIND, "held")])
     assert set(state(cosmos)) == {"counter:agents"}
 
 
@@ -186,12 +189,12 @@ async def test_a_rejection_stays_one_when_the_first_answer_was_lost(
 ) -> None:
     await store.commit([counting(1)])
     old = await held(store)
-    await store.commit([Replace(Kind.AGENT, "held", old.body, old.etag)])
+    await store.commit([Replace(Agent.KIND, "held", old.body, old.etag)])
     rejected: list[tuple[list[Operation], str]] = [
-        ([item("held"), item("entry", Kind.AUDIT)], "exists"),
-        ([Replace(Kind.AGENT, "held", {}, old.etag), item("entry", Kind.AUDIT)], "stale"),
-        ([Delete(Kind.AGENT, "none"), item("entry", Kind.AUDIT)], "missing"),
-        ([item("entry", Kind.AUDIT), counting(1)], "condition"),
+        ([item("held"), item("entry", AUDIT)], "exists"),
+        ([Replace(Agent.KIND, "held", {}, old.etag), item("entry", AUDIT)], "stale"),
+        ([Delete(Agent.KIND, "none"), item("entry", AUDIT)], "missing"),
+        ([item("entry", AUDIT), counting(1)], "condition"),
     ]
     before = state(cosmos)
     for operations, reason in rejected:
@@ -206,10 +209,10 @@ async def test_a_lost_replacement_that_others_have_replaced_is_unknown(
 ) -> None:
     old = await held(store)
     cosmos.fail(Fault("Batch", applied=True), Fault("Batch", status=449, retry_after_ms=300))
-    mine = asyncio.create_task(store.commit([Replace(Kind.AGENT, "held", {**old.body, "name": "mine"}, old.etag)]))
+    mine = asyncio.create_task(store.commit([Replace(Agent.KIND, "held", {**old.body, "name": "mine"}, old.etag)]))
     while "name" not in state(cosmos)["agent:held"] or len(cosmos.calls) < 3:  # noqa: ASYNC110  a condition, no event
         await asyncio.sleep(0.005)
-    await store.commit([Replace(Kind.AGENT, "held", {**old.body, "name": "theirs"})])
+    await store.commit([Replace(Agent.KIND, "held", {**old.body, "name": "theirs"})])
     with pytest.raises(Unknown):
         await mine
     assert state(cosmos)["agent:held"]["name"] == "theirs"
@@ -221,7 +224,7 @@ async def test_a_quota_is_exact_while_every_third_answer_is_lost(store: TenantSt
 
     async def one(number: int) -> bool:
         try:
-            await store.commit([item(f"a{number}"), Increment(Kind.COUNTER, "agents", {"value": 1}, {"value": 12})])
+            await store.commit([item(f"a{number}"), Increment(COUNTER, "agents", {"value": 1}, {"value": 12})])
         except Rejected:
             return False
         return True
@@ -251,7 +254,7 @@ async def test_what_does_not_pass_ends_within_the_deadline_and_changes_nothing(
     database = cosmos_database(cosmos.endpoint, clock, deadline=2.0)
     impatient = database.tenant(TENANT, SHARD)
     cosmos.store.catch_up()
-    await impatient.get(Kind.AGENT, "held")
+    await impatient.get(Agent.KIND, "held")
     before = state(cosmos)
     cosmos.fail(Fault(fault.operation, fault.status, fault.sub_status, fault.retry_after_ms, times=1000))
     started = time.monotonic()
@@ -267,7 +270,7 @@ async def test_what_does_not_pass_ends_within_the_deadline_and_changes_nothing(
 async def test_a_long_retry_after_is_handed_to_the_caller(store: TenantStore, cosmos: CosmosDouble) -> None:
     cosmos.fail(Fault("Read", status=429, retry_after_ms=60_000))
     with pytest.raises(Throttled) as caught:
-        await store.get(Kind.AGENT, "held")
+        await store.get(Agent.KIND, "held")
     assert caught.value.retry_after == 60
     assert len(cosmos.calls) == 1
 
@@ -298,7 +301,7 @@ async def test_conditions_survive_a_second_sending(store: TenantStore, cosmos: C
         await store.commit([item("new"), counting(2)])
     cosmos.fail(Fault("Batch", status=449))
     with pytest.raises(Rejected, match="stale"):
-        await store.commit([Replace(Kind.AGENT, "held", {}, '"another"')])
+        await store.commit([Replace(Agent.KIND, "held", {}, '"another"')])
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -328,8 +331,8 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(
 async def test_a_database_that_is_not_there_is_unavailable(database: CosmosDatabase, cosmos: CosmosDouble) -> None:
     nowhere = database.tenant(TENANT, Placement("dedicated", "nowhere"))
     for call in (
-        nowhere.get(Kind.AGENT, "held"),
-        nowhere.query(Kind.AGENT),
+        nowhere.get(Agent.KIND, "held"),
+        nowhere.query(Agent.KIND),
         nowhere.commit([item("new")]),
     ):
         with pytest.raises(Unavailable):

@@ -7,10 +7,13 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
+from functions.agents.models import Agent
+from functions.kinds import KINDS
 from shared.database.cosmos.client import default_credential
 from shared.database.cosmos.store import DEADLINE_SECONDS, CosmosDatabase
-from shared.database.port import Create, Increment, Kind, Placement
+from shared.database.port import Create, Increment, Placement
 from shared.errors import Unavailable, Unknown
+from shared.work.change import COUNTER
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_record import Fault, faults
@@ -24,6 +27,7 @@ AT = "2026-11-24T12:00:00.000000Z"
 @pytest.fixture
 async def database(azure: CosmosDouble, clock: FakeClock) -> AsyncIterator[CosmosDatabase]:
     database = CosmosDatabase(
+        kinds=KINDS,
         endpoint=azure.endpoint,
         registry="registry",
         shards=["shard-1"],
@@ -36,8 +40,8 @@ async def database(azure: CosmosDouble, clock: FakeClock) -> AsyncIterator[Cosmo
 
 async def test_calls_carry_the_token_of_one_identity(azure: CosmosDouble, database: CosmosDatabase) -> None:
     store = database.tenant(TENANT, SHARD)
-    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
-    assert await store.get(Kind.AGENT, "one")
+    await store.commit([Create(Agent.KIND, "one", {"created_at": AT})])
+    assert await store.get(Agent.KIND, "one")
     await database.ping()
     assert azure.authorizations == {"type=aad&ver=1.0&sig=token-1"}
     assert not any(call.startswith(("POST", "PUT")) for call in azure.metadata)
@@ -45,13 +49,13 @@ async def test_calls_carry_the_token_of_one_identity(azure: CosmosDouble, databa
 
 async def test_a_stuck_token_is_replaced_by_a_new_identitys(azure: CosmosDouble, database: CosmosDatabase) -> None:
     store = database.tenant(TENANT, SHARD)
-    await store.commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    await store.commit([Create(Agent.KIND, "one", {"created_at": AT})])
     azure.forget()
     azure.fail(Fault("Read", status=403, sub_status=5301))
-    assert await store.get(Kind.AGENT, "one")
+    assert await store.get(Agent.KIND, "one")
     assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-1", "token-2"}
     azure.forget()
-    assert await store.get(Kind.AGENT, "one")
+    assert await store.get(Agent.KIND, "one")
     assert {one.rsplit("=", 1)[1] for one in azure.authorizations} == {"token-2"}
 
 
@@ -61,15 +65,15 @@ async def test_the_sdks_own_retries_double_nothing_either(
 ) -> None:
     """With endpoint discovery on, the SDK itself sends a batch again after 503."""
     store = database.tenant(TENANT, SHARD)
-    await store.commit([Create(Kind.COUNTER, "agents", {"created_at": AT, "value": 0})])
+    await store.commit([Create(COUNTER, "agents", {"created_at": AT, "value": 0})])
     azure.fail(faults()[fault])
-    one = Increment(Kind.COUNTER, "agents", {"value": 1}, {"value": 1})
+    one = Increment(COUNTER, "agents", {"value": 1}, {"value": 1})
     try:
         await store.commit([one])
     except Unknown:
         assert fault in ("408", "503", "dropped before the commit")
     azure.fail(faults()[fault])
-    assert await store.get(Kind.COUNTER, "agents")
+    assert await store.get(COUNTER, "agents")
     [counter] = azure.items("shard-1", "items")
     assert counter["value"] == (0 if fault in ("408", "503", "dropped before the commit") else 1)
 
@@ -83,7 +87,7 @@ async def test_an_identity_that_gets_no_token_is_unavailable_at_once(
     monkeypatch.setattr(NumberedIdentity, "get_token", refused)
     started = time.monotonic()
     with pytest.raises(Unavailable) as caught:
-        await database.tenant(TENANT, SHARD).commit([Increment(Kind.COUNTER, "agents", {"value": 1})])
+        await database.tenant(TENANT, SHARD).commit([Increment(COUNTER, "agents", {"value": 1})])
     assert type(caught.value) is Unavailable
     assert time.monotonic() - started < DEADLINE_SECONDS  # until which it would go on trying
     assert azure.calls == []
@@ -98,7 +102,7 @@ async def test_a_dedicated_database_is_unavailable_until_it_is_made(
     assert caught.value.retry_after == 30
     make_database(azure, "tenant-own")
     await database.provision(own)
-    await database.tenant(TENANT, own).commit([Create(Kind.AGENT, "one", {"created_at": AT})])
+    await database.tenant(TENANT, own).commit([Create(Agent.KIND, "one", {"created_at": AT})])
 
 
 async def test_without_more_ado_it_is_the_apps_own_identity() -> None:
@@ -110,6 +114,7 @@ async def test_without_more_ado_it_is_the_apps_own_identity() -> None:
 async def test_a_shard_that_takes_no_writes_is_told_apart_from_the_registry(azure: CosmosDouble) -> None:
     """Reads go well all the while, so a check that only reads would call it healthy."""
     database = CosmosDatabase(
+        kinds=KINDS,
         endpoint=azure.endpoint,
         registry="registry",
         shards=["shard-1"],
@@ -125,7 +130,7 @@ async def test_a_shard_that_takes_no_writes_is_told_apart_from_the_registry(azur
         azure.fail(Fault("Batch", status=503, times=100))
         with pytest.raises(Unavailable):
             await part()
-        assert await database.tenant(TENANT, SHARD).get(Kind.AGENT, "none") is None
+        assert await database.tenant(TENANT, SHARD).get(Agent.KIND, "none") is None
         azure.forget()
     await database.ping()
     await database.close()
@@ -133,6 +138,7 @@ async def test_a_shard_that_takes_no_writes_is_told_apart_from_the_registry(azur
 
 async def test_a_database_that_is_dead_does_not_answer_the_ping(azure: CosmosDouble) -> None:
     database = CosmosDatabase(
+        kinds=KINDS,
         endpoint=azure.endpoint,
         registry="registry",
         shards=["shard-1"],

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from functions.kinds import KINDS
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from functions.usage.metering import Metering
+from functions.usage.models import ROLLUP
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Kind
 from shared.ids import Uuid7Ids
 from shared.jobs.deadletters import DeadLetters
 from shared.members.names import Names
@@ -35,7 +36,7 @@ class Platform:
         self.clock = clock
         self.ids = Uuid7Ids()
         self.directory = Directory(database, clock)
-        services = Services(clock, self.ids, Outbox(messaging, never), "usage-events")
+        services = Services(clock, self.ids, Outbox(messaging, never), "usage-events", KINDS)
         names = Names(database, self.directory, clock)
         self.onboarding = Onboarding(database, self.directory, names, services, 1, "test")
         dead_letters = DeadLetters(database, messaging, clock)
@@ -89,4 +90,4 @@ async def test_a_hundred_events_of_a_tenant_take_two_batches_and_a_look_before_e
     assert platform.calls() == [("Query", "usage"), ("Batch", "usage")] * 2
     store = await platform.directory.store(tenant_id)
     assert store is not None
-    assert {one.body["value"] for one in (await store.query(Kind.ROLLUP)).items} == {101}
+    assert {one.body["value"] for one in (await store.query(ROLLUP)).items} == {101}

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from functions.agents.models import Agent
+from functions.kinds import KINDS
 from shared.database.cosmos.containers import REGISTRY_CONTAINERS
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Create, Kind, Placement, TenantStore
+from shared.database.port import Create, Placement, TenantStore
 from shared.errors import Unavailable
 from tests.doubles.certificate import make_certificate
 from tests.doubles.clock import FakeClock
@@ -34,14 +36,19 @@ async def store(account: CosmosDouble) -> AsyncIterator[TenantStore]:
     make_database(account, "registry", REGISTRY_CONTAINERS)
     make_database(account, "shard-1")
     database = CosmosDatabase(
-        endpoint=account.endpoint, registry="registry", shards=["shard-1"], clock=clock, credential=NumberedIdentity
+        kinds=KINDS,
+        endpoint=account.endpoint,
+        registry="registry",
+        shards=["shard-1"],
+        clock=clock,
+        credential=NumberedIdentity,
     )
     store = database.tenant("x", SHARD)
-    await store.commit([Create(Kind.AGENT, "one", {"created_at": "2026"})])
-    assert await store.get(Kind.AGENT, "one") is not None
+    await store.commit([Create(Agent.KIND, "one", {"created_at": "2026"})])
+    assert await store.get(Agent.KIND, "one") is not None
     items = account.store.container("shard-1", "items")
     behind = dict(items.partitions), items.lsn
-    await store.commit([Create(Kind.AGENT, "two", {"created_at": "2026"})])
+    await store.commit([Create(Agent.KIND, "two", {"created_at": "2026"})])
     items._replica, items._replica_lsn, items._read_behind = *behind, 0
     account.store.stale_reads = 1000
     account.forget()
@@ -56,7 +63,7 @@ async def test_a_read_that_met_a_replica_behind_still_sees_what_its_process_wrot
 ) -> None:
     account.fail(Fault("Read", status=404, sub_status=1002, times=times))
     try:
-        found = await store.get(Kind.AGENT, "two")
+        found = await store.get(Agent.KIND, "two")
     except Unavailable:
         return
     assert found is not None, [(one.operation, one.status, one.session_token) for one in account.calls]
@@ -68,7 +75,7 @@ async def test_a_query_that_met_a_replica_behind_still_sees_what_its_process_wro
 ) -> None:
     account.fail(Fault("Query", status=404, sub_status=1002, times=times))
     try:
-        found = (await store.query(Kind.AGENT)).items
+        found = (await store.query(Agent.KIND)).items
     except Unavailable:
         return
     seen = [(one.operation, one.status, one.session_token) for one in account.calls]
@@ -80,6 +87,6 @@ async def test_a_batch_that_met_a_replica_behind_raises_nothing_of_the_sdk(
     account: CosmosDouble, store: TenantStore, times: int
 ) -> None:
     account.fail(Fault("Batch", status=404, sub_status=1002, times=times))
-    await store.commit([Create(Kind.AGENT, "three", {"created_at": "2026"})])
-    found = [one.body["id"] for one in (await store.query(Kind.AGENT)).items]
+    await store.commit([Create(Agent.KIND, "three", {"created_at": "2026"})])
+    found = [one.body["id"] for one in (await store.query(Agent.KIND)).items]
     assert set(found) == {"one", "two", "three"}, found

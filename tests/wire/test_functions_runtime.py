@@ -15,6 +15,7 @@ import pytest
 from croniter import croniter
 
 import function_app
+from functions.kinds import KINDS
 from shared.core import core
 from shared.settings import Settings
 
@@ -90,7 +91,7 @@ def report(request: pytest.FixtureRequest, python: Path, tmp_path_factory: pytes
 
 
 def _app(settings: Settings) -> func.FunctionApp:
-    return function_app.compose(core(settings))
+    return function_app.compose(core(settings, KINDS))
 
 
 def _bindings(app: func.FunctionApp) -> dict[str, list[dict[str, Any]]]:

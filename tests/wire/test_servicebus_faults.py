@@ -11,9 +11,9 @@ import pytest
 from azure.servicebus.exceptions import MessageLockLostError
 
 from functions.usage.metering import Metering
+from functions.usage.models import ROLLUP, UsageEvent
 from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
-from shared.database.port import Kind
 from shared.database.sqlite import SqliteDatabase
 from shared.ids import PLATFORM_TENANT_ID, Uuid7Ids
 from shared.jobs.deadletters import DeadLetters
@@ -69,10 +69,10 @@ class Metered:
         """The month's rollup and the number of stored events."""
         store = await self.directory.store(TENANT)
         assert store is not None
-        rollups = await store.query(Kind.ROLLUP)
+        rollups = await store.query(ROLLUP)
         months = [one.body["value"] for one in rollups.items if one.body["period"] == "month"]
         events = 0
-        async for page in store.scan([Kind.USAGE_EVENT]):
+        async for page in store.scan([UsageEvent.KIND]):
             events += len(page)
         return sum(months), events
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from functions.usage.models import UsageEvent
 from shared.clock import SystemClock
-from shared.database.port import Kind
 from shared.ids import PLATFORM_TENANT_ID, Uuid7Ids
 from shared.messaging.port import Message
 from shared.messaging.servicebus import ServiceBusMessaging
@@ -48,7 +48,7 @@ async def stored(host: Host, sent: set[str]) -> None:
     """Wait until the events that were sent are stored, and no other."""
 
     async def are_there() -> bool:
-        return {one["id"] for one in await host.items(PLATFORM_TENANT_ID, Kind.USAGE_EVENT)} == sent
+        return {one["id"] for one in await host.items(PLATFORM_TENANT_ID, UsageEvent.KIND)} == sent
 
     await eventually(are_there, within=WITHIN_SECONDS)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from functions.kinds import KINDS
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Kind
 from shared.errors import Unavailable
 from shared.ids import Uuid7Ids
 from shared.jobs.jobs import Continue, Done, Job, Jobs, enqueue
@@ -17,6 +17,7 @@ from shared.members.names import Names
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
 from shared.tenancy.directory import Directory
+from shared.tenancy.fence import FENCE
 from shared.work.fencing import close, reopen
 from shared.work.outbox import Outbox
 from shared.work.resources import load
@@ -36,7 +37,7 @@ class Instance:
     def __init__(self, cosmos: CosmosDouble, messaging: SqliteMessaging, clock: FakeClock) -> None:
         self.database: CosmosDatabase = cosmos_database(cosmos.endpoint, clock, shards=1)
         self.directory = Directory(self.database, clock)
-        self.services = Services(clock, Uuid7Ids(), Outbox(messaging, never), "usage-events")
+        self.services = Services(clock, Uuid7Ids(), Outbox(messaging, never), "usage-events", KINDS)
         self.looks = 0
         self.jobs = Jobs(
             {"count": self._count},
@@ -145,11 +146,11 @@ async def test_an_instance_never_sees_less_than_it_has_seen(
         await change.commit(enqueue(change, session, QUEUE, "count", {}))
         if number == 2:
             cosmos.store.catch_up()
-            assert len((await other.store.query(Kind.JOB)).items) == 3
+            assert len((await other.store.query(Job.KIND)).items) == 3
         elif number > 2:
-            assert len((await other.store.query(Kind.JOB)).items) == 3
+            assert len((await other.store.query(Job.KIND)).items) == 3
     cosmos.store.catch_up()
-    assert len((await other.store.query(Kind.JOB)).items) == 5
+    assert len((await other.store.query(Job.KIND)).items) == 5
 
 
 def answer_from(
@@ -208,4 +209,4 @@ async def test_a_fence_that_was_closed_by_another_instance_is_opened(
             break
         except Unavailable:
             continue
-    assert not (await session.store.query(Kind.FENCE)).items, "the fence stays closed, and its holder is done"
+    assert not (await session.store.query(FENCE)).items, "the fence stays closed, and its holder is done"

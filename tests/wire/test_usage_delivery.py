@@ -13,10 +13,11 @@ from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.amqp import AmqpAnnotatedMessage
 
 import function_app
+from functions.kinds import KINDS
 from functions.usage.metering import Metering
+from functions.usage.models import ROLLUP, UsageEvent
 from shared.clock import SystemClock
 from shared.core import core
-from shared.database.port import Kind
 from shared.messaging.port import Message
 from shared.settings import Settings
 from shared.work.events import Metric, usage_event
@@ -49,7 +50,7 @@ class Instance:
                 "ServiceBusConnection": bus.connection,
             }
         )
-        self.core = core(settings, SystemClock())
+        self.core = core(settings, KINDS)
         self.listener = Listener(function_app.compose(self.core), settings, "store_usage", bus.connection)
 
     def event(self, tenant_id: str, value: int) -> Message:
@@ -66,9 +67,9 @@ class Instance:
             store = await self.core.directory.store(tenant_id)
             assert store is not None
             events = 0
-            async for page in store.scan([Kind.USAGE_EVENT]):
+            async for page in store.scan([UsageEvent.KIND]):
                 events += len(page)
-            months = [one for one in (await store.query(Kind.ROLLUP)).items if one.body["period"] == "month"]
+            months = [one for one in (await store.query(ROLLUP)).items if one.body["period"] == "month"]
             found[tenant_id] = (sum(one.body["value"] for one in months), events)
         return found
 

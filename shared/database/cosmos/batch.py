@@ -12,14 +12,15 @@ from itertools import islice
 from typing import Any, Literal
 
 from shared.database.cosmos.query import path
+from shared.database.documents import envelope, opened
 from shared.database.limits import MAX_PATCHES, check_id
 from shared.database.port import (
+    TOMBSTONE,
     Bury,
     Create,
     Delete,
     Document,
     Increment,
-    Kind,
     Operation,
     Read,
     Rejected,
@@ -27,10 +28,10 @@ from shared.database.port import (
     Stored,
     Upsert,
 )
+from shared.kinds import Kind
 
 MARK = "commit_id"
 _OURS = (MARK, "ttl", "_rid", "_self", "_etag", "_ts", "_attachments")
-_LASTING = (Kind.AUDIT, Kind.USAGE_EVENT, Kind.RESERVATION, Kind.IDEMPOTENCY, Kind.COUNTER, Kind.JOB)
 _Written = Create | Replace | Upsert | Bury
 Wire = tuple[str, tuple[Any, ...], dict[str, Any]]
 
@@ -38,8 +39,7 @@ Wire = tuple[str, tuple[Any, ...], dict[str, Any]]
 def stored(kind: Kind, document: Document) -> Stored:
     """A document of Cosmos DB as the port shows it."""
     body = {name: value for name, value in document.items() if name not in _OURS}
-    body["id"] = body["id"][len(kind.value) + 1 :]
-    return Stored(body, document["_etag"])
+    return Stored(opened(kind, body), document["_etag"])
 
 
 class Batch:
@@ -124,8 +124,8 @@ class Batch:
                         yield index, ("patch", (id, patches), options)
 
     def _body(self, operation: Create | Replace | Upsert | Bury, id: str) -> Document:
-        kind = Kind.TOMBSTONE if isinstance(operation, Bury) else operation.kind
-        own: Document = {"id": id, "kind": kind.value, "tenant_id": self._tenant_id, MARK: self.mark}
+        kind = TOMBSTONE if isinstance(operation, Bury) else operation.kind
+        own: Document = {**envelope(kind, id, self._tenant_id), MARK: self.mark}
         if not isinstance(operation, Bury) and operation.ttl is not None:
             own["ttl"] = operation.ttl
         return {**operation.body, **own}
@@ -137,7 +137,7 @@ class Batch:
         while chunk := list(islice(amounts, MAX_PATCHES - len(marks))):
             patches = [{"op": "incr", "path": _pointer(field), "value": amount} for field, amount in chunk]
             conditions = [
-                f"{path('kind')} = {json.dumps(operation.kind.value)}",  # not a tombstone
+                f"{path('kind')} = {json.dumps(operation.kind)}",  # not a tombstone
                 *(
                     _at_most(field, amount, operation.at_most[field])
                     for field, amount in chunk
@@ -149,9 +149,9 @@ class Batch:
 
 
 def _preference(operation: Operation) -> int:
-    if isinstance(operation, Create):
-        return _LASTING.index(operation.kind) if operation.kind in _LASTING else len(_LASTING)
-    return len(_LASTING) + 1
+    if not isinstance(operation, Create):
+        return 3
+    return 0 if operation.kind.append_only else 2 if operation.kind.transient else 1
 
 
 def _if_match(etag: str | None) -> dict[str, Any]:

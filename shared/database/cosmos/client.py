@@ -7,11 +7,12 @@ for an answer. It also forgets the session token of a batch, so that a read afte
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
+from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definitions
 from shared.database.cosmos.retry import NoContainer
+from shared.kinds import Kinds
 
 if TYPE_CHECKING:
     from azure.cosmos.aio import ContainerProxy as ContainerProxy
@@ -88,17 +89,17 @@ class Client:
         session: Any = connection.session
         session.update_session(connection, link, {**headers, "x-ms-alt-content-path": path})
 
-    async def create(self, database: str, names: tuple[str, ...]) -> None:
+    async def create(self, database: str, wanted: Iterable[Mapping[str, Any]]) -> None:
         """Make a database with its containers (emulators only: in Azure, Bicep and the ARM plane do)."""
         from azure.cosmos import PartitionKey
 
         made = await self.sdk.create_database_if_not_exists(database)
-        for wanted in (definition(name) for name in names):
+        for one in wanted:
             await made.create_container_if_not_exists(
-                wanted["id"],
-                PartitionKey(wanted["partitionKey"]["paths"][0]),
-                indexing_policy=wanted["indexingPolicy"],
-                default_ttl=wanted["defaultTtl"],
+                one["id"],
+                PartitionKey(one["partitionKey"]["paths"][0]),
+                indexing_policy=one["indexingPolicy"],
+                default_ttl=one["defaultTtl"],
             )
 
     async def close(self) -> None:
@@ -204,12 +205,12 @@ class Account:
             sdk.client_connection.session = self._session
 
 
-def preparation(registry: str, shards: tuple[str, ...]) -> Callable[[Client], Awaitable[None]]:
+def preparation(registry: str, shards: tuple[str, ...], kinds: Kinds) -> Callable[[Client], Awaitable[None]]:
     """What an emulator needs before anything else: the registry and the shared databases."""
 
     async def prepare(client: Client) -> None:
-        await client.create(registry, REGISTRY_CONTAINERS)
+        await client.create(registry, definitions(REGISTRY_CONTAINERS, kinds))
         for shard in shards:
-            await client.create(shard, TENANT_CONTAINERS)
+            await client.create(shard, definitions(TENANT_CONTAINERS, kinds))
 
     return prepare

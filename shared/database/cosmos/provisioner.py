@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
 from shared.database.port import Provisioner
 from shared.errors import Conflict, Full, Throttled, Unavailable
+from shared.kinds import Kinds
 
 if TYPE_CHECKING:
     from azure.core import AsyncPipelineClient
@@ -49,6 +50,7 @@ class CosmosProvisioner(Provisioner):
     def __init__(
         self,
         account: str,
+        kinds: Kinds,
         *,
         autoscale: int = 0,
         endpoint: str = ENDPOINT,
@@ -58,6 +60,7 @@ class CosmosProvisioner(Provisioner):
         **options: Any,
     ) -> None:
         self._account = account
+        self._kinds = kinds
         self._autoscale = autoscale
         self._endpoint = endpoint
         self._make_credential = credential
@@ -98,7 +101,7 @@ class CosmosProvisioner(Provisioner):
         path = f"{self._account}/sqlDatabases/{database}"
         options = {"autoscaleSettings": {"maxThroughput": self._autoscale}} if self._autoscale else {}
         wanted = [(path, {"id": database}, options)]
-        wanted += [(f"{path}/containers/{name}", definition(name), {}) for name in TENANT_CONTAINERS]
+        wanted += [(f"{path}/containers/{name}", definition(name, self._kinds), {}) for name in TENANT_CONTAINERS]
         for path, resource, throughput in wanted:
             if still := await self._make(path, resource, throughput):
                 return still

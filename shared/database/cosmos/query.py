@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.database.port import Kind, Order, Where
+from shared.database.port import TOMBSTONE, Order, Where
+from shared.kinds import Kind
 
 _FIELD = re.compile(r"[a-z][a-z_.]*\Z")
 
@@ -40,7 +41,7 @@ def select(
     """
     query = Query()
     clauses = [] if tenant_id is None else [f"{path('tenant_id')} = {query.bind(tenant_id)}"]
-    clauses.append(f"{path('kind')} = {query.bind(kind.value)}")
+    clauses.append(f"{path('kind')} = {query.bind(kind.name)}")
     clauses += [_condition(query, kind, condition) for condition in where]
     sort = [] if tenant_id is None else ["tenant_id"]
     sort += ["kind", "id"] if order.field == "id" else ["kind", order.field, "id"]
@@ -55,7 +56,7 @@ def select(
 def oldest(kind: Kind, where: Sequence[Where], top: int) -> Query:
     """Items of one kind over all tenants of a database, oldest first: few, so no composite index is kept for them."""
     query = Query()
-    clauses = [f"{path('kind')} = {query.bind(kind.value)}", *(_condition(query, kind, one) for one in where)]
+    clauses = [f"{path('kind')} = {query.bind(kind.name)}", *(_condition(query, kind, one) for one in where)]
     query.text = f"SELECT TOP {top} * FROM c WHERE {' AND '.join(clauses)} ORDER BY {path('created_at')} ASC"  # noqa: S608
     return query
 
@@ -66,7 +67,7 @@ def tombstones(tenant_id: str, stored_ids: Sequence[str]) -> Query:
     ids = ", ".join(query.bind(id) for id in stored_ids)
     clauses = [
         f"{path('tenant_id')} = {query.bind(tenant_id)}",
-        f"{path('kind')} = {query.bind(Kind.TOMBSTONE.value)}",
+        f"{path('kind')} = {query.bind(TOMBSTONE.name)}",
         f"{path('id')} IN ({ids})",
     ]
     query.text = f"SELECT * FROM c WHERE {' AND '.join(clauses)}"  # noqa: S608 - bound

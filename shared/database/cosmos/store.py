@@ -15,7 +15,7 @@ from shared.clock import Clock, rfc3339
 from shared.database.cosmos.batch import Batch, stored
 from shared.database.cosmos.calls import Calls, OnCharge
 from shared.database.cosmos.client import Account, CredentialFactory, default_credential, preparation
-from shared.database.cosmos.containers import TENANT_CONTAINERS
+from shared.database.cosmos.containers import TENANT_CONTAINERS, definitions
 from shared.database.cosmos.query import oldest, select, tombstones
 from shared.database.limits import check_id, encode_batch
 from shared.database.port import (
@@ -23,7 +23,6 @@ from shared.database.port import (
     Create,
     Database,
     Delete,
-    Kind,
     Operation,
     Order,
     Page,
@@ -37,12 +36,14 @@ from shared.database.port import (
 )
 from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID
+from shared.kinds import Kind, Kinds
 
 logger = logging.getLogger("flowgrid.cosmos")
 DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there
 PING_SECONDS = 3.0
-PROBE = "probe"
-NOTHING = "none"  # the id of an item that never is
+PROBE = Kind("probe")
+REGISTRY_PROBE = Kind("registry_probe", container="reservations")
+LAST, NEVER = "last", "never"  # ids of probes: what was written last, what never was
 PAGE_SIZE = 200
 SWEEPS_AT_ONCE = 8
 
@@ -57,6 +58,7 @@ class CosmosDatabase(Database):
         registry: str,
         shards: Sequence[str],
         clock: Clock,
+        kinds: Kinds,
         credential: CredentialFactory = default_credential,
         emulator_key: str | None = None,
         on_charge: OnCharge | None = None,
@@ -67,14 +69,15 @@ class CosmosDatabase(Database):
             endpoint,
             credential=credential,
             emulator_key=emulator_key,
-            prepare=preparation(registry, tuple(shards)) if self._emulator else None,
+            prepare=preparation(registry, tuple(shards), kinds) if self._emulator else None,
         )
         self._calls = Calls(self._account, deadline=deadline, on_charge=on_charge)
         self._quick = Calls(self._account, deadline=min(deadline, PING_SECONDS), on_charge=on_charge)
         self._registry = registry
         self._shards = shards
         self._clock = clock
-        self._platform = _Registry(self._calls, registry, tuple(shards))
+        self._kinds = kinds
+        self._platform = _Registry(self._calls, registry, tuple(shards), kinds)
         self._partitions: dict[tuple[str, str], _Partition] = {}
 
     @property
@@ -95,26 +98,28 @@ class CosmosDatabase(Database):
             await self._make(placement.database)
         self._account.expect(placement.database)
         for name in TENANT_CONTAINERS:
-            await self._calls.read((placement.database, name), PLATFORM_TENANT_ID, "probe:none", PLATFORM_TENANT_ID)
+            await self._calls.read(
+                (placement.database, name), PLATFORM_TENANT_ID, check_id(PROBE, NEVER), PLATFORM_TENANT_ID
+            )
 
     async def _make(self, database: str) -> None:
         try:
             client = await self._account.client(DEADLINE_SECONDS)
-            await client.create(database, TENANT_CONTAINERS)
+            await client.create(database, definitions(TENANT_CONTAINERS, self._kinds))
         except Exception as error:
             raise Unavailable(f"The emulator does not make databases: {error}") from error
 
     async def ping(self) -> None:
-        await self._probe(self._registry, Kind.RESERVATION)
+        await self._probe(self._registry, REGISTRY_PROBE)
 
     def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        shards = {f"database:{name}": partial(self._probe, name, Kind.IDEMPOTENCY) for name in self._shards}
+        shards = {f"database:{name}": partial(self._probe, name, PROBE) for name in self._shards}
         return {"database": self.ping, **shards}
 
     async def _probe(self, database: str, kind: Kind) -> None:
         """Write, as any change would (about 7 RU), an item that nobody lists."""
         body = {"created_at": rfc3339(self._clock.now())}
-        batch = Batch([Upsert(kind, PROBE, body)], PLATFORM_TENANT_ID)
+        batch = Batch([Upsert(kind, LAST, body)], PLATFORM_TENANT_ID)
         key = _key(kind, PLATFORM_TENANT_ID, batch.ids[0])
         await self._quick.commit((database, kind.container), key, batch, PLATFORM_TENANT_ID)
 
@@ -132,11 +137,11 @@ class _Partition(TenantStore):
         found = await self._calls.read(
             (self._database, kind.container), self.tenant_id, check_id(kind, id), self.tenant_id
         )
-        return None if found is None or found["kind"] != kind.value else stored(kind, found)
+        return None if found is None or found["kind"] != kind.name else stored(kind, found)
 
     async def catch_up(self) -> None:
-        place = (self._database, Kind.FENCE.container)
-        await self._calls.latest(place, self.tenant_id, check_id(Kind.FENCE, NOTHING), self.tenant_id)
+        place = (self._database, PROBE.container)
+        await self._calls.latest(place, self.tenant_id, check_id(PROBE, NEVER), self.tenant_id)
 
     async def query(
         self,
@@ -176,8 +181,9 @@ class _Partition(TenantStore):
 
 
 class _Registry(PlatformStore):
-    def __init__(self, calls: Calls, registry: str, shards: tuple[str, ...]) -> None:
+    def __init__(self, calls: Calls, registry: str, shards: tuple[str, ...], kinds: Kinds) -> None:
         self._calls = calls
+        self._kinds = kinds
         self._registry = registry
         self._shards = shards
 
@@ -232,7 +238,9 @@ class _Registry(PlatformStore):
         databases: set[str] = set()
         after: tuple[str, str] | None = None
         while True:
-            page = await self.query(Kind.TENANT, [Where("placement.mode", "=", "dedicated")], after=after)
+            page = await self.query(
+                self._kinds.named("tenant"), [Where("placement.mode", "=", "dedicated")], after=after
+            )
             databases |= {item.body["placement"]["database"] for item in page.items}
             after = page.next
             if after is None:
@@ -261,4 +269,4 @@ async def _page(
 
 
 def _key(kind: Kind, tenant_id: str, stored_id: str) -> str:
-    return stored_id if kind is Kind.RESERVATION else tenant_id
+    return stored_id if kind.container == "reservations" else tenant_id

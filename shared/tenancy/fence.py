@@ -23,7 +23,6 @@ from shared.database.port import (
     OLDEST_FIRST,
     Create,
     Delete,
-    Kind,
     Operation,
     Order,
     Page,
@@ -34,8 +33,17 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Unavailable
+from shared.kinds import Kind
 
 logger = logging.getLogger("flowgrid.fence")
+AUDIT = Kind(
+    "audit",
+    filtered=("user_id", "action", "resource_type", "resource_id"),
+    backup="history",
+    append_only=True,
+)
+PERMIT = Kind("open")
+FENCE = Kind("fence")
 TRIES = 5
 FENCED_SECONDS = 2
 TICK = timedelta(microseconds=1)
@@ -112,7 +120,7 @@ class Handle(TenantStore):
         if self._holder == "" or operations[0].kind.container != "items":
             await self._inner.commit(operations)
         elif self._holder is not None:
-            await self._carrying(Read(Kind.FENCE, self._holder), operations)
+            await self._carrying(Read(FENCE, self._holder), operations)
         else:
             await self._through(operations)
         self._see_instant(_instant(operations))
@@ -126,7 +134,7 @@ class Handle(TenantStore):
             if stamped is not None and stamped <= self.floor:
                 raise Overtaken("This came while a backup was taking its moment; try again.")
             try:
-                return await self._carrying(Read(Kind.PERMIT, self._permit), operations)
+                return await self._carrying(Read(PERMIT, self._permit), operations)
             except Fenced:
                 self._permit = None
         raise Fenced
@@ -142,7 +150,7 @@ class Handle(TenantStore):
     def _see(self, found: Sequence[Stored]) -> None:
         for stored in found:
             body = stored.body
-            self._see_instant(body["created_at"] if body["kind"] == Kind.AUDIT else body.get("updated_at"))
+            self._see_instant(body["created_at"] if body["kind"] == AUDIT else body.get("updated_at"))
 
     def _see_instant(self, instant: str | None) -> None:
         if instant is not None and instant > self.latest:
@@ -158,7 +166,7 @@ def stamp(store: TenantStore, now: datetime) -> datetime:
 
 def permit(id: str, at: str) -> Create:
     """The operation that lets a tenant's writes through: those stamped after `at`."""
-    return Create(Kind.PERMIT, id, {"created_at": at})
+    return Create(PERMIT, id, {"created_at": at})
 
 
 def first_permit() -> Create:
@@ -168,7 +176,7 @@ def first_permit() -> Create:
 
 async def current(store: TenantStore) -> Stored:
     """The tenant's permit; `Fenced` where there is none."""
-    page = await store.query(Kind.PERMIT, limit=1)
+    page = await store.query(PERMIT, limit=1)
     if not page.items:
         raise Fenced
     return page.items[0]
@@ -176,7 +184,7 @@ async def current(store: TenantStore) -> Stored:
 
 async def newest(store: TenantStore, known: str = "") -> str:
     """The instant of the tenant's newest journal entry, or `known` when that is later. One query."""
-    page = await store.query(Kind.AUDIT, order=NEWEST_FIRST, limit=1)
+    page = await store.query(AUDIT, order=NEWEST_FIRST, limit=1)
     return max([known, *(str(stored.body["created_at"]) for stored in page.items)])
 
 
@@ -193,7 +201,7 @@ async def rotate(store: TenantStore, id: str, now: datetime) -> str:
             extra = {"tenant_id": store.tenant_id, "stamped": known}
             logger.error("a clock was far ahead; what this tenant writes is stamped after it", extra=extra)
         try:
-            await store.control.commit([Delete(Kind.PERMIT, old.body["id"], old.etag), permit(id, moment)])
+            await store.control.commit([Delete(PERMIT, old.body["id"], old.etag), permit(id, moment)])
             return moment
         except Rejected:  # somebody else has just rotated it, or closed the fence
             continue
@@ -202,5 +210,5 @@ async def rotate(store: TenantStore, id: str, now: datetime) -> str:
 
 def _instant(operations: Sequence[Operation]) -> str | None:
     """The instant that the journal entries of a change carry; None where nothing is journalled."""
-    instants = [one.body["created_at"] for one in operations if isinstance(one, Create) and one.kind is Kind.AUDIT]
+    instants = [one.body["created_at"] for one in operations if isinstance(one, Create) and one.kind == AUDIT]
     return min(instants, default=None)

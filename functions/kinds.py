@@ -1,0 +1,41 @@
+"""Every kind of item that the app keeps: a kind that is not here is in no index and in no backup (a test says so)."""
+
+from functions.agents.models import Agent
+from functions.backups.copies import COPY
+from functions.backups.models import Backup
+from functions.catalog.models import Element, Relationship
+from functions.usage.models import ROLLUP, UsageEvent
+from shared.jobs.deadletters import DeadLetter
+from shared.jobs.jobs import Job
+from shared.kinds import Kinds
+from shared.members.users import BINDING, REMOVED, User
+from shared.tenancy.directory import RESERVATION, TENANT
+from shared.tenancy.fence import AUDIT, FENCE, PERMIT
+from shared.work.change import COUNTER
+from shared.work.fencing import LOCK
+from shared.work.outbox import OUTBOX
+from shared.work.scope import IDEMPOTENCY
+
+KINDS = Kinds(
+    User.KIND,
+    Element.KIND,
+    Relationship.KIND,
+    Agent.KIND,
+    AUDIT,
+    ROLLUP,
+    UsageEvent.KIND,
+    Backup.KIND,
+    Job.KIND,
+    BINDING,
+    REMOVED,
+    COPY,
+    COUNTER,
+    OUTBOX,
+    IDEMPOTENCY,
+    PERMIT,
+    FENCE,
+    LOCK,
+    TENANT,
+    RESERVATION,
+    DeadLetter.KIND,
+)

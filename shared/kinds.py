@@ -1,0 +1,145 @@
+"""Kinds: what an item is. A kind is declared once, beside its model, and all that must know of it is fed by that.
+
+From the declarations (`functions/kinds.py` lists them) follow index policies, backups and restores, the journal,
+quotas, what may refer to what, the tenant's export, and the tests that prove isolation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+Container = Literal["items", "usage", "tenants", "reservations"]
+Carried = Literal["restored", "history"]
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Kind(str):
+    """The name that its items carry, and the declaration.
+
+    - `container`: where its items live.
+    - `filtered`: fields (dotted paths) that lists and sweeps filter by; each is a path of the container's index.
+    - `refers`: field -> the names of the kinds that it may name by id. What is named comes back first in a restore and
+      goes last.
+    - `counter`: the tenant's counter of its items, which `Plan.quota` bounds.
+    - `backup`: whether backups carry its items, and a restore brings them back; `history` is carried only.
+    - `journalled`: written by `Change` as a resource, with whole old and new values in the audit, and in no other way.
+    - `exported`: part of what a tenant takes away (`GET v1/export`).
+    - `append_only`: its items are never changed; `transient`: they go soon. Of a batch whose answer is lost, the first
+      kind bears the better witness, the second the worst.
+    - `upcasts`: the steps from schema version 1 to 2, 2 to 3, …; each gets a stored body and returns the next
+      version's. They run when an old item is read, in whatever store or backup it lies.
+    """
+
+    container: Container
+    filtered: tuple[str, ...]
+    refers: Mapping[str, tuple[str, ...]]
+    counter: str | None
+    backup: Carried | None
+    journalled: bool
+    exported: bool
+    append_only: bool
+    transient: bool
+    upcasts: tuple[Upcast, ...]
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        container: Container = "items",
+        filtered: Sequence[str] = (),
+        refers: Mapping[str, tuple[str, ...]] | None = None,
+        counter: str | None = None,
+        backup: Carried | None = None,
+        journalled: bool = False,
+        exported: bool = False,
+        append_only: bool = False,
+        transient: bool = False,
+        upcasts: Sequence[Upcast] = (),
+    ) -> "Kind":
+        if backup == "restored" and not journalled:
+            raise ValueError(f"{name} is restored to a point in time, so it has to be journalled")
+        kind = super().__new__(cls, name)
+        kind.container = container
+        kind.filtered = tuple(filtered)
+        kind.refers = refers or {}
+        kind.counter = counter
+        kind.backup = backup
+        kind.journalled = journalled
+        kind.exported = exported
+        kind.append_only = append_only
+        kind.transient = transient
+        kind.upcasts = tuple(upcasts)
+        return kind
+
+    @property
+    def name(self) -> str:
+        """As plain text, for documents and databases."""
+        return str.__str__(self)
+
+    @property
+    def schema(self) -> int:
+        """The version that is written now; items without a number are of the first."""
+        return 1 + len(self.upcasts)
+
+    @property
+    def nested(self) -> tuple[str, ...]:
+        """The fields by which items of this kind may refer to each other."""
+        return tuple(field for field, kinds in self.refers.items() if self in kinds)
+
+    def upcast(self, body: dict[str, Any], version: int) -> dict[str, Any]:
+        """A body of this `version` as one of the current version."""
+        for step in self.upcasts[version - 1 :]:
+            body = step(body)
+        return body
+
+
+class Kinds(tuple[Kind, ...]):
+    """All kinds of an app. ValueError for two of one name, and for a reference to a kind that is not among them."""
+
+    def __new__(cls, *kinds: Kind) -> "Kinds":
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"declared twice: {', '.join(sorted({one for one in kinds if kinds.count(one) > 1}))}")
+        for kind in kinds:
+            for unknown in _named_by(kind) - {*kinds}:
+                raise ValueError(f"{kind} refers to {unknown}, which is not declared")
+        return super().__new__(cls, kinds)
+
+    def named(self, name: str) -> Kind:
+        """The kind of this name; KeyError when there is none."""
+        for kind in self:
+            if kind == name:
+                return kind
+        raise KeyError(name)
+
+    @property
+    def restored(self) -> tuple[Kind, ...]:
+        """What a restore brings back, in the order in which it is written: what is referred to comes first."""
+        found: list[Kind] = []
+        left = [kind for kind in self if kind.backup == "restored"]
+        while left:
+            ready = [kind for kind in left if not (_named_by(kind) - {kind}) & {*left}]
+            if not ready:
+                raise ValueError(f"refer to each other: {', '.join(left)}")
+            found.append(ready[0])
+            left.remove(ready[0])
+        return tuple(found)
+
+    @property
+    def history(self) -> tuple[Kind, ...]:
+        """What backups carry and no restore brings back."""
+        return tuple(kind for kind in self if kind.backup == "history")
+
+    @property
+    def exported(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self if kind.exported)
+
+    def filtered(self, container: Container) -> tuple[str, ...]:
+        """The fields that items of a container are filtered by, each once."""
+        return tuple(dict.fromkeys(field for kind in self if kind.container == container for field in kind.filtered))
+
+    def referring(self, to: Kind) -> list[tuple[Kind, str]]:
+        """Which kinds may name one of these, and in which field."""
+        return [(kind, field) for kind in self for field, kinds in kind.refers.items() if to in kinds]
+
+
+def _named_by(kind: Kind) -> set[str]:
+    return {one for kinds in kind.refers.values() for one in kinds}
