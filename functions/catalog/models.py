@@ -35,8 +35,8 @@ Translations = dict[str, dict[str, str]]
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
-    description: str
-    properties: dict[str, str]
+    description: str = Field(description="What it is, in words.")
+    properties: dict[str, str] = Field(description="Free names and values.")
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
     translations: Translations = Field({}, description="Language -> field -> value, for every further language.")
     source_identifier: str | None = Field(None, description="The identifier in the exchange file that it came from.")
@@ -49,12 +49,14 @@ class Element(Imported):
         "element", filtered=("name", "type", "layer"), backup="restored", journalled=True, exported=True
     )
 
-    name: str
-    type: ElementType
-    layer: Layer
+    name: str = Field(description="What it is called.")
+    type: ElementType = Field(description="Its type in ArchiMate 3.2.")
+    layer: Layer = Field(description="The layer of its type.")
 
 
 class ElementFields(Body):
+    """What a client may set of an element."""
+
     name: Name = Field("", description="Only a Junction may have none.", examples=["Incident management"])
     type: ElementType
     description: Text = ""
@@ -79,16 +81,18 @@ class Relationship(Imported):
         exported=True,
     )
 
-    type: RelationshipType
-    source_id: Id
-    target_id: Id
-    name: str
-    access_type: AccessType | None
-    influence: str | None
-    is_directed: bool | None
+    type: RelationshipType = Field(description="Its type in ArchiMate 3.2.")
+    source_id: Id = Field(description="Where it begins: an element, or a relationship where ArchiMate allows that.")
+    target_id: Id = Field(description="Where it ends, likewise.")
+    name: str = Field(description="What it is called; may be empty.")
+    access_type: AccessType | None = Field(description="Of an Access: what is done.")
+    influence: str | None = Field(description="Of an Influence: its sign or strength.")
+    is_directed: bool | None = Field(description="Of an Association: whether it has a direction.")
 
 
 class RelationshipFields(Body):
+    """What a client may set of a relationship."""
+
     type: RelationshipType
     source_id: Id
     target_id: Id
@@ -114,47 +118,55 @@ class DeleteQuery(Query):
 
 class NeighbourQuery(Query):
     depth: int = Field(1, ge=1, le=5, description="Relationships between the element and the farthest neighbour.")
-    direction: Literal["in", "out", "both"] = "both"
-    type: RelationshipType | None = None
+    direction: Literal["in", "out", "both"] = Field(
+        "both", description="Which relationships are followed: those that begin at it, that end at it, or both."
+    )
+    type: RelationshipType | None = Field(None, description="Only relationships of this type.")
 
 
 class Neighbour(BaseModel):
-    distance: int
-    element: Element
+    """An element, and how far it is."""
+
+    distance: int = Field(description="Relationships between it and the center.")
+    element: Element = Field(description="The neighbour.")
 
 
 class Neighbourhood(BaseModel):
     """What is around an element, nearest first; `truncated` when there is more than is shown."""
 
-    center: Element
-    elements: list[Neighbour]
-    relationships: list[Relationship]
-    truncated: bool
+    center: Element = Field(description="The element that was asked about.")
+    elements: list[Neighbour] = Field(description="What is around it, nearest first.")
+    relationships: list[Relationship] = Field(description="Those between all of these.")
+    truncated: bool = Field(description="Whether there is more than is shown.")
 
 
 class ImportCounts(BaseModel):
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    skipped: int = 0
+    """What became of what a file holds."""
+
+    created: int = Field(0, description="Made.")
+    updated: int = Field(0, description="Changed.")
+    unchanged: int = Field(0, description="Already as in the file.")
+    skipped: int = Field(0, description="Not taken; see `skipped_items`.")
 
 
 class SkippedItem(BaseModel):
-    identifier: str
-    kind: str
-    reason: str
+    """Something in a file that was not taken."""
+
+    identifier: str = Field(description="Its identifier in the file.")
+    kind: str = Field(description="Element or relationship.")
+    reason: str = Field(description="Why it was not taken.")
 
 
 class ImportReport(BaseModel):
     """What an import has done; the uploaded file itself is kept under `file_sha256`, with its views."""
 
-    model: str
-    created: int
-    updated: int
-    unchanged: int
-    skipped: int
-    elements: ImportCounts
-    relationships: ImportCounts
+    model: str = Field(description="The name of the model in the file.")
+    created: int = Field(description="Elements and relationships made.")
+    updated: int = Field(description="Those changed.")
+    unchanged: int = Field(description="Those that were already as in the file.")
+    skipped: int = Field(description="Those not taken.")
+    elements: ImportCounts = Field(description="The same, of elements alone.")
+    relationships: ImportCounts = Field(description="The same, of relationships alone.")
     skipped_items: list[SkippedItem] = Field(description="The first 200.")
     views: int = Field(description="Views in the file; they are kept with it and not modelled.")
-    file_sha256: str
+    file_sha256: str = Field(description="Hash of the file, under which it is kept.")

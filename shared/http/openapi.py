@@ -15,20 +15,14 @@ from shared.http.openapi_answers import FIELD_PROBLEM, HEADERS, PROBLEM, respons
 from shared.http.openapi_schemas import Schemas, pascal
 from shared.http.routes import Route
 
-TAGS = {
-    "agents": "AI agents: what they are, how they work, what of the landscape they work on.",
+TAGS = {  # of what is not one resource, which says itself what it is
     "audit": "Who changed what, when, from where, with the whole old and new value.",
-    "backups": "Backups of the whole tenant, each of one moment.",
     "catalog": "ArchiMate exchange files in and out.",
-    "elements": "ArchiMate elements of the tenant's landscape.",
-    "jobs": "What takes longer than a call: backups, restores, databases.",
+    "export": "All that is kept of the tenant, item by item.",
     "me": "The caller.",
     "platform": "Health, this description, and what only Flowgrid's staff may do: tenants, dead letters, room.",
     "quotas": "What the tenant's plan allows, and what is used of it.",
-    "relationships": "ArchiMate relationships between elements.",
-    "restores": "A backup or a point in time brought back, in place or into a new tenant.",
     "usage": "What was metered: calls, agents, tokens.",
-    "users": "The people of the tenant.",
 }
 ABOUT = """Multi-tenant AI agent management platform.
 
@@ -67,16 +61,16 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     """The whole document."""
     schemas = Schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
+    routes = [route for route in routes if route.described]
     for route in routes:
         paths.setdefault(f"/api/{route.path}", {})[route.method.lower()] = _operation(route, schemas)
-    used = {operation["tags"][0] for operation in _operations(paths)}
     parameters = _shared_parameters(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Flowgrid", "version": version, "description": ABOUT},
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
-        "tags": [{"name": name, "description": TAGS[name]} for name in sorted(used)],
+        "tags": [{"name": name, "description": said} for name, said in sorted(_tags(routes).items())],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -175,6 +169,12 @@ def _shared_parameters(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _tags(routes: Sequence[Route]) -> dict[str, str]:
+    """Each tag and what it is about: what the table says, or the model of one thing of it."""
+    said = {_tag(route): str(route.answer.__doc__) for route in routes if route.of_resource}
+    return {tag: TAGS.get(tag) or said.get(tag, "") for tag in map(_tag, routes)}
 
 
 def _tag(route: Route) -> str:

@@ -25,7 +25,7 @@ from shared.errors import (
     UnsupportedMedia,
 )
 from shared.http.openapi_schemas import REF, Schemas, pascal
-from shared.http.problems import PROBLEM_JSON, TITLES, problem, status_of
+from shared.http.problems import PROBLEM_JSON, STATUS, TITLES, problem, status_of
 from shared.http.routes import Content, Route
 
 TEXT = {"type": "string"}
@@ -98,7 +98,9 @@ def _problem_answer(status: int) -> dict[str, Any]:
 
 
 def _name(status: int) -> str:
-    return pascal(TITLES[status])
+    """As the errors are called in the code, but for those that have no class of their own."""
+    names = {status: error.__name__ for error, status in STATUS.items() if error is not FlowgridError}
+    return names.get(status, pascal(TITLES[status]))
 
 
 PROBLEM = {

@@ -7,6 +7,7 @@ body's field means is said where the resource says it.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from inspect import getdoc
 from itertools import chain
 from typing import Any
 
@@ -15,21 +16,19 @@ from pydantic.json_schema import models_json_schema
 
 from shared.database.limits import MAX_INTEGER
 from shared.http.bodies import Json, Merge
-from shared.http.pagination import Query
+from shared.http.pagination import Page, Query
 from shared.http.routes import Route
 
 Schema = dict[str, Any]
 REF = "#/components/schemas/{model}"
 BODY_SUFFIX = "Fields"  # `AgentFields`: what may be set of an `Agent`
 BODY_PREFIX = "New"
-JSON: Schema = {
+JSON: Schema = {  # without a type, which generators of clients take for any, as it is meant
     "description": "Any JSON, but for whole numbers that a double cannot hold: send them as strings.",
-    "anyOf": [
-        {"type": ["null", "boolean", "string"]},
-        {"type": "number", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER},
-        {"type": "array", "items": {"$ref": REF.format(model="Json")}},
-        {"type": "object", "additionalProperties": {"$ref": REF.format(model="Json")}},
-    ],
+    "minimum": -MAX_INTEGER,
+    "maximum": MAX_INTEGER,
+    "items": {"$ref": REF.format(model="Json")},
+    "additionalProperties": {"$ref": REF.format(model="Json")},
 }
 
 
@@ -43,15 +42,25 @@ class Schemas:
             (model, "serialization") for model in answers
         ]
         self._references, made = models_json_schema(models, ref_template=REF)
-        self._definitions: dict[str, Schema] = {name: _untitled(one) for name, one in made.get("$defs", {}).items()}
+        self._definitions: dict[str, Schema] = {name: _terse(one) for name, one in made.get("$defs", {}).items()}
+        for key, reference in self._references.items():
+            if issubclass(model := key[0], Page):  # AgentPage, for pydantic Page_Agent_
+                page = self._definitions.pop(_target(reference))
+                self._definitions[model.__name__] = {"description": getdoc(Page), **page}
+                self._references[key] = {"$ref": REF.format(model=model.__name__)}
         given = _reached(self._definitions, [self.body(model) for model in bodies])
         for name in self._definitions.keys() - given:
             _whole(self._definitions[name])
         for name, schema in self._definitions.items():
-            _borrow(schema, self._definitions.get(name.removesuffix(BODY_SUFFIX).removeprefix(BODY_PREFIX), schema))
-        for route in routes:
-            if isinstance(route.body, Merge):
-                self._add_patch(route.body.model)
+            resource = self._definitions.get(name.removesuffix(BODY_SUFFIX).removeprefix(BODY_PREFIX), schema)
+            _borrow(schema, resource)
+            _borrow(resource, schema)
+        whole = {route.body.model for route in routes if isinstance(route.body, Json)}
+        for model in bodies:
+            if any(isinstance(route.body, Merge) and route.body.model is model for route in routes):
+                self._add_patch(model)
+            if model not in whole:  # its patch is all that is sent of it
+                del self._definitions[_target(self.body(model))]
         self._values = _named_values(self._definitions)
 
     def body(self, model: type[BaseModel]) -> Schema:
@@ -68,7 +77,7 @@ class Schemas:
         made = model.model_json_schema(ref_template=REF)
         inner = made.get("$defs", {})
         found = {name: _without_null(_inlined(one, inner)) for name, one in made.get("properties", {}).items()}
-        return {name: self._referring(_untitled(one)) for name, one in found.items()}
+        return {name: self._referring(_terse(one)) for name, one in found.items()}
 
     def shown(self) -> dict[str, Schema]:
         """All of them, as the document holds them."""
@@ -131,11 +140,13 @@ def _inner(schema: Schema) -> Iterator[Schema]:
     return (one for one in chain(named, single, several) if isinstance(one, dict))
 
 
-def _untitled(schema: Schema) -> Schema:
-    """Without the titles that pydantic makes of names: they say nothing, and name what nobody asked for."""
+def _terse(schema: Schema) -> Schema:
+    """Without the titles that pydantic makes of names, and without an example where the format says as much."""
     schema.pop("title", None)
+    if schema.get("format") in ("uuid", "date-time"):
+        schema.pop("examples", None)
     for one in _inner(schema):
-        _untitled(one)
+        _terse(one)
     return schema
 
 
@@ -162,7 +173,7 @@ def _whole(schema: Schema) -> None:
 
 
 def _borrow(schema: Schema, resource: Schema) -> None:
-    """Take the descriptions that a body leaves out from the resource that it is made into."""
+    """Take the descriptions that a body leaves out from the resource that it makes; or the other way round."""
     for name, field in schema.get("properties", {}).items():
         said = resource.get("properties", {}).get(name, {}).get("description")
         if said and "description" not in field:

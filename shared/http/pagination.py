@@ -40,7 +40,7 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None = Field(None, description="`cursor` of the next page; null on the last.")
 
     @classmethod
-    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
         """`AgentPage`, as the API's description and clients made of it call a page of agents."""
         return f"{params[0].__name__}Page"
 
