@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
-from shared.http.pagination import PageQuery, Query
+from shared.http.pagination import NamedQuery, Query
 from shared.kinds import Kind
 from shared.work.resources import Body, Id, Resource
 
@@ -46,7 +46,12 @@ class Element(Imported):
     """An ArchiMate element; its layer follows from its type."""
 
     KIND: ClassVar[Kind] = Kind(
-        "element", filtered=("name", "type", "layer"), backup="restored", journalled=True, exported=True
+        "element",
+        filtered=("name", "type", "layer"),
+        sorted=("updated_at", "name"),
+        backup="restored",
+        journalled=True,
+        exported=True,
     )
 
     name: str
@@ -61,7 +66,7 @@ class ElementFields(Body):
     properties: Properties = Field({})
 
 
-class ElementQuery(PageQuery):
+class ElementQuery(NamedQuery):
     name: str | None = Field(None, max_length=1000)
     type: ElementType | None = None
     layer: Layer | None = None
@@ -73,6 +78,7 @@ class Relationship(Imported):
     KIND: ClassVar[Kind] = Kind(
         "relationship",
         filtered=("type", "source_id", "target_id"),
+        sorted=("updated_at", "name"),
         refers=dict.fromkeys(("source_id", "target_id"), ("element", "relationship")),
         backup="restored",
         journalled=True,
@@ -102,7 +108,7 @@ class RelationshipFields(Body):
     is_directed: bool | None = Field(None, description="Of an Association only.")
 
 
-class RelationshipQuery(PageQuery):
+class RelationshipQuery(NamedQuery):
     type: RelationshipType | None = None
     source_id: str | None = Field(None, max_length=100)
     target_id: str | None = Field(None, max_length=100)

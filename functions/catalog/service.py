@@ -28,10 +28,9 @@ from functions.catalog.values import element_values, relationship_values
 from shared.database.port import Where
 from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
-from shared.http.routes import PageRequest
 from shared.kinds import Kind
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, find, load
+from shared.work.resources import Held, Listing, PageRequest, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH = 40
@@ -49,7 +48,7 @@ class CatalogService:
     async def list_elements(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
     ) -> Listing[Element]:
-        return await find(tenant, Element, filters, limit=page.limit, after=page.after)
+        return await find(tenant, Element, filters, page)
 
     async def get_element(self, tenant: TenantSession, id: str) -> Element:
         return (await load(tenant, Element, id)).value
@@ -97,7 +96,7 @@ class CatalogService:
     async def list_relationships(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
     ) -> Listing[Relationship]:
-        return await find(tenant, Relationship, filters, limit=page.limit, after=page.after)
+        return await find(tenant, Relationship, filters, page)
 
     async def get_relationship(self, tenant: TenantSession, id: str) -> Relationship:
         return (await load(tenant, Relationship, id)).value

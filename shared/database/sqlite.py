@@ -3,17 +3,16 @@
 import asyncio
 import json
 import logging
-import re
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from shared.clock import Clock
-from shared.database.documents import envelope, opened
+from shared.database import sqlite_query as reads
+from shared.database.documents import envelope
 from shared.database.limits import check_id, encode, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
@@ -54,7 +53,6 @@ logger = logging.getLogger("flowgrid.sqlite")
 REGISTRY = "registry"
 PAGE_SIZE = 200
 PURGE_EVERY_COMMITS = 200
-_FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
 
 
 class SqliteDatabase(Database):
@@ -90,7 +88,7 @@ class SqliteDatabase(Database):
     async def _dedicated(self) -> None:
         """The databases of single tenants: all there. Their names are not told to whoever asks."""
         names = set(self._files.names()) - {REGISTRY, *self._shards}
-        found = await asyncio.gather(*(self._files.read(name, _one) for name in names), return_exceptions=True)
+        found = await asyncio.gather(*(self._files.read(name, reads.one) for name in names), return_exceptions=True)
         lost = [one for one in found if isinstance(one, BaseException)]
         if lost:
             raise Unavailable(f"{len(lost)} of {len(names)} databases of single tenants cannot be used.") from lost[0]
@@ -109,7 +107,7 @@ class _Partition(TenantStore):
 
     async def get(self, kind: Kind, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(self._file, lambda db: _get(db, self.tenant_id, kind, id, now))
+        return await self._files.read(self._file, lambda db: reads.get(db, self.tenant_id, kind, id, now))
 
     async def query(
         self,
@@ -122,7 +120,7 @@ class _Partition(TenantStore):
     ) -> Page:
         now = self._clock.now().timestamp()
         return await self._files.read(
-            self._file, lambda db: _query(db, self.tenant_id, kind, where, order, limit, after, now)
+            self._file, lambda db: reads.query(db, self.tenant_id, kind, where, order, limit, after, now)
         )
 
     async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
@@ -139,7 +137,7 @@ class _Partition(TenantStore):
 
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         now = self._clock.now().timestamp()
-        return await self._files.read(self._file, lambda db: _buried(db, self.tenant_id, kind, ids, now))
+        return await self._files.read(self._file, lambda db: reads.buried(db, self.tenant_id, kind, ids, now))
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         encoded = encode_batch(operations)
@@ -162,7 +160,7 @@ class _Registry(PlatformStore):
 
     async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(REGISTRY, lambda db: _get(db, tenant_id, kind, id, now))
+        return await self._files.read(REGISTRY, lambda db: reads.get(db, tenant_id, kind, id, now))
 
     async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
         encoded = encode_batch([operation])
@@ -179,7 +177,7 @@ class _Registry(PlatformStore):
         after: tuple[str, str] | None = None,
     ) -> Page:
         now = self._clock.now().timestamp()
-        return await self._files.read(REGISTRY, lambda db: _query(db, None, kind, where, order, limit, after, now))
+        return await self._files.read(REGISTRY, lambda db: reads.query(db, None, kind, where, order, limit, after, now))
 
     async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
         now = self._clock.now().timestamp()
@@ -187,7 +185,7 @@ class _Registry(PlatformStore):
         for name in self._files.names():
             try:
                 page = await self._files.read(
-                    name, lambda db: _query(db, None, kind, where, OLDEST_FIRST, limit, None, now)
+                    name, lambda db: reads.query(db, None, kind, where, OLDEST_FIRST, limit, None, now)
                 )
             except Unavailable as error:  # one tenant's lost file stops nobody else's repair
                 logger.error("a database is not swept", extra={"database": name, "reason": error.message})
@@ -203,77 +201,6 @@ def _references(kinds: Kinds) -> str:
         f"CREATE INDEX IF NOT EXISTS items_by_{field} ON items (tenant_id, kind, json_extract(doc, '$.{field}'));\n"
         for field in fields
     )
-
-
-def _one(db: sqlite3.Connection) -> None:
-    db.execute("SELECT 1 FROM items LIMIT 1").fetchone()
-
-
-def _get(db: sqlite3.Connection, tenant_id: str, kind: Kind, id: str, now: float) -> Stored | None:
-    row = db.execute(
-        "SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND id = ? AND kind = ?"
-        " AND (expires_at IS NULL OR expires_at > ?)",
-        (tenant_id, kind.container, f"{kind}:{id}", kind.name, now),
-    ).fetchone()
-    return _stored(kind, *row) if row else None
-
-
-def _buried(db: sqlite3.Connection, tenant_id: str, kind: Kind, ids: Sequence[str], now: float) -> list[Stored]:
-    marks = ", ".join("?" * len(ids))
-    rows = db.execute(
-        f"SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND kind = ? AND id IN ({marks})"  # noqa: S608
-        " AND (expires_at IS NULL OR expires_at > ?)",
-        (tenant_id, kind.container, TOMBSTONE.name, *(f"{kind}:{id}" for id in ids), now),
-    ).fetchall()
-    return [_stored(kind, *row) for row in rows]
-
-
-def _query(
-    db: sqlite3.Connection,
-    tenant_id: str | None,
-    kind: Kind,
-    where: Sequence[Where],
-    order: Order,
-    limit: int,
-    after: tuple[str, str] | None,
-    now: float,
-) -> Page:
-    direction, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
-    clauses = ["kind = ?", "(expires_at IS NULL OR expires_at > ?)"]
-    values: list[Any] = [kind.name, now]
-    if tenant_id is not None:
-        clauses.insert(0, "tenant_id = ?")
-        values.insert(0, tenant_id)
-    for condition in where:
-        clause, parameters = _condition(kind, condition)
-        clauses.append(clause)
-        values += parameters
-    if after is not None:
-        clauses.append(f"({order.field}, id) {beyond} (?, ?)")
-        values += [f"{kind}:{after[0]}" if order.field == "id" else after[0], f"{kind}:{after[1]}"]
-    rows = db.execute(
-        f"SELECT doc, etag FROM items WHERE {' AND '.join(clauses)}"  # noqa: S608 - names checked, values bound
-        f" ORDER BY {order.field} {direction}, id {direction} LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
-    items = [_stored(kind, *row) for row in rows[:limit]]
-    more = len(rows) > limit
-    return Page(items, (items[-1].body[order.field], items[-1].body["id"]) if more else None)
-
-
-def _condition(kind: Kind, condition: Where) -> tuple[str, list[Any]]:
-    if not _FIELD.match(condition.field):
-        raise ValueError(f"{condition.field!r} is not a field name")
-    if condition.field in ("id", "created_at", "tenant_id"):
-        column = condition.field
-    else:
-        column = f"json_extract(doc, '$.{condition.field}')"
-    values = condition.value if condition.op == "in" else [condition.value]
-    if condition.field == "id":
-        values = [f"{kind}:{value}" for value in values]
-    if condition.op == "in":
-        return f"{column} IN ({', '.join('?' * len(values))})", list(values)
-    return f"{column} {condition.op} ?", list(values)
 
 
 def _apply(
@@ -309,7 +236,7 @@ def _apply(
             )
         case Create() | Replace() | Upsert() | Bury():
             kind, ttl = (TOMBSTONE, None) if isinstance(operation, Bury) else (operation.kind, operation.ttl)
-            body = {**operation.body, **envelope(kind, stored_id, tenant_id)}
+            body = {**operation.body, **envelope(kind, stored_id, tenant_id, operation.body)}
             db.execute(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -335,7 +262,3 @@ def _incremented(body: Document, operation: Increment, index: int) -> str:
             raise Rejected("condition", index)
         target[name] = value
     return encode(body)
-
-
-def _stored(kind: Kind, doc: str, etag: str) -> Stored:
-    return Stored(opened(kind, json.loads(doc)), etag)
