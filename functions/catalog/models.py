@@ -1,4 +1,7 @@
-"""Elements and relationships: what is stored and shown, and what a client may set."""
+"""Models, elements and relationships: what is stored and shown, and what a client may set.
+
+Words of ArchiMate are spelled as ArchiMate spells them (`BusinessProcess`, `ReadWrite`), all others in lower case.
+"""
 
 import re
 from typing import Annotated, ClassVar, Literal
@@ -9,7 +12,7 @@ from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
 from shared.http.pagination import NamedQuery, Query
 from shared.kinds import Kind
-from shared.work.resources import Body, Id, Resource
+from shared.work.resources import Body, Id, Resource, Timestamp
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """Of an exchange file, whichever way it goes."""
@@ -32,9 +35,64 @@ Properties = Annotated[
 Translations = dict[str, dict[str, str]]
 
 
+class LastImport(BaseModel):
+    """The file that changed a model last."""
+
+    at: Timestamp
+    by: str = Field(description="The user's id, or the token's subject.")
+    identifier: str = Field(
+        description="What the file calls its model; another than `identifier` when merged by choice."
+    )
+    file_sha256: str
+    elements: int = Field(description="Taken from the file.")
+    relationships: int = Field(description="Taken from the file.")
+
+
+class Model(Resource):
+    """A model that came in exchange files; its elements and relationships name it (`model_id`)."""
+
+    KIND: ClassVar[Kind] = Kind(
+        "model",
+        filtered=("name",),
+        sorted=("updated_at", "name"),
+        backup="restored",
+        journalled=True,
+        exported=True,
+    )
+
+    name: str
+    identifier: str = Field(description="What its files call it, or the key under which it was first imported.")
+    last_import: LastImport | None = Field(None, description="Null until an import has come to its end.")
+
+
+class ModelQuery(NamedQuery):
+    name: str | None = Field(None, max_length=1000)
+
+
+class ModelDeleteQuery(Query):
+    cascade: bool = Field(False, description="Delete its elements and relationships, and what is at them, as well.")
+
+
+class ExportQuery(Query):
+    model: str | None = Field(
+        None, min_length=1, max_length=255, description="This model alone: its id, or its identifier."
+    )
+
+
+class ImportQuery(Query):
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="Import into this model, whatever the file calls its own: an id, or an identifier (a new one makes "
+        "a model).",
+    )
+
+
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
+    model_id: Id | None = Field(None, description="The imported model that it is part of; null when made by hand.")
     description: str
     properties: dict[str, str]
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
@@ -47,8 +105,9 @@ class Element(Imported):
 
     KIND: ClassVar[Kind] = Kind(
         "element",
-        filtered=("name", "type", "layer"),
+        filtered=("name", "type", "layer", "model_id"),
         sorted=("updated_at", "name"),
+        refers={"model_id": ("model",)},
         backup="restored",
         journalled=True,
         exported=True,
@@ -70,6 +129,7 @@ class ElementQuery(NamedQuery):
     name: str | None = Field(None, max_length=1000)
     type: ElementType | None = None
     layer: Layer | None = None
+    model_id: str | None = Field(None, max_length=100)
 
 
 class Relationship(Imported):
@@ -77,9 +137,13 @@ class Relationship(Imported):
 
     KIND: ClassVar[Kind] = Kind(
         "relationship",
-        filtered=("type", "source_id", "target_id"),
+        filtered=("type", "source_id", "target_id", "model_id"),
         sorted=("updated_at", "name"),
-        refers=dict.fromkeys(("source_id", "target_id"), ("element", "relationship")),
+        refers={
+            "source_id": ("element", "relationship"),
+            "target_id": ("element", "relationship"),
+            "model_id": ("model",),
+        },
         backup="restored",
         journalled=True,
         exported=True,
@@ -112,28 +176,29 @@ class RelationshipQuery(NamedQuery):
     type: RelationshipType | None = None
     source_id: str | None = Field(None, max_length=100)
     target_id: str | None = Field(None, max_length=100)
+    model_id: str | None = Field(None, max_length=100)
 
 
 class DeleteQuery(Query):
     cascade: bool = Field(False, description="Delete the relationships at it as well.")
 
 
-class NeighbourQuery(Query):
-    depth: int = Field(1, ge=1, le=5, description="Relationships between the element and the farthest neighbour.")
+class NeighborQuery(Query):
+    depth: int = Field(1, ge=1, le=5, description="Relationships between the element and the farthest neighbor.")
     direction: Literal["in", "out", "both"] = "both"
     type: RelationshipType | None = None
 
 
-class Neighbour(BaseModel):
+class Neighbor(BaseModel):
     distance: int
     element: Element
 
 
-class Neighbourhood(BaseModel):
+class Neighborhood(BaseModel):
     """What is around an element, nearest first; `truncated` when there is more than is shown."""
 
     center: Element
-    elements: list[Neighbour]
+    elements: list[Neighbor]
     relationships: list[Relationship]
     truncated: bool
 
@@ -144,17 +209,29 @@ class ImportCounts(BaseModel):
     unchanged: int = 0
     skipped: int = 0
 
+    @property
+    def changed(self) -> int:
+        return self.created + self.updated
+
+    @property
+    def taken(self) -> int:
+        return self.changed + self.unchanged
+
+
+ItemKind = Literal["element", "relationship"]
+
 
 class SkippedItem(BaseModel):
     identifier: str
-    kind: str
+    kind: ItemKind
     reason: str
 
 
 class ImportReport(BaseModel):
     """What an import has done; the uploaded file itself is kept under `file_sha256`, with its views."""
 
-    model: str
+    model: str = Field(description="The model's name in the file.")
+    model_id: Id | None = Field(description="The model imported into; null for an export of the whole catalog.")
     created: int
     updated: int
     unchanged: int
