@@ -73,7 +73,7 @@ def _elements(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogServic
         role=Role.VIEWER,
         query=ElementQuery,
         answer=Page[Element],
-        summary="List elements, newest first",
+        summary="List elements",
     )
     async def list_elements(call: Call[None, ElementQuery]) -> Listing[Element]:
         return await catalog.list_elements(call.tenant, call.query.filters(), call.page)
@@ -156,7 +156,7 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogS
         role=Role.VIEWER,
         query=RelationshipQuery,
         answer=Page[Relationship],
-        summary="List relationships, newest first",
+        summary="List relationships",
     )
     async def list_relationships(call: Call[None, RelationshipQuery]) -> Listing[Relationship]:
         return await catalog.list_relationships(call.tenant, call.query.filters(), call.page)
@@ -222,7 +222,7 @@ def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService) ->
         role=Role.VIEWER,
         query=ModelQuery,
         answer=Page[Model],
-        summary="List imported models, newest first",
+        summary="List imported models",
     )
     async def list_models(call: Call[None, ModelQuery]) -> Listing[Model]:
         return await models.list(call.tenant, call.query.filters(), call.page)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
-from shared.http.pagination import PageQuery, Query
+from shared.http.pagination import NamedQuery, Query
 from shared.kinds import Kind
 from shared.work.resources import Body, Id, Resource, Timestamp
 
@@ -51,14 +51,21 @@ class LastImport(BaseModel):
 class Model(Resource):
     """A model that came in exchange files; its elements and relationships name it (`model_id`)."""
 
-    KIND: ClassVar[Kind] = Kind("model", filtered=("name",), backup="restored", journalled=True, exported=True)
+    KIND: ClassVar[Kind] = Kind(
+        "model",
+        filtered=("name",),
+        sorted=("updated_at", "name"),
+        backup="restored",
+        journalled=True,
+        exported=True,
+    )
 
     name: str = Field(description="What its last file calls it.")
     identifier: str = Field(description="What its files call it, or the key under which it was first imported.")
     last_import: LastImport | None = Field(None, description="Null until an import has come to its end.")
 
 
-class ModelQuery(PageQuery):
+class ModelQuery(NamedQuery):
     name: str | None = Field(None, max_length=1000)
 
 
@@ -99,6 +106,7 @@ class Element(Imported):
     KIND: ClassVar[Kind] = Kind(
         "element",
         filtered=("name", "type", "layer", "model_id"),
+        sorted=("updated_at", "name"),
         refers={"model_id": ("model",)},
         backup="restored",
         journalled=True,
@@ -119,7 +127,7 @@ class ElementFields(Body):
     properties: Properties = Field({})
 
 
-class ElementQuery(PageQuery):
+class ElementQuery(NamedQuery):
     name: str | None = Field(None, max_length=1000)
     type: ElementType | None = None
     layer: Layer | None = None
@@ -132,6 +140,7 @@ class Relationship(Imported):
     KIND: ClassVar[Kind] = Kind(
         "relationship",
         filtered=("type", "source_id", "target_id", "model_id"),
+        sorted=("updated_at", "name"),
         refers={
             "source_id": ("element", "relationship"),
             "target_id": ("element", "relationship"),
@@ -167,7 +176,7 @@ class RelationshipFields(Body):
     is_directed: bool | None = Field(None, description="Of an Association only.")
 
 
-class RelationshipQuery(PageQuery):
+class RelationshipQuery(NamedQuery):
     type: RelationshipType | None = None
     source_id: str | None = Field(None, max_length=100)
     target_id: str | None = Field(None, max_length=100)

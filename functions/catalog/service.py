@@ -27,9 +27,8 @@ from functions.catalog.models import (
 from functions.catalog.values import element_values, relationship_values
 from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
-from shared.http.routes import PageRequest
 from shared.work.change import Change
-from shared.work.resources import Listing, find, load
+from shared.work.resources import Listing, PageRequest, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 MOST_TOUCHED = 90  # of the hundred operations of a batch
@@ -44,7 +43,7 @@ class CatalogService:
     async def list_elements(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
     ) -> Listing[Element]:
-        return await find(tenant, Element, filters, limit=page.limit, after=page.after)
+        return await find(tenant, Element, filters, page)
 
     async def get_element(self, tenant: TenantSession, id: str) -> Element:
         return (await load(tenant, Element, id)).value
@@ -92,7 +91,7 @@ class CatalogService:
     async def list_relationships(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
     ) -> Listing[Relationship]:
-        return await find(tenant, Relationship, filters, limit=page.limit, after=page.after)
+        return await find(tenant, Relationship, filters, page)
 
     async def get_relationship(self, tenant: TenantSession, id: str) -> Relationship:
         return (await load(tenant, Relationship, id)).value

@@ -31,27 +31,25 @@ ABOUT = """Multi-tenant AI agent management platform.
 - **Lists** are pages: `next_cursor` of one is `cursor` of the next, and null on the last.
 - **Versions:** what has an `ETag` is read again with `If-None-Match` (304) and changed with `If-Match` (412).
 - **Repetition:** a POST under an `Idempotency-Key` is carried out once in 24 hours, and answered the same.
+- **Limits:** every answer says with `RateLimit-Limit`, `-Remaining` and `-Reset` what is left of the tightest window.
 - **Errors** are RFC 9457 problems with a stable `code`; every answer carries `x-request-id`.
 - What has a GET has a HEAD, and OPTIONS says what a path takes."""
 TEXT = {"type": "string"}
 IF_MATCH = {
     "name": "If-Match",
     "in": "header",
-    "required": False,
     "description": "The ETag of the version that this is meant for.",
     "schema": TEXT,
 }
 IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
-    "required": False,
     "description": "The ETag of what the caller has.",
     "schema": TEXT,
 }
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "required": False,
     "description": "24 hours long the same key gives the same answer.",
     "schema": {"type": "string", "pattern": KEY_PATTERN},
 }
@@ -141,9 +139,9 @@ def _parameters(route: Route, schemas: Schemas) -> list[dict[str, Any]]:
     ]
     for name, schema in schemas.query(route.query).items():
         said = schema.pop("description", f"Only those whose `{name}` is this.")
-        parameters.append({"name": name, "in": "query", "required": False, "description": said, "schema": schema})
+        parameters.append({"name": name, "in": "query", "description": said, "schema": schema})
     if route.method in ("PUT", "PATCH", "DELETE") and "{" in route.path:
-        parameters.append(IF_MATCH | {"required": route.method == "PUT"})
+        parameters.append(IF_MATCH | ({"required": True} if route.method == "PUT" else {}))
     if route.tagged:
         parameters.append(IF_NONE_MATCH)
     if route.method == "POST":
@@ -156,7 +154,10 @@ def _shared_parameters(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
     uses = Counter(_text(one) for operation in _operations(paths) for one in operation["parameters"])
     named: dict[str, str] = {}
     for text, count in uses.most_common():
-        name = pascal(json.loads(text)["name"])
+        parameter = json.loads(text)
+        name = pascal(parameter["name"])
+        if name in named.values() and "$ref" in parameter["schema"]:
+            name = parameter["schema"]["$ref"].rpartition("/")[2]
         if count > 1 and name not in named.values():  # a name that means two things is shared by the more frequent
             named[text] = name
     for operation in _operations(paths):

@@ -31,9 +31,8 @@ from shared.auth.roles import Role
 from shared.database.port import Bury, Create, Delete, Increment, Operation, Rejected, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
 from shared.http.openapi import describe
-from shared.http.routes import PageRequest
 from shared.kinds import Kind
-from shared.work.resources import Held
+from shared.work.resources import Held, PageRequest
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 from tests.unit.catalog_world import Catalog
 from tests.unit.world import WatchedStore, World, admin, person
@@ -69,7 +68,7 @@ async def test_an_element_has_the_layer_of_its_type(catalog: Catalog) -> None:
 async def test_a_list_is_filtered_by_layer(catalog: Catalog) -> None:
     node = await catalog.element("Node")
     await catalog.element("BusinessActor")
-    found = await catalog.service.list_elements(catalog.tenant, {"layer": "Technology"}, PageRequest(10, None))
+    found = await catalog.service.list_elements(catalog.tenant, {"layer": "Technology"}, PageRequest(10))
     assert found.items == [node]
 
 

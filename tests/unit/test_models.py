@@ -14,7 +14,7 @@ from shared.auth.roles import Role
 from shared.database.port import Bury, Create, Increment, Operation
 from shared.errors import Conflict, Unavailable
 from shared.http.pagination import MAX_LIMIT
-from shared.http.routes import PageRequest
+from shared.work.resources import PageRequest
 from tests.unit.catalog_world import Catalog, arrow, file_of, process
 from tests.unit.world import World, admin, person
 

@@ -6,8 +6,7 @@ import pytest
 
 from functions.catalog.models import Element, NeighborQuery
 from shared.auth.roles import Role
-from shared.http.routes import PageRequest
-from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES
+from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES, PageRequest
 from tests.unit.catalog_world import Catalog
 from tests.unit.world import World, admin, person
 
@@ -61,9 +60,9 @@ async def test_a_page_of_the_usual_size_is_one_query(catalog: Catalog, monkeypat
     for _ in range(FIRST_READ + 10):
         await catalog.element()
     brought = watch_queries(catalog, monkeypatch)
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(FIRST_READ, None))
+    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(FIRST_READ))
     assert (len(page.items), brought) == (FIRST_READ, [FIRST_READ])
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200, None))
+    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200))
     assert (len(page.items), brought) == (FIRST_READ + 10, [FIRST_READ, FIRST_READ, 10])
     assert page.next is None
 
@@ -71,7 +70,7 @@ async def test_a_page_of_the_usual_size_is_one_query(catalog: Catalog, monkeypat
 async def test_an_item_larger_than_a_page_is_a_page(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.work.resources.MAX_PAGE_BYTES", 10)
     made = [await catalog.element() for _ in range(3)]
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200, None))
+    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200))
     assert ([one.id for one in page.items], page.next is None) == ([made[-1].id], False)
 
 
@@ -83,7 +82,7 @@ async def test_what_is_read_for_a_page_of_large_items_is_little_more_than_it_sho
     for _ in range(12):
         await catalog.element(properties=LARGE)
     brought = watch_queries(catalog, monkeypatch)
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200, None))
+    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200))
     assert len(page.items) == 4
     assert sum(brought) <= 6
 
