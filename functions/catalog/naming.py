@@ -1,4 +1,4 @@
-"""Which item here an identifier of an exchange file means: docs/decisions/0030.
+"""Which item here an identifier of an exchange file means: docs/decisions/0029.
 
 An identifier means something in its model only, so ids are derived from both. An export of the whole catalog is no
 model; in it an identifier means whatever came with it, in whichever model.

@@ -1,4 +1,4 @@
-"""What a file's identifiers mean: each model has its own, whatever another file calls its elements (0030)."""
+"""What a file's identifiers mean: each model has its own, whatever another file calls its elements (0029)."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Models: listed, exported alone, deleted with all that is theirs or not at all (0030)."""
+"""Models: listed, exported alone, deleted with all that is theirs or not at all (0029)."""
 
 from collections.abc import Sequence
 from typing import Any
