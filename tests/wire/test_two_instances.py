@@ -224,7 +224,7 @@ async def test_a_file_that_the_other_instance_has_imported_changes_nothing(
     await there.database.ping()
     tenant_id = await here.onboard("acme")
     one, two = await here.session(tenant_id), await there.session(tenant_id)
-    items = [process("e1"), process("e2"), arrow("r1", "e1", "e2", "Flow")]
+    items = (process("e1"), process("e2"), arrow("r1", "e1", "e2", "Flow"))
     imports = CatalogImport(FileBlobs(tmp_path / "here")), CatalogImport(FileBlobs(tmp_path / "there"))
     assert (await imports[0].run(one, file_of(*items))).created == 3
     assert (await imports[1].run(two, file_of(*items))).unchanged == 3
