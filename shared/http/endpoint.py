@@ -87,6 +87,7 @@ class Endpoint:
         errors: tuple[int, ...] = (),
         example: Mapping[str, Any] | None = None,
         begins: Begins | None = None,
+        described: bool = True,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -111,6 +112,7 @@ class Endpoint:
                 errors,
                 example or {},
                 begins,
+                described,
                 leads,
             )
             self.routes.append(route)
@@ -282,6 +284,8 @@ def _parameters(req: func.HttpRequest) -> dict[str, str]:
 
     The URL is not taken apart as one: it begins with the Host that the caller has named, which may be anything.
     """
+    if "?" not in req.url:
+        return dict(req.params)
     sent = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
     return {name: "" for name, value in sent if not value} | dict(req.params)
 
