@@ -197,10 +197,10 @@ class _Registry(PlatformStore):
 
 
 def _references(kinds: Kinds) -> str:
-    """An index for each field by which items refer to others, so that what refers to one is found."""
+    """An index for each field by which items refer to others, so that what refers to one is found, page by page."""
     fields = dict.fromkeys(field for kind in kinds for field in kind.refers)
     return "".join(
-        f"CREATE INDEX IF NOT EXISTS items_by_{field} ON items (tenant_id, kind, json_extract(doc, '$.{field}'));\n"
+        f"CREATE INDEX IF NOT EXISTS items_by_{field} ON items (tenant_id, kind, json_extract(doc, '$.{field}'), id);\n"
         for field in fields
     )
 
