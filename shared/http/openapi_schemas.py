@@ -147,10 +147,11 @@ def _terse(schema: Schema) -> Schema:
         schema.pop("examples", None)
     for one in _inner(schema):
         _terse(one)
-    match schema.get("anyOf"):
-        case [{"type": str(type), **rest}, {"type": "null"}] if "enum" not in rest:
+    if len(choices := schema.get("anyOf", [])) == 2 and choices[1] == {"type": "null"}:
+        one = choices[0]
+        if isinstance(one.get("type"), str) and "enum" not in one:
             del schema["anyOf"]
-            schema |= {"type": [type, "null"], **rest}
+            schema.update({**one, "type": [one["type"], "null"]})
     return schema
 
 
