@@ -38,7 +38,7 @@ Translations = dict[str, dict[str, str]]
 class LastImport(BaseModel):
     """The file that changed a model last."""
 
-    at: Timestamp = Field(description="When it came.")
+    at: Timestamp = Field(description="When it came to its end.")
     by: str = Field(description="The user's id, or the token's subject.")
     identifier: str = Field(
         description="What the file calls its model; another than `identifier` when merged by choice."
@@ -226,14 +226,14 @@ class SkippedItem(BaseModel):
     """Something in a file that was not taken."""
 
     identifier: str = Field(description="Its identifier in the file.")
-    kind: ItemKind = Field(description="Element or relationship.")
+    kind: ItemKind = Field(description="What it is.")
     reason: str = Field(description="Why it was not taken.")
 
 
 class ImportReport(BaseModel):
     """What an import has done; the uploaded file itself is kept under `file_sha256`, with its views."""
 
-    model: str = Field(description="The model's name in the file.")
+    model: str = Field(description="The name of the model in the file.")
     model_id: Id | None = Field(description="The model imported into; null for an export of the whole catalog.")
     created: int = Field(description="Elements and relationships made.")
     updated: int = Field(description="Those changed.")

@@ -1,6 +1,6 @@
 """The API's description, and a page on which it can be read and tried out.
 
-The page is Swagger UI, which lies in `viewer/` as it was published (vendored.json says which, and its checksums; 0029).
+The page is Swagger UI, which lies in `viewer/` as it was published (vendored.json says which, and its checksums; 0030).
 All that it loads comes from here, and its content policy takes nothing else.
 """
 

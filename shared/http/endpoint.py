@@ -284,6 +284,8 @@ def _parameters(req: func.HttpRequest) -> dict[str, str]:
 
     The URL is not taken apart as one: it begins with the Host that the caller has named, which may be anything.
     """
+    if "?" not in req.url:
+        return dict(req.params)
     sent = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
     return {name: "" for name, value in sent if not value} | dict(req.params)
 

@@ -1,6 +1,7 @@
 """Users: people of a tenant, invited by their e-mail address, known by the identity that they first signed in with."""
 
 import hmac
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -54,6 +55,7 @@ def user_id(tenant_id: str, email: str) -> str:
     return derived_id("user", tenant_id, email.casefold())
 
 
+@lru_cache(maxsize=4096)
 def binding_id(issuer: str, subject: str) -> str:
     """The id of the item that says which user an identity is."""
     return derived_id("binding", issuer, subject)
