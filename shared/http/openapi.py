@@ -62,7 +62,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     routes = [route for route in routes if route.described]
     for route in routes:
         paths.setdefault(f"/api/{route.path}", {})[route.method.lower()] = _operation(route, schemas)
-    parameters = _shared_parameters(paths)
+    parameters, answers = _shared_parameters(paths), _shared_answers(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Flowgrid", "version": version, "description": ABOUT},
@@ -81,7 +81,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
             },
             "parameters": parameters,
             "headers": HEADERS,
-            "responses": shared_responses(),
+            "responses": {**answers, **shared_responses()},
             "schemas": {**schemas.shown(), "Problem": PROBLEM, "FieldProblem": FIELD_PROBLEM},
         },
     }
@@ -166,6 +166,30 @@ def _shared_parameters(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
             for one in operation["parameters"]
         ]
     return {name: json.loads(text) for text, name in sorted(named.items(), key=lambda item: item[1])}
+
+
+def _shared_answers(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The successes that more than one operation has, named by what they carry."""
+    answers = [(one["responses"], status, _text(one["responses"][status])) for one, status in _successes(paths)]
+    uses = Counter(text for _, _, text in answers)
+    named: dict[str, str] = {}
+    for text, count in uses.most_common():
+        carried = re.search(r'"#/components/schemas/(\w+)"', text)
+        name = carried[1] if carried else "Done"
+        if count > 1 and name not in named.values():
+            named[text] = name
+    for responses_of, status, text in answers:
+        if text in named:
+            responses_of[status] = {"$ref": f"#/components/responses/{named[text]}"}
+    return {name: json.loads(text) for text, name in sorted(named.items(), key=lambda item: item[1])}
+
+
+def _successes(paths: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each operation with the status of its success."""
+    for operation in _operations(paths):
+        for status in operation["responses"]:
+            if status < "300":
+                yield operation, status
 
 
 def _text(value: Any) -> str:

@@ -166,7 +166,7 @@ def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 
 def _own_headers(route: Route) -> dict[str, str]:
-    headers = dict(TAGGED) if route.tagged else {}
+    headers = dict(TAGGED) if route.tagged or route.of_resource else {}
     if route.begins is not None or route.status == 201:
         headers["Location"] = "Location"
     if route.begins is not None:

@@ -151,12 +151,17 @@ def _inner(schema: Schema) -> Iterator[Schema]:
 
 
 def _terse(schema: Schema) -> Schema:
-    """Without the titles that pydantic makes of names, and without an example where the format says as much."""
+    """In fewer words: without the titles that pydantic makes of names, and examples where the format says as much."""
     schema.pop("title", None)
     if schema.get("format") in ("uuid", "date-time"):
         schema.pop("examples", None)
     for one in _inner(schema):
         _terse(one)
+    if len(choices := schema.get("anyOf", [])) == 2 and choices[1] == {"type": "null"}:
+        one = choices[0]
+        if isinstance(one.get("type"), str) and "enum" not in one:
+            del schema["anyOf"]
+            schema.update({**one, "type": [one["type"], "null"]})
     return schema
 
 
@@ -191,11 +196,11 @@ def _borrow(schema: Schema, resource: Schema) -> None:
 
 
 def _patched(field: Schema, required: bool) -> Schema:
-    if required or {"type": "null"} in field.get("anyOf", []):
+    if required or {"type": "null"} in field.get("anyOf", []) or "null" in field.get("type", []):
         return field
     said = {"description": field["description"]} if "description" in field else {}
     rest = {name: value for name, value in field.items() if name != "description"}
-    return {"anyOf": [rest, {"type": "null"}], **said}
+    return _terse({"anyOf": [rest, {"type": "null"}], **said})
 
 
 def _named_values(definitions: dict[str, Schema]) -> dict[str, str]:
