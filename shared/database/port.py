@@ -20,10 +20,11 @@ TOMBSTONE = Kind("tombstone")  # of an item that is buried
 
 @dataclass(frozen=True)
 class Stored:
-    """A document as read, with the store's own ETag for compare-and-swap."""
+    """A document as read, with the store's own ETag for compare-and-swap; `size` in bytes, None where nobody knows."""
 
     body: Document
     etag: str
+    size: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from shared.clock import Clock
 from shared.database.documents import envelope, opened
 from shared.database.limits import check_id, encode, encode_batch
@@ -350,4 +352,4 @@ def _incremented(body: Document, operation: Increment, index: int) -> str:
 
 
 def _stored(kind: Kind, doc: str, etag: str) -> Stored:
-    return Stored(opened(kind, json.loads(doc)), etag)
+    return Stored(opened(kind, from_json(doc)), etag, len(doc.encode()))
