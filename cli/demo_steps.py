@@ -13,7 +13,7 @@ from shared.ids import Uuid7Ids
 
 SAMPLE = Path(__file__).parent / "samples" / "it4it.xml"
 ELEMENTS, RELATIONSHIPS, QUOTA = 60, 86, 50
-RESOURCES = ("elements", "relationships", "agents")
+RESOURCES = ("models", "elements", "relationships", "agents")
 LIMITS = {"requests_per_minute": 100_000, "agents_per_minute": 100_000, "max_copies": 1}
 TENANTS = {"north": "standard", "south": "professional", "west": "enterprise"}
 WAIT_SECONDS = 30.0

@@ -3,7 +3,7 @@
 from functions.agents.models import Agent
 from functions.backups.copies import COPY
 from functions.backups.models import Backup
-from functions.catalog.models import Element, Relationship
+from functions.catalog.models import Element, Model, Relationship
 from functions.usage.models import ROLLUP, UsageEvent
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
@@ -18,6 +18,7 @@ from shared.work.scope import IDEMPOTENCY
 
 KINDS = Kinds(
     User.KIND,
+    Model.KIND,
     Element.KIND,
     Relationship.KIND,
     Agent.KIND,

@@ -1,16 +1,19 @@
-"""Exporting the whole model as an ArchiMate exchange file, under the identifiers that its parts came with."""
+"""Exporting the catalog, or one model, as an exchange file, under the identifiers that its parts came with."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final
 
 from functions.catalog.exchange import MAX_ITEMS, FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_write import write_model
-from functions.catalog.graph import ENDS, by_ids
-from functions.catalog.models import MAX_FILE_BYTES, Element, Relationship
+from functions.catalog.graph import ENDS, MOST_NESTED, by_ids, of_model
+from functions.catalog.model_service import find_model
+from functions.catalog.models import MAX_FILE_BYTES, Element, Model, Relationship
+from functions.catalog.naming import models_in, names_in_file, whole_of
 from functions.catalog.reading import RETRY_AFTER, give_back
-from shared.errors import Conflict, TooLarge, Unavailable
+from shared.database.port import Stored
+from shared.errors import Conflict, NotFound, TooLarge, Unavailable
+from shared.kinds import Kind
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
@@ -19,6 +22,8 @@ OF_RELATIONSHIPS = ("access_type", "influence", "is_directed")
 AT_ONCE: Final = 2
 ITEM_BYTES: Final = 100  # the tags of an item with its name, and its identifiers
 PROPERTY_BYTES: Final = 80
+BEYOND: Final = "flowgrid:beyond"
+"""A property of an export of one model: what is in it only because the model's relationships begin or end there."""
 
 
 class Exports:
@@ -27,41 +32,55 @@ class Exports:
     def __init__(self) -> None:
         self._running: set[str] = set()
 
-    async def run(self, tenant: TenantSession) -> bytes:
-        """As `export_model`; `Unavailable` while the tenant has one here already, or there is no room."""
+    async def run(self, tenant: TenantSession, *, named: str | None = None) -> bytes:
+        """As `export_model`, of the model that is `named` (`NotFound` without one), or of the whole catalog.
+
+        `Unavailable` while the tenant has one here already, or there is no room.
+        """
         if tenant.id in self._running:
             raise Unavailable("Another export of this tenant is running; try again later.", retry_after=RETRY_AFTER)
         if len(self._running) >= AT_ONCE:
             raise Unavailable("Too many exports are running; try again later.", retry_after=RETRY_AFTER)
         self._running.add(tenant.id)
         try:
-            return await export_model(tenant)
+            model = None if named is None else await find_model(tenant, named)
+            if named is not None and model is None:
+                raise NotFound("There is no such model.")
+            return await export_model(tenant, model)
         finally:
             self._running.remove(tenant.id)
             give_back()
 
 
-async def export_model(tenant: TenantSession) -> bytes:
+async def export_model(tenant: TenantSession, model: Model | None = None) -> bytes:
     """The exchange file (XML, UTF-8); importing it again changes nothing. `TooLarge` for what no import would take.
 
-    `Conflict`, naming them, when relationships refer to what is not there: nothing is left out in silence.
+    Of one model: its elements and relationships, and beyond it whatever these begin or end at; a property of the file
+    says what that is. `Conflict`, naming them, when relationships refer to what is not there: nothing is left out in
+    silence.
     """
     elements: list[Element] = []
     relationships: list[Relationship] = []
     room = MAX_FILE_BYTES
-    async for page in tenant.store.scan([Element.KIND]):
+    async for page in _pages(tenant, Element.KIND, model):
         elements += [Element.model_validate(stored.body) for stored in page]
         room = _left(room, elements[-len(page) :], len(elements))
-    async for page in tenant.store.scan([Relationship.KIND]):
+    async for page in _pages(tenant, Relationship.KIND, model):
         relationships += [Relationship.model_validate(stored.body) for stored in page]
         room = _left(room, relationships[-len(page) :], len(elements) + len(relationships))
     await _complete(tenant, elements, relationships)
-    return await asyncio.to_thread(_write, tenant, elements, relationships)
+    _left(room, [], len(elements) + len(relationships))
+    return await asyncio.to_thread(_write, tenant, model, elements, relationships)
+
+
+def _pages(tenant: TenantSession, kind: Kind, model: Model | None) -> AsyncIterator[list[Stored]]:
+    return tenant.store.scan([kind]) if model is None else of_model(tenant, kind, model.id)
 
 
 async def _complete(tenant: TenantSession, elements: list[Element], relationships: list[Relationship]) -> None:
-    """Bring in the ends that have come since their kind was read, and let go of relationships that have gone since."""
-    for _ in range(TRIES_AT_A_RACE):
+    """Bring in the ends that are beyond the model or have come since their kind was read, and let go of relationships
+    that have gone since. An end that is a relationship brings its own ends, and so on."""
+    for _ in range(MOST_NESTED + TRIES_AT_A_RACE):
         known = {one.id for one in (*elements, *relationships)}
         open_ended = [one for one in relationships if {one.source_id, one.target_id} - known]
         if not open_ended:
@@ -101,9 +120,17 @@ def _too_large() -> TooLarge:
     return TooLarge(f"As an exchange file, this model has more than {megabytes} MB; make a backup instead.")
 
 
-def _write(tenant: TenantSession, elements: list[Element], relationships: list[Relationship]) -> bytes:
-    names = _identifiers([*elements, *relationships])
-    header = ModelHeader(f"id-{tenant.id}", tenant.entry.name)
+def _write(
+    tenant: TenantSession, model: Model | None, elements: list[Element], relationships: list[Relationship]
+) -> bytes:
+    items = [*elements, *relationships]
+    if model is None:
+        names = names_in_file(items)
+        header = ModelHeader(whole_of(tenant.id), tenant.entry.name, properties=models_in(items))
+    else:
+        beyond = {one.id for one in items if one.model_id != model.id}
+        names = names_in_file(items, beyond)
+        header = ModelHeader(model.identifier, model.name, properties=_said_of(beyond))
     written = write_model(
         header,
         (FoundElement(names[one.id], **_values(one, SHARED)) for one in elements),
@@ -120,6 +147,14 @@ def _write(tenant: TenantSession, elements: list[Element], relationships: list[R
     return b"".join(_bounded(written))
 
 
+def _said_of(beyond: set[str]) -> dict[str, str]:
+    if not beyond:
+        return {}
+    listed = " ".join(f"id-{id}" for id in sorted(beyond)[:LISTED])
+    more = f" and {len(beyond) - LISTED} more" if len(beyond) > LISTED else ""
+    return {BEYOND: f"{len(beyond)} not of this model, but at its relationships: {listed}{more}"}
+
+
 def _bounded(pieces: Iterable[bytes]) -> Iterator[bytes]:
     size = 0
     for piece in pieces:
@@ -127,19 +162,6 @@ def _bounded(pieces: Iterable[bytes]) -> Iterator[bytes]:
         if size > MAX_FILE_BYTES:
             raise _too_large()
         yield piece
-
-
-def _identifiers(items: list[Element | Relationship]) -> dict[str, str]:
-    """By id, no two alike: one that another item has already (from another file) gives way to the item's own id."""
-    names = {one.id: f"id-{one.id}" for one in items if one.source_identifier is None}
-    taken = set(names.values())
-    for one in items:
-        if one.source_identifier is not None:
-            own = (f"id-{one.id}-{number}" for number in count(2))
-            name = next(name for name in chain([one.source_identifier, f"id-{one.id}"], own) if name not in taken)
-            names[one.id] = name
-            taken.add(name)
-    return names
 
 
 def _values(one: Element | Relationship, names: Iterable[str]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Questions about the graph of one tenant: what is at an end, which relationships meet an item, what is around it."""
 
 import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
 
 from functions.catalog.archimate import Concept, RelationshipType, allowed_types
-from functions.catalog.models import Element, Neighbour, Neighbourhood, NeighbourQuery, Relationship
-from shared.database.port import Document, Stored, Where
+from functions.catalog.models import Element, Neighbor, Neighborhood, NeighborQuery, Relationship
+from shared.database.port import Document, Order, Stored, Where
 from shared.errors import Invalid
 from shared.kinds import Kind
 from shared.work.change import Change
@@ -13,7 +13,7 @@ from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES, Held
 from shared.work.session import TenantSession
 
 IN_AT_ONCE = 200
-MOST_NEIGHBOURS = 1000
+MOST_NEIGHBORS = 1000
 MOST_NESTED = 20
 ENDS = ("source_id", "target_id")
 
@@ -100,6 +100,18 @@ async def by_ids(tenant: TenantSession, kind: Kind, ids: Iterable[str]) -> dict[
     return found
 
 
+async def of_model(tenant: TenantSession, kind: Kind, model_id: str) -> AsyncIterator[list[Stored]]:
+    """The items of one kind that are the model's, in pages ordered by id."""
+    after: tuple[str, str] | None = None
+    while True:
+        page = await tenant.store.query(kind, [Where("model_id", "=", model_id)], order=Order("id"), after=after)
+        if page.items:
+            yield page.items
+        after = page.next
+        if after is None:
+            break
+
+
 async def meeting(
     tenant: TenantSession,
     ids: Iterable[str],
@@ -118,17 +130,17 @@ async def meeting(
     return found
 
 
-async def depending_on(tenant: TenantSession, id: str) -> list[Held[Relationship]]:
-    """All relationships that could not be without this item: those at it, those at them, and so on.
+async def depending_on(tenant: TenantSession, ids: Iterable[str]) -> list[Held[Relationship]]:
+    """All relationships that could not be without these items: those at them, those at those, and so on.
 
     None comes after one that it ends at, so that a deletion in this order leaves a valid model at every step; each
     has the ETag with which it was seen here, so that none is deleted that has changed since.
     """
     found: dict[str, Stored] = {}
-    frontier = {id}
+    given = frontier = set(ids)
     while frontier:
         met = await meeting(tenant, frontier)
-        frontier = set(met) - set(found) - {id}
+        frontier = set(met) - set(found) - given
         found |= {one: met[one] for one in frontier}
 
     def nesting(one: str) -> int:
@@ -141,7 +153,7 @@ async def depending_on(tenant: TenantSession, id: str) -> list[Held[Relationship
     return [Held.of(Relationship, found[one]) for one in sorted(found, key=nesting, reverse=True)]
 
 
-async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) -> Neighbourhood:
+async def around(tenant: TenantSession, center: Element, query: NeighborQuery) -> Neighborhood:
     """Breadth first: a few queries per direction and step for each 200 elements of the frontier; no more than a page.
 
     Nothing is read that has no room left in the page, but for what one query brings with it.
@@ -155,10 +167,10 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
     ends_here = {"in": ("target_id",), "out": ("source_id",), "both": ENDS}[query.direction]
     for distance in range(1, query.depth + 1):
         at_ends = [[Where(end, "in", some), *extra] for some in chunks(sorted(frontier)) for end in ends_here]
-        met, all_met = await _within(tenant, Relationship.KIND, at_ends, relationships, MOST_NEIGHBOURS * 2, room)
+        met, all_met = await _within(tenant, Relationship.KIND, at_ends, relationships, MOST_NEIGHBORS * 2, room)
         ends = {met[one][end] for one in met for end in ENDS} - set(distances)
         at_ids = [[Where("id", "in", some)] for some in chunks(sorted(ends))]
-        most = MOST_NEIGHBOURS - len(distances) + 1
+        most = MOST_NEIGHBORS - len(distances) + 1
         reached, all_reached = await _within(tenant, Element.KIND, at_ids, elements, most, room)
         room -= sum(map(_size, reached.values()))
         distances |= dict.fromkeys(reached, distance)
@@ -174,10 +186,10 @@ async def around(tenant: TenantSession, center: Element, query: NeighbourQuery) 
         frontier = set(reached)
         if not frontier or truncated:
             break
-    neighbours = [Neighbour(distance=distances[id], element=Element.model_validate(elements[id])) for id in elements]
-    return Neighbourhood(
+    neighbors = [Neighbor(distance=distances[id], element=Element.model_validate(elements[id])) for id in elements]
+    return Neighborhood(
         center=center,
-        elements=sorted(neighbours, key=lambda neighbour: (neighbour.distance, neighbour.element.name)),
+        elements=sorted(neighbors, key=lambda neighbor: (neighbor.distance, neighbor.element.name)),
         relationships=[Relationship.model_validate(body) for body in relationships.values()],
         truncated=truncated,
     )

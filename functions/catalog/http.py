@@ -1,18 +1,26 @@
-"""HTTP routes of the catalog: elements, relationships, exchange files."""
+"""HTTP routes of the catalog: elements, relationships, models, exchange files."""
+
+import re
 
 import azure.functions as func
 
 from functions.catalog.exporting import Exports
 from functions.catalog.importing import CatalogImport
+from functions.catalog.model_service import ModelService
 from functions.catalog.models import (
     MAX_FILE_BYTES,
     DeleteQuery,
     Element,
     ElementFields,
     ElementQuery,
+    ExportQuery,
+    ImportQuery,
     ImportReport,
-    Neighbourhood,
-    NeighbourQuery,
+    Model,
+    ModelDeleteQuery,
+    ModelQuery,
+    Neighborhood,
+    NeighborQuery,
     Relationship,
     RelationshipFields,
     RelationshipQuery,
@@ -38,6 +46,7 @@ def blueprint(endpoint: Endpoint, catalog: CatalogService, imports: CatalogImpor
     routes = func.Blueprint()
     _elements(endpoint, routes, catalog)
     _relationships(endpoint, routes, catalog)
+    _models(endpoint, routes, ModelService())
     _exchange(endpoint, routes, imports)
     return routes
 
@@ -115,14 +124,14 @@ def _elements(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogServic
     @endpoint(
         routes,
         "GET",
-        "v1/elements/{element_id}/neighbours",
+        "v1/elements/{element_id}/neighbors",
         role=Role.VIEWER,
-        query=NeighbourQuery,
-        answer=Neighbourhood,
+        query=NeighborQuery,
+        answer=Neighborhood,
         summary="What is around an element",
     )
-    async def get_neighbours(call: Call[None, NeighbourQuery]) -> Neighbourhood:
-        return await catalog.neighbours(call.tenant, call.params["element_id"], call.query)
+    async def get_neighbors(call: Call[None, NeighborQuery]) -> Neighborhood:
+        return await catalog.neighbors(call.tenant, call.params["element_id"], call.query)
 
 
 def _relationships(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogService) -> None:
@@ -205,6 +214,37 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogS
         )
 
 
+def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService) -> None:
+    @endpoint(
+        routes,
+        "GET",
+        "v1/models",
+        role=Role.VIEWER,
+        query=ModelQuery,
+        answer=Page[Model],
+        summary="List imported models, newest first",
+    )
+    async def list_models(call: Call[None, ModelQuery]) -> Listing[Model]:
+        return await models.list(call.tenant, call.query.filters(), call.page)
+
+    @endpoint(routes, "GET", "v1/models/{model_id}", role=Role.VIEWER, answer=Model, summary="Get an imported model")
+    async def get_model(call: Call) -> Model:
+        return await models.get(call.tenant, call.params["model_id"])
+
+    @endpoint(
+        routes,
+        "DELETE",
+        "v1/models/{model_id}",
+        role=Role.ADMIN,
+        query=ModelDeleteQuery,
+        answer=None,
+        status=204,
+        summary="Delete a model; refused while it has elements or relationships",
+    )
+    async def delete_model(call: Call[None, ModelDeleteQuery]) -> None:
+        await models.delete(call.tenant, call.params["model_id"], call.if_match, cascade=call.query.cascade)
+
+
 def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport) -> None:
     exports = Exports()
 
@@ -214,22 +254,25 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         "v1/catalog/import",
         role=Role.USER,
         body=XML,
+        query=ImportQuery,
         answer=ImportReport,
         summary="Import an ArchiMate exchange file; the same file again changes nothing",
     )
-    async def import_catalog(call: Call[bytes]) -> ImportReport:
-        return await imports.run(call.tenant, call.body)
+    async def import_catalog(call: Call[bytes, ImportQuery]) -> ImportReport:
+        return await imports.run(call.tenant, call.body, named=call.query.model)
 
     @endpoint(
         routes,
         "GET",
         "v1/catalog/export",
         role=Role.VIEWER,
+        query=ExportQuery,
         answer=Content(b"", "application/xml", file_name="acme-2026-11-24.xml"),
-        errors=(413,),
-        summary="Export the model as an ArchiMate exchange file",
+        errors=(404, 413),
+        summary="Export the catalog, or one model with what its relationships are at, as an ArchiMate exchange file",
     )
-    async def export_catalog(call: Call) -> Content:
+    async def export_catalog(call: Call[None, ExportQuery]) -> Content:
         day = call.tenant.services.clock.now().date().isoformat()
-        file_name = f"{call.tenant.entry.slug}-{day}.xml"
-        return Content(await exports.run(call.tenant), "application/xml", file_name=file_name)
+        model = re.sub(r"[^A-Za-z0-9._-]+", "-", f"-{call.query.model}")[:60] if call.query.model else ""
+        body = await exports.run(call.tenant, named=call.query.model)
+        return Content(body, "application/xml", file_name=f"{call.tenant.entry.slug}{model}-{day}.xml")

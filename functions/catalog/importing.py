@@ -1,27 +1,35 @@
 """Importing an ArchiMate exchange file: elements, then relationships, in batches, each change audited.
 
-Ids are derived from the file's identifiers, so a rerun after a crash, or the same file again, changes only what
-differs. Others go on meanwhile: every few items the loop is theirs.
+Ids are derived from the model and the file's identifiers (`naming.py`), so a rerun after a crash, or the same file
+again, changes only what differs. Others go on meanwhile: every few items the loop is theirs.
 """
 
 import asyncio
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
 from functions.catalog.archimate import Concept, allowed_types, is_allowed, layer_of
-from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader, Skipped
+from functions.catalog.exchange import Found, FoundElement, FoundRelationship, ModelHeader, Skipped
 from functions.catalog.graph import MOST_NESTED, by_ids, concept_of, keep_shallow
-from functions.catalog.models import Element, ImportCounts, ImportReport, Relationship, SkippedItem
+from functions.catalog.model_service import conclude, naming_of
+from functions.catalog.models import (
+    Element,
+    ImportCounts,
+    ImportReport,
+    ItemKind,
+    Model,
+    Relationship,
+    SkippedItem,
+)
+from functions.catalog.naming import Naming
 from functions.catalog.reading import Uploads
 from functions.catalog.service import keep_relationships_allowed
 from shared.blobs.port import Blobs
 from shared.database.port import Document, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
-from shared.ids import derived_id
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
@@ -36,14 +44,13 @@ ITEMS_BETWEEN_OTHERS = 4
 LISTED = 200
 CHUNK_BYTES = 1024 * 1024
 NESTED = f"it ends at a relationship that was not taken, that ends at it in turn, or deeper than {MOST_NESTED}"
-_OWN_ID = re.compile(r"id-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\Z")
+SEVERAL = "by now several items here came with this identifier; import each model alone (?model=…), or export again"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An item as the file has it, under the id that it gets here; `ends` are touched by a new relationship."""
+    """An item as the file has it; `ends` are touched by a new relationship."""
 
-    id: str
     identifier: str
     fields: Mapping[str, Any]
     ends: tuple[tuple[Kind, str], ...] = ()
@@ -54,17 +61,24 @@ class Progress:
     """What an import knows by now: ids and concepts of what it took, and what it skipped (the first are listed)."""
 
     in_time: Callable[[], bool]
+    naming: Naming
     ids: dict[str, str] = field(default_factory=dict)
     concepts: dict[str, Concept] = field(default_factory=dict)
     listed: list[SkippedItem] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
-    refused: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    refused: set[tuple[str, str]] = field(default_factory=set)
 
-    def skip(self, identifier: str, kind: str, reason: str) -> None:
+    def skip(self, identifier: str, kind: ItemKind, reason: str) -> None:
         self.skipped[kind] += 1
-        self.refused[kind].add(identifier)
+        self.refused.add((kind, identifier))
         if len(self.listed) < LISTED:
             self.listed.append(SkippedItem(identifier=identifier, kind=kind, reason=reason))
+
+    def take(self, one: Wanted, kind: Kind, id: str, concept: Concept) -> None:
+        """What ends at it is at this item, unless the file has another one of this identifier."""
+        if (kind, one.identifier) not in self.refused:
+            self.ids[one.identifier] = id
+            self.concepts[one.identifier] = concept
 
 
 class CatalogImport:
@@ -74,32 +88,31 @@ class CatalogImport:
         self._blobs = blobs
         self._uploads = uploads or Uploads()
 
-    async def run(self, tenant: TenantSession, body: bytes) -> ImportReport:
-        """`Invalid` for a file that is no exchange file; what single things are wrong is in the report.
+    async def run(self, tenant: TenantSession, body: bytes, *, named: str | None = None) -> ImportReport:
+        """Into the file's own model, or into the one that is `named`. What single things are wrong is in the report.
 
-        `TooLarge` for one beyond a limit, `Unavailable` while too much is being imported, or when it takes too long:
-        what has been taken by then is kept, and the same file again goes on from there.
+        `Invalid` for a file that is no exchange file, or whose model has no identifier, `NotFound` when there is none
+        of the id that is named, `TooLarge` for a file beyond a limit, `Unavailable` while too much is being imported,
+        or when it takes too long: what has been taken by then is kept, and the same file again goes on from there.
         """
         monotonic = self._uploads.monotonic
         with self._uploads.admit(tenant.id, len(body)):
             found = await self._uploads.read(body)
+            header = next(one for one in found if isinstance(one, ModelHeader))
+            tenant = replace(tenant, idempotency=None)  # the key's answer is the report, not the first batch
+            naming = await naming_of(tenant, header, named)
             digest = (await asyncio.to_thread(sha256, body)).hexdigest()
             kept = self._blobs.space(AREA, tenant.id)
             if await kept.info(f"{digest}.xml") is None:
                 await kept.write(f"{digest}.xml", _chunks(body))
-            tenant = replace(tenant, idempotency=None)  # the key's answer is the report, not the first batch
             until = monotonic() + WRITE_SECONDS
-            progress = Progress(lambda: monotonic() <= until)
-            for one in found:
-                if isinstance(one, Skipped) and one.kind != "view":
-                    progress.skip(one.identifier, one.kind, one.reason)
-            elements = await _import_elements(tenant, [one for one in found if isinstance(one, FoundElement)], progress)
-            arrows = [one for one in found if isinstance(one, FoundRelationship)]
-            relationships = await _import_relationships(tenant, arrows, progress)
-            for counts, kind in ((elements, "element"), (relationships, "relationship")):
-                counts.skipped = progress.skipped[kind]
+            progress = Progress(lambda: monotonic() <= until, naming)
+            elements, relationships = await _import(tenant, found, progress)
+            if naming.model is not None:
+                await conclude(tenant, naming.model, header, digest, elements, relationships)
             return ImportReport(
-                model=next((one.name for one in found if isinstance(one, ModelHeader)), ""),
+                model=header.name,
+                model_id=naming.model_id,
                 created=elements.created + relationships.created,
                 updated=elements.updated + relationships.updated,
                 unchanged=elements.unchanged + relationships.unchanged,
@@ -112,19 +125,26 @@ class CatalogImport:
             )
 
 
+async def _import(tenant: TenantSession, found: list[Found], progress: Progress) -> tuple[ImportCounts, ImportCounts]:
+    for one in found:
+        if isinstance(one, Skipped) and one.kind != "view":
+            progress.skip(one.identifier, one.kind, one.reason)
+    elements = await _import_elements(tenant, [one for one in found if isinstance(one, FoundElement)], progress)
+    arrows = [one for one in found if isinstance(one, FoundRelationship)]
+    relationships = await _import_relationships(tenant, arrows, progress)
+    elements.skipped, relationships.skipped = progress.skipped["element"], progress.skipped["relationship"]
+    return elements, relationships
+
+
 async def _import_elements(tenant: TenantSession, found: list[FoundElement], progress: Progress) -> ImportCounts:
-    ids = await _ids(tenant, Element.KIND, [one.identifier for one in found])
     counts = ImportCounts()
-    for start in range(0, len(found), ELEMENTS_AT_ONCE):
+    clear = [one for one in found if _is_clear(one, Element.KIND, progress)]
+    for start in range(0, len(clear), ELEMENTS_AT_ONCE):
         wanted = [
-            Wanted(ids[one.identifier], one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)})
-            for one in found[start : start + ELEMENTS_AT_ONCE]
+            Wanted(one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)})
+            for one in clear[start : start + ELEMENTS_AT_ONCE]
         ]
         await _apply(tenant, Element, wanted, counts, progress)
-    for one in found:
-        if one.identifier not in progress.refused[Element.KIND]:
-            progress.ids[one.identifier] = ids[one.identifier]
-            progress.concepts[one.identifier] = one.type
     return counts
 
 
@@ -132,9 +152,8 @@ async def _import_relationships(
     tenant: TenantSession, found: list[FoundRelationship], progress: Progress
 ) -> ImportCounts:
     """Those between elements first, then those at relationships taken before, as long as there are any."""
-    ids = await _ids(tenant, Relationship.KIND, [one.identifier for one in found])
     counts = ImportCounts()
-    waiting = found
+    waiting = [one for one in found if _is_clear(one, Relationship.KIND, progress)]
     for _ in range(MOST_NESTED):
         ready = [one for one in waiting if _ends_known(one, progress)]
         waiting = [one for one in waiting if not _ends_known(one, progress)]
@@ -142,19 +161,21 @@ async def _import_relationships(
             break
         allowed = [one for one in ready if _allowed(one, progress)]
         for start in range(0, len(allowed), RELATIONSHIPS_AT_ONCE):
-            some = allowed[start : start + RELATIONSHIPS_AT_ONCE]
-            wanted = [_wanted(one, ids[one.identifier], progress) for one in some]
+            wanted = [_wanted(one, progress) for one in allowed[start : start + RELATIONSHIPS_AT_ONCE]]
             await _apply(tenant, Relationship, wanted, counts, progress)
-        for one in ready:
-            if one.identifier not in progress.refused[Relationship.KIND]:
-                progress.ids[one.identifier] = ids[one.identifier]
-                progress.concepts[one.identifier] = "Relationship"
     there = progress.ids.keys() | {one.identifier for one in waiting}
     for one in waiting:
         missing = [end for end in (one.source, one.target) if end not in there]
         reason = f"its end {missing[0]} is not in the file, or was skipped" if missing else NESTED
         progress.skip(one.identifier, "relationship", reason)
     return counts
+
+
+def _is_clear(one: FoundElement | FoundRelationship, kind: Kind, progress: Progress) -> bool:
+    if not progress.naming.several(kind, one.identifier):
+        return True
+    progress.skip(one.identifier, "element" if kind is Element.KIND else "relationship", SEVERAL)
+    return False
 
 
 def _ends_known(one: FoundRelationship, progress: Progress) -> bool:
@@ -174,12 +195,12 @@ def _unknown(type: str, source: Concept, target: Concept) -> str:
     return f"ArchiMate 3.2 knows no {type} from {source} to {target}; it allows: {choice}"
 
 
-def _wanted(one: FoundRelationship, id: str, progress: Progress) -> Wanted:
+def _wanted(one: FoundRelationship, progress: Progress) -> Wanted:
     ends = {"source_id": one.source, "target_id": one.target}
     fields = {**_fields(one, "identifier", "source", "target"), **{at: progress.ids[end] for at, end in ends.items()}}
     kinds = [Relationship.KIND if progress.concepts[end] == "Relationship" else Element.KIND for end in ends.values()]
     touched = tuple(zip(kinds, (progress.ids[end] for end in ends.values()), strict=True))
-    return Wanted(id, one.identifier, fields, touched)
+    return Wanted(one.identifier, fields, touched)
 
 
 async def _apply(
@@ -195,10 +216,10 @@ async def _apply(
     refusal = "others kept changing it, or deleted its ends; import again"
     for _ in range(TRIES_AT_A_RACE):
         try:
-            tally = await _commit(tenant, model, wanted)
+            tally, ids = await _commit(tenant, model, wanted, progress.naming)
         except TooLarge as error:
             if len(wanted) == 1:
-                progress.skip(wanted[0].identifier, model.KIND, error.message)
+                progress.skip(wanted[0].identifier, _kind(model), error.message)
                 return
             middle = len(wanted) // 2
             await _apply(tenant, model, wanted[:middle], counts, progress)
@@ -214,38 +235,50 @@ async def _apply(
         counts.created += tally.created
         counts.updated += tally.updated
         counts.unchanged += tally.unchanged
+        for one in wanted:
+            concept: Concept = one.fields["type"] if model is Element else "Relationship"
+            progress.take(one, model.KIND, ids[one.identifier], concept)
         return
     if len(wanted) == 1:
-        progress.skip(wanted[0].identifier, model.KIND, refusal)
+        progress.skip(wanted[0].identifier, _kind(model), refusal)
         return
     for one in wanted:
         await _apply(tenant, model, [one], counts, progress)
 
 
 async def _commit(
-    tenant: TenantSession, model: type[Element] | type[Relationship], wanted: list[Wanted]
-) -> ImportCounts:
-    page = await tenant.store.query(model.KIND, [Where("id", "in", [one.id for one in wanted])])
+    tenant: TenantSession, model: type[Element] | type[Relationship], wanted: list[Wanted], naming: Naming
+) -> tuple[ImportCounts, dict[str, str]]:
+    """What was done, and the id of each; one query for all that they may be."""
+    kind = model.KIND
+    maybe = {id for one in wanted for id in naming.ids(kind, one.identifier)}
+    page = await tenant.store.query(kind, [Where("id", "in", sorted(maybe))])
     there: dict[str, Held[Any]] = {stored.body["id"]: Held.of(model, stored) for stored in page.items}
-    new_ids = [one.id for one in wanted if one.id not in there]
-    buried = await tenant.buried(model.KIND, new_ids) if new_ids else {}
-    change = tenant.change(*there.values(), *buried.values())
+    values = {id: held.value for id, held in there.items()}
+    ids = {one.identifier: naming.resolve(kind, one.identifier, values) for one in wanted}
+    new_ids = [id for id in ids.values() if id not in there]
+    buried = await tenant.buried(kind, new_ids) if new_ids else {}
+    change = tenant.change(*(there[id] for id in ids.values() if id in there), *buried.values())
     tally = ImportCounts()
     joined: list[tuple[Wanted, Relationship, Relationship | None]] = []
     for number, one in enumerate(wanted):
         if number % ITEMS_BETWEEN_OTHERS == 0:
             await asyncio.sleep(0)
-        held = there.get(one.id)
+        id = ids[one.identifier]
+        held = there.get(id)
         old = None if held is None else held.value
+        part_of = naming.part_of(kind, one.identifier, id, old)
+        fields = {**one.fields, "model_id": part_of}
         if held is None:
-            fields = {**one.fields, "source_identifier": one.identifier}
-            new = change.create(model, fields, id=one.id, buried=buried.get(one.id))
+            new = change.create(model, {**fields, "source_identifier": one.identifier}, id=id, buried=buried.get(id))
             tally.created += 1
-        elif (new := change.update(held, one.fields)) is old:
+        elif (new := change.update(held, fields)) is old:
             tally.unchanged += 1
             continue
         else:
             tally.updated += 1
+        if part_of is not None and (old is None or old.model_id is None):
+            change.touch(Model.KIND, part_of, "model")
         if isinstance(new, Relationship):
             joined.append((one, new, old))
         elif old is not None:
@@ -255,7 +288,7 @@ async def _commit(
     await _join(tenant, change, joined)
     if tally.created or tally.updated:
         await change.commit(None)
-    return tally
+    return tally, ids
 
 
 async def _join(
@@ -278,15 +311,11 @@ async def _join(
         except Invalid as invalid:
             raise Conflict(invalid.message) from invalid
         for end in (source, target):
-            change.touch(Kind(end["kind"]), end["id"], "ends", revision=end["revision"])
+            change.touch(change.kinds.named(end["kind"]), end["id"], "ends", revision=end["revision"])
 
 
-async def _ids(tenant: TenantSession, kind: Kind, identifiers: list[str]) -> dict[str, str]:
-    """Derived from the file's identifiers; but an item of our own, exported under its id, is found again."""
-    own = {match[1]: identifier for identifier in identifiers if (match := _OWN_ID.match(identifier))}
-    there = await by_ids(tenant, kind, own)
-    ids = {identifier: derived_id(kind, tenant.id, identifier) for identifier in identifiers}
-    return ids | {own[id]: id for id in there}
+def _kind(model: type[Element] | type[Relationship]) -> ItemKind:
+    return "element" if model is Element else "relationship"
 
 
 def _fields(one: FoundElement | FoundRelationship, *without: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Elements and relationships: what is stored and shown, and what a client may set."""
+"""Models, elements and relationships: what is stored and shown, and what a client may set.
+
+Words of ArchiMate are spelled as ArchiMate spells them (`BusinessProcess`, `ReadWrite`), all others in lower case.
+"""
 
 import re
 from typing import Annotated, ClassVar, Literal
@@ -9,7 +12,7 @@ from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
 from shared.http.pagination import PageQuery, Query
 from shared.kinds import Kind
-from shared.work.resources import Body, Id, Resource
+from shared.work.resources import Body, Id, Resource, Timestamp
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """Of an exchange file, whichever way it goes."""
@@ -32,11 +35,59 @@ Properties = Annotated[
 Translations = dict[str, dict[str, str]]
 
 
+class LastImport(BaseModel):
+    """The file that changed a model last."""
+
+    at: Timestamp = Field(description="When it came to its end.")
+    by: str = Field(description="The user's id, or the token's subject.")
+    identifier: str = Field(
+        description="What the file calls its model; another than `identifier` when merged by choice."
+    )
+    file_sha256: str = Field(description="Hash of the file, under which it is kept.")
+    elements: int = Field(description="Taken from the file.")
+    relationships: int = Field(description="Taken from the file.")
+
+
+class Model(Resource):
+    """A model that came in exchange files; its elements and relationships name it (`model_id`)."""
+
+    KIND: ClassVar[Kind] = Kind("model", filtered=("name",), backup="restored", journalled=True, exported=True)
+
+    name: str = Field(description="What its last file calls it.")
+    identifier: str = Field(description="What its files call it, or the key under which it was first imported.")
+    last_import: LastImport | None = Field(None, description="Null until an import has come to its end.")
+
+
+class ModelQuery(PageQuery):
+    name: str | None = Field(None, max_length=1000)
+
+
+class ModelDeleteQuery(Query):
+    cascade: bool = Field(False, description="Delete its elements and relationships, and what is at them, as well.")
+
+
+class ExportQuery(Query):
+    model: str | None = Field(
+        None, min_length=1, max_length=255, description="This model alone: its id, or its identifier."
+    )
+
+
+class ImportQuery(Query):
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="Import into this model, whatever the file calls its own: an id, or an identifier (a new one makes "
+        "a model).",
+    )
+
+
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
-    description: str
-    properties: dict[str, str]
+    model_id: Id | None = Field(None, description="The imported model that it is part of; null when made by hand.")
+    description: str = Field(description="What it is, in words.")
+    properties: dict[str, str] = Field(description="Free names and values.")
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
     translations: Translations = Field({}, description="Language -> field -> value, for every further language.")
     source_identifier: str | None = Field(None, description="The identifier in the exchange file that it came from.")
@@ -46,15 +97,22 @@ class Element(Imported):
     """An ArchiMate element; its layer follows from its type."""
 
     KIND: ClassVar[Kind] = Kind(
-        "element", filtered=("name", "type", "layer"), backup="restored", journalled=True, exported=True
+        "element",
+        filtered=("name", "type", "layer", "model_id"),
+        refers={"model_id": ("model",)},
+        backup="restored",
+        journalled=True,
+        exported=True,
     )
 
-    name: str
-    type: ElementType
-    layer: Layer
+    name: str = Field(description="What it is called.")
+    type: ElementType = Field(description="Its type in ArchiMate 3.2.")
+    layer: Layer = Field(description="The layer of its type.")
 
 
 class ElementFields(Body):
+    """What a client may set of an element."""
+
     name: Name = Field("", description="Only a Junction may have none.", examples=["Incident management"])
     type: ElementType
     description: Text = ""
@@ -65,6 +123,7 @@ class ElementQuery(PageQuery):
     name: str | None = Field(None, max_length=1000)
     type: ElementType | None = None
     layer: Layer | None = None
+    model_id: str | None = Field(None, max_length=100)
 
 
 class Relationship(Imported):
@@ -72,23 +131,29 @@ class Relationship(Imported):
 
     KIND: ClassVar[Kind] = Kind(
         "relationship",
-        filtered=("type", "source_id", "target_id"),
-        refers=dict.fromkeys(("source_id", "target_id"), ("element", "relationship")),
+        filtered=("type", "source_id", "target_id", "model_id"),
+        refers={
+            "source_id": ("element", "relationship"),
+            "target_id": ("element", "relationship"),
+            "model_id": ("model",),
+        },
         backup="restored",
         journalled=True,
         exported=True,
     )
 
-    type: RelationshipType
-    source_id: Id
-    target_id: Id
-    name: str
-    access_type: AccessType | None
-    influence: str | None
-    is_directed: bool | None
+    type: RelationshipType = Field(description="Its type in ArchiMate 3.2.")
+    source_id: Id = Field(description="Where it begins: an element, or a relationship where ArchiMate allows that.")
+    target_id: Id = Field(description="Where it ends, likewise.")
+    name: str = Field(description="What it is called; may be empty.")
+    access_type: AccessType | None = Field(description="Of an Access: what is done.")
+    influence: str | None = Field(description="Of an Influence: its sign or strength.")
+    is_directed: bool | None = Field(description="Of an Association: whether it has a direction.")
 
 
 class RelationshipFields(Body):
+    """What a client may set of a relationship."""
+
     type: RelationshipType
     source_id: Id
     target_id: Id
@@ -106,55 +171,76 @@ class RelationshipQuery(PageQuery):
     type: RelationshipType | None = None
     source_id: str | None = Field(None, max_length=100)
     target_id: str | None = Field(None, max_length=100)
+    model_id: str | None = Field(None, max_length=100)
 
 
 class DeleteQuery(Query):
     cascade: bool = Field(False, description="Delete the relationships at it as well.")
 
 
-class NeighbourQuery(Query):
-    depth: int = Field(1, ge=1, le=5, description="Relationships between the element and the farthest neighbour.")
-    direction: Literal["in", "out", "both"] = "both"
-    type: RelationshipType | None = None
+class NeighborQuery(Query):
+    depth: int = Field(1, ge=1, le=5, description="Relationships between the element and the farthest neighbor.")
+    direction: Literal["in", "out", "both"] = Field(
+        "both", description="Which relationships are followed: those that begin at it, that end at it, or both."
+    )
+    type: RelationshipType | None = Field(None, description="Only relationships of this type.")
 
 
-class Neighbour(BaseModel):
-    distance: int
-    element: Element
+class Neighbor(BaseModel):
+    """An element, and how far it is."""
+
+    distance: int = Field(description="Relationships between it and the center.")
+    element: Element = Field(description="The neighbor.")
 
 
-class Neighbourhood(BaseModel):
+class Neighborhood(BaseModel):
     """What is around an element, nearest first; `truncated` when there is more than is shown."""
 
-    center: Element
-    elements: list[Neighbour]
-    relationships: list[Relationship]
-    truncated: bool
+    center: Element = Field(description="The element that was asked about.")
+    elements: list[Neighbor] = Field(description="What is around it, nearest first.")
+    relationships: list[Relationship] = Field(description="Those between all of these.")
+    truncated: bool = Field(description="Whether there is more than is shown.")
 
 
 class ImportCounts(BaseModel):
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    skipped: int = 0
+    """What became of what a file holds."""
+
+    created: int = Field(0, description="Made.")
+    updated: int = Field(0, description="Changed.")
+    unchanged: int = Field(0, description="Already as in the file.")
+    skipped: int = Field(0, description="Not taken; see `skipped_items`.")
+
+    @property
+    def changed(self) -> int:
+        return self.created + self.updated
+
+    @property
+    def taken(self) -> int:
+        return self.changed + self.unchanged
+
+
+ItemKind = Literal["element", "relationship"]
 
 
 class SkippedItem(BaseModel):
-    identifier: str
-    kind: str
-    reason: str
+    """Something in a file that was not taken."""
+
+    identifier: str = Field(description="Its identifier in the file.")
+    kind: ItemKind = Field(description="What it is.")
+    reason: str = Field(description="Why it was not taken.")
 
 
 class ImportReport(BaseModel):
     """What an import has done; the uploaded file itself is kept under `file_sha256`, with its views."""
 
-    model: str
-    created: int
-    updated: int
-    unchanged: int
-    skipped: int
-    elements: ImportCounts
-    relationships: ImportCounts
+    model: str = Field(description="The name of the model in the file.")
+    model_id: Id | None = Field(description="The model imported into; null for an export of the whole catalog.")
+    created: int = Field(description="Elements and relationships made.")
+    updated: int = Field(description="Those changed.")
+    unchanged: int = Field(description="Those that were already as in the file.")
+    skipped: int = Field(description="Those not taken.")
+    elements: ImportCounts = Field(description="The same, of elements alone.")
+    relationships: ImportCounts = Field(description="The same, of relationships alone.")
     skipped_items: list[SkippedItem] = Field(description="The first 200.")
     views: int = Field(description="Views in the file; they are kept with it and not modelled.")
-    file_sha256: str
+    file_sha256: str = Field(description="Hash of the file, under which it is kept.")

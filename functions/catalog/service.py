@@ -1,17 +1,17 @@
 """The catalog service: the rules of a valid ArchiMate model, and nothing about HTTP."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from functions.catalog.archimate import is_allowed
+from functions.catalog.deleting import LISTED, delete, shown
 from functions.catalog.graph import (
     ENDS,
     around,
     by_ids,
     check_allowed,
     concept_of,
-    depending_on,
     find_end,
     keep_shallow,
     meeting,
@@ -19,24 +19,19 @@ from functions.catalog.graph import (
 from functions.catalog.models import (
     Element,
     ElementFields,
-    Neighbourhood,
-    NeighbourQuery,
+    Neighborhood,
+    NeighborQuery,
     Relationship,
     RelationshipFields,
 )
 from functions.catalog.values import element_values, relationship_values
-from shared.database.port import Where
 from shared.errors import Conflict, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
 from shared.http.routes import PageRequest
-from shared.kinds import Kind
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, find, load
+from shared.work.resources import Listing, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
-BATCH = 40
-BATCH_BYTES = 1024 * 1024
-LISTED = 100
 MOST_TOUCHED = 90  # of the hundred operations of a batch
 ONLY = {"access_type": "Access", "influence": "Influence", "is_directed": "Association"}
 
@@ -78,9 +73,9 @@ class CatalogService:
 
     async def delete_element(self, tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
         """`Conflict`, listing them, while relationships (without `cascade`) or agents refer to it."""
-        await self._delete(tenant, Element, id, if_match, cascade=cascade)
+        await delete(tenant, Element, id, if_match, cascade=cascade)
 
-    async def neighbours(self, tenant: TenantSession, id: str, query: NeighbourQuery) -> Neighbourhood:
+    async def neighbors(self, tenant: TenantSession, id: str, query: NeighborQuery) -> Neighborhood:
         return await around(tenant, await self.get_element(tenant, id), query)
 
     async def create_relationship(self, tenant: TenantSession, new: RelationshipFields) -> Relationship:
@@ -126,83 +121,7 @@ class CatalogService:
 
     async def delete_relationship(self, tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
         """`Conflict`, listing them, while other relationships begin or end at it (without `cascade`)."""
-        await self._delete(tenant, Relationship, id, if_match, cascade=cascade)
-
-    async def _delete(
-        self,
-        tenant: TenantSession,
-        model: type[Element] | type[Relationship],
-        id: str,
-        if_match: str | None,
-        *,
-        cascade: bool,
-    ) -> None:
-        """What depends on the item first, the item last, in as few batches as hold them; a race is run again.
-
-        Once a batch is committed it goes on, as often as it gets further, whatever becomes of the version that If-Match
-        named: a refusal would say that nothing was done. An agent that comes meanwhile ends it; the refusal says so.
-        """
-        lost = gone = 0
-        while lost < TRIES_AT_A_RACE:
-            held: Held[Any] = await load(tenant, model, id)
-            if not gone:
-                held.value.check(if_match)
-            await _check_nothing_else(tenant, model.KIND, id, gone)
-            depending = await depending_on(tenant, id)
-            if depending and not cascade:
-                raise Conflict(
-                    f"{len(depending)} relationships would lose an end; delete them first, or with ?cascade=true.",
-                    relationships=[_shown(one.value) for one in depending[:LISTED]],
-                    total=len(depending),
-                )
-            try:
-                for batch in _batches([*depending, held]):
-                    await _delete_all(tenant, batch)
-                    lost, gone = 0, gone + len(batch)
-                return
-            except Stale:
-                lost += 1
-        raise Conflict(f"Others keep changing this at the same time; try again.{_already(gone)}")
-
-
-def _batches(items: Sequence[Held[Any]]) -> Iterator[list[Held[Any]]]:
-    """In order, as many together as one batch holds with their audit entries."""
-    batch: list[Held[Any]] = []
-    room = BATCH_BYTES
-    for one in items:
-        size = len(one.value.model_dump_json().encode())
-        if batch and (len(batch) == BATCH or size > room):
-            yield batch
-            batch, room = [], BATCH_BYTES
-        batch.append(one)
-        room -= size
-    yield batch
-
-
-async def _delete_all(tenant: TenantSession, held: list[Held[Any]]) -> None:
-    change = tenant.change(*held)
-    for one in held:
-        change.delete(one)
-    await change.commit(None)
-
-
-def _already(gone: int) -> str:
-    return f" ({gone} of its relationships had been deleted before.)" if gone else ""
-
-
-async def _check_nothing_else(tenant: TenantSession, kind: Kind, id: str, gone: int) -> None:
-    """`Conflict`, listing them, while anything but relationships refers to it."""
-    for referring, field in tenant.services.kinds.referring(kind):
-        if referring == Relationship.KIND:
-            continue
-        found = (await tenant.store.query(referring, [Where(field, "=", id)], limit=LISTED)).items
-        if found:
-            listed = [{"id": stored.body["id"], "name": stored.body.get("name", "")} for stored in found]
-            raise Conflict(
-                f"{referring.capitalize()}s refer to this {kind}; give them another one, or none, first."
-                f"{_already(gone)}",
-                **{f"{referring}s": listed},
-            )
+        await delete(tenant, Relationship, id, if_match, cascade=cascade)
 
 
 async def _check_relationship(
@@ -243,10 +162,6 @@ async def keep_relationships_allowed(tenant: TenantSession, change: Change, old:
     if wrong:
         raise Conflict(
             f"As a {new.type} it could not have {len(wrong)} of its relationships; change or delete them first.",
-            relationships=[_shown(one) for one in wrong[:LISTED]],
+            relationships=[shown(one) for one in wrong[:LISTED]],
             total=len(wrong),
         )
-
-
-def _shown(relationship: Relationship) -> dict[str, str]:
-    return relationship.model_dump(include={"id", "type", "source_id", "target_id"})

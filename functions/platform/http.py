@@ -1,11 +1,14 @@
 """HTTP routes about the platform itself: health, the API's own description, jobs, dead letters."""
 
+import re
+from typing import Any
+
 import azure.functions as func
 
 from functions.platform.health import Health, HealthService
 from functions.platform.models import JobQuery
 from shared.auth.roles import Role
-from shared.http.docs import Description
+from shared.http.docs import FILES, Description
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page, PageQuery
 from shared.http.routes import Begins, Call, Content, OpenCall
@@ -31,13 +34,9 @@ def blueprint(
 
     @endpoint(routes, "GET", "openapi.json", role=None, answer=dict, summary="This API as OpenAPI 3.1", errors=(304,))
     async def get_openapi(call: OpenCall) -> Content:
-        return description.document
+        return description.document.answer(call.request)
 
-    page = Content(b"", "text/html")
-
-    @endpoint(routes, "GET", "docs", role=None, answer=page, summary="This API as a page", errors=(304,))
-    async def get_docs(call: OpenCall) -> Content:
-        return description.page
+    _docs(endpoint, routes, description)
 
     @endpoint(
         routes,
@@ -92,3 +91,23 @@ def blueprint(
         return await dead_letters.replay(call.params["letter_id"])
 
     return routes
+
+
+def _docs(endpoint: Endpoint, routes: func.Blueprint, description: Description) -> None:
+    """The page on which the API can be read and tried out, and what it loads."""
+    kept: dict[str, Any] = {"role": None, "errors": (304,), "described": False}
+
+    @endpoint(routes, "GET", "docs", answer=Content(b"", "text/html"), summary="This API as a page", **kept)
+    async def get_docs(call: OpenCall) -> Content:
+        return description.page.answer(call.request)
+
+    def serve(file: str, media_type: str) -> None:
+        async def get(call: OpenCall) -> Content:
+            return description.file(file).answer(call.request)
+
+        named = f"get_docs_{re.sub('[^a-z]+', '_', file)}"
+        answer, summary = Content(b"", media_type), "A file of this page"
+        endpoint(routes, "GET", f"docs/{file}", name=named, answer=answer, summary=summary, **kept)(get)
+
+    for file, media_type in FILES.items():
+        serve(file, media_type)

@@ -39,19 +39,11 @@ from shared.database.port import (
     Upsert,
     Where,
 )
+from shared.database.sqlite_tables import tables
 from shared.errors import Unavailable
 from shared.kinds import Kind, Kinds
 from shared.sqlite import SqliteFiles
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS items (
-  tenant_id TEXT NOT NULL, container TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL,
-  created_at TEXT NOT NULL, expires_at REAL, etag TEXT NOT NULL, doc TEXT NOT NULL,
-  PRIMARY KEY (tenant_id, container, id));
-CREATE INDEX IF NOT EXISTS items_by_time ON items (tenant_id, kind, created_at, id);
-CREATE INDEX IF NOT EXISTS items_of_kind ON items (kind, created_at);
-CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
-"""
 _PUT = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _CREATE = """
 INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, container, id) DO UPDATE SET
@@ -73,7 +65,7 @@ class SqliteDatabase(Database):
     """Files `<folder>/<database>.db`; the same schema in each."""
 
     def __init__(self, folder: Path, clock: Clock, shards: Sequence[str] = (), kinds: Kinds | None = None) -> None:
-        self._files = SqliteFiles(folder, TABLES + _references(kinds or Kinds()))
+        self._files = SqliteFiles(folder, tables(kinds or Kinds()))
         self._clock = clock
         self._shards = shards
         self._platform = _Registry(self._files, clock)
@@ -207,20 +199,6 @@ class _Registry(PlatformStore):
                 continue
             found += page.items
         return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
-
-
-def _references(kinds: Kinds) -> str:
-    """An index for each field by which items refer to others, so that what refers to one is found.
-
-    Of their kind alone, for it reads the document: the others' writes need not. Queries name the kind in their text.
-    """
-    fields = [(kind.name, field) for kind in kinds for field in kind.refers]
-    return "".join(
-        f"DROP INDEX IF EXISTS items_by_{field};\n"
-        f"CREATE INDEX IF NOT EXISTS {kind}_by_{field} ON items (tenant_id, json_extract(doc, '$.{field}'))"
-        f" WHERE kind = '{kind}';\n"
-        for kind, field in fields
-    )
 
 
 def _one(db: sqlite3.Connection) -> None:

@@ -24,7 +24,7 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
 _SECURITY = tuple(SECURITY_HEADERS.items())
@@ -127,6 +127,8 @@ def _content(route: Route, answer: Content) -> func.HttpResponse:
         response.headers["Cache-Control"] = "no-cache"  # kept, but asked for each time
     if answer.file_name:
         response.headers["Content-Disposition"] = disposition(answer.file_name)
+    for name, value in answer.headers.items():
+        response.headers[name] = value
     return response
 
 

@@ -87,6 +87,7 @@ class Endpoint:
         errors: tuple[int, ...] = (),
         example: Mapping[str, Any] | None = None,
         begins: Begins | None = None,
+        described: bool = True,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -111,6 +112,7 @@ class Endpoint:
                 errors,
                 example or {},
                 begins,
+                described,
                 leads,
             )
             self.routes.append(route)

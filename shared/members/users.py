@@ -25,13 +25,13 @@ class User(Resource):
         "user", filtered=("role", "status"), counter="users", backup="restored", journalled=True, exported=True
     )
 
-    email: str
-    name: str
-    role: UserRole
-    status: UserStatus
+    email: str = Field(description="The address that the user is invited by.")
+    name: str = Field(description="What the user is called.")
+    role: UserRole = Field(description="The most that the user may do here.")
+    status: UserStatus = Field(description="`invited` until the first call; who is `disabled` is refused.")
     issuer: str | None = Field(None, description="Who issued the token that the user first came with.")
     subject: str | None = Field(None, description="Who that token spoke of: the user is this identity and no other.")
-    last_login_at: Timestamp | None = None
+    last_login_at: Timestamp | None = Field(None, description="When the user last came.")
 
     @property
     def bound(self) -> bool:

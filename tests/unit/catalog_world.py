@@ -9,7 +9,15 @@ from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHea
 from functions.catalog.exchange_write import write_model
 from functions.catalog.exporting import export_model
 from functions.catalog.importing import CatalogImport
-from functions.catalog.models import Element, ElementFields, ImportReport, Relationship, RelationshipFields
+from functions.catalog.model_service import ModelService, find_model
+from functions.catalog.models import (
+    Element,
+    ElementFields,
+    ImportReport,
+    Model,
+    Relationship,
+    RelationshipFields,
+)
 from functions.catalog.service import CatalogService
 from shared.database.port import Operation
 from shared.http.bodies import MergePatch
@@ -27,12 +35,13 @@ class Catalog:
     store: WatchedStore
     service: CatalogService
     imports: CatalogImport
+    modelling: ModelService
 
     @classmethod
     async def of(cls, world: World) -> "Catalog":
         store = WatchedStore(await register(world.core))
         tenant = replace(await world.session(entry().id), store=store)
-        return cls(world, tenant, store, CatalogService(), CatalogImport(world.core.adapters.blobs))
+        return cls(world, tenant, store, CatalogService(), CatalogImport(world.core.adapters.blobs), ModelService())
 
     async def element(self, type: ElementType = "BusinessProcess", **fields: Any) -> Element:
         return await self.service.create_element(self.tenant, ElementFields(**{"name": "x", "type": type, **fields}))
@@ -52,11 +61,14 @@ class Catalog:
     async def delete_element(self, id: str, *, if_match: str | None = None, cascade: bool = False) -> None:
         await self.service.delete_element(self.tenant, id, if_match, cascade=cascade)
 
-    async def read(self, body: bytes) -> ImportReport:
-        return await self.imports.run(self.tenant, body)
+    async def read(self, body: bytes, named: str | None = None) -> ImportReport:
+        return await self.imports.run(self.tenant, body, named=named)
 
-    async def export(self) -> bytes:
-        return await export_model(self.tenant)
+    async def export(self, named: str | None = None) -> bytes:
+        return await export_model(self.tenant, None if named is None else await find_model(self.tenant, named))
+
+    async def models(self) -> list[Model]:
+        return [Model.model_validate(one) for one in await self.stored(Model.KIND)]
 
     async def stored(self, kind: Kind) -> list[dict[str, Any]]:
         return [one.body async for page in self.store.inner.scan([kind]) for one in page]
@@ -91,11 +103,11 @@ def arrow(
     return FoundRelationship(identifier, type, source, target, **more)
 
 
-def file_of(*items: FoundElement | FoundRelationship, name: str = "Model") -> bytes:
-    """An exchange file that holds these."""
+def file_of(*items: FoundElement | FoundRelationship, name: str = "Model", model: str = "model-1") -> bytes:
+    """An exchange file that holds these; `model` is its model's identifier."""
     elements = [one for one in items if isinstance(one, FoundElement)]
     arrows = [one for one in items if isinstance(one, FoundRelationship)]
-    return b"".join(write_model(ModelHeader("model-1", name), elements, arrows))
+    return b"".join(write_model(ModelHeader(model, name), elements, arrows))
 
 
 def hand_written(elements: str, relationships: str = "") -> bytes:

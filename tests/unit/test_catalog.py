@@ -1,21 +1,36 @@
 """Elements and relationships: a model that is valid after every change, whoever changes it at the same time."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from functions.agents.models import Agent
+from functions.catalog.archimate import ELEMENT_TYPES, LAYERS, RELATIONSHIP_TYPES
+from functions.catalog.deleting import BATCH
+from functions.catalog.exchange import AccessType
 from functions.catalog.exporting import export_model
 from functions.catalog.graph import depending_on
-from functions.catalog.models import Element, ElementFields, NeighbourQuery, Relationship, RelationshipFields
-from functions.catalog.service import BATCH
+from functions.catalog.models import (
+    Element,
+    ElementFields,
+    ElementQuery,
+    ImportReport,
+    Model,
+    Neighborhood,
+    NeighborQuery,
+    Relationship,
+    RelationshipFields,
+    RelationshipQuery,
+)
 from shared.auth.roles import Role
 from shared.database.port import Bury, Create, Delete, Increment, Operation, Rejected, Stored
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
+from shared.http.openapi import describe
 from shared.http.routes import PageRequest
 from shared.kinds import Kind
 from shared.work.resources import Held
@@ -36,13 +51,13 @@ def deletes(kind: Kind, operations: Sequence[Operation]) -> bool:
 def once_looked(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Awaitable[Any]]) -> None:
     """Do something else between a deletion's first look at what hangs on the item and its first batch."""
 
-    async def look(tenant: TenantSession, id: str) -> list[Held[Relationship]]:
+    async def look(tenant: TenantSession, ids: list[str]) -> list[Held[Relationship]]:
         monkeypatch.undo()
-        seen = await depending_on(tenant, id)
+        seen = await depending_on(tenant, ids)
         await do()
         return seen
 
-    monkeypatch.setattr("functions.catalog.service.depending_on", look)
+    monkeypatch.setattr("functions.catalog.deleting.depending_on", look)
 
 
 async def test_an_element_has_the_layer_of_its_type(catalog: Catalog) -> None:
@@ -272,11 +287,11 @@ async def test_a_relationship_that_is_moved_away_from_a_cascade_is_kept(
     assert [left["target_id"] for left in await catalog.stored(Relationship.KIND)] == [three.id]
 
 
-async def test_neighbours_are_found_breadth_first_up_to_the_depth(catalog: Catalog) -> None:
+async def test_neighbors_are_found_breadth_first_up_to_the_depth(catalog: Catalog) -> None:
     chain = [await catalog.element(name=f"step {number}") for number in range(4)]
     for source, target in pairwise(chain):
         await catalog.relationship(source, target, type="Flow")
-    around = await catalog.service.neighbours(catalog.tenant, chain[0].id, NeighbourQuery(depth=2))
+    around = await catalog.service.neighbors(catalog.tenant, chain[0].id, NeighborQuery(depth=2))
     assert [(one.element.id, one.distance) for one in around.elements] == [(chain[1].id, 1), (chain[2].id, 2)]
     assert len(around.relationships) == 2
     assert not around.truncated
@@ -285,39 +300,39 @@ async def test_neighbours_are_found_breadth_first_up_to_the_depth(catalog: Catal
 @pytest.mark.parametrize(
     ("direction", "found"), [("in", ["before"]), ("out", ["after"]), ("both", ["after", "before"])]
 )
-async def test_neighbours_are_looked_for_in_one_direction_or_both(
+async def test_neighbors_are_looked_for_in_one_direction_or_both(
     catalog: Catalog, direction: str, found: list[str]
 ) -> None:
     center = await catalog.element()
     await catalog.relationship(await catalog.element(name="before"), center, type="Flow")
     await catalog.relationship(center, await catalog.element(name="after"), type="Flow")
-    query = NeighbourQuery.model_validate({"direction": direction})
-    around = await catalog.service.neighbours(catalog.tenant, center.id, query)
+    query = NeighborQuery.model_validate({"direction": direction})
+    around = await catalog.service.neighbors(catalog.tenant, center.id, query)
     assert [one.element.name for one in around.elements] == found
 
 
-async def test_neighbours_of_one_type_of_relationship_only(catalog: Catalog) -> None:
+async def test_neighbors_of_one_type_of_relationship_only(catalog: Catalog) -> None:
     center, fed, served = await catalog.element(), await catalog.element(), await catalog.element()
     await catalog.relationship(center, fed, type="Flow")
     await catalog.relationship(center, served, type="Serving")
-    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery(type="Flow"))
+    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery(type="Flow"))
     assert [one.element.id for one in around.elements] == [fed.id]
 
 
-async def test_too_many_neighbours_are_cut_off_and_that_is_said(
+async def test_too_many_neighbors_are_cut_off_and_that_is_said(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.catalog.graph.MOST_NEIGHBOURS", 3)
+    monkeypatch.setattr("functions.catalog.graph.MOST_NEIGHBORS", 3)
     center = await catalog.element()
     for _ in range(5):
         await catalog.relationship(center, await catalog.element(), type="Flow")
-    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery())
+    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery())
     assert (len(around.elements), len(around.relationships), around.truncated) == (3, 3, True)
 
 
-async def test_what_is_not_there_has_no_neighbours(catalog: Catalog) -> None:
+async def test_what_is_not_there_has_no_neighbors(catalog: Catalog) -> None:
     with pytest.raises(NotFound):
-        await catalog.service.neighbours(catalog.tenant, "nobody", NeighbourQuery())
+        await catalog.service.neighbors(catalog.tenant, "nobody", NeighborQuery())
 
 
 async def test_the_routes_answer_with_the_roles_that_they_declare(world: World) -> None:
@@ -328,7 +343,7 @@ async def test_the_routes_answer_with_the_roles_that_they_declare(world: World) 
     made = await world.call("create_element", user, body)
     assert (made.status, made.json["layer"]) == (201, "Technology")
     at = {"element_id": made.json["id"]}
-    assert (await world.call("get_neighbours", viewer, params=at)).json["center"]["id"] == made.json["id"]
+    assert (await world.call("get_neighbors", viewer, params=at)).json["center"]["id"] == made.json["id"]
     assert (await world.call("replace_element", user, body, params=at)).status == 428
     assert (await world.call("delete_element", user, params=at)).status == 403
     assert (await world.call("delete_element", admin(tenant), params=at, query={"cascade": "true"})).status == 204
@@ -374,3 +389,27 @@ class ComingStore(WatchedStore):
             await self.catalog.relationship(one, two, type="Flow")
         async for page in super().scan(kinds, since=since):
             yield page
+
+
+def test_what_is_around_an_element_has_one_spelling(world: World) -> None:
+    routes = {route.name: route for route in world.core.endpoint.routes}
+    assert routes["get_neighbors"].path == "v1/elements/{element_id}/neighbors"
+    said = json.dumps(describe(list(routes.values()), version="1"))
+    assert "eighbor" in said and "eighbour" not in said
+
+
+def test_words_of_archimate_are_spelled_as_it_spells_them_and_all_others_in_lower_case() -> None:
+    shown = (Element, Relationship, Model, Neighborhood, ImportReport, ElementQuery, RelationshipQuery, NeighborQuery)
+    found: set[str] = set()
+
+    def look(schema: Any) -> None:
+        if isinstance(schema, dict):
+            found.update(one for one in schema.get("enum", []))
+        for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []:
+            look(inner)
+
+    for model in shown:
+        look(model.model_json_schema())
+    words = {*ELEMENT_TYPES, *RELATIONSHIP_TYPES, *LAYERS, *get_args(AccessType)}
+    assert {"BusinessProcess", "ReadWrite", "both", "relationship"} <= found
+    assert {one for one in found - words if one != one.lower()} == set()

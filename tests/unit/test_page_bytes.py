@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions.catalog.models import Element, NeighbourQuery
+from functions.catalog.models import Element, NeighborQuery
 from shared.auth.roles import Role
 from shared.http.routes import PageRequest
 from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES
@@ -88,17 +88,17 @@ async def test_what_is_read_for_a_page_of_large_items_is_little_more_than_it_sho
     assert sum(brought) <= 6
 
 
-async def test_neighbours_are_no_more_than_a_page(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_neighbors_are_no_more_than_a_page(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("functions.catalog.graph.MAX_PAGE_BYTES", 1_000_000)
     center = await catalog.element()
     for _ in range(8):
         await catalog.relationship(center, await catalog.element(properties=LARGE), type="Flow")
-    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery())
+    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery())
     assert (len(around.elements), len(around.relationships), around.truncated) == (4, 4, True)
     assert len(await catalog.stored(Element.KIND)) == 9
 
 
-async def test_what_is_read_for_neighbours_is_little_more_than_they_show(
+async def test_what_is_read_for_neighbors_is_little_more_than_they_show(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("functions.catalog.graph.MAX_PAGE_BYTES", 1_000_000)
@@ -108,7 +108,7 @@ async def test_what_is_read_for_neighbours_is_little_more_than_they_show(
         await catalog.relationship(center, other, properties=LARGE)
         await catalog.relationship(center, await catalog.element(properties=LARGE), type="Flow")
     brought = watch_queries(catalog, monkeypatch)
-    around = await catalog.service.neighbours(catalog.tenant, center.id, NeighbourQuery(depth=5))
+    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery(depth=5))
     assert len(around.elements) + len(around.relationships) >= 3 and around.truncated
     assert sum(brought) <= 20
 
@@ -116,12 +116,12 @@ async def test_what_is_read_for_neighbours_is_little_more_than_they_show(
 async def test_relationships_that_were_met_before_take_no_room_of_those_further_on(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.catalog.graph.MOST_NEIGHBOURS", 3)
+    monkeypatch.setattr("functions.catalog.graph.MOST_NEIGHBORS", 3)
     center = await catalog.element()
     for _ in range(4):
         await catalog.relationship(center, await catalog.element(), type="Flow")
     one, two = await catalog.element(), await catalog.element()
     for end in (one, two):
         await catalog.relationship(end, one if end is two else await catalog.element(), type="Flow")
-    around = await catalog.service.neighbours(catalog.tenant, two.id, NeighbourQuery(depth=5))
+    around = await catalog.service.neighbors(catalog.tenant, two.id, NeighborQuery(depth=5))
     assert (len(around.elements), len(around.relationships), around.truncated) == (2, 2, False)

@@ -1,0 +1,144 @@
+"""Deleting elements, relationships and whole models, with what depends on them: in batches, valid after each one."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from functions.catalog.graph import depending_on, of_model
+from functions.catalog.models import Element, Model, Relationship
+from shared.database.port import Order, Where
+from shared.errors import Conflict, Stale, Unavailable
+from shared.kinds import Kind
+from shared.tenancy.fence import Overtaken
+from shared.work.resources import Held, load
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
+
+BATCH: Final = 40
+BATCH_BYTES: Final = 1024 * 1024
+LISTED: Final = 100
+SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
+
+
+async def delete(
+    tenant: TenantSession,
+    model: type[Element] | type[Relationship],
+    id: str,
+    if_match: str | None,
+    *,
+    cascade: bool,
+) -> None:
+    """What depends on the item first, the item last, in as few batches as hold them; a race is run again.
+
+    Once a batch is committed it goes on, as often as it gets further, whatever becomes of the version that If-Match
+    named: a refusal would say that nothing was done. An agent that comes meanwhile ends it; the refusal says so.
+    """
+    lost = gone = 0
+    while lost < TRIES_AT_A_RACE:
+        held: Held[Any] = await load(tenant, model, id)
+        if not gone:
+            held.value.check(if_match)
+        await _check_nothing_else(tenant, model.KIND, [id], _already(gone, "relationships"))
+        depending = await depending_on(tenant, [id])
+        if depending and not cascade:
+            raise Conflict(
+                f"{len(depending)} relationships would lose an end; delete them first, or with ?cascade=true.",
+                relationships=[shown(one.value) for one in depending[:LISTED]],
+                total=len(depending),
+            )
+        try:
+            for batch in _batches([*depending, held]):
+                await _delete_all(tenant, batch)
+                lost, gone = 0, gone + len(batch)
+            return
+        except Stale:
+            lost += 1
+    raise Conflict(f"Others keep changing this at the same time; try again.{_already(gone, 'relationships')}")
+
+
+async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
+    """The model's elements with what depends on them, its relationships, itself: the last only when none is left.
+
+    `Conflict` while it has any (without `cascade`), or others refer to them; `Unavailable` when it takes longer than
+    `SECONDS`: what is deleted stays so, and the same call again goes on from there.
+    """
+    clock = tenant.services.clock
+    until = clock.monotonic() + SECONDS
+    if cascade:
+        async for page in of_model(tenant, Element.KIND, id):
+            await _check_nothing_else(tenant, Element.KIND, [stored.body["id"] for stored in page], "")
+    lost = gone = 0
+    while lost < TRIES_AT_A_RACE:
+        held = await load(tenant, Model, id)
+        if not gone:
+            held.value.check(if_match)
+        try:
+            batch = await _next_of_model(tenant, id)
+            if not batch:
+                return await _delete_all(tenant, [held])
+            if not cascade:
+                raise Conflict("It has elements or relationships; delete them first, or with ?cascade=true.")
+            if clock.monotonic() > until:
+                raise Unavailable("This takes long; what is deleted stays so. Send it again: it goes on there.")
+            ids = [one.value.id for one in batch]
+            await _check_nothing_else(tenant, batch[0].value.KIND, ids, _already(gone, "items"))
+            depending = await depending_on(tenant, ids)
+            for some in _batches([*depending, *batch]):
+                await _delete_all(tenant, some)
+                lost, gone = 0, gone + len(some)
+        except (Stale, Overtaken):
+            lost += 1
+    raise Conflict(f"Others keep changing this at the same time; try again.{_already(gone, 'items')}")
+
+
+def shown(relationship: Relationship) -> dict[str, str]:
+    """What a refusal tells of a relationship that stands in the way."""
+    return relationship.model_dump(include={"id", "type", "source_id", "target_id"})
+
+
+async def _next_of_model(tenant: TenantSession, id: str) -> list[Held[Any]]:
+    """Some of its elements; when there are none left, one of its relationships, which are all between others' then."""
+    kinds: list[tuple[type[Element] | type[Relationship], int]] = [(Element, BATCH), (Relationship, 1)]
+    for model, limit in kinds:
+        page = await tenant.store.query(model.KIND, [Where("model_id", "=", id)], order=Order("id"), limit=limit)
+        if page.items:
+            return [Held.of(model, stored) for stored in page.items]
+    return []
+
+
+def _batches(items: Sequence[Held[Any]]) -> Iterator[list[Held[Any]]]:
+    """In order, as many together as one batch holds with their audit entries."""
+    batch: list[Held[Any]] = []
+    room = BATCH_BYTES
+    for one in items:
+        size = len(one.value.model_dump_json().encode())
+        if batch and (len(batch) == BATCH or size > room):
+            yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(one)
+        room -= size
+    yield batch
+
+
+async def _delete_all(tenant: TenantSession, held: list[Held[Any]]) -> None:
+    change = tenant.change(*held)
+    for one in held:
+        change.delete(one)
+    await change.commit(None)
+
+
+def _already(gone: int, of: str) -> str:
+    return f" ({gone} of its {of} had been deleted before.)" if gone else ""
+
+
+async def _check_nothing_else(tenant: TenantSession, kind: Kind, ids: list[str], already: str) -> None:
+    """`Conflict`, listing them, while anything but relationships refers to one of these."""
+    for referring, field in tenant.services.kinds.referring(kind):
+        if referring == Relationship.KIND:
+            continue
+        found = (await tenant.store.query(referring, [Where(field, "in", ids)], limit=LISTED)).items
+        if found:
+            listed = [{"id": stored.body["id"], "name": stored.body.get("name", "")} for stored in found]
+            what = f"this {kind}" if len(ids) == 1 else f"these {kind}s"
+            raise Conflict(
+                f"{referring.capitalize()}s refer to {what}; give them another one, or none, first.{already}",
+                **{f"{referring}s": listed},
+            )
