@@ -20,7 +20,8 @@ def converted(data_type: str | None) -> list[Any]:
     kind, value = many([body_of(message) for message, _ in MESSAGES], data_type)
     bodies = value if kind == "json" else SimpleNamespace(bytes=value)
     metadata = metadata_of_many([metadata_of(message, deliveries) for message, deliveries in MESSAGES])
-    return list(ServiceBusMessageInConverter.decode(Datum(bodies, kind), trigger_metadata=metadata))
+    decoded: Any = ServiceBusMessageInConverter.decode(Datum(bodies, kind), trigger_metadata=metadata)
+    return list(decoded)
 
 
 def seen(message: Any) -> dict[str, Any]:
