@@ -9,7 +9,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-emulators demo lint format bench lock clean
+.PHONY: help run test test-long test-emulators demo lint format bench bench-peer lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,16 @@ format: $(DEV) ## Put the code in shape
 
 bench: $(DEV) ## Measure, as ratios against a baseline of the same run
 	$(BIN)/python -m bench
+
+PEER := .data/peer
+
+$(PEER)/.ready: bench/peer/requirements.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peer/requirements.txt
+	@touch $@
+
+bench-peer: $(DEV) $(PEER)/.ready ## Measure beside FastAPI, SQLAlchemy and PostgreSQL, which has to be installed
+	$(BIN)/python -m bench.peer
 
 # What pyproject.toml requires, for every Python and system.
 LOCKED := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE)\

@@ -1,10 +1,11 @@
 """Reads of the embedded database, as SQL: names are checked, values are bound."""
 
-import json
 import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
+
+from pydantic_core import from_json
 
 from shared.database.documents import NAME_KEY, name_key, opened, position, sort_field
 from shared.database.port import OLDEST_FIRST, TOMBSTONE, Order, Page, Stored, Where, page_of
@@ -90,5 +91,5 @@ def _column(field: str) -> str:
 
 
 def _stored(kind: Kind, doc: str, etag: str, order: Order = OLDEST_FIRST) -> Stored:
-    document = json.loads(doc)
-    return Stored(opened(kind, document), etag, position(kind, order, document))
+    document = from_json(doc)
+    return Stored(opened(kind, document), etag, position(kind, order, document), len(doc.encode()))
