@@ -84,8 +84,8 @@ LOCKED := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.
 lock: ## Lock what pyproject.toml requires; with UPGRADE=--upgrade what that requires in its newest version
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet uv==0.13.9
 	$(LOCKED) pyproject.toml -o requirements.txt
-	$(LOCKED) pyproject.toml --group run -c requirements.txt -o requirements/run.txt
-	$(LOCKED) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCKED) --group run -c requirements.txt -o requirements/run.txt
+	$(LOCKED) pyproject.toml --group dev -c requirements.txt -c requirements/run.txt -o requirements/dev.txt
 	$(LOCKED) --group servicebus -c requirements/dev.txt -o requirements/servicebus.txt
 	$(LOCKED) --group client -o requirements/client.txt
 

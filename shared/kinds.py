@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 Container = Literal["items", "usage", "tenants", "reservations"]
 Carried = Literal["restored", "history"]
+SortField = Literal["updated_at", "name"]
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -17,6 +18,8 @@ class Kind(str):
 
     - `container`: where its items live.
     - `filtered`: fields (dotted paths) that lists and sweeps filter by; each is a path of the container's index.
+    - `sorted`: what lists can be sorted by beside `created_at`. By `name` they are searched too. Each takes a composite
+      index, which every item of the container pays for (docs/decisions/0031).
     - `refers`: field -> the names of the kinds that it may name by id. What is named comes back first in a restore and
       goes last.
     - `counter`: the tenant's counter of its items, which `Plan.quota` bounds.
@@ -31,6 +34,7 @@ class Kind(str):
 
     container: Container
     filtered: tuple[str, ...]
+    sorted: tuple[SortField, ...]
     refers: Mapping[str, tuple[str, ...]]
     counter: str | None
     backup: Carried | None
@@ -46,6 +50,7 @@ class Kind(str):
         *,
         container: Container = "items",
         filtered: Sequence[str] = (),
+        sorted: Sequence[SortField] = (),
         refers: Mapping[str, tuple[str, ...]] | None = None,
         counter: str | None = None,
         backup: Carried | None = None,
@@ -60,6 +65,7 @@ class Kind(str):
         kind = super().__new__(cls, name)
         kind.container = container
         kind.filtered = tuple(filtered)
+        kind.sorted = tuple(sorted)
         kind.refers = refers or {}
         kind.counter = counter
         kind.backup = backup
@@ -135,6 +141,10 @@ class Kinds(tuple[Kind, ...]):
     def filtered(self, container: Container) -> tuple[str, ...]:
         """The fields that items of a container are filtered by, each once."""
         return tuple(dict.fromkeys(field for kind in self if kind.container == container for field in kind.filtered))
+
+    def sorted(self, container: Container) -> tuple[SortField, ...]:
+        """What the lists of a container's items are sorted by, beside `created_at`, each once."""
+        return tuple(dict.fromkeys(field for kind in self if kind.container == container for field in kind.sorted))
 
     def referring(self, to: Kind) -> list[tuple[Kind, str]]:
         """Which kinds may name one of these, and in which field."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from shared.http.pagination import PageQuery
+from shared.http.pagination import NamedQuery
 from shared.kinds import Kind
 from shared.work.resources import Body, Id, JsonObject, Name, Resource
 
@@ -33,6 +33,7 @@ class Agent(Resource):
     KIND: ClassVar[Kind] = Kind(
         "agent",
         filtered=("name", "pattern", "status", "element_id"),
+        sorted=("updated_at", "name"),
         refers={"element_id": ("element",)},
         counter="agents",
         backup="restored",
@@ -52,7 +53,7 @@ class Agent(Resource):
     status: Status = Field(description="Whether it is meant to be used.")
 
 
-class AgentQuery(PageQuery):
+class AgentQuery(NamedQuery):
     """The filters of the agent list, all of them equality."""
 
     name: str | None = Field(None, max_length=255)

@@ -21,10 +21,10 @@ def blueprint(endpoint: Endpoint, audit: AuditService) -> func.Blueprint:
         role=Role.ADMIN,
         query=AuditQuery,
         answer=Page[AuditEntry],
-        summary="List the audit trail, newest first",
+        summary="List the audit trail",
     )
     async def list_audit(call: Call[None, AuditQuery]) -> Listing[AuditEntry]:
-        return await audit.list(call.tenant, call.query, call.page)
+        return await audit.list(call.tenant, call.query.filters(), call.page)
 
     @endpoint(
         routes,

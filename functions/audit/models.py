@@ -4,8 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.http.pagination import PageQuery
-from shared.http.times import Time
+from shared.http.pagination import ListQuery
 from shared.kinds import Kind
 from shared.tenancy.fence import AUDIT
 from shared.work.resources import Id, Timestamp
@@ -33,12 +32,10 @@ class AuditEntry(BaseModel):
     request_id: str = Field(description="The call's `x-request-id`.")
 
 
-class AuditQuery(PageQuery):
-    """Filters: all equality but `from` (inclusive) and `to` (exclusive), which are RFC 3339 times."""
+class AuditQuery(ListQuery):
+    """The filters of the audit trail, all of them equality."""
 
     user_id: str | None = Field(None, max_length=200)
     action: str | None = Field(None, max_length=100)
     resource_type: str | None = Field(None, max_length=100)
     resource_id: str | None = Field(None, max_length=200)
-    since: Time | None = Field(None, alias="from", description="From this time on.")
-    until: Time | None = Field(None, alias="to", description="Before this time.")

@@ -1,24 +1,18 @@
-"""Reading the audit trail: one entry, or many, newest first."""
+"""Reading the audit trail: one entry, or many."""
 
-from functions.audit.models import AuditEntry, AuditQuery
-from shared.database.port import NEWEST_FIRST, Where
+from collections.abc import Mapping
+from typing import Any
+
+from functions.audit.models import AuditEntry
 from shared.errors import NotFound
-from shared.http.routes import PageRequest
 from shared.tenancy.fence import AUDIT
-from shared.work.resources import Listing, bounded_page
+from shared.work.resources import Listing, PageRequest, bounded_page
 from shared.work.session import TenantSession
-
-EQUALITY = ("user_id", "action", "resource_type", "resource_id")
 
 
 class AuditService:
-    async def list(self, tenant: TenantSession, query: AuditQuery, page: PageRequest) -> Listing[AuditEntry]:
-        where = [Where(name, "=", getattr(query, name)) for name in EQUALITY if getattr(query, name) is not None]
-        if query.since is not None:
-            where.append(Where("created_at", ">=", query.since))
-        if query.until is not None:
-            where.append(Where("created_at", "<", query.until))
-        found = await bounded_page(tenant.store, AUDIT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
+    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[AuditEntry]:
+        found = await bounded_page(tenant.store, AUDIT, filters, page)
         return Listing([AuditEntry.model_validate(stored.body) for stored in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> AuditEntry:

@@ -44,7 +44,7 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         role=Role.ADMIN,
         query=BackupQuery,
         answer=Page[Backup],
-        summary="List backups, newest first",
+        summary="List backups",
     )
     async def list_backups(call: Call[None, BackupQuery]) -> Listing[Backup]:
         return await backups.list(call.tenant, call.query.filters(), call.page)
@@ -101,7 +101,7 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         role=Role.ADMIN,
         query=RestoreQuery,
         answer=Page[Restore],
-        summary="List restores, newest first",
+        summary="List restores",
     )
     async def list_restores(call: Call[None, RestoreQuery]) -> Listing[Restore]:
         return await backups.list_restores(call.tenant, call.query.filters(), call.page)

@@ -7,7 +7,7 @@ from shared.database.port import Order, Where
 from shared.errors import Stale
 from shared.jobs.jobs import UNFINISHED, Job
 from shared.work.change import Change
-from shared.work.resources import HasStore, Held, find
+from shared.work.resources import HasStore, Held, PageRequest, find
 from shared.work.session import TenantSession
 
 PAGE_ITEMS = 200
@@ -52,9 +52,9 @@ async def last_good(tenant: HasStore, instant: str) -> Backup | None:
     """The last good backup that shows a moment up to this one."""
     found: Backup | None = None
     after: tuple[str, str] | None = None
-    where = [Where("status", "=", "complete"), Where("as_of", "<=", instant)]
     while True:
-        page = await find(tenant, Backup, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
+        wanted = PageRequest(PAGE_ITEMS, after, Order("id"), [Where("as_of", "<=", instant)])
+        page = await find(tenant, Backup, {"status": "complete"}, wanted)
         good = [backup for backup in page.items if backup.error is None]
         found = max([*good, *([found] if found else [])], key=lambda backup: backup.as_of or "", default=None)
         after = page.next

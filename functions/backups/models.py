@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from shared.auth.emails import Email
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Document
-from shared.http.pagination import PageQuery
+from shared.http.pagination import ResourceQuery
 from shared.jobs.jobs import Job, JobStatus
 from shared.kinds import Kind
 from shared.work.change import Change
@@ -27,7 +27,7 @@ Target = Literal["in_place", "new_tenant"]
 class Backup(Resource):
     """A backup of the whole tenant at one moment."""
 
-    KIND: ClassVar[Kind] = Kind("backup", filtered=("status", "type", "as_of"), journalled=True)
+    KIND: ClassVar[Kind] = Kind("backup", filtered=("status", "type", "as_of"), sorted=("updated_at",), journalled=True)
 
     type: BackupType = Field(description="What it was made for.")
     status: BackupStatus = Field(
@@ -60,7 +60,7 @@ class NewBackup(Body):
     note: str = Field("", max_length=500, description="What the backup is for.")
 
 
-class BackupQuery(PageQuery):
+class BackupQuery(ResourceQuery):
     status: BackupStatus | None = None
     type: BackupType | None = None
 
@@ -123,7 +123,7 @@ class Restore(Resource):
         )
 
 
-class RestoreQuery(PageQuery):
+class RestoreQuery(ResourceQuery):
     """The filter of the list of restores: equality."""
 
     status: JobStatus | None = None

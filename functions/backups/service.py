@@ -13,13 +13,12 @@ from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Replace
 from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
-from shared.http.routes import PageRequest
 from shared.jobs.jobs import Job, enqueue
 from shared.jobs.locks import Locked, looking_again, take
 from shared.members.standing import still_admin
 from shared.tenancy.fence import Fenced, Overtaken, newest
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, find, load
+from shared.work.resources import Held, Listing, PageRequest, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
@@ -71,7 +70,7 @@ class BackupService:
         return await change.commit(backup)
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Backup]:
-        return await find(tenant, Backup, filters, limit=page.limit, after=page.after)
+        return await find(tenant, Backup, filters, page)
 
     async def get(self, tenant: TenantSession, id: str) -> Backup:
         return (await load(tenant, Backup, id)).value
@@ -127,7 +126,7 @@ class BackupService:
     async def list_restores(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
     ) -> Listing[Restore]:
-        jobs = await find(tenant, Job, {**filters, "type": RESTORE_JOB}, limit=page.limit, after=page.after)
+        jobs = await find(tenant, Job, {**filters, "type": RESTORE_JOB}, page)
         return Listing([Restore.of(job) for job in jobs.items], jobs.next)
 
     async def get_restore(self, tenant: TenantSession, id: str) -> Restore:

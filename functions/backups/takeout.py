@@ -8,7 +8,7 @@ from functions.backups.models import plain
 from shared.database.port import Order
 from shared.errors import Invalid
 from shared.http.pagination import PageQuery
-from shared.work.resources import Listing, bounded_page
+from shared.work.resources import Listing, PageRequest, bounded_page
 from shared.work.session import TenantSession
 
 
@@ -37,9 +37,8 @@ async def export_page(
     name, last = after or (names[0], "")
     while True:
         one = tenant.services.kinds.named(name)
-        page = await bounded_page(
-            tenant.store, one, (), order=Order("id"), limit=limit, after=(last, last) if last else None
-        )
+        wanted = PageRequest(limit, (last, last) if last else None, Order("id"))
+        page = await bounded_page(tenant.store, one, {}, wanted)
         following = names[names.index(name) + 1 :]
         if page.items or not following:
             items = [Exported(kind=name, item=plain(stored.body)) for stored in page.items]

@@ -12,10 +12,9 @@ from functions.catalog.naming import MODELS, Naming, came_with, origins, whole_o
 from functions.catalog.values import MAX_IDENTIFIER, MAX_NAME
 from shared.clock import rfc3339
 from shared.errors import Conflict, Invalid, NotFound, Stale
-from shared.http.routes import PageRequest
 from shared.ids import derived_id, is_uuid
 from shared.tenancy.fence import Overtaken
-from shared.work.resources import Listing, find, load
+from shared.work.resources import Listing, PageRequest, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 NAMELESS: Final = 'its <model> has no identifier; give it one (identifier="id-…"), or say which model it is: ?model=…'
@@ -24,7 +23,7 @@ NO_SUCH: Final = "There is no such model."  # in the words of `load`
 
 class ModelService:
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Model]:
-        return await find(tenant, Model, filters, limit=page.limit, after=page.after)
+        return await find(tenant, Model, filters, page)
 
     async def get(self, tenant: TenantSession, id: str) -> Model:
         return (await load(tenant, Model, id)).value

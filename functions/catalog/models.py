@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
-from shared.http.pagination import PageQuery, Query
+from shared.http.pagination import NamedQuery, Query
 from shared.kinds import Kind
 from shared.work.resources import Body, Id, Resource, Timestamp
 
@@ -40,9 +40,7 @@ class LastImport(BaseModel):
 
     at: Timestamp = Field(description="When it came to its end.")
     by: str = Field(description="The user's id, or the token's subject.")
-    identifier: str = Field(
-        description="What the file calls its model; another than `identifier` when merged by choice."
-    )
+    identifier: str = Field(description="What the file calls its model, which may be another when merged by choice.")
     file_sha256: str = Field(description="Hash of the file, under which it is kept.")
     elements: int = Field(description="Taken from the file.")
     relationships: int = Field(description="Taken from the file.")
@@ -51,14 +49,21 @@ class LastImport(BaseModel):
 class Model(Resource):
     """A model that came in exchange files; its elements and relationships name it (`model_id`)."""
 
-    KIND: ClassVar[Kind] = Kind("model", filtered=("name",), backup="restored", journalled=True, exported=True)
+    KIND: ClassVar[Kind] = Kind(
+        "model",
+        filtered=("name",),
+        sorted=("updated_at", "name"),
+        backup="restored",
+        journalled=True,
+        exported=True,
+    )
 
     name: str = Field(description="What its last file calls it.")
     identifier: str = Field(description="What its files call it, or the key under which it was first imported.")
     last_import: LastImport | None = Field(None, description="Null until an import has come to its end.")
 
 
-class ModelQuery(PageQuery):
+class ModelQuery(NamedQuery):
     name: str | None = Field(None, max_length=1000)
 
 
@@ -85,7 +90,7 @@ class ImportQuery(Query):
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
-    model_id: Id | None = Field(None, description="The imported model that it is part of; null when made by hand.")
+    model_id: Id | None = Field(None, description="The imported model that it is part of; null: of none.")
     description: str = Field(description="What it is, in words.")
     properties: dict[str, str] = Field(description="Free names and values.")
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
@@ -99,6 +104,7 @@ class Element(Imported):
     KIND: ClassVar[Kind] = Kind(
         "element",
         filtered=("name", "type", "layer", "model_id"),
+        sorted=("updated_at", "name"),
         refers={"model_id": ("model",)},
         backup="restored",
         journalled=True,
@@ -119,7 +125,7 @@ class ElementFields(Body):
     properties: Properties = Field({})
 
 
-class ElementQuery(PageQuery):
+class ElementQuery(NamedQuery):
     name: str | None = Field(None, max_length=1000)
     type: ElementType | None = None
     layer: Layer | None = None
@@ -132,6 +138,7 @@ class Relationship(Imported):
     KIND: ClassVar[Kind] = Kind(
         "relationship",
         filtered=("type", "source_id", "target_id", "model_id"),
+        sorted=("updated_at", "name"),
         refers={
             "source_id": ("element", "relationship"),
             "target_id": ("element", "relationship"),
@@ -167,7 +174,7 @@ class RelationshipFields(Body):
     is_directed: bool | None = Field(None, description="Of an Association only.")
 
 
-class RelationshipQuery(PageQuery):
+class RelationshipQuery(NamedQuery):
     type: RelationshipType | None = None
     source_id: str | None = Field(None, max_length=100)
     target_id: str | None = Field(None, max_length=100)

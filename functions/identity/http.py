@@ -27,7 +27,7 @@ def blueprint(endpoint: Endpoint, identity: IdentityService) -> func.Blueprint:
         role=Role.ADMIN,
         query=UserQuery,
         answer=Page[User],
-        summary="List users, newest first",
+        summary="List users",
     )
     async def list_users(call: Call[None, UserQuery]) -> Listing[User]:
         return await identity.list(call.tenant, call.query.filters(), call.page)

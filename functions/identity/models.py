@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from shared.auth.emails import Email
-from shared.http.pagination import PageQuery
+from shared.http.pagination import NamedQuery
 from shared.members.users import User, UserRole, UserStatus
 from shared.work.resources import Body, Id
 
@@ -28,7 +28,7 @@ class UserFields(Body):
     status: UserStatus
 
 
-class UserQuery(PageQuery):
+class UserQuery(NamedQuery):
     role: UserRole | None = None
     status: UserStatus | None = None
 

@@ -9,7 +9,6 @@ from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Delete, Upsert, Where
 from shared.errors import Conflict, Forbidden, Stale
 from shared.http.bodies import MergePatch
-from shared.http.routes import PageRequest
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import COUNTER, DISABLED, forget_identity
@@ -17,7 +16,7 @@ from shared.members.standing import still_admin
 from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
 from shared.tenancy.fence import Fenced
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, find, load
+from shared.work.resources import Held, Listing, PageRequest, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 LOGIN_EVERY = timedelta(hours=1)
@@ -66,7 +65,7 @@ class IdentityService:
         return created
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[User]:
-        return await find(tenant, User, filters, limit=page.limit, after=page.after)
+        return await find(tenant, User, filters, page)
 
     async def get(self, tenant: TenantSession, id: str) -> User:
         return (await load(tenant, User, id)).value

@@ -10,7 +10,7 @@ from functions.platform.models import JobQuery
 from shared.auth.roles import Role
 from shared.http.docs import FILES, Description
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import Page, PageQuery
+from shared.http.pagination import ListQuery, Page
 from shared.http.routes import Begins, Call, Content, OpenCall
 from shared.jobs.deadletters import DeadLetter, DeadLetters
 from shared.jobs.jobs import Job
@@ -45,10 +45,10 @@ def blueprint(
         role=Role.ADMIN,
         query=JobQuery,
         answer=Page[Job],
-        summary="List long jobs, newest first",
+        summary="List long jobs",
     )
     async def list_jobs(call: Call[None, JobQuery]) -> Listing[Job]:
-        return await find(call.tenant, Job, call.query.filters(), limit=call.page.limit, after=call.page.after)
+        return await find(call.tenant, Job, call.query.filters(), call.page)
 
     @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=Job, summary="Get a long job")
     async def get_job(call: Call) -> Job:
@@ -59,12 +59,12 @@ def blueprint(
         "GET",
         "v1/platform/dead-letters",
         role=Role.PLATFORM,
-        query=PageQuery,
+        query=ListQuery,
         answer=Page[DeadLetter],
-        summary="List messages that could not be handled, newest first",
+        summary="List messages that could not be handled",
     )
-    async def list_dead_letters(call: Call[None, PageQuery]) -> Listing[DeadLetter]:
-        return await dead_letters.list(call.page.limit, call.page.after)
+    async def list_dead_letters(call: Call[None, ListQuery]) -> Listing[DeadLetter]:
+        return await dead_letters.list(call.page)
 
     @endpoint(
         routes,

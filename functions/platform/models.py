@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from shared.http.pagination import PageQuery
+from shared.http.pagination import ResourceQuery
 from shared.jobs.jobs import JobStatus
 
 
-class JobQuery(PageQuery):
+class JobQuery(ResourceQuery):
     """The filters of the list of jobs, all of them equality."""
 
     status: JobStatus | None = None

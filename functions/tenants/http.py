@@ -40,7 +40,7 @@ def blueprint(endpoint: Endpoint, tenants: TenantService, onboarding: Onboarding
         role=Role.PLATFORM,
         query=TenantQuery,
         answer=Page[Tenant],
-        summary="List tenants, newest first",
+        summary="List tenants",
     )
     async def list_tenants(call: Call[None, TenantQuery]) -> Listing[Tenant]:
         return await tenants.list(call.query.filters(), call.page)

@@ -8,7 +8,7 @@ from pydantic_core import CoreSchema
 
 from functions.identity.models import PersonName
 from shared.auth.emails import Email
-from shared.http.pagination import PageQuery
+from shared.http.pagination import NamedQuery
 from shared.http.times import Time
 from shared.kinds import Kind
 from shared.tenancy.directory import TENANT, Membership
@@ -111,7 +111,7 @@ class TenantFields(Body):
     settings: TenantSettings = TenantSettings()
 
 
-class TenantQuery(PageQuery):
+class TenantQuery(NamedQuery):
     status: Status | None = None
     tier: Tier | None = None
     slug: str | None = Field(None, max_length=63)

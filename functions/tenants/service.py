@@ -15,14 +15,13 @@ from functions.tenants.models import Tenant, TenantFields
 from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import NEWEST_FIRST, Create, Database, Rejected, Replace, Stored, Where
+from shared.database.port import Create, Database, Rejected, Replace, Stored, Where
 from shared.errors import Conflict, NotFound
 from shared.http.bodies import MergePatch
-from shared.http.routes import PageRequest
 from shared.tenancy.directory import TENANT, Directory
 from shared.tenancy.fence import AUDIT
 from shared.tenancy.plans import PLANS
-from shared.work.resources import Listing
+from shared.work.resources import Listing, PageRequest, bounded_page
 from shared.work.scope import Services
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -55,8 +54,7 @@ class TenantService:
         self._services = services
 
     async def list(self, filters: Mapping[str, Any], page: PageRequest) -> Listing[Tenant]:
-        where = [Where(name, "=", value) for name, value in filters.items() if value is not None]
-        found = await self._platform.query(TENANT, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
+        found = await bounded_page(self._platform, TENANT, filters, page)
         return Listing([Tenant.model_validate(item.body) for item in found.items], found.next)
 
     async def get(self, id: str) -> Tenant:

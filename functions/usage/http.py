@@ -25,10 +25,10 @@ def blueprint(endpoint: Endpoint, usage: UsageService) -> func.Blueprint:
         role=Role.VIEWER,
         query=UsageEventQuery,
         answer=Page[UsageEvent],
-        summary="List usage events, newest first",
+        summary="List usage events",
     )
     async def list_usage_events(call: Call[None, UsageEventQuery]) -> Listing[UsageEvent]:
-        return await usage.events(call.tenant, call.query, call.page)
+        return await usage.events(call.tenant, call.query.filters(), call.page)
 
     @endpoint(routes, "GET", "v1/quotas", role=Role.VIEWER, answer=Quotas, summary="Quotas, and what is used of them")
     async def get_quotas(call: Call) -> Quotas:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.http.pagination import PageQuery, Query
+from shared.http.pagination import ListQuery, Query
 from shared.http.times import Time
 from shared.kinds import Kind
 from shared.work.events import Metric
@@ -67,7 +67,7 @@ class UsageQuery(Query):
     until: Time | None = Field(None, alias="to", description="Before this time.")
 
 
-class UsageEventQuery(PageQuery):
+class UsageEventQuery(ListQuery):
     metric: Metric | None = None
 
 

@@ -1,15 +1,17 @@
 """Reading usage and quotas."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from functions.usage.dimensions import shown
-from functions.usage.models import ROLLUP, Bucket, Quota, Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.models import ROLLUP, Bucket, Quota, Quotas, Usage, UsageEvent, UsageQuery
 from functions.usage.periods import LONGEST, LOOK_BACK, start_of
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import NEWEST_FIRST, Document, Where
+from shared.database.port import Document, Where
 from shared.errors import Invalid
-from shared.http.routes import PageRequest
 from shared.work.change import COUNTER
 from shared.work.events import Metric
-from shared.work.resources import Listing
+from shared.work.resources import Listing, PageRequest, bounded_page
 from shared.work.session import TenantSession
 
 
@@ -49,9 +51,8 @@ class UsageService:
             }
         )
 
-    async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
-        where = [Where("metric", "=", query.metric.value)] if query.metric else []
-        found = await tenant.store.query(UsageEvent.KIND, where, order=NEWEST_FIRST, limit=page.limit, after=page.after)
+    async def events(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[UsageEvent]:
+        found = await bounded_page(tenant.store, UsageEvent.KIND, filters, page)
         return Listing([UsageEvent.model_validate(stored.body) for stored in found.items], found.next)
 
     async def quotas(self, tenant: TenantSession) -> Quotas:

@@ -20,10 +20,15 @@ TOMBSTONE = Kind("tombstone")  # of an item that is buried
 
 @dataclass(frozen=True)
 class Stored:
-    """A document as read, with the store's own ETag for compare-and-swap; `size` in bytes, None where nobody knows."""
+    """A document as read, with the store's own ETag for compare-and-swap.
+
+    `position`: of what a query found, its value in the query's order; with its id, that is where to go on after it.
+    `size` in bytes, None where nobody knows.
+    """
 
     body: Document
     etag: str
+    position: str = field(default="", compare=False)
     size: int | None = field(default=None, compare=False)
 
 
@@ -123,23 +128,31 @@ class Rejected(Exception):
 class Where:
     """A filter on one named field; `in` takes a list of at most 200 values.
 
+    `begins`: the name begins with this text, whatever its case; only on `name`, of kinds that are sorted by it.
+
     ValueError for null and NaN: to Cosmos DB null equals null, to SQL it does not, and NaN is no JSON.
     """
 
     field: str
-    op: Literal["=", "<", "<=", ">", ">=", "in"]
+    op: Literal["=", "<", "<=", ">", ">=", "in", "begins"]
     value: Any
 
     def __post_init__(self) -> None:
         if any(value is None or value != value for value in (self.value if self.op == "in" else [self.value])):
             raise ValueError(f"{self.field} {self.op} {self.value!r} means different things to different databases")
+        if self.op == "begins" and self.field != "name":
+            raise ValueError(f"only names are searched by how they begin, not {self.field}")
 
 
 @dataclass(frozen=True)
 class Order:
-    """Sort by `field`, then id, in one direction."""
+    """Sort by `field`, then id, in one direction.
 
-    field: Literal["created_at", "id"] = "created_at"
+    Only kinds that declare it are sorted by `updated_at` or `name` (without case, the first hundred characters). What
+    lacks the field comes first, or last when descending.
+    """
+
+    field: Literal["created_at", "id", "updated_at", "name"] = "created_at"
     descending: bool = False
 
 
@@ -149,6 +162,11 @@ class Page:
 
     items: list[Stored]
     next: tuple[str, str] | None
+
+
+def page_of(items: list[Stored], *, more: bool) -> Page:
+    """A page, after the last item of which it goes on where there is more."""
+    return Page(items, (items[-1].position, items[-1].body["id"]) if more and items else None)
 
 
 OLDEST_FIRST = Order()

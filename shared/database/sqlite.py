@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import random
-import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -12,10 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json
-
 from shared.clock import Clock
-from shared.database.documents import envelope, opened
+from shared.database import sqlite_query as reads
+from shared.database.documents import envelope
 from shared.database.limits import check_id, encode, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
@@ -59,7 +57,6 @@ REGISTRY = "registry"
 PAGE_SIZE = 200
 BRIEF_PAGE = 50  # of which an index says all that is looked for
 PURGE_EVERY_COMMITS = 200
-_FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
 
 
 class SqliteDatabase(Database):
@@ -95,7 +92,7 @@ class SqliteDatabase(Database):
     async def _dedicated(self) -> None:
         """The databases of single tenants: all there. Their names are not told to whoever asks."""
         names = set(self._files.names()) - {REGISTRY, *self._shards}
-        found = await asyncio.gather(*(self._files.read(name, _one) for name in names), return_exceptions=True)
+        found = await asyncio.gather(*(self._files.read(name, reads.one) for name in names), return_exceptions=True)
         lost = [one for one in found if isinstance(one, BaseException)]
         if lost:
             raise Unavailable(f"{len(lost)} of {len(names)} databases of single tenants cannot be used.") from lost[0]
@@ -114,7 +111,7 @@ class _Partition(TenantStore):
 
     async def get(self, kind: Kind, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(self._file, lambda db: _get(db, self.tenant_id, kind, id, now), brief=True)
+        return await self._files.read(self._file, lambda db: reads.get(db, self.tenant_id, kind, id, now), brief=True)
 
     async def query(
         self,
@@ -126,9 +123,9 @@ class _Partition(TenantStore):
         after: tuple[str, str] | None = None,
     ) -> Page:
         now = self._clock.now().timestamp()
-        brief = limit <= BRIEF_PAGE and all(one.field == "id" for one in where)
+        brief = limit <= BRIEF_PAGE and order.field in reads.INDEXED and all(one.field == "id" for one in where)
         return await self._files.read(
-            self._file, lambda db: _query(db, self.tenant_id, kind, where, order, limit, after, now), brief=brief
+            self._file, lambda db: reads.query(db, self.tenant_id, kind, where, order, limit, after, now), brief=brief
         )
 
     async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
@@ -145,7 +142,7 @@ class _Partition(TenantStore):
 
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         now = self._clock.now().timestamp()
-        return await self._files.read(self._file, lambda db: _buried(db, self.tenant_id, kind, ids, now))
+        return await self._files.read(self._file, lambda db: reads.buried(db, self.tenant_id, kind, ids, now))
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         texts = encode_batch(operations)
@@ -168,7 +165,7 @@ class _Registry(PlatformStore):
 
     async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(REGISTRY, lambda db: _get(db, tenant_id, kind, id, now), brief=True)
+        return await self._files.read(REGISTRY, lambda db: reads.get(db, tenant_id, kind, id, now), brief=True)
 
     async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
         texts = encode_batch([operation])
@@ -185,7 +182,7 @@ class _Registry(PlatformStore):
         after: tuple[str, str] | None = None,
     ) -> Page:
         now = self._clock.now().timestamp()
-        return await self._files.read(REGISTRY, lambda db: _query(db, None, kind, where, order, limit, after, now))
+        return await self._files.read(REGISTRY, lambda db: reads.query(db, None, kind, where, order, limit, after, now))
 
     async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
         now = self._clock.now().timestamp()
@@ -193,84 +190,13 @@ class _Registry(PlatformStore):
         for name in self._files.names():
             try:
                 page = await self._files.read(
-                    name, lambda db: _query(db, None, kind, where, OLDEST_FIRST, limit, None, now)
+                    name, lambda db: reads.query(db, None, kind, where, OLDEST_FIRST, limit, None, now)
                 )
             except Unavailable as error:  # one tenant's lost file stops nobody else's repair
                 logger.error("a database is not swept", extra={"database": name, "reason": error.message})
                 continue
             found += page.items
         return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
-
-
-def _one(db: sqlite3.Connection) -> None:
-    db.execute("SELECT 1 FROM items LIMIT 1").fetchone()
-
-
-def _get(db: sqlite3.Connection, tenant_id: str, kind: Kind, id: str, now: float) -> Stored | None:
-    row = db.execute(
-        "SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND id = ? AND kind = ?"
-        " AND (expires_at IS NULL OR expires_at > ?)",
-        (tenant_id, kind.container, f"{kind}:{id}", kind.name, now),
-    ).fetchone()
-    return _stored(kind, *row) if row else None
-
-
-def _buried(db: sqlite3.Connection, tenant_id: str, kind: Kind, ids: Sequence[str], now: float) -> list[Stored]:
-    marks = ", ".join("?" * len(ids))
-    rows = db.execute(
-        f"SELECT doc, etag FROM items WHERE tenant_id = ? AND container = ? AND kind = ? AND id IN ({marks})"  # noqa: S608
-        " AND (expires_at IS NULL OR expires_at > ?)",
-        (tenant_id, kind.container, TOMBSTONE.name, *(f"{kind}:{id}" for id in ids), now),
-    ).fetchall()
-    return [_stored(kind, *row) for row in rows]
-
-
-def _query(
-    db: sqlite3.Connection,
-    tenant_id: str | None,
-    kind: Kind,
-    where: Sequence[Where],
-    order: Order,
-    limit: int,
-    after: tuple[str, str] | None,
-    now: float,
-) -> Page:
-    direction, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
-    clauses = [f"kind = '{kind.name}'", "(expires_at IS NULL OR expires_at > ?)"]
-    values: list[Any] = [now]
-    if tenant_id is not None:
-        clauses.insert(0, "tenant_id = ?")
-        values.insert(0, tenant_id)
-    for condition in where:
-        clause, parameters = _condition(kind, condition)
-        clauses.append(clause)
-        values += parameters
-    if after is not None:
-        clauses.append(f"({order.field}, id) {beyond} (?, ?)")
-        values += [f"{kind}:{after[0]}" if order.field == "id" else after[0], f"{kind}:{after[1]}"]
-    rows = db.execute(
-        f"SELECT doc, etag FROM items WHERE {' AND '.join(clauses)}"  # noqa: S608 - names checked, values bound
-        f" ORDER BY {order.field} {direction}, id {direction} LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
-    items = [_stored(kind, *row) for row in rows[:limit]]
-    more = len(rows) > limit
-    return Page(items, (items[-1].body[order.field], items[-1].body["id"]) if more else None)
-
-
-def _condition(kind: Kind, condition: Where) -> tuple[str, list[Any]]:
-    if not _FIELD.match(condition.field):
-        raise ValueError(f"{condition.field!r} is not a field name")
-    if condition.field in ("id", "created_at", "tenant_id"):
-        column = condition.field
-    else:
-        column = f"json_extract(doc, '$.{condition.field}')"
-    values = condition.value if condition.op == "in" else [condition.value]
-    if condition.field == "id":
-        values = [f"{kind}:{value}" for value in values]
-    if condition.op == "in":
-        return f"{column} IN ({', '.join('?' * len(values))})", list(values)
-    return f"{column} {condition.op} ?", list(values)
 
 
 def _apply(
@@ -315,7 +241,7 @@ def _row(
     key: tuple[str, str, str], kind: Kind, body: Document, text: str | None, ttl: int | None, etag: str, now: float
 ) -> tuple[Any, ...]:
     """The body with the store's own fields around it: joined as text where none of them is in it already."""
-    own = envelope(kind, key[2], key[0])
+    own = envelope(kind, key[2], key[0], body)
     if text is None or text == "{}" or not own.keys().isdisjoint(body):
         document = _dumps({**body, **own})
     else:
@@ -336,7 +262,3 @@ def _incremented(body: Document, operation: Increment, index: int) -> str:
         target[name] = moved[path] = value
     encode(moved)  # refuses what is no number to keep; the rest is kept already
     return _dumps(body)
-
-
-def _stored(kind: Kind, doc: str, etag: str) -> Stored:
-    return Stored(opened(kind, from_json(doc)), etag, len(doc.encode()))

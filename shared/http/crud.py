@@ -8,7 +8,7 @@ import azure.functions as func
 from shared.auth.roles import Role
 from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import Page, PageQuery
+from shared.http.pagination import ListQuery, Page
 from shared.http.routes import Call
 from shared.tenancy.plans import Limit
 from shared.work.resources import Body, Listing, Resource
@@ -16,7 +16,7 @@ from shared.work.service import ResourceService
 
 R = TypeVar("R", bound=Resource)
 F = TypeVar("F", bound=Body)
-Q = TypeVar("Q", bound=PageQuery)
+Q = TypeVar("Q", bound=ListQuery)
 
 
 def crud(
@@ -78,7 +78,7 @@ def crud(
         "GET",
         every,
         name=f"list_{path}",
-        summary=f"List {path}, newest first",
+        summary=f"List {path}",
         query=query,
         answer=page,
         **reads,

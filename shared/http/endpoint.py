@@ -37,13 +37,14 @@ from shared.http.meter import Meter
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
 from shared.http.ratelimit import Allowance, RateLimiter, Taken
-from shared.http.routes import Begins, Call, Handler, OpenCall, PageRequest, Route
+from shared.http.routes import Begins, Call, Handler, OpenCall, Route
 from shared.ids import PLATFORM_TENANT_ID, is_request_id, is_uuid
 from shared.members.members import Members
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
 from shared.tenancy.fence import Overtaken
 from shared.tenancy.plans import GLOBAL_WINDOW_MINUTES, Limit
+from shared.work.resources import PageRequest
 from shared.work.scope import Services
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -245,17 +246,17 @@ class Endpoint:
         if_match = req.headers.get("if-match")
         if route.method == "PUT" and if_match is None:
             raise PreconditionRequired("A PUT replaces a version that you name: send the ETag of it in If-Match.")
-        page = PageRequest(0, None)
+        page = PageRequest(0)
         if isinstance(query, PageQuery):
-            after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.filters())
-            page = PageRequest(query.limit, after)
+            after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.asked())
+            page = query.wanted(after)
         body = route.body.read(req) if route.body else None
         return Call(session, body, query, req.route_params, if_match, page)
 
     def _next_cursor(self, route: Route, call: Call[Any, Any], answer: Any) -> str | None:
         if not route.paged:
             return None
-        return self.cursors.sign(answer.next, f"{call.tenant.id}:{route.name}", call.query.filters())
+        return self.cursors.sign(answer.next, f"{call.tenant.id}:{route.name}", call.query.asked())
 
     def _request_info(self, req: func.HttpRequest) -> RequestInfo:
         asked = req.headers.get("x-request-id", "")

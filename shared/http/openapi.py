@@ -31,27 +31,25 @@ ABOUT = """Multi-tenant AI agent management platform.
 - **Lists** are pages: `next_cursor` of one is `cursor` of the next, and null on the last.
 - **Versions:** what has an `ETag` is read again with `If-None-Match` (304) and changed with `If-Match` (412).
 - **Repetition:** a POST under an `Idempotency-Key` is carried out once in 24 hours, and answered the same.
+- **Limits:** every answer says with `RateLimit-Limit`, `-Remaining` and `-Reset` what is left of the tightest window.
 - **Errors** are RFC 9457 problems with a stable `code`; every answer carries `x-request-id`.
 - What has a GET has a HEAD, and OPTIONS says what a path takes."""
 TEXT = {"type": "string"}
 IF_MATCH = {
     "name": "If-Match",
     "in": "header",
-    "required": False,
     "description": "The ETag of the version that this is meant for.",
     "schema": TEXT,
 }
 IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
-    "required": False,
     "description": "The ETag of what the caller has.",
     "schema": TEXT,
 }
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "required": False,
     "description": "24 hours long the same key gives the same answer.",
     "schema": {"type": "string", "pattern": KEY_PATTERN},
 }
@@ -64,7 +62,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     routes = [route for route in routes if route.described]
     for route in routes:
         paths.setdefault(f"/api/{route.path}", {})[route.method.lower()] = _operation(route, schemas)
-    parameters = _shared_parameters(paths)
+    parameters, answers = _shared_parameters(paths), _shared_answers(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Flowgrid", "version": version, "description": ABOUT},
@@ -83,7 +81,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
             },
             "parameters": parameters,
             "headers": HEADERS,
-            "responses": shared_responses(),
+            "responses": {**answers, **shared_responses()},
             "schemas": {**schemas.shown(), "Problem": PROBLEM, "FieldProblem": FIELD_PROBLEM},
         },
     }
@@ -141,9 +139,9 @@ def _parameters(route: Route, schemas: Schemas) -> list[dict[str, Any]]:
     ]
     for name, schema in schemas.query(route.query).items():
         said = schema.pop("description", f"Only those whose `{name}` is this.")
-        parameters.append({"name": name, "in": "query", "required": False, "description": said, "schema": schema})
+        parameters.append({"name": name, "in": "query", "description": said, "schema": schema})
     if route.method in ("PUT", "PATCH", "DELETE") and "{" in route.path:
-        parameters.append(IF_MATCH | {"required": route.method == "PUT"})
+        parameters.append(IF_MATCH | ({"required": True} if route.method == "PUT" else {}))
     if route.tagged:
         parameters.append(IF_NONE_MATCH)
     if route.method == "POST":
@@ -156,7 +154,10 @@ def _shared_parameters(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
     uses = Counter(_text(one) for operation in _operations(paths) for one in operation["parameters"])
     named: dict[str, str] = {}
     for text, count in uses.most_common():
-        name = pascal(json.loads(text)["name"])
+        parameter = json.loads(text)
+        name = pascal(parameter["name"])
+        if name in named.values() and "$ref" in parameter["schema"]:
+            name = parameter["schema"]["$ref"].rpartition("/")[2]
         if count > 1 and name not in named.values():  # a name that means two things is shared by the more frequent
             named[text] = name
     for operation in _operations(paths):
@@ -165,6 +166,30 @@ def _shared_parameters(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
             for one in operation["parameters"]
         ]
     return {name: json.loads(text) for text, name in sorted(named.items(), key=lambda item: item[1])}
+
+
+def _shared_answers(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The successes that more than one operation has, named by what they carry."""
+    answers = [(one["responses"], status, _text(one["responses"][status])) for one, status in _successes(paths)]
+    uses = Counter(text for _, _, text in answers)
+    named: dict[str, str] = {}
+    for text, count in uses.most_common():
+        carried = re.search(r'"#/components/schemas/(\w+)"', text)
+        name = carried[1] if carried else "Done"
+        if count > 1 and name not in named.values():
+            named[text] = name
+    for responses_of, status, text in answers:
+        if text in named:
+            responses_of[status] = {"$ref": f"#/components/responses/{named[text]}"}
+    return {name: json.loads(text) for text, name in sorted(named.items(), key=lambda item: item[1])}
+
+
+def _successes(paths: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each operation with the status of its success."""
+    for operation in _operations(paths):
+        for status in operation["responses"]:
+            if status < "300":
+                yield operation, status
 
 
 def _text(value: Any) -> str:

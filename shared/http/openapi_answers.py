@@ -43,13 +43,8 @@ HEADERS = {
 
 
 def _headers(**more: str) -> dict[str, Any]:
-    """Those of every answer, and `more`: header -> component."""
-    every = {
-        "x-request-id": "RequestId",
-        "RateLimit-Limit": "RateLimitLimit",
-        "RateLimit-Remaining": "RateLimitRemaining",
-        "RateLimit-Reset": "RateLimitReset",
-    }
+    """The request's id, and `more`: header -> component. What every answer says of limits is told at 429, and above."""
+    every = {"x-request-id": "RequestId"}
     return {name: {"$ref": f"#/components/headers/{component}"} for name, component in {**every, **more}.items()}
 
 
@@ -57,7 +52,12 @@ TAGGED = {"ETag": "ETag"}
 OF_STATUS = {
     304: TAGGED,
     401: {"WWW-Authenticate": "WwwAuthenticate"},
-    429: {"Retry-After": "RetryAfter"},
+    429: {
+        "Retry-After": "RetryAfter",
+        "RateLimit-Limit": "RateLimitLimit",
+        "RateLimit-Remaining": "RateLimitRemaining",
+        "RateLimit-Reset": "RateLimitReset",
+    },
     503: {"Retry-After": "RetryAfter"},
 }
 EXAMPLES: tuple[FlowgridError, ...] = (
@@ -166,7 +166,7 @@ def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 
 def _own_headers(route: Route) -> dict[str, str]:
-    headers = dict(TAGGED) if route.tagged else {}
+    headers = dict(TAGGED) if route.tagged or route.of_resource else {}
     if route.begins is not None or route.status == 201:
         headers["Location"] = "Location"
     if route.begins is not None:

@@ -5,15 +5,23 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.database.port import Order, Where
 from shared.errors import Invalid
+from shared.http.times import Time
+from shared.work.resources import PageRequest
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
+NOT_OURS = (
+    "is not a cursor of this list with this sort and these filters; send them as they were when you got it, "
+    "or begin again without a cursor"
+)
 _TAG_BYTES = 16
+SORT = "Sorted by this; with a minus, the last comes first. Names are sorted without regard to case."
 T = TypeVar("T")
 
 
@@ -24,13 +32,62 @@ class Query(BaseModel):
 
 
 class PageQuery(Query):
-    """What every list takes; a list's filters are the fields that its own query adds."""
+    """What comes in pages."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Items on a page.")
     cursor: str | None = Field(None, max_length=2000, description="`next_cursor` of the page before.")
 
-    def filters(self) -> dict[str, Any]:
+    def asked(self) -> dict[str, Any]:
+        """What a cursor is bound to: all that says which items there are, in which order."""
         return self.model_dump(mode="json", exclude={"limit", "cursor"})
+
+    def wanted(self, after: tuple[str, str] | None) -> PageRequest:
+        return PageRequest(self.limit, after)
+
+
+class ListQuery(PageQuery):
+    """What every list takes; a list's filters are the fields that its own query adds, all of them equality."""
+
+    sort: Literal["created_at", "-created_at"] = Field("-created_at", description=SORT)
+    created_from: Time | None = Field(None, description="Created at this time or later.")
+    created_to: Time | None = Field(None, description="Created before this time.")
+
+    def filters(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={*NamedQuery.model_fields})
+
+    def wanted(self, after: tuple[str, str] | None) -> PageRequest:
+        order = Order(cast(Any, self.sort.removeprefix("-")), self.sort.startswith("-"))
+        return PageRequest(self.limit, after, order, self.where())
+
+    def where(self) -> list[Where]:
+        return _between("created_at", self.created_from, self.created_to)
+
+
+class ResourceQuery(ListQuery):
+    """What a list of things takes that change."""
+
+    sort: Literal["created_at", "-created_at", "updated_at", "-updated_at"] = Field(  # type: ignore[assignment]
+        "-created_at", description=SORT
+    )
+    updated_from: Time | None = Field(None, description="Last changed at this time or later.")
+    updated_to: Time | None = Field(None, description="Last changed before this time.")
+
+    def where(self) -> list[Where]:
+        return [*super().where(), *_between("updated_at", self.updated_from, self.updated_to)]
+
+
+class NamedQuery(ResourceQuery):
+    """What a list of things takes that have a name."""
+
+    sort: Literal["created_at", "-created_at", "updated_at", "-updated_at", "name", "-name"] = Field(  # type: ignore[assignment]
+        "-created_at", description=SORT
+    )
+    q: str | None = Field(
+        None, min_length=1, max_length=100, description="The name begins with this, in upper or lower case."
+    )
+
+    def where(self) -> list[Where]:
+        return [*super().where(), *([Where("name", "begins", self.q)] if self.q is not None else [])]
 
 
 class Page(BaseModel, Generic[T]):
@@ -73,10 +130,16 @@ class Cursors:
             raw = b""
         tag, payload = raw[:_TAG_BYTES], raw[_TAG_BYTES:]
         if not hmac.compare_digest(tag, self._tag(payload, scope, filters)):
-            raise Invalid.of("cursor", "is not a cursor of this list and filter; begin again without one", cursor)
+            raise Invalid.of("cursor", NOT_OURS, cursor)
         first, second = json.loads(payload)
         return first, second
 
     def _tag(self, payload: bytes, scope: str, filters: Mapping[str, Any]) -> bytes:
         text = json.dumps([scope, filters], sort_keys=True).encode()
         return hmac.digest(self._key(), hashlib.sha256(text).digest() + payload, "sha256")[:_TAG_BYTES]
+
+
+def _between(field: str, start: str | None, end: str | None) -> list[Where]:
+    """From inclusive, to exclusive."""
+    bounds = [Where(field, ">=", start) if start else None, Where(field, "<", end) if end else None]
+    return [bound for bound in bounds if bound]

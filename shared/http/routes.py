@@ -12,7 +12,7 @@ from shared.auth.roles import Role
 from shared.http.bodies import Json, Merge, Raw
 from shared.http.pagination import PageQuery, Query
 from shared.tenancy.plans import Limit
-from shared.work.resources import Resource
+from shared.work.resources import PageRequest, Resource
 from shared.work.session import TenantSession
 
 B = TypeVar("B", default=None)
@@ -77,12 +77,6 @@ class Route:
     @property
     def paged(self) -> bool:
         return issubclass(self.query, PageQuery)
-
-
-@dataclass(frozen=True)
-class PageRequest:
-    limit: int
-    after: tuple[str, str] | None
 
 
 @dataclass(frozen=True)

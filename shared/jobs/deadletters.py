@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.apart import apart
 from shared.clock import Clock, rfc3339
 from shared.database.limits import encode
-from shared.database.port import NEWEST_FIRST, Create, Database, Delete, Document, Rejected, Stored
+from shared.database.port import Create, Database, Delete, Document, Rejected, Stored
 from shared.errors import Invalid, NotFound
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
-from shared.work.resources import Id, Listing, Timestamp, bounded_page
+from shared.work.resources import Id, Listing, PageRequest, Timestamp, bounded_page
 
 logger = logging.getLogger("flowgrid.deadletters")
 MAX_LETTER_BYTES = 1024 * 1024  # half of what the store takes for one item
@@ -70,9 +70,9 @@ class DeadLetters:
         except Rejected:
             return
 
-    async def list(self, limit: int, after: tuple[str, str] | None) -> Listing[DeadLetter]:
-        page = await bounded_page(self._platform, DeadLetter.KIND, (), order=NEWEST_FIRST, limit=limit, after=after)
-        return Listing([DeadLetter.model_validate(stored.body) for stored in page.items], page.next)
+    async def list(self, page: PageRequest) -> Listing[DeadLetter]:
+        found = await bounded_page(self._platform, DeadLetter.KIND, {}, page)
+        return Listing([DeadLetter.model_validate(stored.body) for stored in found.items], found.next)
 
     async def get(self, id: str) -> DeadLetter:
         """`NotFound` when there is none (any more)."""

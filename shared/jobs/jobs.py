@@ -47,7 +47,7 @@ JobStatus = Literal["queued", "running", "succeeded", "failed"]
 class Job(Resource):
     """A long job as `GET jobs/{id}` shows it; `attempts` counts the tries of the current slice."""
 
-    KIND: ClassVar[Kind] = Kind("job", filtered=("type", "status", "lease_until"))
+    KIND: ClassVar[Kind] = Kind("job", filtered=("type", "status", "lease_until"), sorted=("updated_at",))
 
     type: str = Field(description="What it does.")
     status: JobStatus = Field(description="How far it is.")

@@ -22,7 +22,13 @@ class User(Resource):
     """A user of the tenant. The role can only narrow what the token says; a disabled user is refused."""
 
     KIND: ClassVar[Kind] = Kind(
-        "user", filtered=("role", "status"), counter="users", backup="restored", journalled=True, exported=True
+        "user",
+        filtered=("role", "status"),
+        sorted=("updated_at", "name"),
+        counter="users",
+        backup="restored",
+        journalled=True,
+        exported=True,
     )
 
     email: str = Field(description="The address that the user is invited by.")

@@ -16,6 +16,7 @@ TENANT = Kind(
     "tenant",
     container="tenants",
     filtered=("status", "tier", "slug", "trial_ends_at", "placement.mode", "unaudited.created_at"),
+    sorted=("updated_at", "name"),
 )
 RESERVATION = Kind("reservation", container="reservations")  # of what all tenants share: names, keys, timers' runs
 ENTRY_LIVES_SECONDS = 5.0

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from shared.clock import parse_rfc3339
-from shared.database.port import NEWEST_FIRST, Order, Page, PlatformStore, Stored, TenantStore, Where
+from shared.database.port import NEWEST_FIRST, Order, Page, PlatformStore, Stored, TenantStore, Where, page_of
 from shared.errors import NotFound, Stale
 from shared.kinds import Kind
 
@@ -97,6 +97,16 @@ class Held(Generic[H]):
 
 
 @dataclass(frozen=True)
+class PageRequest:
+    """The page of a list that is wanted: of so many items at most, after a position, in an order, of what is so."""
+
+    limit: int
+    after: tuple[str, str] | None = None
+    order: Order = NEWEST_FIRST
+    where: Sequence[Where] = ()
+
+
+@dataclass(frozen=True)
 class Listing(Generic[M]):
     """One page of models and the key after which the next begins."""
 
@@ -120,16 +130,11 @@ async def load(tenant: HasStore, model: type[R], id: str) -> Held[R]:
 async def find(
     tenant: HasStore,
     model: type[R],
-    where: Sequence[Where] | Mapping[str, Any] = (),
-    *,
-    order: Order = NEWEST_FIRST,
-    limit: int,
-    after: tuple[str, str] | None,
+    filters: Mapping[str, Any],
+    wanted: PageRequest,
 ) -> Listing[R]:
-    """One page of one query; a mapping means equality, its None values are left out."""
-    if isinstance(where, Mapping):
-        where = [Where(name, "=", value) for name, value in where.items() if value is not None]
-    page = await bounded_page(tenant.store, model.KIND, where, order=order, limit=limit, after=after)
+    """One page of one query. `filters` mean equality, their None values are left out."""
+    page = await bounded_page(tenant.store, model.KIND, filters, wanted)
     return Listing([model.model_validate(stored.body) for stored in page.items], page.next)
 
 
@@ -140,29 +145,26 @@ def _size(stored: Stored) -> int:
 async def bounded_page(
     store: TenantStore | PlatformStore,
     kind: Kind,
-    where: Sequence[Where],
-    *,
-    order: Order,
-    limit: int,
-    after: tuple[str, str] | None,
+    filters: Mapping[str, Any],
+    wanted: PageRequest,
 ) -> Page:
-    """A page of `limit` items, or of as many as make `MAX_PAGE_BYTES`, but at least one.
+    """A page of as many items as are wanted, or of as many as make `MAX_PAGE_BYTES`, but at least one.
 
     One query for the first `FIRST_READ`, which is all for most; how many more are read follows from their size, so
     that little is read in vain and no page of large items is held whole.
     """
+    where = [*(Where(name, "=", value) for name, value in filters.items() if value is not None), *wanted.where]
     found: list[Stored] = []
-    taken, reading = 0, min(limit, FIRST_READ)
+    after, taken, reading = wanted.after, 0, min(wanted.limit, FIRST_READ)
     while True:
-        page = await store.query(kind, where, order=order, limit=reading, after=after)
+        page = await store.query(kind, where, order=wanted.order, limit=reading, after=after)
         for stored in page.items:
             taken += _size(stored)
             if found and taken > MAX_PAGE_BYTES:
-                last = found[-1].body
-                return Page(found, (last[order.field], last["id"]))
+                return page_of(found, more=True)
             found.append(stored)
-        if page.next is None or len(found) >= limit:
+        if page.next is None or len(found) >= wanted.limit:
             return Page(found, page.next)
         after = page.next
         fitting = (MAX_PAGE_BYTES - taken) * len(found) // max(taken, 1)
-        reading = max(1, min(limit - len(found), fitting))
+        reading = max(1, min(wanted.limit - len(found), fitting))

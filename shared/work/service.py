@@ -11,7 +11,7 @@ from shared.database.port import Where
 from shared.errors import Conflict, Stale
 from shared.kinds import Kind
 from shared.work.change import Change
-from shared.work.resources import Body, Listing, Resource, find, load
+from shared.work.resources import Body, Listing, PageRequest, Resource, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 LISTED = 100
@@ -24,13 +24,6 @@ class Patch(Protocol[Sent]):
     """A merge patch of the fields that a client may set."""
 
     def onto(self, resource: Resource) -> Sent: ...
-
-
-class PageWanted(Protocol):
-    @property
-    def limit(self) -> int: ...
-    @property
-    def after(self) -> tuple[str, str] | None: ...
 
 
 class ResourceService(Generic[R, F]):
@@ -66,8 +59,8 @@ class ResourceService(Generic[R, F]):
     async def get(self, tenant: TenantSession, id: str) -> R:
         return (await load(tenant, self.model, id)).value
 
-    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageWanted) -> Listing[R]:
-        return await find(tenant, self.model, filters, limit=page.limit, after=page.after)
+    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[R]:
+        return await find(tenant, self.model, filters, page)
 
     async def replace(self, tenant: TenantSession, id: str, new: F, if_match: str | None) -> R:
         async def checked(change: Change, old: R, now: R) -> None:

@@ -16,6 +16,7 @@ from tests.doubles.cosmos_values import (
     Parameters,
     all_of,
     any_of,
+    begins,
     compare,
     contains,
     is_in,
@@ -204,6 +205,9 @@ class _Parser:
         if self._take("array_contains"):
             [array, item] = self._arguments(2)
             return lambda document, parameters: contains(array(document, parameters), item(document, parameters))
+        if self._take("startswith"):
+            [text, start] = self._arguments(2)
+            return lambda document, parameters: begins(text(document, parameters), start(document, parameters))
         named = set(self._paths)
         left = self._operand()
         if self._peek() == "=" and not self._depth:

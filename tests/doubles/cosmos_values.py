@@ -72,5 +72,10 @@ def is_in(value: Any, choices: list[Any]) -> Any:
     return any(compare("=", value, choice) is True for choice in choices)
 
 
+def begins(text: Any, start: Any) -> Any:
+    """STARTSWITH with two arguments: with regard to case (cosmos-db/nosql/query/startswith)."""
+    return text.startswith(start) if isinstance(text, str) and isinstance(start, str) else UNDEFINED
+
+
 def contains(array: Any, item: Any) -> Any:
     return UNDEFINED if not isinstance(array, list) else is_in(item, array)

@@ -22,6 +22,7 @@ if __name__ == "__main__":
 # isort: split
 from local.messages import body_of, many, metadata_of, single
 from shared.messaging.port import Message
+from shared.work.resources import PageRequest
 
 
 class Proto(SimpleNamespace):
@@ -174,7 +175,7 @@ async def report(folder: str) -> dict[str, Any]:
                     await host.deliver(name, messages)
     seen["open"] = [route.name for route in core.endpoint.routes if route.role is None]
     seen["became"] = await what_became_of(session, event, job)
-    seen["dead"] = sorted((one.queue, one.reason) for one in (await core.dead_letters.list(9, None)).items)
+    seen["dead"] = sorted((one.queue, one.reason) for one in (await core.dead_letters.list(PageRequest(9))).items)
     await core.close()
     return seen
 

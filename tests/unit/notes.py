@@ -7,7 +7,7 @@ from pydantic import Field
 
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import PageQuery
+from shared.http.pagination import ResourceQuery
 from shared.kinds import Kind
 from shared.work.resources import Body, Id, Name, Resource
 from shared.work.service import ResourceService
@@ -25,6 +25,7 @@ class Note(Resource):
     KIND: ClassVar[Kind] = Kind(
         "note",
         filtered=("color", "element_id"),
+        sorted=("updated_at",),
         refers={"element_id": ("element",)},
         backup="restored",
         journalled=True,
@@ -36,7 +37,7 @@ class Note(Resource):
     element_id: Id | None
 
 
-class NoteQuery(PageQuery):
+class NoteQuery(ResourceQuery):
     color: str | None = Field(None, max_length=20, description="Exactly this one.")
 
 

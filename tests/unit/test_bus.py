@@ -10,7 +10,7 @@ from local.queues import QueueTrigger
 from shared.jobs.jobs import Job, enqueue
 from shared.messaging.port import Message
 from shared.work.events import Metric, usage_event
-from shared.work.resources import load
+from shared.work.resources import PageRequest, load
 from tests.unit.world import START, World, admin
 
 
@@ -57,7 +57,7 @@ async def test_a_batch_that_is_delivered_again_is_counted_once(world: World, ten
 
 async def test_a_message_that_is_no_usage_event_is_a_dead_letter(world: World, tenant: str) -> None:
     await delivered(world, "store_usage", (Message("m-1", tenant, {"n": 1}), 1))
-    (letter,) = (await world.core.dead_letters.list(10, None)).items
+    (letter,) = (await world.core.dead_letters.list(PageRequest(10))).items
     assert (letter.queue, letter.message_id, letter.tenant) == ("usage-events", "m-1", tenant)
 
 
@@ -74,12 +74,12 @@ async def test_a_body_that_is_no_json_is_a_dead_letter_and_the_others_of_its_del
 ) -> None:
     unreadable = Message("m-1", tenant, {"unreadable": "<xml/>"})
     await delivered(world, "store_usage", (executed(world, tenant, 2), 1), (unreadable, 1))
-    (letter,) = (await world.core.dead_letters.list(10, None)).items
+    (letter,) = (await world.core.dead_letters.list(PageRequest(10))).items
     assert (letter.reason, letter.body) == ("the body is not a JSON object", {"unreadable": "<xml/>"})
     assert await total(world, tenant) == 2
 
 
 async def test_a_jobs_message_that_is_no_json_is_a_dead_letter(world: World, tenant: str) -> None:
     await delivered(world, "run_job", (Message("m-1", tenant, {"unreadable": "<xml/>"}), 1))
-    (letter,) = (await world.core.dead_letters.list(10, None)).items
+    (letter,) = (await world.core.dead_letters.list(PageRequest(10))).items
     assert (letter.queue, letter.body) == ("jobs", {"unreadable": "<xml/>"})

@@ -8,15 +8,15 @@ import pytest
 
 import function_app
 from functions.kinds import KINDS
-from shared.database.cosmos.containers import ALWAYS, SORTED, indexing
-from shared.http.pagination import PageQuery
+from shared.database.cosmos.containers import ALWAYS, FILTERED_FIRST, indexing
+from shared.http.pagination import ListQuery, NamedQuery, ResourceQuery
 from shared.http.routes import Route
 from shared.kinds import Container
 
 ROOT = Path(__file__).parents[2]
 CONTAINERS: tuple[Container, ...] = get_args(Container)
-LISTS = [route for route in function_app.platform.endpoint.routes if route.paged]
-NO_FIELDS = {"since", "until", "kind"}  # bounds of created_at, and the kind itself
+LISTS = [route for route in function_app.platform.endpoint.routes if issubclass(route.query, ListQuery)]
+BY_SORTED = {(): ListQuery, ("updated_at",): ResourceQuery, ("updated_at", "name"): NamedQuery}
 
 
 def test_every_field_that_is_filtered_by_is_indexed_somewhere() -> None:
@@ -30,10 +30,19 @@ def test_every_field_that_is_filtered_by_is_indexed_somewhere() -> None:
 @pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
 def test_what_a_list_is_filtered_by_is_declared_by_its_kind(route: Route) -> None:
     (shown,) = route.answer.__pydantic_generic_metadata__["args"]
-    asked = set(route.query.model_fields) - set(PageQuery.model_fields) - NO_FIELDS
+    asked = set(route.query.model_fields) - set(NamedQuery.model_fields)
     declared = getattr(shown, "KIND", None)
     assert declared is not None or not asked
     assert asked - set(declared.filtered if declared else ()) == set(), f"name it in `filtered` of {declared}"
+
+
+@pytest.mark.parametrize("route", LISTS, ids=lambda route: route.name)
+def test_a_list_is_sorted_by_whatever_its_items_have_a_time_or_a_name_for(route: Route) -> None:
+    (shown,) = route.answer.__pydantic_generic_metadata__["args"]
+    has = tuple(name for name in ("updated_at", "name") if name in shown.model_fields)
+    assert shown.KIND.sorted == has, f"name it in `sorted` of {shown.KIND}"
+    assert issubclass(route.query, BY_SORTED[has]), f"make its query a {BY_SORTED[has].__name__}"
+    assert "q" in route.query.model_fields or "name" not in has
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -41,7 +50,9 @@ def test_a_policy_is_short_and_says_each_thing_once(container: Container) -> Non
     """Each item pays for each path; a composite index serves both directions (index-policy)."""
     policy = indexing(container, KINDS)
     paths = [one["path"] for one in policy["includedPaths"]]
-    assert len(set(paths)) == len(paths) <= 19
+    assert len(set(paths)) == len(paths) <= 21
     composites = [[one["path"] for one in composite] for composite in policy["compositeIndexes"]]
-    assert len({tuple(one) for one in composites}) == len(composites) == len(SORTED[container]) <= 2
+    assert len({tuple(one) for one in composites}) == len(composites) <= 4
+    first = [f"/{name}" for name in FILTERED_FIRST[container]]
+    assert all(one[: len(first)] == first for one in composites)
     assert policy["excludedPaths"] == [{"path": "/*"}]

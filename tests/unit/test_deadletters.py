@@ -12,6 +12,7 @@ from shared.jobs.deadletters import DeadLetter
 from shared.messaging.port import Message
 from shared.messaging.queues import MAX_DELIVERIES
 from shared.messaging.received import message_from, message_of
+from shared.work.resources import PageRequest
 from tests.unit.world import STAFF, TENANT_ID, World, admin
 
 
@@ -20,7 +21,7 @@ def message(number: int = 1, **body: Any) -> Message:
 
 
 async def letters(world: World) -> list[DeadLetter]:
-    return (await world.core.dead_letters.list(200, None)).items
+    return (await world.core.dead_letters.list(PageRequest(200))).items
 
 
 async def test_a_dead_letter_keeps_the_message_and_the_reason(world: World) -> None:

@@ -14,7 +14,7 @@ from shared.database.port import Operation
 from shared.errors import Conflict, Full, NotFound, Throttled, Unavailable
 from shared.jobs.jobs import LOOK_AGAIN_SECONDS, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
 from shared.messaging.port import Message
-from shared.work.resources import Held, load
+from shared.work.resources import Held, PageRequest, load
 from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
@@ -587,7 +587,7 @@ async def test_a_job_of_an_unknown_type_fails(bench: Bench) -> None:
 async def test_a_message_that_names_no_job_becomes_a_dead_letter(world: World) -> None:
     await world.core.adapters.messaging.send("jobs", [Message("m-1", TENANT_ID, {"job": 7}), Message("m-2", "", {})])
     await world.drain()
-    letters = await world.core.dead_letters.list(10, None)
+    letters = await world.core.dead_letters.list(PageRequest(10))
     assert [one.reason for one in letters.items] == ["names no job of a tenant"] * 2
 
 

@@ -26,6 +26,7 @@ from shared.messaging.port import Message
 from shared.messaging.queues import MAX_DELIVERIES, SENDING_SECONDS
 from shared.tenancy.directory import Directory
 from shared.work.events import Metric, usage_event
+from shared.work.resources import PageRequest
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, WatchedStore, World, register
 
 QUEUE = "usage-events"
@@ -73,7 +74,7 @@ async def rollups(world: World, tenant_id: str = TENANT_ID) -> dict[str, tuple[i
 
 
 async def dead(world: World) -> list[str]:
-    return sorted(letter.reason for letter in (await world.core.dead_letters.list(200, None)).items)
+    return sorted(letter.reason for letter in (await world.core.dead_letters.list(PageRequest(200))).items)
 
 
 def expected(messages: Sequence[Message]) -> dict[str, tuple[int, int]]:

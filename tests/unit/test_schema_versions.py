@@ -12,7 +12,7 @@ from shared.clock import rfc3339
 from shared.database.documents import opened
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import PageQuery
+from shared.http.pagination import ListQuery
 from shared.kinds import Kind, Kinds
 from shared.work.resources import Body, Resource
 from shared.work.service import ResourceService
@@ -61,13 +61,13 @@ class NewNotes(ResourceService[NewNote, NewFields]):
 
 def _old(endpoint: Endpoint) -> func.Blueprint:
     routes, body = func.Blueprint(), {"colour": "red"}
-    crud(endpoint, routes, OldNotes(), path="notes", fields=OldFields, query=PageQuery, example=body, patch=body)
+    crud(endpoint, routes, OldNotes(), path="notes", fields=OldFields, query=ListQuery, example=body, patch=body)
     return routes
 
 
 def _new(endpoint: Endpoint) -> func.Blueprint:
     routes, body = func.Blueprint(), {"color": "red"}
-    crud(endpoint, routes, NewNotes(), path="notes", fields=NewFields, query=PageQuery, example=body, patch=body)
+    crud(endpoint, routes, NewNotes(), path="notes", fields=NewFields, query=ListQuery, example=body, patch=body)
     return routes
 
 

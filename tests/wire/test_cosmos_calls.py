@@ -17,7 +17,6 @@ from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Placement, Rejected, TenantStore, Where
-from shared.http.routes import PageRequest
 from shared.ids import Uuid7Ids
 from shared.messaging.sqlite import SqliteMessaging
 from shared.tenancy.directory import RESERVATION, TenantEntry
@@ -26,6 +25,7 @@ from shared.tenancy.fence import AUDIT
 from shared.tenancy.plans import Tier
 from shared.work.change import COUNTER
 from shared.work.outbox import OUTBOX, Outbox
+from shared.work.resources import PageRequest
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 from tests.doubles.clock import FakeClock, never
@@ -97,7 +97,7 @@ async def test_agents_cost_one_batch_to_write_and_one_read_to_read(world: World)
     assert world.calls() == ["Read"]
     await service.replace(session, agent.id, new("Claims"), if_match=agent.etag)
     assert world.calls() == ["Read", "Batch"]
-    listed = await service.list(session, {"name": "Claims", "status": "draft"}, PageRequest(50, None))
+    listed = await service.list(session, {"name": "Claims", "status": "draft"}, PageRequest(50))
     assert [one.id for one in listed.items] == [agent.id]
     assert world.calls() == ["Query"]
     await service.delete(session, agent.id, if_match=None)
@@ -110,7 +110,7 @@ async def test_request_units_are_told_by_tenant_and_operation(world: World) -> N
     await store.get(Agent.KIND, "one")
     await store.get(Agent.KIND, "none")
     await store.query(Agent.KIND)
-    charged = {(TENANT, "commit"): 6.25, (TENANT, "get"): 2.0, (TENANT, "query"): 2.82}
+    charged = {(TENANT, "commit"): 6.8, (TENANT, "get"): 2.0, (TENANT, "query"): 2.82}
     assert dict(world.charges) == pytest.approx(charged, abs=0.01)
 
 

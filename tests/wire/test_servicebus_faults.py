@@ -22,6 +22,7 @@ from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import ServiceBusMessaging
 from shared.tenancy.directory import Directory
 from shared.work.events import Metric, usage_event
+from shared.work.resources import PageRequest
 from tests.doubles.servicebus import ServiceBusDouble
 
 QUEUE = "usage-events"
@@ -132,7 +133,7 @@ async def test_one_poisoned_message_is_moved_aside_and_the_others_are_stored(met
     await send(metered, events)
     await metered.handle_all()
     assert await metered.sum() == (99, 99)
-    listed = await metered.dead_letters.list(10, None)
+    listed = await metered.dead_letters.list(PageRequest(10))
     assert [(one.message_id, one.reason) for one in listed.items] == [("poison", "the body is not a JSON object")]
     assert metered.double.waiting(QUEUE) == 0
 
@@ -153,7 +154,7 @@ async def test_what_the_queue_gives_up_on_is_collected_into_the_same_list(metere
         assert (await received(metered)).messages
         metered.double.expire_locks()
     assert await metered.dead_letters.collect(QUEUE) == 1
-    listed = await metered.dead_letters.list(10, None)
+    listed = await metered.dead_letters.list(PageRequest(10))
     assert [one.reason for one in listed.items] == ["MaxDeliveryCountExceeded"]
     assert await metered.messaging.dead(QUEUE) == []
 
@@ -161,7 +162,7 @@ async def test_what_the_queue_gives_up_on_is_collected_into_the_same_list(metere
 async def test_a_dead_letter_that_is_replayed_is_counted(metered: Metered) -> None:
     (event,) = metered.events(1)
     await metered.dead_letters.add(QUEUE, event, "the store was away")
-    (letter,) = (await metered.dead_letters.list(1, None)).items
+    (letter,) = (await metered.dead_letters.list(PageRequest(1))).items
     await metered.dead_letters.replay(letter.id)
     await metered.handle_all()
     assert await metered.sum() == (1, 1)

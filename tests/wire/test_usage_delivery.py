@@ -21,6 +21,7 @@ from shared.core import core
 from shared.messaging.port import Message
 from shared.settings import Settings
 from shared.work.events import Metric, usage_event
+from shared.work.resources import PageRequest
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_record import Fault
 from tests.doubles.cosmos_setup import KEY
@@ -74,7 +75,7 @@ class Instance:
         return found
 
     async def dead(self) -> list[str]:
-        return sorted(letter.reason for letter in (await self.core.dead_letters.list(200, None)).items)
+        return sorted(letter.reason for letter in (await self.core.dead_letters.list(PageRequest(200))).items)
 
     async def consume(self, messages: list[Message]) -> None:
         """Store a delivery without the queue; nothing of it may be left."""

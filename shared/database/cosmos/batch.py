@@ -12,9 +12,10 @@ from itertools import islice
 from typing import Any, Literal
 
 from shared.database.cosmos.query import path
-from shared.database.documents import envelope, opened
+from shared.database.documents import envelope, opened, position
 from shared.database.limits import MAX_PATCHES, check_id
 from shared.database.port import (
+    OLDEST_FIRST,
     TOMBSTONE,
     Bury,
     Create,
@@ -22,6 +23,7 @@ from shared.database.port import (
     Document,
     Increment,
     Operation,
+    Order,
     Read,
     Rejected,
     Replace,
@@ -36,10 +38,10 @@ _Written = Create | Replace | Upsert | Bury
 Wire = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
-def stored(kind: Kind, document: Document) -> Stored:
-    """A document of Cosmos DB as the port shows it."""
+def stored(kind: Kind, document: Document, order: Order = OLDEST_FIRST) -> Stored:
+    """A document of Cosmos DB as the port shows it, found in this order."""
     body = {name: value for name, value in document.items() if name not in _OURS}
-    return Stored(opened(kind, body), document["_etag"])
+    return Stored(opened(kind, body), document["_etag"], position(kind, order, document))
 
 
 class Batch:
@@ -125,7 +127,7 @@ class Batch:
 
     def _body(self, operation: Create | Replace | Upsert | Bury, id: str) -> Document:
         kind = TOMBSTONE if isinstance(operation, Bury) else operation.kind
-        own: Document = {**envelope(kind, id, self._tenant_id), MARK: self.mark}
+        own: Document = {**envelope(kind, id, self._tenant_id, operation.body), MARK: self.mark}
         if not isinstance(operation, Bury) and operation.ttl is not None:
             own["ttl"] = operation.ttl
         return {**operation.body, **own}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.database.documents import NAME_KEY, name_key, sort_field
 from shared.database.port import TOMBSTONE, Order, Where
 from shared.kinds import Kind
 
@@ -44,7 +45,7 @@ def select(
     clauses.append(f"{path('kind')} = {query.bind(kind.name)}")
     clauses += [_condition(query, kind, condition) for condition in where]
     sort = [] if tenant_id is None else ["tenant_id"]
-    sort += ["kind", "id"] if order.field == "id" else ["kind", order.field, "id"]
+    sort += ["kind", "id"] if order.field == "id" else ["kind", sort_field(order), "id"]
     if after is not None:
         clauses.append(_beyond(query, kind, order, after))
     direction = "DESC" if order.descending else "ASC"
@@ -90,6 +91,8 @@ def path(dotted: str) -> str:
 def _condition(query: Query, kind: Kind, condition: Where) -> str:
     if not _FIELD.match(condition.field):
         raise ValueError(f"{condition.field!r} is not a field name")
+    if condition.op == "begins":
+        return f"STARTSWITH({path(NAME_KEY)}, {query.bind(name_key(condition.value))})"
     values = list(condition.value) if condition.op == "in" else [condition.value]
     if condition.field == "id":
         values = [f"{kind}:{value}" for value in values]
@@ -99,10 +102,18 @@ def _condition(query: Query, kind: Kind, condition: Where) -> str:
 
 
 def _beyond(query: Query, kind: Kind, order: Order, after: tuple[str, str]) -> str:
+    """What comes after a position. Nothing compares with an undefined value; in an order it is the least, and is there
+    because the path is included by name (learn.microsoft.com/azure/cosmos-db/nosql/query/order-by).
+    """
     operator = "<" if order.descending else ">"
     id = query.bind(f"{kind}:{after[1]}")
     if order.field == "id":
         return f"{path('id')} {operator} {id}"
+    sort = path(sort_field(order))
+    if not after[0]:
+        among = f"NOT IS_DEFINED({sort}) AND {path('id')} {operator} {id}"
+        return f"({among})" if order.descending else f"(IS_DEFINED({sort}) OR ({among}))"
     value = query.bind(after[0])
-    sort = path(order.field)
-    return f"({sort} {operator} {value} OR ({sort} = {value} AND {path('id')} {operator} {id}))"
+    beyond = f"{sort} {operator} {value} OR ({sort} = {value} AND {path('id')} {operator} {id})"
+    may_lack = order.descending and order.field != "created_at"
+    return f"({beyond} OR NOT IS_DEFINED({sort}))" if may_lack else f"({beyond})"

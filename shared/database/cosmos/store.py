@@ -33,6 +33,7 @@ from shared.database.port import (
     TenantStore,
     Upsert,
     Where,
+    page_of,
 )
 from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID
@@ -263,9 +264,7 @@ async def _page(
     found: list[Any] = await calls.query(
         place, query, tenant_id, tenant_id or PLATFORM_TENANT_ID, "query" if tenant_id else "sweep"
     )
-    items = [stored(kind, document) for document in found[:limit]]
-    last = items[-1].body if len(found) > limit and items else None
-    return Page(items, None if last is None else (last[order.field], last["id"]))
+    return page_of([stored(kind, document, order) for document in found[:limit]], more=len(found) > limit)
 
 
 def _key(kind: Kind, tenant_id: str, stored_id: str) -> str:
