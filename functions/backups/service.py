@@ -7,7 +7,16 @@ from functions.backups.archive import Archive, Damaged, Manifest, read_back
 from functions.backups.copies import Copies
 from functions.backups.export import SHOWN_DANGLING, unfit
 from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
-from functions.backups.models import WRITTEN, Backup, BackupType, NewBackup, NewRestore, Restore, Verification
+from functions.backups.models import (
+    WRITTEN,
+    Backup,
+    BackupType,
+    BackupView,
+    NewBackup,
+    NewRestore,
+    Restore,
+    Verification,
+)
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339, rfc3339
@@ -34,18 +43,18 @@ class BackupService:
         self._copies = copies
         self._jobs_queue = jobs_queue
 
-    async def create(self, tenant: TenantSession, new: NewBackup) -> Backup:
+    async def create(self, tenant: TenantSession, new: NewBackup) -> BackupView:
         """One on demand: a few may wait for each other, and the plan says how many are kept."""
         return await looking_again(lambda: self._create(tenant, new))
 
-    async def _create(self, tenant: TenantSession, new: NewBackup) -> Backup:
+    async def _create(self, tenant: TenantSession, new: NewBackup) -> BackupView:
         ids = tenant.services.ids
         change, job_id = tenant.change(), ids.new()
         await _queue_up(change, tenant, job_id)
         change.count(KEPT_COUNTER, +1, limit=tenant.plan.max_backups)
         return await self._begin(change, tenant, "manual", id=ids.new(), job_id=job_id, note=new.note)
 
-    async def begin_daily(self, tenant: TenantSession, *, id: str, job_id: str) -> Backup:
+    async def begin_daily(self, tenant: TenantSession, *, id: str, job_id: str) -> BackupView:
         """The day's backup and the job that makes it. `Conflict` when there is one of this id already."""
         tenant = tenant.past_the_fence()
         return await self._begin(tenant.change(), tenant, "daily", id=id, job_id=job_id)
@@ -64,16 +73,17 @@ class BackupService:
 
     async def _begin(
         self, change: Change, tenant: TenantSession, type: BackupType, *, id: str, job_id: str, note: str = ""
-    ) -> Backup:
+    ) -> BackupView:
         backup = Backup.begin(change, tenant, type, id=id, job_id=job_id, note=note)
-        enqueue(change, tenant, self._jobs_queue, BACKUP_JOB, {"backup_id": id}, id=job_id)
-        return await change.commit(backup)
+        job = enqueue(change, tenant, self._jobs_queue, BACKUP_JOB, {"backup_id": id}, id=job_id)
+        return await change.commit(BackupView.of(backup, job))
 
-    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Backup]:
-        return await find(tenant, Backup, filters, page)
+    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[BackupView]:
+        found = await find(tenant, Backup, filters, page)
+        return Listing([await _shown(tenant, backup) for backup in found.items], found.next)
 
-    async def get(self, tenant: TenantSession, id: str) -> Backup:
-        return (await load(tenant, Backup, id)).value
+    async def get(self, tenant: TenantSession, id: str) -> BackupView:
+        return await _shown(tenant, (await load(tenant, Backup, id)).value)
 
     async def verify(self, tenant: TenantSession, id: str) -> Verification:
         """Read all of it back. Damage is an answer, and is noted in the backup: it does not count as good any more."""
@@ -173,6 +183,14 @@ class BackupService:
         return await load(tenant, Backup, before.id)
 
 
+async def _shown(tenant: TenantSession, backup: Backup) -> BackupView:
+    """With its job's progress, while it has one: one read more for each that is being made."""
+    if backup.status != "running":
+        return BackupView.of(backup, None)
+    stored = await tenant.store.get(Job.KIND, backup.job_id)
+    return BackupView.of(backup, Job.model_validate(stored.body) if stored else None)
+
+
 async def _queue_up(change: Change, tenant: TenantSession, job_id: str) -> None:
     """Take one of the few places that backups on demand may have at a time."""
     for place in range(1, MOST_AT_ONCE + 1):
@@ -199,8 +217,10 @@ def _as_of(new: NewRestore) -> str | None:
 
 
 def _complete(backup: Backup) -> Backup:
-    if backup.status != "complete":
-        raise Conflict(f"This backup is {backup.status}; only a complete one can be used.", backup_status=backup.status)
+    if backup.status != "succeeded":
+        raise Conflict(
+            f"This backup is {backup.status}; only one that succeeded can be used.", backup_status=backup.status
+        )
     return backup
 
 

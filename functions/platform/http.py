@@ -3,7 +3,7 @@
 import azure.functions as func
 
 from functions.platform.health import Health, HealthService
-from functions.platform.models import JobQuery
+from functions.platform.models import JobQuery, JobView
 from shared.auth.roles import Role
 from shared.http.docs import Description
 from shared.http.endpoint import Endpoint
@@ -45,15 +45,16 @@ def blueprint(
         "v1/jobs",
         role=Role.ADMIN,
         query=JobQuery,
-        answer=Page[Job],
+        answer=Page[JobView],
         summary="List long jobs",
     )
-    async def list_jobs(call: Call[None, JobQuery]) -> Listing[Job]:
-        return await find(call.tenant, Job, call.query.filters(), call.page)
+    async def list_jobs(call: Call[None, JobQuery]) -> Listing[JobView]:
+        found = await find(call.tenant, Job, call.query.filters(), call.page)
+        return Listing([JobView.of(job) for job in found.items], found.next)
 
-    @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=Job, summary="Get a long job")
-    async def get_job(call: Call) -> Job:
-        return (await load(call.tenant, Job, call.params["job_id"])).value
+    @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=JobView, summary="Get a long job")
+    async def get_job(call: Call) -> JobView:
+        return JobView.of((await load(call.tenant, Job, call.params["job_id"])).value)
 
     @endpoint(
         routes,

@@ -63,7 +63,7 @@ class Tenant(Resource):
     region: str
     admin_email: str
     placement: PlacementView
-    provisioning_job: str | None = Field(None, description="Of the platform tenant: the job that makes its database.")
+    job_id: Id | None = Field(None, description="Of the platform tenant: the job that makes its database.")
     copy_of: Id | None = Field(None, description="The tenant that a restore has made this one of.")
     settings: TenantSettings
 

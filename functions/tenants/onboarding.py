@@ -212,7 +212,7 @@ class Onboarding:
             region=self._region,
             admin_email=new.admin_email,
             placement=PlacementView.model_validate(placement.as_document()),
-            provisioning_job=job_id(placement.database) if self._provisioning.needed(placement) else None,
+            job_id=job_id(placement.database) if self._provisioning.needed(placement) else None,
             copy_of=like.id if like else None,
             settings=new.settings,
         )
