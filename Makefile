@@ -1,58 +1,86 @@
 # Flowgrid: every habit has a target here. `make help` lists them.
-PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version) 2>/dev/null)))
+SHELL := bash
+.SHELLFLAGS := -o pipefail -ec
+RUNS = $(shell python$(version) -c 'import sys; print(sys.executable)' 2>/dev/null)
+PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(RUNS)))
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-emulators demo lint format bench clean
+.PHONY: help run test test-long test-emulators demo lint format pages bench lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A lock names each file by its hash and all that is needed, so nothing is left for pip to decide.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps --progress-bar off
+NAMES := awk '/^Collecting/{print "  " $$2; fflush()} /^Installing/{print "  … unpacking"; fflush()}'
 
-$(READY): requirements.txt requirements-dev.txt requirements-servicebus.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) -r requirements-dev.txt
-	@$(PIP) -r requirements-servicebus.txt 2>/dev/null || echo "No C compiler: the Service Bus double's tests are skipped."
+$(RUN): requirements/run.txt
+	@test -n "$(PYTHON)" || { echo "Flowgrid needs python3.11, python3.12 or python3.13; make PYTHON=/path/to/it run"; exit 1; }
+	@echo "Once: an environment in $(VENV), and the packages to serve with"
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) -r requirements/run.txt | $(NAMES)
 	@touch $@
 
-run: $(READY) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines
-	$(BIN)/python -m cli serve
+$(DEV): $(RUN) requirements/dev.txt requirements/servicebus.txt
+	@echo "Once: the packages to test and lint with"
+	@$(INSTALL) -r requirements/dev.txt | $(NAMES)
+	@$(INSTALL) -r requirements/servicebus.txt 2>/dev/null | $(NAMES) || echo "  No C compiler: the Service Bus double's tests are skipped."
+	@touch $@
+
+run: $(RUN) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines
+	@$(BIN)/python -m cli serve
 
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test: $(READY) ## Run the tests, but for the long ones
+test: $(DEV) ## Run the tests, but for the long ones
 	$(TESTS) -m "not long"
 
-test-long: $(READY) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
+test-long: $(DEV) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
 	$(TESTS) -m long
 
 EMULATORS := TEST_COSMOS_ENDPOINT='http://127.0.0.1:8081/' \
   TEST_SERVICEBUS_CONNECTION='Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;' \
   TEST_BLOB_CONNECTION='DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;'
 
-test-emulators: $(READY) ## Run the contract suites on Microsoft's emulators (needs Docker)
+test-emulators: $(DEV) ## Run the contract suites on Microsoft's emulators (needs Docker)
 	docker compose up --detach
 	$(EMULATORS) $(BIN)/python -m tests.emulators && $(EMULATORS) $(BIN)/python -m pytest tests/contract; \
 	  status=$$?; docker compose down --volumes; exit $$status
 
-demo: $(READY) ## Tell the whole main job in one screen
+demo: $(RUN) ## Tell the whole main job in one screen
 	$(BIN)/python -m cli demo
 
-lint: $(READY) ## ruff, mypy --strict, import-linter
+lint: $(DEV) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY) ## Put the code in shape
+format: $(DEV) ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Measure, as ratios against a baseline of the same run
+pages: $(DEV) ## Write anew the pages of docs/ that are made from the code
+	$(BIN)/python -m cli.pages
+
+bench: $(DEV) ## Measure, as ratios against a baseline of the same run
 	$(BIN)/python -m bench
+
+# What pyproject.toml requires, for every Python and system.
+LOCKED := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE)\
+  --custom-compile-command "make lock"
+
+lock: ## Lock what pyproject.toml requires; with UPGRADE=--upgrade what that requires in its newest version
+	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet uv==0.13.9
+	$(LOCKED) pyproject.toml -o requirements.txt
+	$(LOCKED) pyproject.toml --group run -c requirements.txt -o requirements/run.txt
+	$(LOCKED) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCKED) --group servicebus -c requirements/dev.txt -o requirements/servicebus.txt
+	$(LOCKED) --group client -o requirements/client.txt
 
 clean: ## Forget the virtual environment and the local data
 	rm -rf $(VENV) .data

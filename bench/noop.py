@@ -1,6 +1,5 @@
 """The baseline: a function that does nothing, on the same local host. `python -m bench.noop FOLDER`."""
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def serve(folder: Path) -> None:
             print(f"ready on {url}", flush=True)
 
         with stopping_on_sigterm():
-            asyncio.run(Server(host.asgi(), ready=ready, close=messaging.close).serve(sockets=[listening]))
+            Server(host.asgi(), ready=ready, close=messaging.close).run(sockets=[listening])
 
 
 if __name__ == "__main__":

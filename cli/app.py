@@ -12,10 +12,14 @@ import typer
 from cli.errors import CliError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Flowgrid.")
-DataFolder = Annotated[Path | None, typer.Option("--data", help="Data folder [default: FLOWGRID_DATA_DIR].")]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", help="Data folder.", show_default="FLOWGRID_DATA_DIR, which is .data")
+]
 SettingsFile = Annotated[
     Path | None,
-    typer.Option("--settings", help="Settings file [default: local.settings.json, else the sample]."),
+    typer.Option(
+        "--settings", help="Settings file.", show_default="local.settings.json, else local.settings.sample.json"
+    ),
 ]
 
 
@@ -36,7 +40,8 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7071,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name that callers may use for this host (repeatable).")
+        list[str] | None,
+        typer.Option(help="A name that callers may use for this host (repeatable).", show_default="its address"),
     ] = None,
     data: DataFolder = None,
     settings: SettingsFile = None,
@@ -51,9 +56,14 @@ def serve(
 @app.command()
 def token(
     role: Annotated[RoleName, typer.Option(help="What the token may do.")],
-    tenant: Annotated[str | None, typer.Option(help="Tenant id; needed unless the role is platform.")] = None,
-    email: Annotated[str | None, typer.Option(help="E-mail claim.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Subject claim [default: made from role and tenant].")] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(help="Tenant id, or slug while the host runs.", show_default="none: only for the role platform"),
+    ] = None,
+    email: Annotated[str | None, typer.Option(help="E-mail claim.", show_default="ROLE@TENANT.example")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Subject claim.", show_default="made from tenant and e-mail")
+    ] = None,
     hours: Annotated[float, typer.Option(min=0.001, max=24 * 365, help="How long it is valid.")] = 8.0,
     data: DataFolder = None,
     settings: SettingsFile = None,

@@ -26,12 +26,13 @@ class Child:
 
     It takes the sample settings and what is named here, nothing of the caller's: what is damaged or loaded is never
     the database that a developer's environment points at. Another `module` is run as `python -m <module> <folder>`
-    and says the same when it is ready.
+    and says the same when it is ready. `root`: where the code is, another version of it perhaps.
     """
 
-    def __init__(self, data: Path, *, module: str = "cli", **environment: str) -> None:
+    def __init__(self, data: Path, *, module: str = "cli", root: str = str(ROOT), **environment: str) -> None:
         self._data = data
-        serve = ["cli", "serve", "--port", "0", "--settings", str(SETTINGS), "--data"]
+        self._root = Path(root)
+        serve = ["cli", "serve", "--port", "0", "--settings", str(self._root / SAMPLE_FILE), "--data"]
         self._command = [sys.executable, "-m", *(serve if module == "cli" else [module]), str(data)]
         self._log = data / f"{module}.log"
         self._environment = {
@@ -54,11 +55,16 @@ class Child:
             raise
         return self
 
-    def resident_mib(self) -> float:
-        """The process's resident memory, in MiB (from /proc, so on Linux)."""
+    @property
+    def pid(self) -> int:
+        """RuntimeError while it does not run."""
         if self._process is None:
             raise RuntimeError("the process does not run")
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        return self._process.pid
+
+    def resident_mib(self) -> float:
+        """The process's resident memory, in MiB (from /proc, so on Linux)."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     def __exit__(
@@ -69,7 +75,7 @@ class Child:
     def _start(self) -> None:
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                self._command, cwd=ROOT, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+                self._command, cwd=self._root, env=self._environment, stdout=output, stderr=subprocess.STDOUT
             )
         until = time.monotonic() + START_SECONDS
         while (ready := _READY.search(self._printed())) is None:

@@ -3,7 +3,6 @@
 Everything that can be wrong is checked before the app is imported, so that it is told in one line.
 """
 
-import asyncio
 import importlib
 import logging
 import os
@@ -76,7 +75,7 @@ def run(
 
         web = backend.host.asgi(backend.issuer.routes())
         with stopping_on_sigterm():
-            asyncio.run(Server(web, ready=ready, close=backend.close).serve(sockets=[listening]))
+            Server(web, ready=ready, close=backend.close).run(sockets=[listening])
 
 
 def prepare(data: Path | None, settings_file: Path | None) -> Settings:

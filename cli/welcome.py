@@ -13,11 +13,13 @@ TENANTS = {
     "globex": {"name": "Globex", "tier": "professional"},
     "initech": {"name": "Initech", "tier": "enterprise"},
 }
+# Theirs, so that nobody's first minutes end in a 429; the plans' own numbers are in shared/tenancy/plans.py.
+CALLS_PER_MINUTE = 600
 USUAL_FOLDER = ".data"
 LINES = """
 In another terminal, in this folder:
 
-  TOKEN=$({python} -m cli token --tenant {tenant} --role admin --email ada@acme.example{data})
+  TOKEN=$({python} -m cli token --tenant acme --role admin --email ada@acme.example{data})
   API={base}/api/v1; AUTH="Authorization: Bearer $TOKEN"; JSON="Content-Type: application/json"
 
   curl -s $API/me -H "$AUTH"
@@ -42,7 +44,7 @@ async def welcome(base_url: str, issuer: Issuer) -> None:
     print()
     for slug, id in ids.items():
         print(f"  {TENANTS[slug]['name']:<8} {TENANTS[slug]['tier']:<13} {id}")
-    print(LINES.format(python=_python(), tenant=ids["acme"], base=base_url, data=_data()), flush=True)
+    print(LINES.format(python=_python(), base=base_url, data=_data()), flush=True)
 
 
 def _python() -> str:
@@ -61,6 +63,7 @@ async def _tenant(staff: Api, slug: str) -> str:
     found = await staff.ok("GET", "v1/platform/tenants", params={"slug": slug})
     if not found["items"]:
         body: dict[str, object] = {**TENANTS[slug], "slug": slug, "admin_email": f"ada@{slug}.example"}
-        body["settings"] = {"membership": "open"}  # so that any token of `python -m cli token` works
+        # open: any token of `python -m cli token` works
+        body["settings"] = {"membership": "open", "limits": {"requests_per_minute": CALLS_PER_MINUTE}}
         return str((await staff.ok("POST", "v1/platform/tenants", json=body))["id"])
     return str(found["items"][0]["id"])

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, cast
 from uuid import uuid4
 
@@ -31,12 +32,16 @@ class Function:
     handler: Callable[..., Any]
     wants_context: bool
 
+    @cached_property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.handler)
+
     async def call(self, value: Any, *, headers: Mapping[str, str] | None = None) -> Any:
         """Run the handler with the trigger's value; a synchronous one runs in a thread, as in the worker."""
         arguments = {str(self.trigger["name"]): value}
         if self.wants_context:
             arguments["context"] = InvocationContext(self.name, headers or {})
-        if inspect.iscoroutinefunction(self.handler):
+        if self.is_async:
             return await self.handler(**arguments)
         result = await asyncio.to_thread(self.handler, **arguments)
         return await result if inspect.isawaitable(result) else result

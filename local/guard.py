@@ -6,6 +6,7 @@ list; an address cannot be made to point elsewhere. And it can send what a form 
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
@@ -51,6 +52,7 @@ def from_a_page_elsewhere(headers: Headers) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
+@lru_cache(maxsize=256)
 def _is_address(text: str) -> bool:
     try:
         ip_address(text)

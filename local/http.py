@@ -24,6 +24,8 @@ from local.bindings import Function
 from local.routes import Found, RouteTable, template
 from shared.http.addresses import window_of
 from shared.http.answers import SECURITY_HEADERS
+from shared.http.catalogue import entries
+from shared.http.problems import type_of
 from shared.ids import is_request_id
 
 logger = logging.getLogger("flowgrid.local.http")
@@ -32,6 +34,8 @@ MAX_BODY_BYTES = 33 * 1024 * 1024
 MAX_HELD_BYTES = 48 * 1024 * 1024
 MAX_HELD_OF_ONE_BYTES = MAX_BODY_BYTES  # of what one address sends, so that who never ends leaves room for others
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
+BODILESS = ("GET", "HEAD", "OPTIONS")
+LISTEN_AFTER_SECONDS = 0.02  # to whether the client is still there
 
 
 class HttpTriggers:
@@ -66,8 +70,11 @@ class HttpTriggers:
 
     async def _answer(self, request: Request, found: Found[Function], received: "_Received") -> Response:
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await received.body(request)
+            if _is_bodiless(request):
+                body: bytes | None = b""
+            else:
+                async with asyncio.timeout(BODY_SECONDS):
+                    body = await received.body(request)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody hears it
         except TimeoutError:
@@ -127,15 +134,18 @@ def to_starlette(answer: Any) -> Response:
     if not isinstance(answer, func.HttpResponse):
         raise TypeError(f"an HTTP function returned {type(answer).__name__}, not an HttpResponse")
     response = Response(answer.get_body(), status_code=answer.status_code)
-    headers = answer.headers
-    for name, value in headers.items():
-        if name.lower() != "set-cookie":
-            response.headers[name] = value
-    for cookie in headers.getlist("set-cookie"):
-        response.headers.append("set-cookie", cookie)
+    headers, cookies = dict(response.headers), list[str]()
+    for name, value in answer.headers.items():
+        lower = name.lower()
+        if lower == "set-cookie":
+            cookies.append(value)
+        else:
+            headers[lower] = value
     if "content-type" not in headers and answer.status_code not in (204, 304):
         charset = f"; charset={answer.charset}" if answer.mimetype.startswith("text/") else ""
-        response.headers["content-type"] = f"{answer.mimetype}{charset}"
+        headers["content-type"] = f"{answer.mimetype}{charset}"
+    sent = [*headers.items(), *(("set-cookie", cookie) for cookie in cookies)]
+    response.raw_headers[:] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
     return response
 
 
@@ -146,7 +156,7 @@ def problem(
     asked = request.headers.get("x-request-id", "")
     request_id = asked if is_request_id(asked) else str(uuid4())
     body = {
-        "type": f"https://flowgrid.dev/problems/{code}",
+        "type": type_of(code) if code in entries() else "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
@@ -169,6 +179,12 @@ def raw_path(request: Request) -> str:
     return raw.decode("latin-1").partition("?")[0]
 
 
+def _is_bodiless(request: Request) -> bool:
+    """Whether nothing has to be waited for: neither header announces a body (RFC 9112 §6)."""
+    names = {name for name, _ in request.scope["headers"]}
+    return request.method in BODILESS and names.isdisjoint((b"content-length", b"transfer-encoding"))
+
+
 def _nothing(request: Request, path: str, allowed: frozenset[str]) -> Response:
     if not allowed:
         return problem(request, 404, "not_found", f"There is nothing at {path}.")
@@ -179,21 +195,42 @@ def _nothing(request: Request, path: str, allowed: frozenset[str]) -> Response:
 
 async def _while_heard(request: Request, call: Coroutine[Any, Any, Any]) -> Any:
     """What the call comes to; it is cancelled, and `ClientDisconnect` raised, when its client goes before that."""
-    running, gone = asyncio.create_task(call), asyncio.create_task(_gone(request))
+    heard = _Heard(request)
     try:
-        await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            return running.result()
-        raise ClientDisconnect
+        return await call
+    except asyncio.CancelledError:
+        if heard.gone and heard.calling.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
-        running.cancel()
-        gone.cancel()
-        await asyncio.gather(running, gone, return_exceptions=True)
+        heard.close()
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Heard:
+    """Cancels the current task when its client has gone; most calls have ended before it begins to listen for that."""
+
+    def __init__(self, request: Request) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - in a coroutine
+        self.calling = task
+        self.gone = False
+        self._request = request
+        self._listening: asyncio.Task[None] | None = None
+        self._soon = asyncio.get_running_loop().call_later(LISTEN_AFTER_SECONDS, self._listen)
+
+    def close(self) -> None:
+        self._soon.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def _listen(self) -> None:
+        self._listening = asyncio.create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self.calling.cancel()
 
 
 class _Received:

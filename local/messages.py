@@ -9,13 +9,13 @@ What reaches the worker depends on the trigger's `cardinality` and `dataType` (`
 | many | none | one JSON array: each body read and written again by Json.NET; one that is no JSON fails all |
 | one, many | binary | the bytes |
 
-The metadata names are those of the extension's binding data (`MessageId`, `MessageIdArray`, …); the objects are made by
-the SDK's own converter, as in the worker.
+The metadata names are those of the extension's binding data (`MessageId`, `MessageIdArray`, …). One message is made by
+the SDK's own converter, as in the worker; that would read every array of many again for each message, so those are made
+here, and a test holds them to the converter's.
 """
 
 import json
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
@@ -43,11 +43,27 @@ def service_bus_message(message: Message, deliveries: int, data_type: str | None
 def service_bus_batch(messages: Sequence[tuple[Message, int]], data_type: str | None) -> list[ServiceBusMessage]:
     """Several messages, for cardinality many: the metadata are arrays, one element a message."""
     kind, value = many([body_of(message) for message, _ in messages], data_type)
-    bodies = value if kind == "json" else SimpleNamespace(bytes=value)
+    bodies = value if kind != "json" else [json.dumps(one).encode() for one in json.loads(value)]
     each = [metadata_of(message, deliveries) for message, deliveries in messages]
-    metadata = {f"{name}Array": Datum(json.dumps([item[name] for item in each]), "json") for name in each[0]}
-    decoded = ServiceBusMessageInConverter.decode(Datum(bodies, kind), trigger_metadata=metadata)
-    return cast(list[ServiceBusMessage], decoded)
+    metadata = metadata_of_many(each)
+    return [
+        ServiceBusMessage(
+            body=body,
+            trigger_metadata=metadata,
+            application_properties=one["ApplicationProperties"],
+            content_type=one["ContentType"],
+            delivery_count=one["DeliveryCount"],
+            lock_token=one["LockToken"],
+            message_id=one["MessageId"],
+            user_properties=one["UserProperties"],
+        )
+        for body, one in zip(bodies, each, strict=True)
+    ]
+
+
+def metadata_of_many(each: Sequence[Mapping[str, Any]]) -> dict[str, Datum]:
+    """The binding data of a batch, from those of its messages."""
+    return {f"{name}Array": Datum(json.dumps([one[name] for one in each]), "json") for name in each[0]}
 
 
 def single(body: bytes, data_type: str | None) -> tuple[str, Any]:

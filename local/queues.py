@@ -1,8 +1,9 @@
 """Service Bus triggers over the embedded queue: peek-lock, settled as a whole, one dispatcher per function.
 
 Follows the Service Bus extension: a call that returns completes its messages, one that raises leaves all of them for
-another delivery. Two things are gentler here: a failed message waits a little longer after each delivery, and the lock
-is short (renewed while the handler runs, that of a batch too), so that what a killed host had in hand comes back soon.
+another delivery. Three things are gentler here: a failed message waits a little longer after each delivery; the lock
+is short (renewed while the handler runs, that of a batch too), so that what a killed host had in hand comes back soon;
+and after a batch the next is gathered for a moment, so that what many calls cause is worked on together.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from shared.messaging.receiving import Lease, Source
 logger = logging.getLogger("flowgrid.local.queues")
 CONCURRENT_CALLS = 4  # of a function that takes messages one by one; batches run one after another
 POLL_SECONDS = 0.05
+GATHER_SECONDS = 0.5  # before the next batch, unless more than one is waiting
 LOCK_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
@@ -33,6 +35,7 @@ class QueueTrigger:
         self.function = function
         self.queue = str(function.trigger["queueName"])
         self.many = function.trigger.get("cardinality") == "many"
+        self._most = MESSAGES_AT_ONCE if self.many else 1
         self._data_type: str | None = function.trigger.get("dataType")
         self._messaging = messaging
         self._slots = asyncio.Semaphore(1 if self.many else CONCURRENT_CALLS)
@@ -42,8 +45,7 @@ class QueueTrigger:
         """Lock what is due, or None."""
         if not await self._messaging.waiting(self.queue):
             return None
-        most = MESSAGES_AT_ONCE if self.many else 1
-        lease = await self._messaging.receive(self.queue, most=most, lease_seconds=LOCK_SECONDS)
+        lease = await self._messaging.receive(self.queue, most=self._most, lease_seconds=LOCK_SECONDS)
         return lease if lease.messages else None
 
     async def handle(self, lease: Lease) -> None:
@@ -75,28 +77,31 @@ class QueueTrigger:
         try:
             while not stop.is_set():
                 await self._slots.acquire()
-                if stop.is_set() or not await self._dispatch():
+                taken = 0 if stop.is_set() else await self._dispatch()
+                if not taken:
                     self._slots.release()
+                if not taken or (self.many and taken < self._most):
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+                        await asyncio.wait_for(stop.wait(), GATHER_SECONDS if taken else POLL_SECONDS)
             await asyncio.gather(*self._calls)
         finally:
             for call in self._calls:
                 call.cancel()
 
-    async def _dispatch(self) -> bool:
+    async def _dispatch(self) -> int:
+        """How many messages a call has begun with."""
         try:
             lease = await self.take()
         except Exception:
             logger.exception("queue %s does not answer", self.queue)
             await asyncio.sleep(BROKEN_QUEUE_PAUSE_SECONDS)
-            return False
+            return 0
         if lease is None:
-            return False
+            return 0
         call = asyncio.create_task(self._handle_safely(lease), name=f"call of {self.function.name}")
         self._calls.add(call)
         call.add_done_callback(self._done)
-        return True
+        return len(lease.messages)
 
     async def _handle_safely(self, lease: Lease) -> None:
         try:

@@ -6,6 +6,7 @@ Literals match in any case, a trailing slash is ignored, literal beats constrain
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Generic, TypeVar
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ _CONSTRAINTS: Mapping[str, str] = {
 }
 _PARAMETER = re.compile(r"\{(?P<catch>\*{0,2})(?P<name>\w+)(?::(?P<constraint>[^}?=]+))?(?P<optional>\?)?\}")
 _LITERAL, _CONSTRAINED, _FREE, _CATCH_ALL = range(4)
+_LOOKED_UP = 3  # segments: the prefix, the version, the collection
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class _Segment:
     pattern: re.Pattern[str]
     name: str | None = None
     optional: bool = False
+    literal: str = ""  # in lower case
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Template(Generic[T]):
     @property
     def order(self) -> tuple[int, ...]:
         return tuple(segment.rank for segment in self.segments)
+
+    @property
+    def begins(self) -> tuple[str, ...]:
+        """The literals before anything else, up to as many as are looked up by."""
+        literals = takewhile(lambda segment: segment.rank == _LITERAL, self.segments[:_LOOKED_UP])
+        return tuple(segment.literal for segment in literals)
 
     def match(self, path: list[str]) -> dict[str, str] | None:
         """The route parameters, or None where the path is another one."""
@@ -72,16 +81,23 @@ class Found(Generic[T]):
 
 
 class RouteTable(Generic[T]):
-    """All routes, most specific first."""
+    """All routes, most specific first; by the literals that they begin with, so that few are looked at."""
 
     def __init__(self, templates: Iterable[Template[T]]) -> None:
-        self._templates = sorted(templates, key=lambda template: template.order)
+        ordered = sorted(templates, key=lambda template: template.order)
+        self._others = [one for one in ordered if len(one.begins) < _LOOKED_UP]
+        self._by_beginning = {
+            begins: [one for one in ordered if one.begins == begins[: len(one.begins)]]
+            for begins in {one.begins for one in ordered}
+            if len(begins) == _LOOKED_UP
+        }
 
     def find(self, method: str, path: str) -> Found[T] | frozenset[str]:
         """The function to call, or the methods the path does have (none: no such path). `path` is still quoted."""
         segments = split(path)
         allowed: set[str] = set()
-        for template in self._templates:
+        begins = tuple(segment.lower() for segment in segments[:_LOOKED_UP])
+        for template in self._by_beginning.get(begins, self._others):
             params = template.match(segments)
             if params is None:
                 continue
@@ -102,7 +118,8 @@ def split(path: str) -> list[str]:
     """Segments, unquoted one by one; a quoted slash stays quoted, as Kestrel leaves it."""
     decode: Callable[[str], str] = lambda part: "%2F".join(unquote(piece) for piece in re.split("%2[fF]", part))  # noqa: E731
     trimmed = path.removeprefix("/").removesuffix("/")
-    return [decode(part) for part in trimmed.split("/")] if trimmed else []
+    parts = trimmed.split("/") if trimmed else []
+    return [decode(part) for part in parts] if "%" in trimmed else parts
 
 
 def _segment(text: str, function: str) -> _Segment:
@@ -110,7 +127,7 @@ def _segment(text: str, function: str) -> _Segment:
     if parameter is None:
         if "{" in text or "}" in text:
             raise HostError(f"Function {function}: the local host does not know the route segment {text!r}.")
-        return _Segment(_LITERAL, re.compile(re.escape(text), re.IGNORECASE))
+        return _Segment(_LITERAL, re.compile(re.escape(text), re.IGNORECASE), literal=text.lower())
     constraint = parameter["constraint"]
     if parameter["catch"]:
         return _Segment(_CATCH_ALL, re.compile(".*", re.DOTALL), parameter["name"])

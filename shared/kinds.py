@@ -19,7 +19,7 @@ class Kind(str):
     - `container`: where its items live.
     - `filtered`: fields (dotted paths) that lists and sweeps filter by; each is a path of the container's index.
     - `sorted`: what lists can be sorted by beside `created_at`. By `name` they are searched too. Each takes a composite
-      index, which every item of the container pays for (docs/decisions/0030).
+      index, which every item of the container pays for (docs/decisions/0031).
     - `refers`: field -> the names of the kinds that it may name by id. What is named comes back first in a restore and
       goes last.
     - `counter`: the tenant's counter of its items, which `Plan.quota` bounds.

@@ -1,4 +1,7 @@
-"""What the embedded adapters share: SQLite files used from one writer and one reader thread.
+"""What the embedded adapters share: SQLite files, written from one thread, read where they are asked or in another.
+
+What an index finds at once is read on the spot, on a connection of the loop's own: that takes microseconds, and handing
+it to a thread and back ten times as long. What may have to look at much is the reader thread's.
 
 Writes are durable when their call returns (WAL with synchronous=FULL), so `kill -9` and power loss lose nothing. Those
 that wait for the same file are committed together: the disk is waited for once, and each is a transaction all the same.
@@ -9,8 +12,9 @@ import shutil
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -51,14 +55,23 @@ class SqliteFiles:
         self._whole: set[str] = set()
         self._writer = _Writer(_Thread(self._open, "sqlite-writer"))
         self._reader = _Thread(self._open, "sqlite-reader")
+        self._here: dict[str, Opened] = {}
 
-    async def read(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on the file's reading connection."""
+    async def read(self, name: str, work: Callable[[sqlite3.Connection], T], *, brief: bool = False) -> T:
+        """Run `work` on a reading connection; `brief`: on the spot, as it takes no longer than a hop to a thread."""
 
         def check_and_read(file: Opened) -> T:
             file.check()
             return work(file.connection)
 
+        if brief and (file := self._here.get(name)) is not None:
+            try:
+                return _or_outage(name, lambda: check_and_read(file))
+            except Unavailable as outage:
+                if not _is_locked(outage.__cause__):  # who has to wait does so in the thread
+                    raise
+        elif brief:
+            await self._reader.run(name, lambda _: self._open_here(name))
         return await self._reader.run(name, check_and_read)
 
     async def write(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -79,6 +92,8 @@ class SqliteFiles:
     async def close(self) -> None:
         await self._writer.close()
         await self._reader.close()
+        while self._here:
+            self._here.popitem()[1].connection.close()
 
     def _open(self, name: str) -> Opened:
         with self._opening:
@@ -87,10 +102,30 @@ class SqliteFiles:
             self._whole.add(name)
             return file
 
+    def _open_here(self, name: str) -> None:
+        if name not in self._here:
+            file = self._open(name)
+            file.connection.execute("PRAGMA busy_timeout=0")  # nobody waits in the loop
+            self._here[name] = file
+
 
 def is_outage(error: BaseException | None) -> bool:
     """Whether it is the file's or the disk's fault, not the statement's."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUTAGES
+
+
+def _is_locked(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _or_outage(name: str, work: Callable[[], T]) -> T:
+    """What it comes to; `Unavailable` where the file or the disk is at fault."""
+    try:
+        return work()
+    except (OSError, sqlite3.DatabaseError) as error:
+        if (outage := outage_of(name, error)) is error:
+            raise
+        raise outage from error
 
 
 def outage_of(name: str, error: BaseException) -> BaseException:
@@ -107,7 +142,8 @@ class _Write:
     """One that waits; its outcome is told when it is durable."""
 
     work: Callable[[sqlite3.Connection], Any]
-    told: "Future[Any]" = field(default_factory=Future)
+    loop: asyncio.AbstractEventLoop
+    told: "asyncio.Future[Any]"
     result: Any = None
     error: BaseException | None = None
 
@@ -121,12 +157,13 @@ class _Writer:
         self._waiting: dict[str, deque[_Write]] = {}
 
     async def write(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        mine = _Write(work)
+        loop = asyncio.get_running_loop()
+        mine = _Write(work, loop, loop.create_future())
         with self._lock:
             if name not in self._waiting:
                 self._thread.submit(lambda: self._some(name))
             self._waiting.setdefault(name, deque()).append(mine)
-        result: T = await asyncio.wrap_future(mine.told)
+        result: T = await mine.told
         return result
 
     async def close(self) -> None:
@@ -136,7 +173,7 @@ class _Writer:
         """Those that wait for the file by now; then it is the other files' turn."""
         with self._lock:
             some = list(islice(self._waiting[name], TOGETHER))
-        wanted = [one for one in some if one.told.set_running_or_notify_cancel()]
+        wanted = [one for one in some if not one.told.cancelled()]
         try:
             self._thread.call(name, lambda file: _committed(file, wanted))
         except BaseException as error:
@@ -148,13 +185,25 @@ class _Writer:
             more = bool(self._waiting[name])
             if not more:
                 del self._waiting[name]
-        for one in wanted:
-            one.told.set_result(one.result) if one.error is None else one.told.set_exception(outage_of(name, one.error))
+        for loop in {one.loop for one in wanted}:
+            with suppress(RuntimeError):  # it is closed: nobody listens
+                loop.call_soon_threadsafe(_tell, name, [one for one in wanted if one.loop is loop])
         if more:
             try:
                 self._thread.submit(lambda: self._some(name))
             except RuntimeError:  # it is being closed, and waits for this
                 self._some(name)
+
+
+def _tell(name: str, writes: list[_Write]) -> None:
+    """In the loop that they wait in, all in one go."""
+    for one in writes:
+        if one.told.cancelled():
+            continue
+        if one.error is None:
+            one.told.set_result(one.result)
+        else:
+            one.told.set_exception(outage_of(name, one.error))
 
 
 def _committed(file: Opened, writes: list[_Write]) -> None:
@@ -196,14 +245,12 @@ class _Thread:
         self._executor.submit(work)
 
     def call(self, name: str, work: Callable[[Opened], T]) -> T:
-        try:
+        def opened_and_run() -> T:
             if name not in self._files:
                 self._files[name] = self._open_file(name)
             return work(self._files[name])
-        except (OSError, sqlite3.DatabaseError) as error:
-            if (outage := outage_of(name, error)) is error:
-                raise
-            raise outage from error
+
+        return _or_outage(name, opened_and_run)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown)

@@ -41,16 +41,16 @@ class Agent(Resource):
         exported=True,
     )
 
-    name: str
-    description: str
-    pattern: Pattern
-    provider: str
-    model: str
-    instructions: str
-    tools: list[str]
-    config: dict[str, Any]
-    element_id: Id | None
-    status: Status
+    name: str = Field(description="What it is called.")
+    description: str = Field(description="What it is for, in words.")
+    pattern: Pattern = Field(description="Its part among other agents.")
+    provider: str = Field(description="The AI provider that runs it.")
+    model: str = Field(description="The provider's model; empty: its default.")
+    instructions: str = Field(description="What it is told before each task.")
+    tools: list[str] = Field(description="Names of the tools that it may use.")
+    config: dict[str, Any] = Field(description="Free settings of the agent.")
+    element_id: Id | None = Field(description="The element of the landscape that it works on.")
+    status: Status = Field(description="Whether it is meant to be used.")
 
 
 class AgentQuery(NamedQuery):

@@ -17,19 +17,19 @@ class AuditEntry(BaseModel):
 
     KIND: ClassVar[Kind] = AUDIT
 
-    id: Id
-    tenant_id: Id
-    created_at: Timestamp
-    user_id: str
-    action: str = Field(examples=["agent.created"])
-    resource_type: str
-    resource_id: str
-    revision: int
-    old_value: dict[str, Any] | None
-    new_value: dict[str, Any] | None
-    ip_address: str
-    user_agent: str
-    request_id: str
+    id: Id = Field(description="The entry's id.")
+    tenant_id: Id = Field(description="The tenant whose resource changed.")
+    created_at: Timestamp = Field(description="When it happened.")
+    user_id: str = Field(description="Who did it: a user's id, or the token's subject.")
+    action: str = Field(examples=["agent.created"], description="Kind and verb.")
+    resource_type: str = Field(description="The kind of what changed.")
+    resource_id: str = Field(description="The id of what changed.")
+    revision: int = Field(description="The revision that the change made.")
+    old_value: dict[str, Any] | None = Field(description="The whole resource before; null where it was made.")
+    new_value: dict[str, Any] | None = Field(description="The whole resource after; null where it was deleted.")
+    ip_address: str = Field(description="Where the call came from.")
+    user_agent: str = Field(description="What the caller's program calls itself.")
+    request_id: str = Field(description="The call's `x-request-id`.")
 
 
 class AuditQuery(ListQuery):

@@ -18,12 +18,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, Part, Section, read_back
-from functions.backups.models import WRITTEN, Backup, plain
+from functions.backups.models import WRITTEN, Backup, finished, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
 from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Order, Stored, Where
-from shared.errors import Conflict, FlowgridError, NotFound, Unavailable
+from shared.errors import Conflict, FlowgridError, NotFound, Unavailable, WrongState
 from shared.jobs.jobs import Continue, Done, Job, Progress, Wait
 from shared.jobs.locks import Locked, take
 from shared.kinds import Kind, Kinds
@@ -115,7 +115,7 @@ class Export:
         if backup.status in WRITTEN:
             return None
         if backup.status != "running":
-            raise Conflict(f"This backup is {backup.status}; make a new one.")
+            raise WrongState(f"This backup is {backup.status}; make a new one.")
         try:
             return await self._advance(session, backup, checkpoint)
         except Unavailable:
@@ -221,6 +221,7 @@ class Export:
             "error": unfit(dangling),
             "as_of": manifest.as_of,
             "counts": manifest.counts,
+            "progress": finished(manifest.counts),
             "bytes": manifest.bytes,
             "sha256": sha256,
             "parts": len(manifest.parts),

@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from functions.backups.models import BackupQuery, BackupView, NewBackup, NewRestore, Restore, RestoreQuery, Verification
+from functions.backups.models import Backup, BackupQuery, NewBackup, NewRestore, Restore, RestoreQuery, Verification
 from functions.backups.service import BackupService
 from functions.backups.takeout import Exported, ExportQuery, export_page
 from shared.auth.roles import Role
@@ -28,13 +28,13 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         "v1/backups",
         role=Role.ADMIN,
         body=Json(NewBackup, optional=True),
-        answer=BackupView,
+        answer=Backup,
         status=202,
         summary="Back up the tenant",
         example={"note": "before the reorganisation"},
         begins=Begins("v1/jobs/{job_id}"),
     )
-    async def create_backup(call: Call[NewBackup]) -> BackupView:
+    async def create_backup(call: Call[NewBackup]) -> Backup:
         return await backups.create(call.tenant, call.body)
 
     @endpoint(
@@ -43,14 +43,14 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         "v1/backups",
         role=Role.ADMIN,
         query=BackupQuery,
-        answer=Page[BackupView],
+        answer=Page[Backup],
         summary="List backups",
     )
-    async def list_backups(call: Call[None, BackupQuery]) -> Listing[BackupView]:
+    async def list_backups(call: Call[None, BackupQuery]) -> Listing[Backup]:
         return await backups.list(call.tenant, call.query.filters(), call.page)
 
-    @endpoint(routes, "GET", "v1/backups/{backup_id}", role=Role.ADMIN, answer=BackupView, summary="Get a backup")
-    async def get_backup(call: Call) -> BackupView:
+    @endpoint(routes, "GET", "v1/backups/{backup_id}", role=Role.ADMIN, answer=Backup, summary="Get a backup")
+    async def get_backup(call: Call) -> Backup:
         return await backups.get(call.tenant, call.params["backup_id"])
 
     @endpoint(

@@ -33,8 +33,15 @@ def stored_as(status: BackupStatus) -> list[str]:
 
 
 def _succeeded(body: dict[str, Any]) -> dict[str, Any]:
-    """Schema 2: a status is called as a job's is."""
-    return {**body, "status": "succeeded"} if body["status"] == FORMERLY["succeeded"] else body
+    """Schema 2: a status is called as a job's is, and says how much was written."""
+    status = "succeeded" if body["status"] == FORMERLY["succeeded"] else body["status"]
+    return {**body, "status": status, "progress": finished(body.get("counts", {})).model_dump()}
+
+
+def finished(counts: Mapping[str, int]) -> Progress:
+    """Of a backup that holds so many items of each kind."""
+    items = sum(counts.values())
+    return Progress(phase="finish" if items else None, done=items, total=items or None)
 
 
 class Backup(Resource):
@@ -48,18 +55,27 @@ class Backup(Resource):
         upcasts=[_succeeded],
     )
 
-    type: BackupType
-    status: BackupStatus = "running"
-    note: str = ""
+    type: BackupType = Field(description="What it was made for.")
+    status: BackupStatus = Field(
+        "running", description="`inconsistent`: written, but it holds items that refer to nothing."
+    )
+    note: str = Field("", description="What whoever asked for it has noted.")
     job_id: Id = Field(description="The job that makes it; see `GET v1/jobs/{job_id}`.")
     as_of: Timestamp | None = Field(None, description="The one moment that it shows; null until it has succeeded.")
     counts: dict[str, int] = Field({}, description="Items of each kind.")
     bytes: int = Field(0, description="Size of its parts, compressed.")
     sha256: str | None = Field(None, description="Hash of its manifest, which holds the hash of every part.")
-    parts: int = 0
-    expires_at: Timestamp
+    parts: int = Field(0, description="Blobs that it is made of.")
+    expires_at: Timestamp = Field(description="When it may be pruned.")
     verified_at: Timestamp | None = Field(None, description="When all of it was last read back on demand.")
+    progress: Progress = Field(Progress(), description="Phases: scan, journal, undo, history, finish.")
     error: str | None = Field(None, description="Why it failed, or what the last verification found damaged.")
+
+    @property
+    def etag(self) -> str:
+        """With the progress, which is shown as the job knows it and moves at the same revision."""
+        moving = self.status == "running" and self.progress.phase is not None
+        return f'{super().etag[:-1]}-{self.progress.phase}-{self.progress.done}"' if moving else super().etag
 
     @classmethod
     def begin(
@@ -71,25 +87,9 @@ class Backup(Resource):
         return change.create(cls, fields, id=id)
 
 
-class BackupView(Backup):
-    """A backup as it is shown: with how far its making has come, which its job knows."""
-
-    progress: Progress
-
-    @property
-    def etag(self) -> str:
-        """With the progress, which moves at the same revision."""
-        return f'{super().etag[:-1]}-{self.progress.phase or "queued"}-{self.progress.done}"'
-
-    @classmethod
-    def of(cls, backup: Backup, job: Job | None) -> "BackupView":
-        """`job` None: over, and how it ended shows."""
-        items = sum(backup.counts.values())
-        over = Progress(phase="finish" if backup.status in WRITTEN else None, done=items, total=items)
-        return cls.model_validate({**backup.model_dump(), "progress": job.progress if job else over})
-
-
 class NewBackup(Body):
+    """A backup on demand."""
+
     note: str = Field("", max_length=500, description="What the backup is for.")
 
 
@@ -107,30 +107,34 @@ class BackupQuery(ResourceQuery):
 class Verification(BaseModel):
     """What reading all of a backup back has found; `ok` when `problems` is empty."""
 
-    backup_id: Id
-    ok: bool
-    checked_at: Timestamp
-    problems: list[str]
-    parts: int
-    lines: int
-    bytes: int
+    backup_id: Id = Field(description="The backup that was read.")
+    ok: bool = Field(description="Whether all of it can be restored.")
+    checked_at: Timestamp = Field(description="When it was read.")
+    problems: list[str] = Field(description="What is wrong, a line each.")
+    parts: int = Field(description="Blobs read.")
+    lines: int = Field(description="Items and journal entries read.")
+    bytes: int = Field(description="Bytes read, compressed.")
 
 
 class RestoredTenant(Body):
     """The tenant that a restore makes; plan, settings, trial and status are those of the tenant restored from."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
-    slug: str = Field(pattern=r"^[a-z0-9-]{3,63}$", examples=["acme-restored"])
-    admin_email: Email
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)] = Field(
+        description="What the new tenant is called."
+    )
+    slug: str = Field(
+        pattern=r"^[a-z0-9-]{3,63}$", examples=["acme-restored"], description="Its name in URLs; nobody else's."
+    )
+    admin_email: Email = Field(description="Address of its first admin.")
 
 
 class NewRestore(Body):
     """Name a backup, or a point in time."""
 
-    backup_id: Id | None = None
+    backup_id: Id | None = Field(None, description="The backup to bring back; null with `as_of`.")
     as_of: Timestamp | None = Field(None, description="Any moment since the oldest backup, by backup and journal.")
-    target: Target
-    new_tenant: RestoredTenant | None = None
+    target: Target = Field(description="Over this tenant's data, or into a new tenant.")
+    new_tenant: RestoredTenant | None = Field(None, description="Needed with `new_tenant`: which one to make.")
     confirm: str | None = Field(
         None, description="Needed with in_place: this tenant's slug, as a guard against mistakes."
     )
@@ -141,17 +145,17 @@ class Restore(Resource):
 
     KIND: ClassVar[Kind] = Job.KIND
 
-    status: JobStatus
+    status: JobStatus = Field(description="How far it is.")
     job_id: Id = Field(description="The job that it is: the same id; see `GET v1/jobs/{job_id}`.")
     progress: Progress = Field(
         description="Phases: check, keep (the backup of what is replaced), target, write, delete, finish."
     )
-    backup_id: Id
+    backup_id: Id = Field(description="The backup that it begins with.")
     as_of: Timestamp | None = Field(description="The point in time asked for; null: the backup's own moment.")
-    target: Target
-    new_tenant: RestoredTenant | None
-    report: dict[str, Any] | None = None
-    error: str | None = None
+    target: Target = Field(description="Over this tenant's data, or into a new tenant.")
+    new_tenant: RestoredTenant | None = Field(description="The tenant that it makes, if it makes one.")
+    report: dict[str, Any] | None = Field(None, description="What it has done, once it has succeeded.")
+    error: str | None = Field(None, description="Why it failed, or what it waits for.")
 
     @classmethod
     def of(cls, job: Job) -> "Restore":

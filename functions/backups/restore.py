@@ -24,7 +24,7 @@ from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
 from shared.auth.caller import Caller
 from shared.blobs.port import Blobs
-from shared.errors import Conflict, QuotaReached, Unavailable
+from shared.errors import Conflict, QuotaReached, Unavailable, WrongState
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, Progress
 from shared.kinds import Kind, Kinds
@@ -158,7 +158,7 @@ class Restoring:
         while True:
             backup = (await load(session, Backup, state.backup_id or asked.backup_id or "")).value
             if backup.status != "succeeded":
-                raise Conflict(f"This backup is {backup.status}; only one that succeeded can be restored.")
+                raise WrongState(f"This backup is {backup.status}; only one that succeeded can be restored.")
             archive = Archive(self._blobs, backup, session.services.kinds)
             try:
                 manifest = await archive.manifest()

@@ -11,7 +11,6 @@ from functions.backups.models import (
     WRITTEN,
     Backup,
     BackupType,
-    BackupView,
     NewBackup,
     NewRestore,
     Restore,
@@ -21,7 +20,8 @@ from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Replace
-from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
+from shared.errors import Conflict, Contended, Invalid, NotFound, QuotaReached, Stale, WrongState
+from shared.http.times import NOT_A_TIME
 from shared.jobs.jobs import Job, enqueue
 from shared.jobs.locks import Locked, looking_again, take
 from shared.members.standing import still_admin
@@ -43,18 +43,18 @@ class BackupService:
         self._copies = copies
         self._jobs_queue = jobs_queue
 
-    async def create(self, tenant: TenantSession, new: NewBackup) -> BackupView:
+    async def create(self, tenant: TenantSession, new: NewBackup) -> Backup:
         """One on demand: a few may wait for each other, and the plan says how many are kept."""
         return await looking_again(lambda: self._create(tenant, new))
 
-    async def _create(self, tenant: TenantSession, new: NewBackup) -> BackupView:
+    async def _create(self, tenant: TenantSession, new: NewBackup) -> Backup:
         ids = tenant.services.ids
         change, job_id = tenant.change(), ids.new()
         await _queue_up(change, tenant, job_id)
         change.count(KEPT_COUNTER, +1, limit=tenant.plan.max_backups)
         return await self._begin(change, tenant, "manual", id=ids.new(), job_id=job_id, note=new.note)
 
-    async def begin_daily(self, tenant: TenantSession, *, id: str, job_id: str) -> BackupView:
+    async def begin_daily(self, tenant: TenantSession, *, id: str, job_id: str) -> Backup:
         """The day's backup and the job that makes it. `Conflict` when there is one of this id already."""
         tenant = tenant.past_the_fence()
         return await self._begin(tenant.change(), tenant, "daily", id=id, job_id=job_id)
@@ -63,26 +63,26 @@ class BackupService:
         """Take a manual backup away, with all that was written of it. `Conflict` for one that is in use."""
         held = await load(tenant, Backup, id)
         if held.value.type != "manual":
-            raise Conflict(f"A {held.value.type} backup goes when its time is over, on {held.value.expires_at}.")
+            raise WrongState(f"A {held.value.type} backup goes when its time is over, on {held.value.expires_at}.")
         if held.value.status == "running":
-            raise Conflict("This backup is being made; delete it when that is done.", job_id=held.value.job_id)
+            raise WrongState("This backup is being made; delete it when that is done.", job_id=held.value.job_id)
         if id in await being_restored(tenant):
-            raise Conflict("This backup is being restored; delete it when that is done.")
+            raise WrongState("This backup is being restored; delete it when that is done.")
         if not await prune(self._blobs, tenant, held):
-            raise Conflict("Others are changing this backup; try again.")
+            raise Contended("Others are changing this backup; try again.")
 
     async def _begin(
         self, change: Change, tenant: TenantSession, type: BackupType, *, id: str, job_id: str, note: str = ""
-    ) -> BackupView:
+    ) -> Backup:
         backup = Backup.begin(change, tenant, type, id=id, job_id=job_id, note=note)
-        job = enqueue(change, tenant, self._jobs_queue, BACKUP_JOB, {"backup_id": id}, id=job_id)
-        return await change.commit(BackupView.of(backup, job))
+        enqueue(change, tenant, self._jobs_queue, BACKUP_JOB, {"backup_id": id}, id=job_id)
+        return await change.commit(backup)
 
-    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[BackupView]:
+    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Backup]:
         found = await find(tenant, Backup, filters, page)
         return Listing([await _shown(tenant, backup) for backup in found.items], found.next)
 
-    async def get(self, tenant: TenantSession, id: str) -> BackupView:
+    async def get(self, tenant: TenantSession, id: str) -> Backup:
         return await _shown(tenant, (await load(tenant, Backup, id)).value)
 
     async def verify(self, tenant: TenantSession, id: str) -> Verification:
@@ -90,7 +90,7 @@ class BackupService:
         tenant = tenant.past_the_fence()
         backup = (await load(tenant, Backup, id)).value
         if backup.status not in WRITTEN:
-            raise Conflict(f"This backup is {backup.status}; there is nothing to read back.")
+            raise WrongState(f"This backup is {backup.status}; there is nothing to read back.")
         verification = await self._read_back(tenant, backup)
         fields = {
             "verified_at": verification.checked_at,
@@ -105,7 +105,7 @@ class BackupService:
                 return await change.commit(verification)
             except Stale:
                 continue
-        raise Conflict("Others keep changing this at the same time; try again.")
+        raise Contended("Others keep changing this at the same time; try again.")
 
     async def restore(self, tenant: TenantSession, new: NewRestore) -> Restore:
         """The job of a restore; what can be told at once is checked at once."""
@@ -183,12 +183,10 @@ class BackupService:
         return await load(tenant, Backup, before.id)
 
 
-async def _shown(tenant: TenantSession, backup: Backup) -> BackupView:
+async def _shown(tenant: TenantSession, backup: Backup) -> Backup:
     """With its job's progress, while it has one: one read more for each that is being made."""
-    if backup.status != "running":
-        return BackupView.of(backup, None)
-    stored = await tenant.store.get(Job.KIND, backup.job_id)
-    return BackupView.of(backup, Job.model_validate(stored.body) if stored else None)
+    stored = await tenant.store.get(Job.KIND, backup.job_id) if backup.status == "running" else None
+    return backup.model_copy(update={"progress": Job.model_validate(stored.body).progress}) if stored else backup
 
 
 async def _queue_up(change: Change, tenant: TenantSession, job_id: str) -> None:
@@ -213,7 +211,7 @@ def _as_of(new: NewRestore) -> str | None:
     try:
         return rfc3339(parse_rfc3339(new.as_of))
     except ValueError as error:
-        raise Invalid.of("as_of", f"is no RFC 3339 time: {error}", new.as_of) from error
+        raise Invalid.of("as_of", NOT_A_TIME, new.as_of) from error
 
 
 def _complete(backup: Backup) -> Backup:

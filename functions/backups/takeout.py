@@ -15,8 +15,8 @@ from shared.work.session import TenantSession
 class Exported(BaseModel):
     """An item as it is kept."""
 
-    kind: str = Field(examples=["agent"])
-    item: dict[str, Any]
+    kind: str = Field(examples=["agent"], description="Its kind.")
+    item: dict[str, Any] = Field(description="All of it, in the form of its kind.")
 
 
 class ExportQuery(PageQuery):

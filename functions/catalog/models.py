@@ -38,12 +38,12 @@ Translations = dict[str, dict[str, str]]
 class LastImport(BaseModel):
     """The file that changed a model last."""
 
-    at: Timestamp
+    at: Timestamp = Field(description="When it came to its end.")
     by: str = Field(description="The user's id, or the token's subject.")
     identifier: str = Field(
         description="What the file calls its model; another than `identifier` when merged by choice."
     )
-    file_sha256: str
+    file_sha256: str = Field(description="Hash of the file, under which it is kept.")
     elements: int = Field(description="Taken from the file.")
     relationships: int = Field(description="Taken from the file.")
 
@@ -60,7 +60,7 @@ class Model(Resource):
         exported=True,
     )
 
-    name: str
+    name: str = Field(description="What its last file calls it.")
     identifier: str = Field(description="What its files call it, or the key under which it was first imported.")
     last_import: LastImport | None = Field(None, description="Null until an import has come to its end.")
 
@@ -93,8 +93,8 @@ class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
     model_id: Id | None = Field(None, description="The imported model that it is part of; null when made by hand.")
-    description: str
-    properties: dict[str, str]
+    description: str = Field(description="What it is, in words.")
+    properties: dict[str, str] = Field(description="Free names and values.")
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
     translations: Translations = Field({}, description="Language -> field -> value, for every further language.")
     source_identifier: str | None = Field(None, description="The identifier in the exchange file that it came from.")
@@ -113,12 +113,14 @@ class Element(Imported):
         exported=True,
     )
 
-    name: str
-    type: ElementType
-    layer: Layer
+    name: str = Field(description="What it is called.")
+    type: ElementType = Field(description="Its type in ArchiMate 3.2.")
+    layer: Layer = Field(description="The layer of its type.")
 
 
 class ElementFields(Body):
+    """What a client may set of an element."""
+
     name: Name = Field("", description="Only a Junction may have none.", examples=["Incident management"])
     type: ElementType
     description: Text = ""
@@ -149,16 +151,18 @@ class Relationship(Imported):
         exported=True,
     )
 
-    type: RelationshipType
-    source_id: Id
-    target_id: Id
-    name: str
-    access_type: AccessType | None
-    influence: str | None
-    is_directed: bool | None
+    type: RelationshipType = Field(description="Its type in ArchiMate 3.2.")
+    source_id: Id = Field(description="Where it begins: an element, or a relationship where ArchiMate allows that.")
+    target_id: Id = Field(description="Where it ends, likewise.")
+    name: str = Field(description="What it is called; may be empty.")
+    access_type: AccessType | None = Field(description="Of an Access: what is done.")
+    influence: str | None = Field(description="Of an Influence: its sign or strength.")
+    is_directed: bool | None = Field(description="Of an Association: whether it has a direction.")
 
 
 class RelationshipFields(Body):
+    """What a client may set of a relationship."""
+
     type: RelationshipType
     source_id: Id
     target_id: Id
@@ -185,29 +189,35 @@ class DeleteQuery(Query):
 
 class NeighborQuery(Query):
     depth: int = Field(1, ge=1, le=5, description="Relationships between the element and the farthest neighbor.")
-    direction: Literal["in", "out", "both"] = "both"
-    type: RelationshipType | None = None
+    direction: Literal["in", "out", "both"] = Field(
+        "both", description="Which relationships are followed: those that begin at it, that end at it, or both."
+    )
+    type: RelationshipType | None = Field(None, description="Only relationships of this type.")
 
 
 class Neighbor(BaseModel):
-    distance: int
-    element: Element
+    """An element, and how far it is."""
+
+    distance: int = Field(description="Relationships between it and the center.")
+    element: Element = Field(description="The neighbor.")
 
 
 class Neighborhood(BaseModel):
     """What is around an element, nearest first; `truncated` when there is more than is shown."""
 
-    center: Element
-    elements: list[Neighbor]
-    relationships: list[Relationship]
-    truncated: bool
+    center: Element = Field(description="The element that was asked about.")
+    elements: list[Neighbor] = Field(description="What is around it, nearest first.")
+    relationships: list[Relationship] = Field(description="Those between all of these.")
+    truncated: bool = Field(description="Whether there is more than is shown.")
 
 
 class ImportCounts(BaseModel):
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    skipped: int = 0
+    """What became of what a file holds."""
+
+    created: int = Field(0, description="Made.")
+    updated: int = Field(0, description="Changed.")
+    unchanged: int = Field(0, description="Already as in the file.")
+    skipped: int = Field(0, description="Not taken; see `skipped_items`.")
 
     @property
     def changed(self) -> int:
@@ -222,22 +232,24 @@ ItemKind = Literal["element", "relationship"]
 
 
 class SkippedItem(BaseModel):
-    identifier: str
-    kind: ItemKind
-    reason: str
+    """Something in a file that was not taken."""
+
+    identifier: str = Field(description="Its identifier in the file.")
+    kind: ItemKind = Field(description="What it is.")
+    reason: str = Field(description="Why it was not taken.")
 
 
 class ImportReport(BaseModel):
     """What an import has done; the uploaded file itself is kept under `file_sha256`, with its views."""
 
-    model: str = Field(description="The model's name in the file.")
+    model: str = Field(description="The name of the model in the file.")
     model_id: Id | None = Field(description="The model imported into; null for an export of the whole catalog.")
-    created: int
-    updated: int
-    unchanged: int
-    skipped: int
-    elements: ImportCounts
-    relationships: ImportCounts
+    created: int = Field(description="Elements and relationships made.")
+    updated: int = Field(description="Those changed.")
+    unchanged: int = Field(description="Those that were already as in the file.")
+    skipped: int = Field(description="Those not taken.")
+    elements: ImportCounts = Field(description="The same, of elements alone.")
+    relationships: ImportCounts = Field(description="The same, of relationships alone.")
     skipped_items: list[SkippedItem] = Field(description="The first 200.")
     views: int = Field(description="Views in the file; they are kept with it and not modelled.")
-    file_sha256: str
+    file_sha256: str = Field(description="Hash of the file, under which it is kept.")

@@ -25,7 +25,7 @@ from functions.catalog.models import (
     RelationshipFields,
 )
 from functions.catalog.values import element_values, relationship_values
-from shared.errors import Conflict, FieldError, Invalid, Stale
+from shared.errors import Conflict, Contended, FieldError, Invalid, Stale
 from shared.http.bodies import MergePatch
 from shared.work.change import Change
 from shared.work.resources import Listing, PageRequest, find, load
@@ -86,7 +86,7 @@ class CatalogService:
                 return await change.commit(relationship)
             except Stale:
                 continue
-        raise Conflict("Others keep changing its ends at the same time; try again.")
+        raise Contended("Others keep changing its ends at the same time; try again.")
 
     async def list_relationships(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest

@@ -13,6 +13,8 @@ PersonName = Annotated[str, Field(max_length=255)]
 
 
 class NewUser(Body):
+    """A user to invite."""
+
     email: Email
     name: PersonName = ""
     role: UserRole = "user"
@@ -32,18 +34,20 @@ class UserQuery(NamedQuery):
 
 
 class MyTenant(BaseModel):
-    id: Id
-    name: str
-    slug: str
-    tier: str
-    status: str
+    """The caller's tenant, in short."""
+
+    id: Id = Field(description="The tenant's id.")
+    name: str = Field(description="What it is called.")
+    slug: str = Field(description="Its name in URLs.")
+    tier: str = Field(description="Its plan.")
+    status: str = Field(description="Whether it is in use.")
 
 
 class Me(BaseModel):
     """The caller as Flowgrid sees it; `user` is null for Flowgrid's own staff only."""
 
-    subject: str
-    email: str | None
-    role: str
-    tenant: MyTenant
-    user: User | None
+    subject: str = Field(description="Who the token speaks of.")
+    email: str | None = Field(description="The token's address, if it has one.")
+    role: str = Field(description="What the caller may do here.")
+    tenant: MyTenant = Field(description="The tenant that the caller works in.")
+    user: User | None = Field(description="The caller as a user of it; null for Flowgrid's own staff only.")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from shared.clock import Clock, rfc3339
 from shared.errors import Concern, FlowgridError
@@ -16,15 +16,19 @@ KEPT_SECONDS = 5.0  # a good answer: the checks write, and anybody may ask
 
 
 class Check(BaseModel):
-    status: Literal["ok", "warning", "error"]
-    message: str | None = None
+    """One part of the platform."""
+
+    status: Literal["ok", "warning", "error"] = Field(description="How it is.")
+    message: str | None = Field(None, description="What is wrong, if anything is.")
 
 
 class Health(BaseModel):
-    status: Literal["healthy", "warning", "degraded"]
-    checks: dict[str, Check]
-    version: str
-    timestamp: Timestamp
+    """How the platform is."""
+
+    status: Literal["healthy", "warning", "degraded"] = Field(description="`degraded`: something does not work.")
+    checks: dict[str, Check] = Field(description="Name of a part -> how it is.")
+    version: str = Field(description="Which Flowgrid this is.")
+    timestamp: Timestamp = Field(description="When this was looked at.")
 
 
 class HealthService:

@@ -1,16 +1,20 @@
 """HTTP routes about the platform itself: health, the API's own description, jobs, dead letters."""
 
+import re
+from typing import Any
+
 import azure.functions as func
 
 from functions.platform.health import Health, HealthService
-from functions.platform.models import JobQuery, JobView
+from functions.platform.models import Job, JobQuery
 from shared.auth.roles import Role
-from shared.http.docs import Description
+from shared.http.catalogue import page
+from shared.http.docs import FILES, Description
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import ListQuery, Page
 from shared.http.routes import Begins, Call, Content, OpenCall
 from shared.jobs.deadletters import DeadLetter, DeadLetters
-from shared.jobs.jobs import Job
+from shared.jobs.jobs import Job as StoredJob
 from shared.work.resources import Listing, find, load
 
 
@@ -31,13 +35,9 @@ def blueprint(
 
     @endpoint(routes, "GET", "openapi.json", role=None, answer=dict, summary="This API as OpenAPI 3.1", errors=(304,))
     async def get_openapi(call: OpenCall) -> Content:
-        return description.document
+        return description.document.answer(call.request)
 
-    page = Content(b"", "text/html")
-
-    @endpoint(routes, "GET", "docs", role=None, answer=page, summary="This API as a page", errors=(304,))
-    async def get_docs(call: OpenCall) -> Content:
-        return description.page
+    _docs(endpoint, routes, description)
 
     @endpoint(
         routes,
@@ -45,16 +45,16 @@ def blueprint(
         "v1/jobs",
         role=Role.ADMIN,
         query=JobQuery,
-        answer=Page[JobView],
+        answer=Page[Job],
         summary="List long jobs",
     )
-    async def list_jobs(call: Call[None, JobQuery]) -> Listing[JobView]:
-        found = await find(call.tenant, Job, call.query.filters(), call.page)
-        return Listing([JobView.of(job) for job in found.items], found.next)
+    async def list_jobs(call: Call[None, JobQuery]) -> Listing[Job]:
+        found = await find(call.tenant, StoredJob, call.query.filters(), call.page)
+        return Listing([Job.of(job) for job in found.items], found.next)
 
-    @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=JobView, summary="Get a long job")
-    async def get_job(call: Call) -> JobView:
-        return JobView.of((await load(call.tenant, Job, call.params["job_id"])).value)
+    @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=Job, summary="Get a long job")
+    async def get_job(call: Call) -> Job:
+        return Job.of((await load(call.tenant, StoredJob, call.params["job_id"])).value)
 
     @endpoint(
         routes,
@@ -92,4 +92,35 @@ def blueprint(
     async def replay_dead_letter(call: Call) -> DeadLetter:
         return await dead_letters.replay(call.params["letter_id"])
 
+    @endpoint(
+        routes,
+        "GET",
+        "problems/{code}",
+        role=None,
+        answer=Content(b"", "text/html"),
+        summary="What a problem's code means, as a page",
+    )
+    async def get_problem(call: OpenCall) -> Content:
+        return Content(page(call.request.route_params["code"]).encode(), "text/html")
+
     return routes
+
+
+def _docs(endpoint: Endpoint, routes: func.Blueprint, description: Description) -> None:
+    """The page on which the API can be read and tried out, and what it loads."""
+    kept: dict[str, Any] = {"role": None, "errors": (304,), "described": False}
+
+    @endpoint(routes, "GET", "docs", answer=Content(b"", "text/html"), summary="This API as a page", **kept)
+    async def get_docs(call: OpenCall) -> Content:
+        return description.page.answer(call.request)
+
+    def serve(file: str, media_type: str) -> None:
+        async def get(call: OpenCall) -> Content:
+            return description.file(file).answer(call.request)
+
+        named = f"get_docs_{re.sub('[^a-z]+', '_', file)}"
+        answer, summary = Content(b"", media_type), "A file of this page"
+        endpoint(routes, "GET", f"docs/{file}", name=named, answer=answer, summary=summary, **kept)(get)
+
+    for file, media_type in FILES.items():
+        serve(file, media_type)

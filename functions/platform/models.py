@@ -5,26 +5,27 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from shared.http.pagination import ResourceQuery
-from shared.jobs.jobs import Job, JobStatus, Progress
+from shared.jobs.jobs import Job as StoredJob
+from shared.jobs.jobs import JobStatus, Progress
 from shared.kinds import Kind
 from shared.work.resources import Resource
 
 
-class JobView(Resource):
+class Job(Resource):
     """A long job. What it goes on from is its own business, and so is who runs it."""
 
-    KIND: ClassVar[Kind] = Job.KIND
+    KIND: ClassVar[Kind] = StoredJob.KIND
 
-    type: str = Field(examples=["backup"])
-    status: JobStatus
-    progress: Progress
-    input: dict[str, Any]
-    result: dict[str, Any] | None
+    type: str = Field(examples=["backup"], description="What it does.")
+    status: JobStatus = Field(description="How far it is.")
+    progress: Progress = Field(description="What it does now, and how much of it is done.")
+    input: dict[str, Any] = Field(description="What it was asked to do.")
+    result: dict[str, Any] | None = Field(description="What it has come to, once it has succeeded.")
     error: str | None = Field(description="Why it failed, or why it is being tried again.")
     attempts: int = Field(description="Tries of what it is doing now.")
 
     @classmethod
-    def of(cls, job: Job) -> "JobView":
+    def of(cls, job: StoredJob) -> "Job":
         return cls.model_validate(job.model_dump())
 
 

@@ -2,7 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, GetJsonSchemaHandler, SerializerFunctionWrapHandler, model_serializer
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from functions.identity.models import PersonName
 from shared.auth.emails import Email
@@ -22,30 +24,45 @@ PerMinute = Annotated[int, Field(ge=1, le=1_000_000), WHOLE]
 class Limits(Body):
     """A tenant's own numbers in place of its plan's."""
 
-    ai_tokens_per_month: Annotated[int, Field(ge=0, le=2**53), WHOLE] | None = None
-    requests_per_minute: PerMinute | None = None
-    agents_per_minute: PerMinute | None = None
-    design_per_minute: PerMinute | None = None
-    backup_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = None
-    max_backups: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = None
-    max_copies: Count | None = None
+    ai_tokens_per_month: Annotated[int, Field(ge=0, le=2**53), WHOLE] | None = Field(
+        None, description="AI tokens in a month."
+    )
+    requests_per_minute: PerMinute | None = Field(None, description="Calls in a minute.")
+    agents_per_minute: PerMinute | None = Field(None, description="Calls that change agents, in a minute.")
+    design_per_minute: PerMinute | None = Field(None, description="Calls of the design wizard, in a minute.")
+    backup_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = Field(
+        None, description="Days that a backup is kept."
+    )
+    max_backups: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = Field(
+        None, description="Backups on demand, kept at a time."
+    )
+    max_copies: Count | None = Field(None, description="Tenants that restores may make of this one.")
 
     @model_serializer(mode="wrap")
     def _given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, int]:
         return {name: value for name, value in serialize(self).items() if value is not None}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Taken and shown in one form, so that clients have one type: what is not set is left out, or null."""
+        return handler({key: value for key, value in schema.items() if key != "serialization"})
+
 
 class TenantSettings(Body):
-    limits: Limits = Limits()
+    """What is set for one tenant alone."""
+
+    limits: Limits = Field(Limits(), description="Numbers in place of the plan's.")
     membership: Membership = Field(
         "required", description="open: who comes with a role and a verified e-mail address becomes a user by coming."
     )
 
 
 class PlacementView(Body):
-    mode: Literal["shared", "dedicated"]
-    database: str
-    generation: int
+    """Where a tenant's data is."""
+
+    mode: Literal["shared", "dedicated"] = Field(description="With others, or alone.")
+    database: str = Field(description="The database that holds its data.")
+    generation: int = Field(description="Grows when its data moves.")
 
 
 class Tenant(Resource):
@@ -53,19 +70,19 @@ class Tenant(Resource):
 
     KIND: ClassVar[Kind] = TENANT
 
-    name: str
-    slug: str
-    tier: Tier
-    status: Status
-    trial_ends_at: Timestamp | None
-    max_agents: int
-    max_users: int
-    region: str
-    admin_email: str
-    placement: PlacementView
+    name: str = Field(description="What it is called.")
+    slug: str = Field(description="Its name in URLs, for ever.")
+    tier: Tier = Field(description="Its plan.")
+    status: Status = Field(description="Whether it is in use.")
+    trial_ends_at: Timestamp | None = Field(description="When its trial ends; null: it has none.")
+    max_agents: int = Field(description="Agents that it may have.")
+    max_users: int = Field(description="Users that it may have.")
+    region: str = Field(description="Where its data lies.")
+    admin_email: str = Field(description="Address of its first admin.")
+    placement: PlacementView = Field(description="Where its data is.")
     job_id: Id | None = Field(None, description="Of the platform tenant: the job that makes its database.")
     copy_of: Id | None = Field(None, description="The tenant that a restore has made this one of.")
-    settings: TenantSettings
+    settings: TenantSettings = Field(description="What is set for it alone.")
 
 
 class NewTenant(Body):
@@ -75,7 +92,7 @@ class NewTenant(Body):
     slug: Slug
     tier: Tier = Tier.STANDARD
     admin_email: Email
-    admin_name: PersonName = ""
+    admin_name: PersonName = Field("", description="What its first admin is called.")
     trial_days: Annotated[int, Field(ge=0, le=365), WHOLE] = Field(TRIAL_DAYS, description="0: active at once.")
     max_agents: Count | None = Field(None, description="Null: the plan's.")
     max_users: Count | None = Field(None, description="Null: the plan's.")

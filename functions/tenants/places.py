@@ -19,10 +19,10 @@ KEPT_SECONDS = 60.0  # anybody may ask for health
 class Stamp(BaseModel):
     """What one deployment has room for; the numbers are null where a database of its own costs no place."""
 
-    region: str
+    region: str = Field(description="Where it is.")
     dedicated_most: int | None = Field(description="Tenants that can have a database of their own here.")
-    dedicated_taken: int
-    dedicated_left: int | None
+    dedicated_taken: int = Field(description="Tenants that have one.")
+    dedicated_left: int | None = Field(description="How many more can have one.")
 
 
 class Places:

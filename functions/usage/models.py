@@ -25,11 +25,11 @@ class UsageEvent(BaseModel):
         "usage_event", container="usage", filtered=("metric",), backup="history", append_only=True
     )
 
-    id: Id
-    created_at: Timestamp
-    metric: Metric
-    value: int
-    data: dict[str, Any]
+    id: Id = Field(description="The event's id.")
+    created_at: Timestamp = Field(description="When it happened.")
+    metric: Metric = Field(description="What was counted.")
+    value: int = Field(description="How much of it.")
+    data: dict[str, Any] = Field(description="More about it.")
 
 
 class Bucket(BaseModel):
@@ -37,8 +37,8 @@ class Bucket(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    start: Timestamp
-    value: int
+    start: Timestamp = Field(description="When the period begins.")
+    value: int = Field(description="The sum of what was counted.")
     count: int = Field(description="Events.")
     dimensions: dict[str, int] = Field(
         {}, description="The value by name, at most 100 of them and `other`; `%2F` and `%25` are `/` and `%` in a part."
@@ -48,21 +48,23 @@ class Bucket(BaseModel):
 class Usage(BaseModel):
     """A metric over time; periods in which nothing happened are left out."""
 
-    metric: Metric
-    period: Period
-    start: Timestamp = Field(alias="from", serialization_alias="from")
-    end: Timestamp = Field(alias="to", serialization_alias="to")
-    total: int
-    items: list[Bucket]
+    metric: Metric = Field(description="What was counted.")
+    period: Period = Field(description="How long each item is.")
+    start: Timestamp = Field(alias="from", serialization_alias="from", description="From this time on.")
+    end: Timestamp = Field(alias="to", serialization_alias="to", description="Before this time.")
+    total: int = Field(description="The sum over all of it.")
+    items: list[Bucket] = Field(description="Oldest first.")
 
 
 class UsageQuery(Query):
     """`from` (inclusive, whole periods) and `to` (exclusive); by default the last day, month or year."""
 
-    metric: Metric = Metric.API_CALLS
-    period: Period = "day"
-    since: Time | None = Field(None, alias="from")
-    until: Time | None = Field(None, alias="to")
+    metric: Metric = Field(Metric.API_CALLS, description="What to show.")
+    period: Period = Field("day", description="How long each item is.")
+    since: Time | None = Field(
+        None, alias="from", description="From this time on; the period that it is in is shown whole."
+    )
+    until: Time | None = Field(None, alias="to", description="Before this time.")
 
 
 class UsageEventQuery(ListQuery):
@@ -70,12 +72,16 @@ class UsageEventQuery(ListQuery):
 
 
 class Quota(BaseModel):
-    resource: str
-    limit: int
-    current: int
-    remaining: int
+    """One thing that is limited."""
+
+    resource: str = Field(description="What is limited.")
+    limit: int = Field(description="How much there may be.")
+    current: int = Field(description="How much there is.")
+    remaining: int = Field(description="How much more there may be.")
 
 
 class Quotas(BaseModel):
-    tier: str
-    items: list[Quota]
+    """What the plan allows."""
+
+    tier: str = Field(description="The tenant's plan.")
+    items: list[Quota] = Field(description="One for each thing that is limited.")

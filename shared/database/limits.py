@@ -67,6 +67,8 @@ def _check_value(value: Any, path: str, depth: int) -> None:
         raise Invalid.of(path, f"is nested deeper than {MAX_NESTING} levels")
     if isinstance(value, dict):
         for name, inner in value.items():
+            if type(inner) is str or inner is None:
+                continue  # as most are
             _check_value(inner, f"{path}.{name}" if path else name, depth + 1)
     elif isinstance(value, list):
         for position, inner in enumerate(value):

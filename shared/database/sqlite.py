@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from shared.clock import Clock
 from shared.database import sqlite_query as reads
@@ -36,22 +37,24 @@ from shared.database.port import (
     Upsert,
     Where,
 )
+from shared.database.sqlite_tables import tables
 from shared.errors import Unavailable
 from shared.kinds import Kind, Kinds
 from shared.sqlite import SqliteFiles
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS items (
-  tenant_id TEXT NOT NULL, container TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL,
-  created_at TEXT NOT NULL, expires_at REAL, etag TEXT NOT NULL, doc TEXT NOT NULL,
-  PRIMARY KEY (tenant_id, container, id));
-CREATE INDEX IF NOT EXISTS items_by_time ON items (tenant_id, kind, created_at, id);
-CREATE INDEX IF NOT EXISTS items_of_kind ON items (kind, created_at);
-CREATE INDEX IF NOT EXISTS items_expiring ON items (expires_at) WHERE expires_at IS NOT NULL;
-"""
+_PUT = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_CREATE = """
+INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, container, id) DO UPDATE SET
+  kind = excluded.kind, created_at = excluded.created_at, expires_at = excluded.expires_at, etag = excluded.etag,
+  doc = excluded.doc
+WHERE items.expires_at <= ?"""
+_FIND = """
+SELECT etag, doc, kind FROM items
+WHERE tenant_id = ? AND container = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?)"""
 logger = logging.getLogger("flowgrid.sqlite")
 REGISTRY = "registry"
 PAGE_SIZE = 200
+BRIEF_PAGE = 50  # of which an index says all that is looked for
 PURGE_EVERY_COMMITS = 200
 
 
@@ -59,7 +62,7 @@ class SqliteDatabase(Database):
     """Files `<folder>/<database>.db`; the same schema in each."""
 
     def __init__(self, folder: Path, clock: Clock, shards: Sequence[str] = (), kinds: Kinds | None = None) -> None:
-        self._files = SqliteFiles(folder, TABLES + _references(kinds or Kinds()))
+        self._files = SqliteFiles(folder, tables(kinds or Kinds()))
         self._clock = clock
         self._shards = shards
         self._platform = _Registry(self._files, clock)
@@ -107,7 +110,7 @@ class _Partition(TenantStore):
 
     async def get(self, kind: Kind, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(self._file, lambda db: reads.get(db, self.tenant_id, kind, id, now))
+        return await self._files.read(self._file, lambda db: reads.get(db, self.tenant_id, kind, id, now), brief=True)
 
     async def query(
         self,
@@ -119,8 +122,9 @@ class _Partition(TenantStore):
         after: tuple[str, str] | None = None,
     ) -> Page:
         now = self._clock.now().timestamp()
+        brief = limit <= BRIEF_PAGE and order.field in reads.INDEXED and all(one.field == "id" for one in where)
         return await self._files.read(
-            self._file, lambda db: reads.query(db, self.tenant_id, kind, where, order, limit, after, now)
+            self._file, lambda db: reads.query(db, self.tenant_id, kind, where, order, limit, after, now), brief=brief
         )
 
     async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
@@ -140,13 +144,13 @@ class _Partition(TenantStore):
         return await self._files.read(self._file, lambda db: reads.buried(db, self.tenant_id, kind, ids, now))
 
     async def commit(self, operations: Sequence[Operation]) -> None:
-        encoded = encode_batch(operations)
+        encode_batch(operations)  # all that may be wrong with it
         now = self._clock.now().timestamp()
         purge = next(self._commits) % PURGE_EVERY_COMMITS == 0
 
         def work(db: sqlite3.Connection) -> None:
             for index, operation in enumerate(operations):
-                _apply(db, self.tenant_id, operation, encoded[index], index, now)
+                _apply(db, self.tenant_id, operation, index, now)
             if purge:
                 db.execute("DELETE FROM items WHERE expires_at <= ?", (now,))
 
@@ -160,12 +164,12 @@ class _Registry(PlatformStore):
 
     async def get(self, kind: Kind, tenant_id: str, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
-        return await self._files.read(REGISTRY, lambda db: reads.get(db, tenant_id, kind, id, now))
+        return await self._files.read(REGISTRY, lambda db: reads.get(db, tenant_id, kind, id, now), brief=True)
 
     async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
-        encoded = encode_batch([operation])
+        encode_batch([operation])
         now = self._clock.now().timestamp()
-        return await self._files.write(REGISTRY, lambda db: _apply(db, tenant_id, operation, encoded[0], 0, now))
+        return await self._files.write(REGISTRY, lambda db: _apply(db, tenant_id, operation, 0, now))
 
     async def query(
         self,
@@ -203,55 +207,50 @@ def _references(kinds: Kinds) -> str:
     )
 
 
-def _apply(
-    db: sqlite3.Connection, tenant_id: str, operation: Operation, encoded: str | None, index: int, now: float
-) -> str:
+def _apply(db: sqlite3.Connection, tenant_id: str, operation: Operation, index: int, now: float) -> str:
     """Do it; returns the ETag of what is there now."""
     etag = secrets.token_hex(8)
-    stored_id = check_id(operation.kind, operation.id)
-    key = (tenant_id, operation.kind.container, stored_id)
-    row = db.execute(
-        "SELECT etag, doc, kind FROM items WHERE tenant_id = ? AND container = ? AND id = ?"
-        " AND (expires_at IS NULL OR expires_at > ?)",
-        (*key, now),
-    ).fetchone()
-    if isinstance(operation, Create) and row:
-        raise Rejected("exists", index)
-    if not isinstance(operation, Create | Upsert) and not row:
+    key = (tenant_id, operation.kind.container, check_id(operation.kind, operation.id))
+    if isinstance(operation, Create):
+        row = _row(key, operation.kind, operation.body, operation.ttl, etag, now)
+        if not db.execute(_CREATE, (*row, now)).rowcount:
+            raise Rejected("exists", index)
+        return etag
+    if isinstance(operation, Upsert):
+        db.execute(_PUT, _row(key, operation.kind, operation.body, operation.ttl, etag, now))
+        return etag
+    found = db.execute(_FIND, (*key, now)).fetchone()
+    if not found:
         raise Rejected("missing", index)
-    if isinstance(operation, Replace | Delete | Bury) and operation.etag is not None and operation.etag != row[0]:
+    if isinstance(operation, Replace | Delete | Bury) and operation.etag is not None and operation.etag != found[0]:
         raise Rejected("stale", index)
-    if isinstance(operation, Increment) and row[2] != operation.kind.name:
-        raise Rejected("condition", index)
     match operation:
         case Read():
-            return str(row[0])
+            return str(found[0])
         case Delete():
             db.execute("DELETE FROM items WHERE tenant_id = ? AND container = ? AND id = ?", key)
         case Increment():
-            text = _incremented(json.loads(row[1]), operation, index)
+            if found[2] != operation.kind.name:
+                raise Rejected("condition", index)
+            text = _incremented(json.loads(found[1]), operation, index)
             db.execute(
                 "UPDATE items SET doc = ?, etag = ? WHERE tenant_id = ? AND container = ? AND id = ?",
                 (text, etag, *key),
             )
-        case Create() | Replace() | Upsert() | Bury():
+        case Replace() | Bury():
             kind, ttl = (TOMBSTONE, None) if isinstance(operation, Bury) else (operation.kind, operation.ttl)
-            body = {**operation.body, **envelope(kind, stored_id, tenant_id, operation.body)}
-            db.execute(
-                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *key,
-                    kind.name,
-                    body.get("created_at", ""),
-                    None if ttl is None else now + ttl,
-                    etag,
-                    json.dumps(body, ensure_ascii=False, separators=(",", ":")),
-                ),
-            )
+            db.execute(_PUT, _row(key, kind, operation.body, ttl, etag, now))
     return etag
 
 
+def _row(key: tuple[str, str, str], kind: Kind, body: Document, ttl: int | None, etag: str, now: float) -> list[Any]:
+    document = {**body, **envelope(kind, key[2], key[0], body)}
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return [*key, kind.name, body.get("created_at", ""), None if ttl is None else now + ttl, etag, text]
+
+
 def _incremented(body: Document, operation: Increment, index: int) -> str:
+    moved: Document = {}
     for path, amount in operation.amounts.items():
         *parents, name = path.split(".")
         target = body
@@ -260,5 +259,6 @@ def _incremented(body: Document, operation: Increment, index: int) -> str:
         value = target.get(name, 0) + amount
         if path in operation.at_most and value > operation.at_most[path]:
             raise Rejected("condition", index)
-        target[name] = value
-    return encode(body)
+        target[name] = moved[path] = value
+    encode(moved)  # refuses what is no number to keep; the rest is kept already
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))

@@ -12,6 +12,7 @@ from shared.kinds import Kind
 
 _FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
 _COLUMNS = ("id", "created_at", "tenant_id")
+INDEXED = ("id", "created_at")  # orders that an index serves
 
 
 def one(db: sqlite3.Connection) -> None:
@@ -48,8 +49,8 @@ def query(
     now: float,
 ) -> Page:
     direction, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
-    clauses = ["kind = ?", "(expires_at IS NULL OR expires_at > ?)"]
-    values: list[Any] = [kind.name, now]
+    clauses = [f"kind = '{kind.name}'", "(expires_at IS NULL OR expires_at > ?)"]
+    values: list[Any] = [now]
     if tenant_id is not None:
         clauses.insert(0, "tenant_id = ?")
         values.insert(0, tenant_id)

@@ -1,9 +1,11 @@
 """Where a call comes from: read from X-Forwarded-For as far as it can be believed, and grouped for the rate limit."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 IPV6_NETWORK_BITS = 64  # what one customer of a provider has, at least
 UNKNOWN = "unknown"
+LONGEST = 100  # characters of an IPv6 address with its zone; what is longer is none
 
 
 def client_address(forwarded: str, proxies: int) -> str:
@@ -36,8 +38,13 @@ def _parsed(entry: str) -> IPv4Address | IPv6Address | None:
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
+    return _address(entry) if len(entry) <= LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(entry)
+        address = ip_address(text)
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:

@@ -24,9 +24,10 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+_SECURITY = tuple(SECURITY_HEADERS.items())
 
 _OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110 §8.8.3, without the W/ of a weak one
 _NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")  # what would leave the header, or the folder
@@ -103,17 +104,18 @@ def _whole(route: Route, req: func.HttpRequest, answer: Any, next_cursor: str | 
 def finish(response: func.HttpResponse, answered: Answered, now: datetime) -> func.HttpResponse:
     """Add the headers of every answer."""
     headers = response.headers
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
-    headers["x-request-id"] = answered.request.request_id
-    headers["Server-Timing"] = f"app;dur={(now - answered.started).total_seconds() * 1000:.1f}"
+    own = {name.lower() for name in headers.keys()}  # noqa: SIM118 - pairs, were it iterated
+    added = [pair for pair in _SECURITY if pair[0].lower() not in own]
+    added.append(("x-request-id", answered.request.request_id))
+    added.append(("Server-Timing", f"app;dur={(now - answered.started).total_seconds() * 1000:.1f}"))
     if answered.replayed:
-        headers["Idempotency-Replayed"] = "true"
+        added.append(("Idempotency-Replayed", "true"))
     if answered.allowances:
         tightest = min(answered.allowances, key=lambda allowance: allowance.remaining)
-        headers["RateLimit-Limit"] = str(tightest.limit)
-        headers["RateLimit-Remaining"] = str(tightest.remaining)
-        headers["RateLimit-Reset"] = str(tightest.reset)
+        added.append(("RateLimit-Limit", str(tightest.limit)))
+        added.append(("RateLimit-Remaining", str(tightest.remaining)))
+        added.append(("RateLimit-Reset", str(tightest.reset)))
+    headers.extend(added)
     return response
 
 
@@ -125,6 +127,8 @@ def _content(route: Route, answer: Content) -> func.HttpResponse:
         response.headers["Cache-Control"] = "no-cache"  # kept, but asked for each time
     if answer.file_name:
         response.headers["Content-Disposition"] = disposition(answer.file_name)
+    for name, value in answer.headers.items():
+        response.headers[name] = value
     return response
 
 

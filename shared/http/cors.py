@@ -35,7 +35,7 @@ class Cors:
         if not self._origins:
             return
         headers = response.headers
-        headers["Vary"] = "Origin"
+        headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
         origin = req.headers.get("origin")
         if origin not in self._origins:
             return

@@ -1,25 +1,73 @@
-"""The API's description as one page: plain HTML without scripts, so the strictest content policy fits it."""
+"""The API's description, and a page on which it can be read and tried out.
 
+The page is Swagger UI, which lies in `viewer/` as it was published (vendored.json says which, and its checksums; 0030).
+All that it loads comes from here, and its content policy takes nothing else.
+"""
+
+import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from shared.http.openapi import describe
+from azure.functions import HttpRequest
+
 from shared.http.routes import Content, Route
 from shared.version import VERSION
 
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1a2233}"
-    "code,pre{font:14px/1.4 ui-monospace,monospace;background:#f3f5f9;border-radius:4px}code{padding:.1em .3em}"
-    "pre{padding:.8rem;overflow:auto}summary{cursor:pointer;padding:.35rem 0}"
-    "h2{margin-top:2rem;text-transform:capitalize}"
-    ".m{display:inline-block;min-width:4.5rem;font-weight:600}.p{font-family:ui-monospace,monospace}"
-    ".s{color:#5a6478}table{border-collapse:collapse}"
-    "td,th{border:1px solid #d9dee8;padding:.25rem .6rem;text-align:left}"
+VIEWER = Path(__file__).with_name("viewer")
+FILES: Mapping[str, str] = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "start.js": "text/javascript",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+FOR_EVER = "public, max-age=31536000, immutable"  # what is asked for by its hash is never another
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css?{style}">
+</head>
+<body>
+<div id="viewer"></div>
+<noscript>The viewer needs JavaScript; for programs there is <a href="openapi.json">openapi.json</a>.</noscript>
+<script src="docs/swagger-ui-bundle.js?{bundle}"></script>
+<script src="docs/start.js?{start}"></script>
+</body>
+</html>
+"""
+
+
+class Packed:
+    """Bytes that are the same for everybody, plain and compressed, each with an ETag of its own (RFC 9110 §8.8.3.3)."""
+
+    def __init__(self, packed: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> None:
+        self.hash = sha256(gzip.decompress(packed)).hexdigest()[:32]
+        self._packed = packed
+        self._media_type = media_type
+        self._headers = {"Vary": "Accept-Encoding", **(headers or {})}
+
+    @classmethod
+    def of(cls, plain: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> "Packed":
+        return cls(gzip.compress(plain, mtime=0), media_type, headers)
+
+    def answer(self, request: HttpRequest) -> Content:
+        """As the caller takes it."""
+        if _takes_gzip(request.headers.get("accept-encoding", "")):
+            headers = {"Content-Encoding": "gzip", **self._headers}
+            return Content(self._packed, self._media_type, etag=f'"{self.hash}-gzip"', headers=headers)
+        plain = gzip.decompress(self._packed)  # few ask for that
+        return Content(plain, self._media_type, etag=f'"{self.hash}"', headers=self._headers)
 
 
 class Description:
@@ -27,60 +75,44 @@ class Description:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = routes
+        self._files: dict[str, Packed] = {}
 
     @cached_property
-    def document(self) -> Content:
+    def document(self) -> Packed:
         """OpenAPI 3.1 as JSON."""
         text = json.dumps(self._described, ensure_ascii=False, separators=(",", ":"))
-        return _kept(text.encode(), "application/json")
+        return Packed.of(text.encode(), "application/json")
 
     @cached_property
-    def page(self) -> Content:
-        """The same as HTML."""
-        return _kept(page(self._described).encode(), "text/html")
+    def page(self) -> Packed:
+        """The viewer's page."""
+        bundle, style, start = (self.file(name).hash for name in FILES)
+        html = PAGE.format(title=escape(f"Flowgrid API {VERSION}"), bundle=bundle, style=style, start=start)
+        return Packed.of(html.encode(), "text/html", {"Content-Security-Policy": POLICY})
+
+    def file(self, name: str) -> Packed:
+        """A file of the viewer, read when it is first asked for."""
+        if name not in self._files:
+            headers = {"Cache-Control": FOR_EVER}
+            packed = VIEWER / f"{name}.gz"
+            self._files[name] = (
+                Packed(packed.read_bytes(), FILES[name], headers)
+                if packed.exists()
+                else Packed.of((VIEWER / name).read_bytes(), FILES[name], headers)
+            )
+        return self._files[name]
 
     @cached_property
     def _described(self) -> dict[str, Any]:
+        from shared.http.openapi import describe  # not at start: most processes are never asked
+
         return describe(self._routes, version=VERSION)
 
 
-def _kept(body: bytes, media_type: str) -> Content:
-    return Content(body, media_type, etag=f'"{sha256(body).hexdigest()[:32]}"')
-
-
-def page(document: dict[str, Any]) -> str:
-    """One HTML page of an OpenAPI document made by `shared.http.openapi`."""
-    info = document["info"]
-    sections: dict[str, list[str]] = {}
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            sections.setdefault(operation["tags"][0], []).append(_operation(method.upper(), path, operation))
-    body = "".join(f"<h2>{escape(tag)}</h2>{''.join(shown)}" for tag, shown in sections.items())
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])} API</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1><p>{escape(info['description'])}</p>"
-        f'<p>For programs: <a href="/api/openapi.json">openapi.json</a> (OpenAPI 3.1).</p>{body}</body></html>'
-    )
-
-
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    parts = [f"<p>{escape(operation.get('description', 'Open to everybody.'))}</p>"]
-    if operation["parameters"]:
-        rows = "".join(
-            f"<tr><td><code>{escape(one['name'])}</code></td><td>{one['in']}</td>"
-            f"<td>{escape(json.dumps(one['schema'], ensure_ascii=False))}</td></tr>"
-            for one in operation["parameters"]
-        )
-        parts.append(f"<table><tr><th>parameter</th><th>in</th><th>schema</th></tr>{rows}</table>")
-    for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
-        example = json.dumps(media.get("example", media["schema"]), indent=2, ensure_ascii=False)
-        parts.append(f"<p>Body, <code>{media_type}</code>:</p><pre>{escape(example)}</pre>")
-    answers = ", ".join(
-        f"<code>{status}</code> {escape(answer['description'])}" for status, answer in operation["responses"].items()
-    )
-    parts.append(f"<p>Answers: {answers}</p>")
-    return (
-        f'<details><summary><span class="m">{method}</span> <span class="p">{escape(path)}</span> '
-        f'<span class="s">{escape(operation["summary"])}</span></summary>{"".join(parts)}</details>'
-    )
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding names gzip, and not with `q=0` (RFC 9110 §12.5.3)."""
+    for one in accepted.lower().split(","):
+        coding, _, weight = one.partition(";")
+        if coding.strip() == "gzip":
+            return weight.replace(" ", "").removeprefix("q=").strip("0.") != "" or not weight
+    return False

@@ -91,10 +91,15 @@ class NamedQuery(ResourceQuery):
 
 
 class Page(BaseModel, Generic[T]):
-    """A page of a list; `next_cursor` is null on the last one."""
+    """A page of a list."""
 
-    items: list[T]
-    next_cursor: str | None = None
+    items: list[T] = Field(description="Fewer than asked for where they are large.")
+    next_cursor: str | None = Field(None, description="`cursor` of the next page; null on the last.")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """`AgentPage`, as the API's description and clients made of it call a page of agents."""
+        return f"{params[0].__name__}Page"
 
 
 class Cursors:

@@ -1,21 +1,15 @@
-"""Rate limits, through the `limits` library: fixed windows, in memory (one process's calls)."""
+"""Rate limits: fixed windows, in memory (one process's calls), by a clock that nobody sets."""
 
-from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
-
-from shared.errors import RateLimited
-
-if TYPE_CHECKING:
-    from limits import RateLimitItem
-    from limits.aio.storage import MemoryStorage
-    from limits.aio.strategies import FixedWindowRateLimiter
+from typing import NamedTuple
 
 from shared.clock import Clock
+from shared.errors import RateLimited
+
+MANY = 1000  # windows, of which those that are over are looked for and dropped; then twice as many as are left
 
 
-@dataclass(frozen=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What is left of a window: for the `RateLimit-*` headers. `reset` in seconds."""
 
     limit: int
@@ -23,13 +17,19 @@ class Allowance:
     reset: int
 
 
-@dataclass(frozen=True)
-class Taken:
+class _Window:
+    __slots__ = ("count", "ends")
+
+    def __init__(self, ends: float) -> None:
+        self.count = 0
+        self.ends = ends
+
+
+class Taken(NamedTuple):
     """A call taken out of a window, so that it can be given back to this window and no later one."""
 
     allowance: Allowance
-    key: str
-    ends: float
+    window: _Window
 
 
 class RateLimiter:
@@ -37,41 +37,31 @@ class RateLimiter:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._limiter: FixedWindowRateLimiter | None = None
-        self._storage: MemoryStorage
+        self._windows: dict[tuple[str, str], _Window] = {}
+        self._many = MANY
 
     async def take(self, scope: str, key: str, limit: int, minutes: int, message: str) -> Taken:
-        """Take one call out of a window; `RateLimited`, with the seconds to wait, when it is spent."""
-        from limits import RateLimitItemPerMinute  # heavy, so not at start
+        """Take one call out of a window; `RateLimited`, with the seconds to wait, when it is spent.
 
-        item = RateLimitItemPerMinute(limit, minutes)
-        limiter = self._open()
-        allowed = await limiter.hit(item, scope, key)
-        taken = await self._taken(limiter, item, scope, key)
-        if not allowed:
-            await self.give_back(taken)
-            raise RateLimited(message, limit=limit, retry_after=taken.allowance.reset)
-        return taken
+        A window begins with its first call. It has the limit of its latest one: limits of tenants change.
+        """
+        now = self._clock.monotonic()
+        window = self._windows.get((scope, key))
+        if window is None or window.ends <= now:
+            window = self._begin(scope, key, now, minutes * 60)
+        reset = max(1, ceil(window.ends - now))
+        if window.count >= limit:
+            raise RateLimited(message, limit=limit, retry_after=reset)
+        window.count += 1
+        return Taken(Allowance(limit, limit - window.count, reset), window)
 
     async def give_back(self, taken: Taken) -> None:
-        """Make as if the call had not been taken, if its window still runs."""
-        if await self._storage.get(taken.key) and await self._storage.get_expiry(taken.key) == taken.ends:
-            await self._storage.decr(taken.key)
+        """Make as if the call had not been taken; of a window that is over nobody knows."""
+        taken.window.count -= 1
 
-    def _open(self) -> "FixedWindowRateLimiter":
-        if self._limiter is None:
-            from limits.aio.strategies import FixedWindowRateLimiter
-
-            from shared.http.ratewindows import MemoryStorage
-
-            self._storage = MemoryStorage()
-            self._limiter = FixedWindowRateLimiter(self._storage)
-        return self._limiter
-
-    async def _taken(self, limiter: "FixedWindowRateLimiter", item: "RateLimitItem", scope: str, key: str) -> Taken:
-        window = await limiter.get_window_stats(item, scope, key)
-        left = ceil(window.reset_time - self._clock.now().timestamp())  # more than all of it: the clock was set back
-        seconds = max(1, min(left, item.get_expiry()))
-        return Taken(
-            Allowance(item.amount, window.remaining, seconds), item.key_for(scope, key), float(window.reset_time)
-        )
+    def _begin(self, scope: str, key: str, now: float, seconds: int) -> _Window:
+        if len(self._windows) >= self._many:
+            self._windows = {name: window for name, window in self._windows.items() if window.ends > now}
+            self._many = max(MANY, 2 * len(self._windows))
+        window = self._windows[scope, key] = _Window(now + seconds)
+        return window

@@ -47,6 +47,7 @@ class Route:
     errors: tuple[int, ...]
     example: Mapping[str, Any] = field(default_factory=dict)
     begins: Begins | None = None
+    described: bool = True  # False: no part of the API, but of its page
     leads: bool = False  # the first of its path, whose function answers OPTIONS for all of them
 
     def location(self, params: Mapping[str, str]) -> str:
@@ -60,10 +61,14 @@ class Route:
         return [*own, "OPTIONS"] if self.leads else own
 
     @property
+    def of_resource(self) -> bool:
+        """Whether its answer is one resource."""
+        return isinstance(self.answer, type) and issubclass(self.answer, Resource)
+
+    @property
     def tagged(self) -> bool:
         """Whether this reads what has an ETag, and says 304 to who has it already."""
-        of_resource = isinstance(self.answer, type) and issubclass(self.answer, Resource)
-        return self.method == "GET" and (of_resource or 304 in self.errors)
+        return self.method == "GET" and (self.of_resource or 304 in self.errors)
 
     @property
     def platform(self) -> bool:
@@ -97,7 +102,7 @@ class OpenCall:
 class Content:
     """An answer as bytes; `status` None: the route's own. With an `etag` it may be kept, and asked for by it.
 
-    With a `file_name` it is meant to be saved, under that name.
+    With a `file_name` it is meant to be saved, under that name. `headers`: more, or in place of the usual ones.
     """
 
     body: bytes
@@ -105,6 +110,7 @@ class Content:
     status: int | None = None
     etag: str | None = None
     file_name: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Handler = Callable[[Any], Awaitable[Any]]

@@ -6,7 +6,7 @@ from collections import Counter
 from hashlib import sha256
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.apart import apart
 from shared.clock import Clock, rfc3339
@@ -31,13 +31,13 @@ class DeadLetter(BaseModel):
 
     KIND: ClassVar[Kind] = Kind("dead_letter", container="tenants")
 
-    id: Id
-    created_at: Timestamp
-    queue: str
-    reason: str
-    message_id: str
-    tenant: str
-    body: dict[str, Any]
+    id: Id = Field(description="Its id here.")
+    created_at: Timestamp = Field(description="When it was moved aside.")
+    queue: str = Field(description="The queue that it came from.")
+    reason: str = Field(description="Why it cannot be handled.")
+    message_id: str = Field(description="Its id there.")
+    tenant: str = Field(description="The tenant that it named, if any.")
+    body: dict[str, Any] = Field(description="What it said.")
 
 
 class DeadLetters:

@@ -59,16 +59,16 @@ class Job(Resource):
 
     KIND: ClassVar[Kind] = Kind("job", filtered=("type", "status", "lease_until"), sorted=("updated_at",))
 
-    type: str
-    status: JobStatus
-    input: dict[str, Any]
-    result: dict[str, Any] | None = None
-    error: str | None = None
-    checkpoint: dict[str, Any] = Field(default_factory=dict)
-    progress: Progress = Progress()
-    slices: int = 0
-    attempts: int = 0
-    lease_until: str
+    type: str = Field(description="What it does.")
+    status: JobStatus = Field(description="How far it is.")
+    input: dict[str, Any] = Field(description="What it was asked to do.")
+    result: dict[str, Any] | None = Field(None, description="What it has come to, once it has succeeded.")
+    error: str | None = Field(None, description="Why it failed, or what it waits for.")
+    checkpoint: dict[str, Any] = Field(default_factory=dict, description="Where it goes on.")
+    progress: Progress = Field(Progress(), description="How far it has come.")
+    slices: int = Field(0, description="Parts done so far.")
+    attempts: int = Field(0, description="Tries of the current part.")
+    lease_until: str = Field(description="Until when whoever runs it has it.")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from shared.auth.roles import Role
 from shared.clock import Clock
-from shared.errors import Forbidden
+from shared.errors import NotAMember, RoleNeeded
 from shared.members.signin import DISABLED, SignIn
 from shared.members.users import User, binding_id
 from shared.work.session import TenantSession
@@ -34,10 +34,10 @@ class Members:
         if caller.role is Role.PLATFORM:
             return session
         if caller.role is None:
-            raise Forbidden("The token carries none of the roles " + ", ".join(Role) + ".")
+            raise RoleNeeded("The token carries none of the roles " + ", ".join(Role) + ".")
         user = await self._user(session)
         if user.status == "disabled":
-            raise Forbidden(DISABLED)
+            raise NotAMember(DISABLED)
         role = min(caller.role, Role(f"tenant:{user.role}"), key=list(Role).index)
         return replace(session, caller=replace(caller, user=user.id, role=role))
 

@@ -1,6 +1,7 @@
 """Users: people of a tenant, invited by their e-mail address, known by the identity that they first signed in with."""
 
 import hmac
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -30,13 +31,13 @@ class User(Resource):
         exported=True,
     )
 
-    email: str
-    name: str
-    role: UserRole
-    status: UserStatus
+    email: str = Field(description="The address that the user is invited by.")
+    name: str = Field(description="What the user is called.")
+    role: UserRole = Field(description="The most that the user may do here.")
+    status: UserStatus = Field(description="`invited` until the first call; who is `disabled` is refused.")
     issuer: str | None = Field(None, description="Who issued the token that the user first came with.")
     subject: str | None = Field(None, description="Who that token spoke of: the user is this identity and no other.")
-    last_login_at: Timestamp | None = None
+    last_login_at: Timestamp | None = Field(None, description="When the user last came.")
 
     @property
     def bound(self) -> bool:
@@ -60,6 +61,7 @@ def user_id(tenant_id: str, email: str) -> str:
     return derived_id("user", tenant_id, email.casefold())
 
 
+@lru_cache(maxsize=4096)
 def binding_id(issuer: str, subject: str) -> str:
     """The id of the item that says which user an identity is."""
     return derived_id("binding", issuer, subject)

@@ -1,13 +1,16 @@
 """The embedded queue: durable, with leases, delivery counts and dead letters, as Service Bus has them."""
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from shared.clock import Clock
+from shared.errors import Unavailable
 from shared.messaging.port import Message, Messaging, encode
 from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
 from shared.messaging.receiving import Lease
@@ -25,6 +28,7 @@ CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest
 """
 FILE = "queues"
 LEASE_SECONDS = 60
+LOOKED_AT = 10  # times as many as are received, for those of the same tenants
 
 
 class _Time:
@@ -52,31 +56,86 @@ class _Time:
         return now
 
 
+def _by_tenant(due: Sequence[tuple[int, str]]) -> list[int]:
+    """The sequences, those of a tenant together; the tenant of the oldest message first."""
+    of_tenants: dict[str, list[int]] = {}
+    for sequence, tenant_id in due:
+        of_tenants.setdefault(tenant_id, []).append(sequence)
+    return [sequence for own in of_tenants.values() for sequence in own]
+
+
+@dataclass(eq=False)
+class _Send:
+    """Messages that one caller waits to see durable: rows of queue, id, tenant and body; `pause` in seconds."""
+
+    rows: list[tuple[str, str, str, str]]
+    pause: float
+    told: "asyncio.Future[None]"
+
+
 class SqliteMessaging(Messaging):
+    """Those who send while another send is under way go together in the next: one transaction for all of them."""
+
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._files = SqliteFiles(folder, SCHEMA)
         self._time = _Time(clock)
+        self._sends: list[_Send] = []
+        self._sending: asyncio.Task[None] | None = None
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
-        pause = delay.total_seconds() if delay else 0.0
         rows = [(queue, message.id, message.tenant_id, encode(message)) for message in messages]
+        loop = asyncio.get_running_loop()
+        mine = _Send(rows, delay.total_seconds() if delay else 0.0, loop.create_future())
+        self._sends.append(mine)
+        if self._sending is None:
+            self._sending = loop.create_task(self._send_all())
+        await mine.told
 
-        def work(db: sqlite3.Connection) -> None:
-            now = self._time.keep(db)
-            db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATES_REMEMBERED.total_seconds(),))
-            for row in rows:
-                fresh = db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (queue, row[1], now)).rowcount
-                if fresh:
+    async def _send_all(self) -> None:
+        try:
+            while sends := [one for one in self._sends if not one.told.cancelled()]:
+                self._sends = []
+                await self._send_together(sends)
+        finally:
+            for one in self._sends:
+                one.told.cancel()
+            self._sends, self._sending = [], None
+
+    async def _send_together(self, sends: list[_Send]) -> None:
+        """All or nothing; each alone where that fails by what is in one of them."""
+        error: BaseException | None = None
+        try:
+            await self._files.write(FILE, lambda db: self._enqueue(db, sends))
+        except Exception as failure:
+            error = failure
+            if len(sends) > 1 and not isinstance(failure, Unavailable):
+                for one in sends:
+                    await self._send_together([one])
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            for one in sends:
+                if not one.told.done():
+                    one.told.set_result(None) if error is None else one.told.set_exception(error)
+
+    def _enqueue(self, db: sqlite3.Connection, sends: list[_Send]) -> None:
+        now = self._time.keep(db)
+        db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATES_REMEMBERED.total_seconds(),))
+        for one in sends:
+            for row in one.rows:
+                if db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (*row[:2], now)).rowcount:
                     db.execute(
                         "INSERT INTO messages (queue, id, tenant_id, body, enqueued_at, due_at)"
                         " VALUES (?, ?, ?, ?, ?, ?)",
-                        (*row, now, now + pause),
+                        (*row, now, now + one.pause),
                     )
 
-        await self._files.write(FILE, work)
-
     async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = LEASE_SECONDS) -> Lease:
-        """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead."""
+        """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead.
+
+        The oldest, and then those of the same tenants, so that what is done for a tenant is done for many at once.
+        """
         token = uuid4().hex
 
         def work(db: sqlite3.Connection) -> Lease:
@@ -86,11 +145,17 @@ class SqliteMessaging(Messaging):
                 " WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? AND deliveries >= ?",
                 (queue, now, MAX_DELIVERIES),
             )
+            due = db.execute(
+                "SELECT sequence, tenant_id FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ?"
+                " ORDER BY sequence LIMIT ?",
+                (queue, now, most * LOOKED_AT),
+            ).fetchall()
+            chosen = _by_tenant(due)[:most]
             rows = db.execute(
-                "UPDATE messages SET lease = ?, deliveries = deliveries + 1, due_at = ? WHERE sequence IN"
-                " (SELECT sequence FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ?"
-                " ORDER BY sequence LIMIT ?) RETURNING sequence, id, tenant_id, body, deliveries",
-                (token, now + lease_seconds, queue, now, most),
+                "UPDATE messages SET lease = ?, deliveries = deliveries + 1, due_at = ?"  # noqa: S608 - question marks
+                f" WHERE sequence IN ({', '.join('?' * len(chosen))})"
+                " RETURNING sequence, id, tenant_id, body, deliveries",
+                (token, now + lease_seconds, *chosen),
             ).fetchall()
             return Lease(token, [(Message(r[1], r[2], json.loads(r[3])), r[4]) for r in sorted(rows)])
 
@@ -103,7 +168,7 @@ class SqliteMessaging(Messaging):
             due = "SELECT 1 FROM messages WHERE queue = ? AND dead_reason IS NULL AND due_at <= ? LIMIT 1"
             return db.execute(due, (queue, self._time.now(db))).fetchone() is not None
 
-        return await self._files.read(FILE, work)
+        return await self._files.read(FILE, work, brief=True)
 
     async def complete(self, lease: Lease) -> None:
         """The messages are done with; those whose lease ran out meanwhile stay for their new receiver."""
@@ -157,4 +222,6 @@ class SqliteMessaging(Messaging):
         await self._files.probe(FILE)
 
     async def close(self) -> None:
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
         await self._files.close()

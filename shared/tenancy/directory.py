@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from shared.clock import Clock
@@ -46,7 +47,7 @@ class TenantEntry:
     membership: Membership = "required"
     copy_of: str | None = None
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """The tier's plan with this tenant's own numbers in it. A copy may make none, or there would be no end."""
         none = {"max_copies": 0} if self.copy_of else {}

@@ -49,13 +49,13 @@ class Resource(BaseModel):
 
     KIND: ClassVar[Kind]
 
-    id: Id
-    tenant_id: Id
+    id: Id = Field(description="Its id, for ever.")
+    tenant_id: Id = Field(description="The tenant that it belongs to.")
     revision: int = Field(ge=1, description="1, 2, …: grows by one with every change.")
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_at: Timestamp = Field(description="When it was made.")
+    updated_at: Timestamp = Field(description="When it last changed.")
     created_by: str = Field(description="The user's id, or the token's subject.")
-    updated_by: str
+    updated_by: str = Field(description="Who changed it last, as `created_by`.")
 
     @property
     def etag(self) -> str:

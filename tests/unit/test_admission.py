@@ -1,7 +1,6 @@
 """Who is let in, and what a refusal costs whom: the address until its token is verified, then the tenant."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,14 +10,6 @@ from shared.auth.roles import Role
 from shared.errors import Unavailable
 from shared.http.addresses import client_address, window_of
 from tests.unit.world import AGENT, STAFF, TENANT_ID, Answer, World, admin, person
-
-
-@pytest.fixture(autouse=True)
-def library_clock(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    """The `limits` library reads the time by itself: here it reads the test's."""
-    import limits.aio.storage.memory
-
-    monkeypatch.setattr(limits.aio.storage.memory, "time", SimpleNamespace(time=lambda: world.clock.now().timestamp()))
 
 
 @pytest.fixture

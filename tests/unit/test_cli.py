@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -133,7 +134,26 @@ def test_a_token_names_the_issuer_that_the_data_folder_was_served_as(place: Path
 
 def test_a_token_for_a_tenant_role_needs_a_tenant_id() -> None:
     assert "needs --tenant" in failure("token", "--role", "user")
-    assert "should be a tenant id" in failure("token", "--role", "user", "--tenant", "acme")
+
+
+def test_a_slug_without_a_host_to_ask_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listen("127.0.0.1", 0) as taken:  # listens, and is closed before anybody calls: nobody answers there
+        url = base_url("127.0.0.1", taken.getsockname()[1])
+    monkeypatch.setenv("FLOWGRID_ISSUERS", json.dumps([{"issuer": f"{url}/oidc", "audience": "flowgrid"}]))
+    error = failure("token", "--role", "user", "--tenant", "acme")
+    assert error.count("\n") == 1
+    assert f"{url} cannot be asked whose slug it is" in error
+
+
+@pytest.mark.parametrize("command", ["serve", "token"])
+def test_the_help_tells_the_default_of_every_option(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # one line for each
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", invoke(command, "--help").stdout)
+    options = dict(re.findall(r"^\W*--([a-z-]+) (.*)$", shown, re.MULTILINE))
+    assert len(options) > 5, shown
+    silent = [name for name, said in options.items() if "[default: " not in said and "[required]" not in said]
+    assert set(silent) <= {"help", "rotate"}
+    assert "[default: (FLOWGRID_DATA_DIR, which is .data)]" in shown
 
 
 # what can be wrong

@@ -14,6 +14,7 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")}
 OF_CORE_TOOLS = {"functions_worker_runtime", "azurewebjobsstorage"}
 
 
@@ -59,11 +60,21 @@ def test_the_host_settings_are_of_the_version_that_core_tools_reads() -> None:
     assert host["extensionBundle"]["id"] == "Microsoft.Azure.Functions.ExtensionBundle"
 
 
-def test_every_make_target_in_the_readme_exists() -> None:
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_make_target_that_is_named_exists(guide: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", GUIDES[guide], re.MULTILINE))
     assert named
     assert named <= targets
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_file_and_decision_that_is_named_is_there(guide: str) -> None:
+    text = GUIDES[guide]
+    named = set(re.findall(r"\b(?:tests|shared|functions|cli|docs|bench|local)/[\w./-]*\w", text))
+    named |= set(re.findall(r"\]\(([^)#]+)\)", text))
+    missing = [name for name in named if not list(ROOT.glob(f"{name}*")) and "://" not in name]
+    assert missing == []
 
 
 @pytest.mark.parametrize("text", [README, LINES], ids=["README", "welcome"])

@@ -1,8 +1,11 @@
 """The embedded queue, as Service Bus would have it: duplicates, leases, delivery counts, delays, dead letters."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,3 +180,105 @@ async def test_a_folder_that_cannot_be_used_is_an_outage(tmp_path: Path, clock: 
     with pytest.raises(Unavailable):
         await queue.ping()
     await queue.close()
+
+
+# Who sends at the same time
+
+
+class Writes:
+    """The transactions of a queue's file, each as the ids that it made durable; one that holds `refused` fails."""
+
+    def __init__(self, queue: SqliteMessaging, monkeypatch: pytest.MonkeyPatch, *, refused: str = "") -> None:
+        self.seen: list[list[str]] = []
+        inner = queue._enqueue
+
+        def enqueue(db: sqlite3.Connection, sends: list[Any]) -> None:
+            ids = [row[1] for one in sends for row in one.rows]
+            inner(db, sends)
+            if refused in ids:
+                raise OverflowError("Python int too large to convert to SQLite INTEGER")
+            self.seen.append(ids)
+
+        monkeypatch.setattr(queue, "_enqueue", enqueue)
+
+
+async def test_who_sends_at_the_same_time_shares_a_transaction(
+    queue: SqliteMessaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = Writes(queue, monkeypatch)
+    await asyncio.gather(*(queue.send("q", [message(number)]) for number in range(5)))
+    assert writes.seen == [[f"m-{number}" for number in range(5)]]
+    assert await take(queue) == {f"m-{number}" for number in range(5)}
+
+
+async def test_a_message_that_fails_takes_no_other_with_it(
+    queue: SqliteMessaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Writes(queue, monkeypatch, refused="m-1")
+    sends = [queue.send("q", [message(number)]) for number in range(3)]
+    outcomes = await asyncio.gather(*sends, return_exceptions=True)
+    assert ([type(one) for one in outcomes], await take(queue)) == (
+        [type(None), OverflowError, type(None)],
+        {"m-0", "m-2"},
+    )
+
+
+async def test_an_outage_is_told_to_all_who_sent_at_the_same_time(
+    queue: SqliteMessaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(db: sqlite3.Connection, sends: list[Any]) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(queue, "_enqueue", full)
+    outcomes = await asyncio.gather(
+        *(queue.send("q", [message(number)]) for number in range(3)), return_exceptions=True
+    )
+    assert [type(one) for one in outcomes] == [Unavailable] * 3
+
+
+async def test_who_goes_away_before_it_is_sent_sends_nothing(
+    queue: SqliteMessaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = Writes(queue, monkeypatch)
+    gone, there = (asyncio.create_task(queue.send("q", [message(number)])) for number in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await there
+    assert writes.seen == [["m-1"]]
+
+
+async def test_the_same_id_twice_at_the_same_time_is_one_message(queue: SqliteMessaging) -> None:
+    await asyncio.gather(*(queue.send("q", [message(1)]) for _ in range(3)))
+    assert (await queue.receive("q", most=100)).messages == [(message(1), 1)]
+
+
+async def test_what_is_being_sent_when_the_queue_is_closed_is_sent(tmp_path: Path, clock: FakeClock) -> None:
+    first = SqliteMessaging(tmp_path / "queues", clock)
+    sending = asyncio.create_task(first.send("q", [message(1)]))
+    await asyncio.sleep(0)
+    await first.close()
+    await sending
+    second = SqliteMessaging(tmp_path / "queues", clock)
+    assert await take(second) == {"m-1"}
+    await second.close()
+
+
+# What comes together
+
+
+def of(tenant: str, number: int) -> Message:
+    return Message(f"{tenant}-{number}", tenant, {"number": number})
+
+
+async def test_what_is_of_one_tenant_comes_together_the_oldest_first(queue: SqliteMessaging) -> None:
+    await queue.send("q", [of(tenant, number) for number in range(3) for tenant in ("b", "a", "c")])
+    assert await take(queue, most=4) == {"b-0", "b-1", "b-2", "a-0"}
+    assert await take(queue, most=4) == {"c-0", "c-1", "c-2", "a-1"}
+
+
+async def test_nobodys_oldest_message_waits_for_others_of_a_busy_tenant(queue: SqliteMessaging) -> None:
+    await queue.send("q", [of("idle", 0), *(of("busy", number) for number in range(200))])
+    await queue.send("q", [of("idle", 1)])
+    assert {"idle-0"} <= await take(queue, most=2)

@@ -1,22 +1,13 @@
 """Rate limits and plans: windows, what a refused call is told, and whose numbers count."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from shared.errors import RateLimited
-from shared.http.ratelimit import Allowance, RateLimiter
+from shared.http.ratelimit import MANY, Allowance, RateLimiter
 from shared.tenancy.plans import PLANS, Limit, Tier
 from tests.unit.world import AGENT, STAFF, Answer, FakeClock, World, admin, entry
-
-
-@pytest.fixture(autouse=True)
-def library_clock(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
-    """The `limits` library reads the time by itself: here it reads the test's."""
-    import limits.aio.storage.memory
-
-    monkeypatch.setattr(limits.aio.storage.memory, "time", SimpleNamespace(time=lambda: clock.now().timestamp()))
 
 
 @pytest.fixture
@@ -84,6 +75,31 @@ async def test_each_key_has_a_window_of_its_own(limiter: RateLimiter) -> None:
 async def test_each_scope_has_a_window_of_its_own(limiter: RateLimiter) -> None:
     await spend(limiter)
     assert (await take(limiter, scope="other")).remaining == 2
+
+
+async def test_what_is_given_back_can_be_taken_again(limiter: RateLimiter) -> None:
+    await spend(limiter, 2)
+    await limiter.give_back(await limiter.take("s", "k", 3, 1, "Too many"))
+    assert (await take(limiter)).remaining == 0
+
+
+async def test_what_was_taken_out_of_a_window_is_not_given_back_to_the_next(
+    limiter: RateLimiter, clock: FakeClock
+) -> None:
+    taken = await limiter.take("s", "k", 3, 1, "Too many")
+    clock.advance(seconds=60)
+    await spend(limiter)
+    await limiter.give_back(taken)
+    with pytest.raises(RateLimited):
+        await take(limiter)
+
+
+async def test_windows_that_are_over_are_not_kept(limiter: RateLimiter, clock: FakeClock) -> None:
+    await take(limiter, key="lasting", scope="long")
+    for key in range(3 * MANY):
+        clock.advance(seconds=1)
+        await take(limiter, key=str(key))
+    assert len(limiter._windows) <= MANY
 
 
 # Through the pipeline

@@ -60,7 +60,11 @@ def python() -> Path:
         installed = folder / ".installed"
         if not installed.exists() or installed.read_text("utf-8") != wanted:
             pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            commands = [[str(base), "-m", "venv", str(folder / "venv")], [*pip, "-r", "requirements.txt", RUNTIME]]
+            commands = [
+                [str(base), "-m", "venv", str(folder / "venv")],
+                [*pip, "-r", "requirements.txt"],
+                [*pip, RUNTIME],
+            ]
             for command in commands:
                 done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
                 if done.returncode and os.environ.get("CI") != "true":

@@ -1,0 +1,95 @@
+"""What is required (pyproject.toml) and what is installed (its locks): one cannot be changed without the other."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PYTHONS = ("3.11", "3.12", "3.13")
+# What each lock is of: the app's own dependencies or not, and a group, with those that it includes.
+LOCKS = {
+    "requirements.txt": (True, None),
+    "requirements/run.txt": (True, "run"),
+    "requirements/dev.txt": (True, "dev"),
+    "requirements/servicebus.txt": (False, "servicebus"),
+    "requirements/client.txt": (False, "client"),
+}
+
+
+def required(lock: str) -> list[Requirement]:
+    of_the_app, group = LOCKS[lock]
+    own = PROJECT["project"]["dependencies"] if of_the_app else []
+    return [Requirement(one) for one in [*own, *(_group(group) if group else [])]]
+
+
+def _group(name: str) -> list[str]:
+    entries: list[Any] = PROJECT["dependency-groups"][name]
+    return [
+        text for entry in entries for text in (_group(entry["include-group"]) if isinstance(entry, dict) else [entry])
+    ]
+
+
+def locked(lock: str) -> list[tuple[Requirement, str]]:
+    """Each package of a lock, and what the lock says below it: its hashes, and who wants it."""
+    text = re.sub(r" \\\n", "\n", (ROOT / lock).read_text("utf-8"))
+    found = re.findall(r"^([a-z0-9].*)\n((?: +.*\n)+)", text, re.MULTILINE)
+    return [(Requirement(first), rest) for first, rest in found]
+
+
+def pins(requirements: list[Requirement], python: str) -> dict[str, str]:
+    """Package -> version, for a Python on Linux."""
+    here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    wanted = [one for one in requirements if one.marker is None or one.marker.evaluate(here)]
+    found: dict[str, str] = {canonicalize_name(one.name): str(one.specifier) for one in wanted}
+    assert len(found) == len(wanted), f"two versions of one package for Python {python}"
+    return found
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_has_what_is_required_in_that_version_and_no_direct_requirement_more(lock: str, python: str) -> None:
+    wanted = pins(required(lock), python)
+    direct = [requirement for requirement, rest in locked(lock) if "flowgrid (pyproject.toml" in rest]
+    assert pins(direct, python) == wanted, "run `make lock`"
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_package_of_a_lock_is_one_version_known_by_its_hashes(lock: str) -> None:
+    entries = locked(lock)
+    text = (ROOT / lock).read_text("utf-8")
+    assert len(entries) == len(re.findall(r"^[^ #\n]", text, re.MULTILINE)) > 2
+    assert [str(one) for one, rest in entries if not re.match(r"==[^=*]+$", str(one.specifier))] == []
+    assert [str(one) for one, rest in entries if "--hash=sha256:" not in rest] == []
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [("requirements.txt", "requirements/run.txt"), ("requirements/run.txt", "requirements/dev.txt")],
+)
+def test_what_is_tested_is_what_is_served_and_what_is_served_is_what_ships(
+    smaller: str, larger: str, python: str
+) -> None:
+    one, other = (pins([requirement for requirement, _ in locked(lock)], python) for lock in (smaller, larger))
+    assert one.items() <= other.items()
+
+
+def test_what_only_develops_does_not_ship() -> None:
+    shipped = {canonicalize_name(requirement.name) for requirement, _ in locked("requirements.txt")}
+    beside = {canonicalize_name(one.name) for one in required("requirements/dev.txt")} - {
+        canonicalize_name(one.name) for one in required("requirements.txt")
+    }
+    assert len(beside) > 10
+    assert shipped & beside == set()
+
+
+@pytest.mark.parametrize(("python", "major"), [("3.11", "1"), ("3.12", "1"), ("3.13", "2")])
+def test_each_python_gets_the_library_that_its_functions_runtime_brings(python: str, major: str) -> None:
+    shipped = pins([requirement for requirement, _ in locked("requirements.txt")], python)
+    assert shipped["azure-functions"].removeprefix("==").split(".")[0] == major
