@@ -9,7 +9,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-emulators demo lint format pages bench lock clean
+.PHONY: help run test test-long test-emulators demo lint format pages bench bench-peer lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,16 @@ pages: $(DEV) ## Write anew the pages of docs/ that are made from the code
 bench: $(DEV) ## Measure, as ratios against a baseline of the same run
 	$(BIN)/python -m bench
 
+PEER := .data/peer
+
+$(PEER)/.ready: bench/peer/requirements.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peer/requirements.txt
+	@touch $@
+
+bench-peer: $(DEV) $(PEER)/.ready ## Measure beside FastAPI, SQLAlchemy and PostgreSQL, which has to be installed
+	$(BIN)/python -m bench.peer
+
 # What pyproject.toml requires, for every Python and system.
 LOCKED := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE)\
   --custom-compile-command "make lock"
@@ -77,8 +87,8 @@ LOCKED := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.
 lock: ## Lock what pyproject.toml requires; with UPGRADE=--upgrade what that requires in its newest version
 	$(PYTHON) -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet uv==0.13.9
 	$(LOCKED) pyproject.toml -o requirements.txt
-	$(LOCKED) pyproject.toml --group run -c requirements.txt -o requirements/run.txt
-	$(LOCKED) pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCKED) --group run -c requirements.txt -o requirements/run.txt
+	$(LOCKED) pyproject.toml --group dev -c requirements.txt -c requirements/run.txt -o requirements/dev.txt
 	$(LOCKED) --group servicebus -c requirements/dev.txt -o requirements/servicebus.txt
 	$(LOCKED) --group client -o requirements/client.txt
 

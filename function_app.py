@@ -27,7 +27,7 @@ from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
 from functions.catalog.importing import CatalogImport
-from functions.catalog.service import CatalogService
+from functions.catalog.service import ElementService, RelationshipService
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
 from functions.platform.consumers import Consumers
@@ -51,6 +51,7 @@ def compose(core: Core) -> func.FunctionApp:
     tenants = TenantService(database, directory, services)
     metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
+    imports = CatalogImport(adapters.blobs)
     copies = Copies(names, database)
     restoring = Restoring(adapters.blobs, export, directory, onboarding.onboard_like, copies)
     backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
@@ -76,7 +77,7 @@ def compose(core: Core) -> func.FunctionApp:
         functions.audit.http.blueprint(endpoint, AuditService()),
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),
-        functions.catalog.http.blueprint(endpoint, CatalogService(), CatalogImport(adapters.blobs)),
+        functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),

@@ -6,8 +6,10 @@ Everything that can be wrong is checked before the app is imported, so that it i
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,7 @@ def prepare(data: Path | None, settings_file: Path | None) -> Settings:
         os.environ["FLOWGRID_DATA_DIR"] = str(data)
     add_settings_file(os.environ, settings_file or default_settings_file(Path.cwd()))
     settings = load_settings(os.environ)
+    _check_installed(settings)
     writable_folder(settings.flowgrid_data_dir)
     logging.basicConfig(level=logging.WARNING, handlers=[log.handler()])  # everybody else's
     return settings
@@ -128,6 +131,20 @@ def _source(platform: Any) -> Source:
     from local.servicebus import ServiceBusSource
 
     return ServiceBusSource(platform.settings.flowgrid_servicebus_emulator)
+
+
+def _check_installed(settings: Settings) -> None:
+    """CliError where the settings ask for Azure's services and their SDKs are not here: `make run` leaves them out."""
+    embedded = {"sqlite", "files", "file"}
+    chosen = {
+        name: str(getattr(settings, f"flowgrid_{name}")) for name in ("database", "messaging", "blobs", "secrets")
+    }
+    in_azure = [f"FLOWGRID_{name.upper()}={value}" for name, value in chosen.items() if value not in embedded]
+    if in_azure and find_spec("azure.core") is None:
+        raise CliError(
+            f"{', '.join(in_azure)}: this needs what `make run` does not install; "
+            f"{sys.executable} -m pip install --require-hashes -r requirements.txt does."
+        )
 
 
 def _welcome() -> OnReady | None:

@@ -34,6 +34,7 @@ MAX_BODY_BYTES = 33 * 1024 * 1024
 MAX_HELD_BYTES = 48 * 1024 * 1024
 MAX_HELD_OF_ONE_BYTES = MAX_BODY_BYTES  # of what one address sends, so that who never ends leaves room for others
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
+_ANNOUNCING = (b"content-length", b"transfer-encoding")
 BODILESS = ("GET", "HEAD", "OPTIONS")
 LISTEN_AFTER_SECONDS = 0.02  # to whether the client is still there
 
@@ -181,8 +182,8 @@ def raw_path(request: Request) -> str:
 
 def _is_bodiless(request: Request) -> bool:
     """Whether nothing has to be waited for: neither header announces a body (RFC 9112 §6)."""
-    names = {name for name, _ in request.scope["headers"]}
-    return request.method in BODILESS and names.isdisjoint((b"content-length", b"transfer-encoding"))
+    announced = [value for name, value in request.scope["headers"] if name in _ANNOUNCING and value != b"0"]
+    return request.method in BODILESS and not announced
 
 
 def _nothing(request: Request, path: str, allowed: frozenset[str]) -> Response:

@@ -26,11 +26,12 @@ class Opened:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.connection = connection
         self._path = path
-        self._inodes = _inodes(path)
+        self._paths = [f"{path}{suffix}" for suffix in _OF_ONE_FILE]
+        self._inodes = _inodes(self._paths)
 
     def check(self) -> None:
         """`Unavailable` when the path does not lead to what is open: what is written there would be lost."""
-        if _inodes(self._path) != self._inodes:
+        if _inodes(self._paths) != self._inodes:
             raise Unavailable(
                 f"{self._path.name} is not the file that was opened: put that one back, or start again with this one."
             )
@@ -78,16 +79,16 @@ def open_file(folder: Path, name: str, schema: str, *, timeout: float, check: bo
         raise
 
 
-def _inodes(path: Path) -> tuple[tuple[int, int] | None, ...]:
+def _inodes(paths: list[str]) -> list[tuple[int, int] | None]:
     found: list[tuple[int, int] | None] = []
-    for suffix in _OF_ONE_FILE:
+    for path in paths:
         try:
-            status = os.stat(f"{path}{suffix}")
+            status = os.stat(path)
         except FileNotFoundError:
             found.append(None)
         else:
             found.append((status.st_dev, status.st_ino))
-    return tuple(found)
+    return found
 
 
 def _make(path: Path, schema: str) -> None:

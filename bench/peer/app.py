@@ -1,5 +1,8 @@
 """The peer: what a team would write instead, tuned. FastAPI, SQLAlchemy 2 on asyncpg, PostgreSQL with row security.
 
+This is all of it but for the routes of the usual style, which are orm.py's; the routes here are the same by hand:
+SQLAlchemy's Core instead of its ORM, rows into bytes without a response model.
+
 `python app.py FOLDER`, in the virtual environment of `requirements.txt`; `settings.json` in the folder says where
 PostgreSQL and the issuer's keys are. As in Flowgrid: RS256 tokens (verified ones are kept by digest, members for five
 seconds), the windows of address, tenant and route, a quota that is exact, an audit entry with the whole value, pages by
@@ -12,6 +15,7 @@ With `features` off: the bare resource, for any token, without limits, row secur
 
 import hashlib
 import hmac
+import importlib
 import json
 import os
 import socket
@@ -32,7 +36,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import bindparam, column, func, insert, select, table, text, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, UUID
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
 MEMBER_SECONDS = 5.0
 MOST_TOKENS = 4096
@@ -226,7 +230,7 @@ class Peer:
         return caller
 
 
-async def as_tenant(db: AsyncConnection, caller: Caller) -> None:
+async def as_tenant(db: AsyncConnection | AsyncSession, caller: Caller) -> None:
     await db.execute(AS_TENANT, {"tenant": str(caller.tenant)})
 
 
@@ -240,9 +244,16 @@ def called(caller: Caller, at: datetime, method: str, path: str, operation: str,
     return usage(caller, at, "api_calls", {**where, "duration_ms": duration, "status_code": status})
 
 
-def answer(caller: Caller, value: Any, status: int = 200, **headers: str) -> Response:
+def answer(caller: Caller, value: Any, status: int = 200, **own: str) -> Response:
     body = orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)  # asyncpg has UUIDs of its own
-    response = Response(body, status, {**HEADERS, **headers}, "application/json")
+    response = Response(body, status, media_type="application/json")
+    headers(response, caller, **own)
+    return response
+
+
+def headers(response: Response, caller: Caller, **own: str) -> None:
+    """Those of every answer, and its own."""
+    response.headers.update({**HEADERS, **own})
     if caller.request_id:
         remaining, limit, reset = caller.left
         response.headers["x-request-id"] = caller.request_id
@@ -250,7 +261,6 @@ def answer(caller: Caller, value: Any, status: int = 200, **headers: str) -> Res
         response.headers["RateLimit-Remaining"] = str(remaining)
         response.headers["RateLimit-Reset"] = str(reset)
         response.headers["Server-Timing"] = f"app;dur={(time.perf_counter() - caller.started) * 1000:.1f}"
-    return response
 
 
 def etag(agent: Any) -> str:
@@ -274,10 +284,7 @@ def position_of(cursor: str, scope: str) -> tuple[datetime, uuid.UUID]:
     return datetime.fromisoformat(at), uuid.UUID(id)
 
 
-def web(peer: Peer) -> FastAPI:
-    app = FastAPI(title="The peer")
-    Admitted = Annotated[Caller, Depends(peer.admitted)]
-
+def invalid_to_problem(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
         body = {"title": error.code, "status": error.status, "code": error.code, "instance": request.url.path}
@@ -286,6 +293,12 @@ def web(peer: Peer) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         return await problem(request, Problem(400, "invalid_request"))
+
+
+def web(peer: Peer) -> FastAPI:
+    app = FastAPI(title="The peer")
+    invalid_to_problem(app)
+    Admitted = Annotated[Caller, Depends(peer.admitted)]
 
     @app.get("/api/v1/agents/{agent_id}")
     async def get_agent(agent_id: uuid.UUID, caller: Admitted) -> Response:
@@ -383,9 +396,12 @@ def serve(folder: Path) -> None:
     listening.bind(("127.0.0.1", 0))
     listening.listen(2048)
     print(f"ready on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-    app = web(Peer(json.loads((folder / "settings.json").read_text())))
+    settings = json.loads((folder / "settings.json").read_text())
+    build = importlib.import_module("orm").web if settings["orm"] else web
+    app = build(Peer(settings))
     uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning")).run(sockets=[listening])
 
 
 if __name__ == "__main__":
+    sys.modules["app"] = sys.modules["__main__"]  # what orm.py imports
     serve(Path(sys.argv[1]))

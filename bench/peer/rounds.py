@@ -18,7 +18,7 @@ from bench.peer.cluster import Cluster, cluster
 from bench.peer.sides import HERE, PYTHON, Side, commit, flowgrid, of_flowgrid, of_peer, peer, settings_of_peer
 from cli.child import Child
 
-OURS, PEER, PLAIN, BARE = "Flowgrid", "peer", "peer, features off", "peer, bare SQL"
+OURS, PEER, HAND, PLAIN, BARE = "Flowgrid", "peer", "peer by hand", "by hand, features off", "bare SQL"
 ROUNDS, CALLS = 3, 3000
 QUIET_SECONDS, QUIET_SHARE = 0.3, 0.1  # behind a load: until so little of a processor is used for so long
 LONGEST_QUIET_SECONDS = 60.0
@@ -95,7 +95,9 @@ async def _sides(baselines: list[str], tenants: int) -> AsyncIterator[tuple[list
         settings = settings_of_peer(ours, database)
         settings["tenants"] = _seed(database, [_claims(token) for token in tokens], settings["tenant_claim"])
         sides.append(await of_peer(PEER, stack.enter_context(peer(settings)), database, tokens))
-        plain = {**settings, "features": False, "user": "postgres"}
+        hand = {**settings, "orm": False}
+        sides.append(await of_peer(HAND, stack.enter_context(peer(hand)), database, tokens))
+        plain = {**hand, "features": False, "user": "postgres"}
         sides.append(await of_peer(PLAIN, stack.enter_context(peer(plain)), database, tokens))
         for reference in baselines:
             child: Child = stack.enter_context(flowgrid(stack.enter_context(commit(reference))))

@@ -72,6 +72,8 @@ def peer(settings: dict[str, Any]) -> Iterator[tuple[str, int]]:
                     raise RuntimeError(f"the peer did not come up:\n{log.read_text()}")
                 time.sleep(0.05)
             yield ready[1], process.pid
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}; the peer's log ends:\n{log.read_text()[-3000:]}") from error
         finally:
             process.terminate()
             try:
@@ -99,6 +101,7 @@ def settings_of_peer(child: Child, database: Cluster) -> dict[str, Any]:
         "user": "app",
         "connections": CONNECTIONS,
         "features": True,
+        "orm": True,
         "keys": keys,
         "issuer": child.issuer.issuer,
         "audience": child.issuer.audience,

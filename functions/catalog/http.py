@@ -10,7 +10,6 @@ from functions.catalog.model_service import ModelService
 from functions.catalog.models import (
     MAX_FILE_BYTES,
     DeleteQuery,
-    Element,
     ElementFields,
     ElementQuery,
     ExportQuery,
@@ -21,13 +20,13 @@ from functions.catalog.models import (
     ModelQuery,
     Neighborhood,
     NeighborQuery,
-    Relationship,
     RelationshipFields,
     RelationshipQuery,
 )
-from functions.catalog.service import CatalogService
+from functions.catalog.service import ElementService, RelationshipService
 from shared.auth.roles import Role
-from shared.http.bodies import Merge, MergePatch, Raw
+from shared.http.bodies import Raw
+from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call, Content
@@ -42,71 +41,29 @@ RELATIONSHIP = {
 }
 
 
-def blueprint(endpoint: Endpoint, catalog: CatalogService, imports: CatalogImport) -> func.Blueprint:
+def blueprint(
+    endpoint: Endpoint, elements: ElementService, relationships: RelationshipService, imports: CatalogImport
+) -> func.Blueprint:
     routes = func.Blueprint()
-    _elements(endpoint, routes, catalog)
-    _relationships(endpoint, routes, catalog)
+    _elements(endpoint, routes, elements)
+    _relationships(endpoint, routes, relationships)
     _models(endpoint, routes, ModelService())
     _exchange(endpoint, routes, imports)
     return routes
 
 
-def _elements(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogService) -> None:
-    @endpoint(
+def _elements(endpoint: Endpoint, routes: func.Blueprint, elements: ElementService) -> None:
+    crud(
+        endpoint,
         routes,
-        "POST",
-        "v1/elements",
-        role=Role.USER,
-        body=ElementFields,
-        answer=Element,
-        status=201,
-        summary="Create an element",
-        example=ELEMENT,
-    )
-    async def create_element(call: Call[ElementFields]) -> Element:
-        return await catalog.create_element(call.tenant, call.body)
-
-    @endpoint(
-        routes,
-        "GET",
-        "v1/elements",
-        role=Role.VIEWER,
+        elements,
+        path="elements",
+        fields=ElementFields,
         query=ElementQuery,
-        answer=Page[Element],
-        summary="List elements",
-    )
-    async def list_elements(call: Call[None, ElementQuery]) -> Listing[Element]:
-        return await catalog.list_elements(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(routes, "GET", "v1/elements/{element_id}", role=Role.VIEWER, answer=Element, summary="Get an element")
-    async def get_element(call: Call) -> Element:
-        return await catalog.get_element(call.tenant, call.params["element_id"])
-
-    @endpoint(
-        routes,
-        "PUT",
-        "v1/elements/{element_id}",
-        role=Role.USER,
-        body=ElementFields,
-        answer=Element,
-        summary="Replace an element",
         example=ELEMENT,
+        patch={"name": "Incident handling"},
+        delete=False,
     )
-    async def replace_element(call: Call[ElementFields]) -> Element:
-        return await catalog.replace_element(call.tenant, call.params["element_id"], call.body, call.if_match)
-
-    @endpoint(
-        routes,
-        "PATCH",
-        "v1/elements/{element_id}",
-        role=Role.USER,
-        body=Merge(ElementFields),
-        answer=Element,
-        summary="Change some fields of an element",
-        example={"name": "Incident handling"},
-    )
-    async def patch_element(call: Call[MergePatch[ElementFields]]) -> Element:
-        return await catalog.patch_element(call.tenant, call.params["element_id"], call.body, call.if_match)
 
     @endpoint(
         routes,
@@ -119,7 +76,7 @@ def _elements(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogServic
         summary="Delete an element; refused while relationships or agents refer to it",
     )
     async def delete_element(call: Call[None, DeleteQuery]) -> None:
-        await catalog.delete_element(call.tenant, call.params["element_id"], call.if_match, cascade=call.query.cascade)
+        await elements.delete(call.tenant, call.params["element_id"], call.if_match, cascade=call.query.cascade)
 
     @endpoint(
         routes,
@@ -131,72 +88,21 @@ def _elements(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogServic
         summary="What is around an element",
     )
     async def get_neighbors(call: Call[None, NeighborQuery]) -> Neighborhood:
-        return await catalog.neighbors(call.tenant, call.params["element_id"], call.query)
+        return await elements.neighbors(call.tenant, call.params["element_id"], call.query)
 
 
-def _relationships(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogService) -> None:
-    @endpoint(
+def _relationships(endpoint: Endpoint, routes: func.Blueprint, relationships: RelationshipService) -> None:
+    crud(
+        endpoint,
         routes,
-        "POST",
-        "v1/relationships",
-        role=Role.USER,
-        body=RelationshipFields,
-        answer=Relationship,
-        status=201,
-        summary="Create a relationship between what is there, of a type that ArchiMate 3.2 allows",
-        example=RELATIONSHIP,
-    )
-    async def create_relationship(call: Call[RelationshipFields]) -> Relationship:
-        return await catalog.create_relationship(call.tenant, call.body)
-
-    @endpoint(
-        routes,
-        "GET",
-        "v1/relationships",
-        role=Role.VIEWER,
+        relationships,
+        path="relationships",
+        fields=RelationshipFields,
         query=RelationshipQuery,
-        answer=Page[Relationship],
-        summary="List relationships",
-    )
-    async def list_relationships(call: Call[None, RelationshipQuery]) -> Listing[Relationship]:
-        return await catalog.list_relationships(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(
-        routes,
-        "GET",
-        "v1/relationships/{relationship_id}",
-        role=Role.VIEWER,
-        answer=Relationship,
-        summary="Get a relationship",
-    )
-    async def get_relationship(call: Call) -> Relationship:
-        return await catalog.get_relationship(call.tenant, call.params["relationship_id"])
-
-    @endpoint(
-        routes,
-        "PUT",
-        "v1/relationships/{relationship_id}",
-        role=Role.USER,
-        body=RelationshipFields,
-        answer=Relationship,
-        summary="Replace a relationship",
         example=RELATIONSHIP,
+        patch={"name": "keeps up to date"},
+        delete=False,
     )
-    async def replace_relationship(call: Call[RelationshipFields]) -> Relationship:
-        return await catalog.replace_relationship(call.tenant, call.params["relationship_id"], call.body, call.if_match)
-
-    @endpoint(
-        routes,
-        "PATCH",
-        "v1/relationships/{relationship_id}",
-        role=Role.USER,
-        body=Merge(RelationshipFields),
-        answer=Relationship,
-        summary="Change some fields of a relationship",
-        example={"name": "keeps up to date"},
-    )
-    async def patch_relationship(call: Call[MergePatch[RelationshipFields]]) -> Relationship:
-        return await catalog.patch_relationship(call.tenant, call.params["relationship_id"], call.body, call.if_match)
 
     @endpoint(
         routes,
@@ -209,9 +115,8 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, catalog: CatalogS
         summary="Delete a relationship; refused while others begin or end at it",
     )
     async def delete_relationship(call: Call[None, DeleteQuery]) -> None:
-        await catalog.delete_relationship(
-            call.tenant, call.params["relationship_id"], call.if_match, cascade=call.query.cascade
-        )
+        id = call.params["relationship_id"]
+        await relationships.delete(call.tenant, id, call.if_match, cascade=call.query.cascade)
 
 
 def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService) -> None:

@@ -251,11 +251,12 @@ async def _commit(
 ) -> tuple[ImportCounts, dict[str, str]]:
     """What was done, and the id of each; one query for all that they may be."""
     kind = model.KIND
-    maybe = {id for one in wanted for id in naming.ids(kind, one.identifier)}
-    page = await tenant.store.query(kind, [Where("id", "in", sorted(maybe))])
+    meant = {one.identifier: naming.meant(kind, one.identifier) for one in wanted}
+    maybe = sorted({id for one in meant.values() for id in one.ids})
+    page = await tenant.store.query(kind, [Where("id", "in", maybe)])
     there: dict[str, Held[Any]] = {stored.body["id"]: Held.of(model, stored) for stored in page.items}
     values = {id: held.value for id, held in there.items()}
-    ids = {one.identifier: naming.resolve(kind, one.identifier, values) for one in wanted}
+    ids = {identifier: one.among(values) for identifier, one in meant.items()}
     new_ids = [id for id in ids.values() if id not in there]
     buried = await tenant.buried(kind, new_ids) if new_ids else {}
     change = tenant.change(*(there[id] for id in ids.values() if id in there), *buried.values())
@@ -267,7 +268,7 @@ async def _commit(
         id = ids[one.identifier]
         held = there.get(id)
         old = None if held is None else held.value
-        part_of = naming.part_of(kind, one.identifier, id, old)
+        part_of = meant[one.identifier].part_of(id, old)
         fields = {**one.fields, "model_id": part_of}
         if held is None:
             new = change.create(model, {**fields, "source_identifier": one.identifier}, id=id, buried=buried.get(id))

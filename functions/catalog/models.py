@@ -40,9 +40,7 @@ class LastImport(BaseModel):
 
     at: Timestamp = Field(description="When it came to its end.")
     by: str = Field(description="The user's id, or the token's subject.")
-    identifier: str = Field(
-        description="What the file calls its model; another than `identifier` when merged by choice."
-    )
+    identifier: str = Field(description="What the file calls its model, which may be another when merged by choice.")
     file_sha256: str = Field(description="Hash of the file, under which it is kept.")
     elements: int = Field(description="Taken from the file.")
     relationships: int = Field(description="Taken from the file.")
@@ -92,7 +90,7 @@ class ImportQuery(Query):
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
-    model_id: Id | None = Field(None, description="The imported model that it is part of; null when made by hand.")
+    model_id: Id | None = Field(None, description="The imported model that it is part of; null: of none.")
     description: str = Field(description="What it is, in words.")
     properties: dict[str, str] = Field(description="Free names and values.")
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")

@@ -24,6 +24,33 @@ CameWith = Mapping[tuple[str, str], list[str]]
 _OWN_ID = re.compile(r"id-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\Z")
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What one identifier may mean: items of the `likely` ids, the first first, or of `old` ones; else a `new` one."""
+
+    likely: tuple[str, ...]
+    old: tuple[str, ...]
+    new: str
+    model_id: str | None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return (*self.likely, self.new, *self.old)
+
+    def among(self, there: Mapping[str, Imported]) -> str:
+        """Which it is of those that are there. One of an older import is not another model's by now."""
+        for id in self.ids:
+            if id in there and (id not in self.old or there[id].model_id in (None, self.model_id)):
+                return id
+        return self.new
+
+    def part_of(self, id: str, old: Imported | None) -> str | None:
+        """The model that the item belongs to from now on: one of an older import becomes this model's."""
+        if old is None or (old.model_id is None and id in self.old):
+            return self.model_id
+        return old.model_id
+
+
 @dataclass(frozen=True)
 class Naming:
     """What a file's identifiers mean here. `model` is None for an export of the whole catalog.
@@ -41,35 +68,16 @@ class Naming:
     def model_id(self) -> str | None:
         return self.model.id if self.model else None
 
-    def ids(self, kind: Kind, identifier: str) -> list[str]:
-        """The ids under which such an item may be here, the likeliest first: at most four, or those of `came_with`."""
+    def meant(self, kind: Kind, identifier: str) -> Meant:
+        """By an identifier of the file: four ids at most, or two and those of `came_with`."""
         own = [match[1]] if (match := _OWN_ID.match(identifier)) else []
-        known = self.came_with.get((kind, identifier), [])
-        return [*own, *known, self._new(kind, identifier), *self._old(kind, identifier)]
-
-    def resolve(self, kind: Kind, identifier: str, there: Mapping[str, Imported]) -> str:
-        """Which of `ids` it is, given those that are there; when it is none of them, the one to make it under."""
-        old = self._old(kind, identifier)
-        for id in self.ids(kind, identifier):
-            if id in there and (id not in old or there[id].model_id in (None, self.model_id)):
-                return id
-        return self._new(kind, identifier)
-
-    def part_of(self, kind: Kind, identifier: str, id: str, old: Imported | None) -> str | None:
-        """The model that the item belongs to from now on: one of an older import is this model's, its own id is not."""
-        if old is None or (old.model_id is None and id in self._old(kind, identifier)):
-            return self.model_id
-        return old.model_id
+        old = tuple(derived_id(kind, scope, identifier) for scope in self.old_scopes)
+        likely = (*own, *self.came_with.get((kind, identifier), []))
+        return Meant(likely, old, derived_id(kind, self.scope, identifier), self.model_id)
 
     def several(self, kind: Kind, identifier: str) -> bool:
         """Whether several items are called so by now: which of them is meant cannot be told."""
         return len(self.came_with.get((kind, identifier), [])) > 1
-
-    def _new(self, kind: Kind, identifier: str) -> str:
-        return derived_id(kind, self.scope, identifier)
-
-    def _old(self, kind: Kind, identifier: str) -> list[str]:
-        return [derived_id(kind, scope, identifier) for scope in self.old_scopes]
 
 
 def origins(tenant: TenantSession) -> list[str]:

@@ -215,10 +215,10 @@ async def store_events(store: TenantStore, events: list[Event]) -> None:
     batch: list[Event] = []
     moved: dict[str, set[str]] = {}  # the fields of each rollup
     for event in sorted(events, key=lambda event: event.at):
-        wider = moved | {id: moved.get(id, set()) | event.fields() for id in event.rollup_ids()}
+        wider = moved | {id: moved.get(id, set()) | event.fields for id in event.rollup_ids}
         if len(batch) + 1 + sum(patches(len(fields)) for fields in wider.values()) > MAX_OPERATIONS:
             await _commit(store, batch)
-            batch, wider = [], {id: event.fields() for id in event.rollup_ids()}
+            batch, wider = [], {id: event.fields for id in event.rollup_ids}
         batch.append(event)
         moved = wider
     await _commit(store, batch)
@@ -228,7 +228,7 @@ async def _commit(store: TenantStore, events: list[Event]) -> None:
     for _ in range(TRIES):
         if not events:
             return
-        rollups = await _found(store, ROLLUP, {id for event in events for id in event.rollup_ids()})
+        rollups = await _found(store, ROLLUP, {id for event in events for id in event.rollup_ids})
         try:
             await store.commit(_operations(events, rollups))
             return
@@ -255,7 +255,7 @@ def _operations(events: list[Event], rollups: Mapping[str, Document]) -> list[Op
     ]
     moving: dict[str, list[Event]] = defaultdict(list)
     for event in events:
-        for id in event.rollup_ids():
+        for id in event.rollup_ids:
             moving[id].append(event)
     for id, own in moving.items():
         found = rollups.get(id)

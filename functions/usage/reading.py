@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 from typing import Any
 
 from functions.usage.dimensions import dimension
@@ -33,16 +34,23 @@ class Event:
     value: int
     data: dict[str, Any]
 
-    @property
+    @cached_property
     def dimension(self) -> str | None:
         return dimension(self.metric, self.data)
 
+    @cached_property
     def fields(self) -> set[str]:
         """What it moves in each of its rollups."""
         return {"value", "count", "names"} | ({f"dimensions.{self.dimension}"} if self.dimension else set())
 
+    @cached_property
     def rollup_ids(self) -> list[str]:
-        return [f"{self.metric}:{period}:{rfc3339(start_of(period, self.at))}" for period in PERIODS]
+        return _rollup_ids(self.metric, start_of("hour", self.at))
+
+
+@lru_cache(maxsize=256)
+def _rollup_ids(metric: Metric, hour: datetime) -> list[str]:
+    return [f"{metric}:{period}:{rfc3339(start_of(period, hour))}" for period in PERIODS]
 
 
 def read(message: Message, now: datetime) -> Event:

@@ -17,12 +17,13 @@ MAX_BYTES = 2 * 1024 * 1024
 MAX_ID_BYTES = 1023
 MAX_NESTING = 128
 MAX_INTEGER = 2**53
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def encode(body: Document) -> str:
     """The document as JSON text; Invalid for what the store cannot keep exactly (depth, integers, NaN, surrogates)."""
     _check_value(body, "", 1)
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _ENCODER.encode(body)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -23,11 +23,13 @@ class Stored:
     """A document as read, with the store's own ETag for compare-and-swap.
 
     `position`: of what a query found, its value in the query's order; with its id, that is where to go on after it.
+    `size` in bytes, None where nobody knows.
     """
 
     body: Document
     etag: str
     position: str = field(default="", compare=False)
+    size: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

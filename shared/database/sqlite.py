@@ -198,15 +198,6 @@ class _Registry(PlatformStore):
         return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
 
 
-def _references(kinds: Kinds) -> str:
-    """An index for each field by which items refer to others, so that what refers to one is found, page by page."""
-    fields = dict.fromkeys(field for kind in kinds for field in kind.refers)
-    return "".join(
-        f"CREATE INDEX IF NOT EXISTS items_by_{field} ON items (tenant_id, kind, json_extract(doc, '$.{field}'), id);\n"
-        for field in fields
-    )
-
-
 def _apply(db: sqlite3.Connection, tenant_id: str, operation: Operation, index: int, now: float) -> str:
     """Do it; returns the ETag of what is there now."""
     etag = secrets.token_hex(8)

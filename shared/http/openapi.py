@@ -31,6 +31,7 @@ ABOUT = """Multi-tenant AI agent management platform.
 - **Lists** are pages: `next_cursor` of one is `cursor` of the next, and null on the last.
 - **Versions:** what has an `ETag` is read again with `If-None-Match` (304) and changed with `If-Match` (412).
 - **Repetition:** a POST under an `Idempotency-Key` is carried out once in 24 hours, and answered the same.
+- **Limits:** every answer says with `RateLimit-Limit`, `-Remaining` and `-Reset` what is left of the tightest window.
 - **Errors** are RFC 9457 problems with a stable `code`; every answer carries `x-request-id`.
 - What has a GET has a HEAD, and OPTIONS says what a path takes."""
 TEXT = {"type": "string"}
@@ -61,7 +62,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     routes = [route for route in routes if route.described]
     for route in routes:
         paths.setdefault(f"/api/{route.path}", {})[route.method.lower()] = _operation(route, schemas)
-    parameters = _shared_parameters(paths)
+    parameters, answers = _shared_parameters(paths), _shared_answers(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Flowgrid", "version": version, "description": ABOUT},
@@ -80,7 +81,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
             },
             "parameters": parameters,
             "headers": HEADERS,
-            "responses": shared_responses(),
+            "responses": {**answers, **shared_responses()},
             "schemas": {**schemas.shown(), "Problem": PROBLEM, "FieldProblem": FIELD_PROBLEM},
         },
     }
@@ -101,7 +102,7 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     if route.role is None:
         operation["security"] = []
     else:
-        operation["description"] = f"Needs `{route.role}`."
+        operation["description"] = f"Needs the role `{route.role}`."
     if route.body is not None:
         operation["requestBody"] = _request_body(route, schemas)
     return operation
@@ -151,13 +152,13 @@ def _parameters(route: Route, schemas: Schemas) -> list[dict[str, Any]]:
 def _shared_parameters(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The parameters that more than one operation has in the same words, taken out of these and referred to."""
     uses = Counter(_text(one) for operation in _operations(paths) for one in operation["parameters"])
-    tags = {_text(one): operation["tags"][0] for operation in _operations(paths) for one in operation["parameters"]}
     named: dict[str, str] = {}
     for text, count in uses.most_common():
-        name = pascal(json.loads(text)["name"])
-        if name in named.values():  # one that means two things is shared by the more frequent, the other says of what
-            name += f"Of{pascal(tags[text])}"
-        if count > 1 and name not in named.values():
+        parameter = json.loads(text)
+        name = pascal(parameter["name"])
+        if name in named.values() and "$ref" in parameter["schema"]:
+            name = parameter["schema"]["$ref"].rpartition("/")[2]
+        if count > 1 and name not in named.values():  # a name that means two things is shared by the more frequent
             named[text] = name
     for operation in _operations(paths):
         operation["parameters"] = [
@@ -165,6 +166,30 @@ def _shared_parameters(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
             for one in operation["parameters"]
         ]
     return {name: json.loads(text) for text, name in sorted(named.items(), key=lambda item: item[1])}
+
+
+def _shared_answers(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The successes that more than one operation has, named by what they carry."""
+    answers = [(one["responses"], status, _text(one["responses"][status])) for one, status in _successes(paths)]
+    uses = Counter(text for _, _, text in answers)
+    named: dict[str, str] = {}
+    for text, count in uses.most_common():
+        carried = re.search(r'"#/components/schemas/(\w+)"', text)
+        name = carried[1] if carried else "Done"
+        if count > 1 and name not in named.values():
+            named[text] = name
+    for responses_of, status, text in answers:
+        if text in named:
+            responses_of[status] = {"$ref": f"#/components/responses/{named[text]}"}
+    return {name: json.loads(text) for text, name in sorted(named.items(), key=lambda item: item[1])}
+
+
+def _successes(paths: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each operation with the status of its success."""
+    for operation in _operations(paths):
+        for status in operation["responses"]:
+            if status < "300":
+                yield operation, status
 
 
 def _text(value: Any) -> str:

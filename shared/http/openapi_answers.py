@@ -38,9 +38,9 @@ TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
 HEADERS = {
     "RequestId": {"description": "Names this request in logs and audit.", "schema": TEXT},
-    "RateLimit": {"description": "Calls in the tightest window.", "schema": NUMBER},
-    "Remaining": {"description": "Calls left in it.", "schema": NUMBER},
-    "Reset": {"description": "Seconds until it begins anew.", "schema": NUMBER},
+    "RateLimitLimit": {"description": "Calls in the tightest window.", "schema": NUMBER},
+    "RateLimitRemaining": {"description": "Calls left in it.", "schema": NUMBER},
+    "RateLimitReset": {"description": "Seconds until it begins anew.", "schema": NUMBER},
     "ETag": {"description": "The version, for If-Match and If-None-Match.", "schema": TEXT},
     "Location": {"description": "Where to look for it.", "schema": TEXT},
     "RetryAfter": {"description": "In how many seconds to come again.", "schema": NUMBER},
@@ -48,28 +48,30 @@ HEADERS = {
 }
 
 
-LIMITED = {"RateLimit-Limit": "RateLimit", "RateLimit-Remaining": "Remaining", "RateLimit-Reset": "Reset"}
-
-
 def _headers(**more: str) -> dict[str, Any]:
-    """Those of every answer, and `more`: header -> component."""
-    every = {"x-request-id": "RequestId", **more}
-    return {name: {"$ref": f"#/components/headers/{component}"} for name, component in every.items()}
+    """The request's id, and `more`: header -> component. What every answer says of limits is told at 429, and above."""
+    every = {"x-request-id": "RequestId"}
+    return {name: {"$ref": f"#/components/headers/{component}"} for name, component in {**every, **more}.items()}
 
 
 TAGGED = {"ETag": "ETag"}
 OF_STATUS = {
     304: TAGGED,
     401: {"WWW-Authenticate": "WwwAuthenticate"},
-    429: {"Retry-After": "RetryAfter", **LIMITED},
+    429: {
+        "Retry-After": "RetryAfter",
+        "RateLimit-Limit": "RateLimitLimit",
+        "RateLimit-Remaining": "RateLimitRemaining",
+        "RateLimit-Reset": "RateLimitReset",
+    },
     503: {"Retry-After": "RetryAfter"},
 }
 EXAMPLES: tuple[FlowgridError, ...] = (
     Invalid.of("name", "is missing", {}),
     Unauthenticated("The token has expired; sign in again."),
     Forbidden("The token names no tenant; platform staff name one in x-tenant-id."),
-    RoleNeeded("This needs the role tenant:admin; the caller has tenant:viewer."),
     NotAMember("This tenant has no such user."),
+    RoleNeeded("This needs the role tenant:admin; the caller has tenant:viewer."),
     TenantSuspended("This tenant is suspended; its data is kept. Write to support to resume it."),
     NotFound("There is no such agent."),
     Conflict("This is the tenant's last admin; make somebody else an admin first."),
@@ -91,7 +93,7 @@ EXAMPLES: tuple[FlowgridError, ...] = (
     Full("This tenant's partition is full; nothing can be added to it."),
 )
 INSTANCE = "/api/v1/agents"
-REQUEST = "019e5a3c7d2e"
+REQUEST = "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"
 
 
 def _problem_answer(status: int) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def shared_responses() -> dict[str, Any]:
 
 def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     """Status -> answer, for one route: its own, and those that it shares with others."""
-    success: dict[str, Any] = {"description": "Done.", "headers": _headers(**LIMITED, **_own_headers(route))}
+    success: dict[str, Any] = {"description": "Done.", "headers": _headers(**_own_headers(route))}
     if isinstance(route.answer, Content):
         success["content"] = {route.answer.media_type: {"schema": TEXT}}
         if route.answer.file_name:
@@ -176,7 +178,7 @@ def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 
 def _own_headers(route: Route) -> dict[str, str]:
-    headers = dict(TAGGED) if route.tagged else {}
+    headers = dict(TAGGED) if route.tagged or route.of_resource else {}
     if route.begins is not None or route.status == 201:
         headers["Location"] = "Location"
     if route.begins is not None:

@@ -7,7 +7,7 @@ body's field means is said where the resource says it.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from inspect import getdoc
+from inspect import get_annotations, getdoc
 from itertools import chain
 from typing import Any
 
@@ -62,6 +62,8 @@ class Schemas:
             if model not in whole:  # its patch is all that is sent of it
                 del self._definitions[_target(self.body(model))]
         self._values = _named_values(self._definitions)
+        for query in dict.fromkeys(route.query for route in routes):
+            self._name_values_of(query)
 
     def body(self, model: type[BaseModel]) -> Schema:
         return self._references[model, "validation"]
@@ -84,6 +86,14 @@ class Schemas:
         made = {name: one if _values_of(one) else self._referring(one) for name, one in self._definitions.items()}
         values = {name: {"type": "string", **json.loads(text)} for text, name in self._values.items()}
         return dict(sorted({"Json": JSON, **values, **made}.items()))
+
+    def _name_values_of(self, query: type[Query]) -> None:
+        """The lists of values that only queries have: `ResourceSort`, of the query that says them first."""
+        for name, schema in query.model_json_schema(ref_template=REF).get("properties", {}).items():
+            says = next((base for base in query.__mro__ if name in get_annotations(base)), query)
+            for one in [schema, *_inner(schema)]:
+                if key := _values_of(one):
+                    self._values.setdefault(key, says.__name__.removesuffix("Query") + pascal(name))
 
     def _add_patch(self, model: type[BaseModel]) -> None:
         """RFC 7396: every field may be left out, and null takes away what has a default."""
@@ -141,12 +151,17 @@ def _inner(schema: Schema) -> Iterator[Schema]:
 
 
 def _terse(schema: Schema) -> Schema:
-    """Without the titles that pydantic makes of names, and without an example where the format says as much."""
+    """In fewer words: without the titles that pydantic makes of names, and examples where the format says as much."""
     schema.pop("title", None)
     if schema.get("format") in ("uuid", "date-time"):
         schema.pop("examples", None)
     for one in _inner(schema):
         _terse(one)
+    if len(choices := schema.get("anyOf", [])) == 2 and choices[1] == {"type": "null"}:
+        one = choices[0]
+        if isinstance(one.get("type"), str) and "enum" not in one:
+            del schema["anyOf"]
+            schema.update({**one, "type": [one["type"], "null"]})
     return schema
 
 
@@ -181,11 +196,11 @@ def _borrow(schema: Schema, resource: Schema) -> None:
 
 
 def _patched(field: Schema, required: bool) -> Schema:
-    if required or {"type": "null"} in field.get("anyOf", []):
+    if required or {"type": "null"} in field.get("anyOf", []) or "null" in field.get("type", []):
         return field
     said = {"description": field["description"]} if "description" in field else {}
     rest = {name: value for name, value in field.items() if name != "description"}
-    return {"anyOf": [rest, {"type": "null"}], **said}
+    return _terse({"anyOf": [rest, {"type": "null"}], **said})
 
 
 def _named_values(definitions: dict[str, Schema]) -> dict[str, str]:

@@ -138,6 +138,10 @@ async def find(
     return Listing([model.model_validate(stored.body) for stored in page.items], page.next)
 
 
+def _size(stored: Stored) -> int:
+    return len(json.dumps(stored.body, ensure_ascii=False).encode()) if stored.size is None else stored.size
+
+
 async def bounded_page(
     store: TenantStore | PlatformStore,
     kind: Kind,
@@ -155,7 +159,7 @@ async def bounded_page(
     while True:
         page = await store.query(kind, where, order=wanted.order, limit=reading, after=after)
         for stored in page.items:
-            taken += len(json.dumps(stored.body, ensure_ascii=False).encode())
+            taken += _size(stored)
             if found and taken > MAX_PAGE_BYTES:
                 return page_of(found, more=True)
             found.append(stored)

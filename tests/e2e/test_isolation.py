@@ -19,6 +19,7 @@ import pytest_asyncio
 
 import function_app
 from function_app import platform
+from functions.usage.models import UsageEvent
 from shared.clock import rfc3339
 from shared.database.port import Document
 from shared.http.bodies import Json, Merge, Raw
@@ -85,6 +86,14 @@ async def victim(flowgrid: Flowgrid) -> Victim:
         return bool((await admin.ok("GET", f"restores/{ids['restore_id']}"))["status"] == "succeeded")
 
     await eventually(restored)
+    await admin.ok("GET", "me")
+
+    async def counted() -> bool:
+        """the last call is counted, and so are those before it"""
+        events = await flowgrid.host.items(tenant.id, UsageEvent.KIND)
+        return any(event["data"].get("operation") == "get_me" for event in events)
+
+    await eventually(counted)
     return Victim(tenant, ids, email)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from functions.agents.models import AgentFields
 from functions.agents.service import AgentService
 from functions.catalog.models import ElementFields, RelationshipFields
-from functions.catalog.service import CatalogService
+from functions.catalog.service import ElementService, RelationshipService
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.core import Core
 from shared.database.port import Operation
@@ -50,18 +50,18 @@ class Stall:
 
     async def begin(self, known: dict[str, list[str]], dice: random.Random) -> int:
         """Writes of every sort, each up to its commit; how many have come so far."""
-        catalog, agents, session = CatalogService(), AgentService(), self.session
+        catalog, arrows, agents, session = ElementService(), RelationshipService(), AgentService(), self.session
         elements, relationships = known["element"], known["relationship"]
 
         def work() -> Iterator[Awaitable[Any]]:
             for element in dice.sample(elements, min(4, len(elements))):
                 to_another = RelationshipFields(type="Association", source_id=element, target_id=dice.choice(elements))
-                yield catalog.delete_element(session, element, None, cascade=True)
-                yield catalog.create_relationship(session, to_another)
+                yield catalog.delete(session, element, None, cascade=True)
+                yield arrows.create(session, to_another)
                 yield agents.create(session, AgentFields(name="stalled", pattern="Router", element_id=element))
-                yield catalog.create_element(session, ElementFields(name="stalled", type="BusinessProcess"))
+                yield catalog.create(session, ElementFields(name="stalled", type="BusinessProcess"))
             for relationship in dice.sample(relationships, min(4, len(relationships))):
-                yield catalog.delete_relationship(session, relationship, None, cascade=True)
+                yield arrows.delete(session, relationship, None, cascade=True)
 
         self.writes = [asyncio.ensure_future(one) for one in work()]
 

@@ -18,7 +18,7 @@ from functions.catalog.models import (
     Relationship,
     RelationshipFields,
 )
-from functions.catalog.service import CatalogService
+from functions.catalog.service import ElementService, RelationshipService
 from shared.database.port import Operation
 from shared.http.bodies import MergePatch
 from shared.kinds import Kind
@@ -33,7 +33,8 @@ class Catalog:
     world: World
     tenant: TenantSession
     store: WatchedStore
-    service: CatalogService
+    elements: ElementService
+    relationships: RelationshipService
     imports: CatalogImport
     modelling: ModelService
 
@@ -41,25 +42,26 @@ class Catalog:
     async def of(cls, world: World) -> "Catalog":
         store = WatchedStore(await register(world.core))
         tenant = replace(await world.session(entry().id), store=store)
-        return cls(world, tenant, store, CatalogService(), CatalogImport(world.core.adapters.blobs), ModelService())
+        imports = CatalogImport(world.core.adapters.blobs)
+        return cls(world, tenant, store, ElementService(), RelationshipService(), imports, ModelService())
 
     async def element(self, type: ElementType = "BusinessProcess", **fields: Any) -> Element:
-        return await self.service.create_element(self.tenant, ElementFields(**{"name": "x", "type": type, **fields}))
+        return await self.elements.create(self.tenant, ElementFields(**{"name": "x", "type": type, **fields}))
 
     async def relationship(
         self, source: Element | Relationship, target: Element | Relationship, **fields: Any
     ) -> Relationship:
         sent = {"type": "Association", "source_id": source.id, "target_id": target.id, **fields}
-        return await self.service.create_relationship(self.tenant, RelationshipFields(**sent))
+        return await self.relationships.create(self.tenant, RelationshipFields(**sent))
 
     async def patch_element(self, id: str, **fields: Any) -> Element:
-        return await self.service.patch_element(self.tenant, id, MergePatch(ElementFields, fields), None)
+        return await self.elements.patch(self.tenant, id, MergePatch(ElementFields, fields), None)
 
     async def patch_relationship(self, id: str, **fields: Any) -> Relationship:
-        return await self.service.patch_relationship(self.tenant, id, MergePatch(RelationshipFields, fields), None)
+        return await self.relationships.patch(self.tenant, id, MergePatch(RelationshipFields, fields), None)
 
     async def delete_element(self, id: str, *, if_match: str | None = None, cascade: bool = False) -> None:
-        await self.service.delete_element(self.tenant, id, if_match, cascade=cascade)
+        await self.elements.delete(self.tenant, id, if_match, cascade=cascade)
 
     async def read(self, body: bytes, named: str | None = None) -> ImportReport:
         return await self.imports.run(self.tenant, body, named=named)

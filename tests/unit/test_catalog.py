@@ -68,7 +68,7 @@ async def test_an_element_has_the_layer_of_its_type(catalog: Catalog) -> None:
 async def test_a_list_is_filtered_by_layer(catalog: Catalog) -> None:
     node = await catalog.element("Node")
     await catalog.element("BusinessActor")
-    found = await catalog.service.list_elements(catalog.tenant, {"layer": "Technology"}, PageRequest(10))
+    found = await catalog.elements.list(catalog.tenant, {"layer": "Technology"}, PageRequest(10))
     assert found.items == [node]
 
 
@@ -76,7 +76,7 @@ async def test_a_replacement_of_a_version_that_is_gone_is_refused(catalog: Catal
     element = await catalog.element()
     await catalog.patch_element(element.id, name="newer")
     with pytest.raises(Stale):
-        await catalog.service.replace_element(
+        await catalog.elements.replace(
             catalog.tenant, element.id, ElementFields(name="mine", type="Node"), element.etag
         )
 
@@ -92,7 +92,7 @@ async def test_a_relationship_needs_both_its_ends(catalog: Catalog, field: str) 
     element = await catalog.element()
     ends: dict[str, Any] = {"source_id": element.id, "target_id": element.id, field: "nobody"}
     with pytest.raises(Invalid, match=field):
-        await catalog.service.create_relationship(catalog.tenant, RelationshipFields(type="Flow", **ends))
+        await catalog.relationships.create(catalog.tenant, RelationshipFields(type="Flow", **ends))
 
 
 async def test_a_relationship_that_archimate_does_not_know_is_refused_with_those_it_knows(catalog: Catalog) -> None:
@@ -165,8 +165,8 @@ async def test_a_relationship_that_others_end_at_needs_a_cascade(catalog: Catalo
     flow = await catalog.relationship(one, two, type="Flow")
     await catalog.relationship(one, flow)
     with pytest.raises(Conflict):
-        await catalog.service.delete_relationship(catalog.tenant, flow.id, None, cascade=False)
-    await catalog.service.delete_relationship(catalog.tenant, flow.id, None, cascade=True)
+        await catalog.relationships.delete(catalog.tenant, flow.id, None, cascade=False)
+    await catalog.relationships.delete(catalog.tenant, flow.id, None, cascade=True)
     assert await catalog.stored(Relationship.KIND) == []
 
 
@@ -290,7 +290,7 @@ async def test_neighbors_are_found_breadth_first_up_to_the_depth(catalog: Catalo
     chain = [await catalog.element(name=f"step {number}") for number in range(4)]
     for source, target in pairwise(chain):
         await catalog.relationship(source, target, type="Flow")
-    around = await catalog.service.neighbors(catalog.tenant, chain[0].id, NeighborQuery(depth=2))
+    around = await catalog.elements.neighbors(catalog.tenant, chain[0].id, NeighborQuery(depth=2))
     assert [(one.element.id, one.distance) for one in around.elements] == [(chain[1].id, 1), (chain[2].id, 2)]
     assert len(around.relationships) == 2
     assert not around.truncated
@@ -306,7 +306,7 @@ async def test_neighbors_are_looked_for_in_one_direction_or_both(
     await catalog.relationship(await catalog.element(name="before"), center, type="Flow")
     await catalog.relationship(center, await catalog.element(name="after"), type="Flow")
     query = NeighborQuery.model_validate({"direction": direction})
-    around = await catalog.service.neighbors(catalog.tenant, center.id, query)
+    around = await catalog.elements.neighbors(catalog.tenant, center.id, query)
     assert [one.element.name for one in around.elements] == found
 
 
@@ -314,7 +314,7 @@ async def test_neighbors_of_one_type_of_relationship_only(catalog: Catalog) -> N
     center, fed, served = await catalog.element(), await catalog.element(), await catalog.element()
     await catalog.relationship(center, fed, type="Flow")
     await catalog.relationship(center, served, type="Serving")
-    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery(type="Flow"))
+    around = await catalog.elements.neighbors(catalog.tenant, center.id, NeighborQuery(type="Flow"))
     assert [one.element.id for one in around.elements] == [fed.id]
 
 
@@ -325,13 +325,13 @@ async def test_too_many_neighbors_are_cut_off_and_that_is_said(
     center = await catalog.element()
     for _ in range(5):
         await catalog.relationship(center, await catalog.element(), type="Flow")
-    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery())
+    around = await catalog.elements.neighbors(catalog.tenant, center.id, NeighborQuery())
     assert (len(around.elements), len(around.relationships), around.truncated) == (3, 3, True)
 
 
 async def test_what_is_not_there_has_no_neighbors(catalog: Catalog) -> None:
     with pytest.raises(NotFound):
-        await catalog.service.neighbors(catalog.tenant, "nobody", NeighborQuery())
+        await catalog.elements.neighbors(catalog.tenant, "nobody", NeighborQuery())
 
 
 async def test_the_routes_answer_with_the_roles_that_they_declare(world: World) -> None:

@@ -350,7 +350,7 @@ def test_importing_an_export_of_anything_changes_nothing(sent: list[dict[str, An
                 catalog = await Catalog.of(world)
                 made: list[Element] = []
                 for fields in sent:
-                    made.append(await catalog.service.create_element(catalog.tenant, ElementFields(**fields)))
+                    made.append(await catalog.elements.create(catalog.tenant, ElementFields(**fields)))
                 for source in made:
                     target = data.draw(st.sampled_from(made))
                     if allowed := allowed_types(source.type, target.type):

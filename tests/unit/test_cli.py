@@ -220,6 +220,20 @@ def test_a_setting_that_a_function_needs_is_told_in_one_line(place: Path, monkey
     assert "nightly: the setting NIGHTLY has no value" in error
 
 
+@pytest.mark.parametrize(("name", "value"), [("FLOWGRID_DATABASE", "cosmos"), ("FLOWGRID_BLOBS", "azure")])
+def test_settings_that_need_what_is_not_installed_say_how_to_install_it(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FLOWGRID_COSMOS_ENDPOINT", "https://127.0.0.1:8081/")
+    monkeypatch.setenv("FLOWGRID_BLOB_EMULATOR_CONNECTION", "UseDevelopmentStorage=true")
+    monkeypatch.setattr("cli.serve.find_spec", lambda module: None)
+    error = failure("serve", "--port", "0")
+    assert error.count("\n") == 1
+    assert f"{name}={value}: this needs" in error
+    assert "-m pip install --require-hashes -r requirements.txt" in error
+
+
 # environment
 
 

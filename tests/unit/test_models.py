@@ -66,8 +66,8 @@ async def test_elements_and_relationships_are_listed_by_model(catalog: Catalog) 
     by_hand = await catalog.relationship(await catalog.element(), await catalog.element(), type="Flow")
     assert by_hand.model_id is None
     page = PageRequest(MAX_LIMIT, None)
-    elements = await catalog.service.list_elements(catalog.tenant, {"model_id": model.id}, page)
-    relationships = await catalog.service.list_relationships(catalog.tenant, {"model_id": model.id}, page)
+    elements = await catalog.elements.list(catalog.tenant, {"model_id": model.id}, page)
+    relationships = await catalog.relationships.list(catalog.tenant, {"model_id": model.id}, page)
     assert (len(elements.items), len(relationships.items)) == (2, 1)
     assert {one.model_id for one in [*elements.items, *relationships.items]} == {model.id}
 
@@ -148,7 +148,7 @@ async def test_a_model_is_deleted_with_all_that_is_its_in_batches(catalog: Catal
     steps = [process(f"s{number}", f"step {number}") for number in range(BATCH * 2 + 5)]
     flows = [arrow(f"f{number}", f"s{number}", f"s{number + 1}", "Flow") for number in range(len(steps) - 1)]
     model = await model_of(catalog, *steps, *flows, arrow("note", "s0", "f0"))
-    third = await catalog.service.get_element(catalog.tenant, (await by_name(catalog, "step 3"))["id"])
+    third = await catalog.elements.get(catalog.tenant, (await by_name(catalog, "step 3"))["id"])
     await catalog.relationship(await catalog.element(name="mine"), third, type="Flow")
     await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
     assert await catalog.models() == [other]

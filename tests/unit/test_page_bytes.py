@@ -60,9 +60,9 @@ async def test_a_page_of_the_usual_size_is_one_query(catalog: Catalog, monkeypat
     for _ in range(FIRST_READ + 10):
         await catalog.element()
     brought = watch_queries(catalog, monkeypatch)
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(FIRST_READ))
+    page = await catalog.elements.list(catalog.tenant, {}, PageRequest(FIRST_READ))
     assert (len(page.items), brought) == (FIRST_READ, [FIRST_READ])
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200))
+    page = await catalog.elements.list(catalog.tenant, {}, PageRequest(200))
     assert (len(page.items), brought) == (FIRST_READ + 10, [FIRST_READ, FIRST_READ, 10])
     assert page.next is None
 
@@ -70,7 +70,7 @@ async def test_a_page_of_the_usual_size_is_one_query(catalog: Catalog, monkeypat
 async def test_an_item_larger_than_a_page_is_a_page(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.work.resources.MAX_PAGE_BYTES", 10)
     made = [await catalog.element() for _ in range(3)]
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200))
+    page = await catalog.elements.list(catalog.tenant, {}, PageRequest(200))
     assert ([one.id for one in page.items], page.next is None) == ([made[-1].id], False)
 
 
@@ -82,7 +82,7 @@ async def test_what_is_read_for_a_page_of_large_items_is_little_more_than_it_sho
     for _ in range(12):
         await catalog.element(properties=LARGE)
     brought = watch_queries(catalog, monkeypatch)
-    page = await catalog.service.list_elements(catalog.tenant, {}, PageRequest(200))
+    page = await catalog.elements.list(catalog.tenant, {}, PageRequest(200))
     assert len(page.items) == 4
     assert sum(brought) <= 6
 
@@ -92,7 +92,7 @@ async def test_neighbors_are_no_more_than_a_page(catalog: Catalog, monkeypatch: 
     center = await catalog.element()
     for _ in range(8):
         await catalog.relationship(center, await catalog.element(properties=LARGE), type="Flow")
-    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery())
+    around = await catalog.elements.neighbors(catalog.tenant, center.id, NeighborQuery())
     assert (len(around.elements), len(around.relationships), around.truncated) == (4, 4, True)
     assert len(await catalog.stored(Element.KIND)) == 9
 
@@ -107,7 +107,7 @@ async def test_what_is_read_for_neighbors_is_little_more_than_they_show(
         await catalog.relationship(center, other, properties=LARGE)
         await catalog.relationship(center, await catalog.element(properties=LARGE), type="Flow")
     brought = watch_queries(catalog, monkeypatch)
-    around = await catalog.service.neighbors(catalog.tenant, center.id, NeighborQuery(depth=5))
+    around = await catalog.elements.neighbors(catalog.tenant, center.id, NeighborQuery(depth=5))
     assert len(around.elements) + len(around.relationships) >= 3 and around.truncated
     assert sum(brought) <= 20
 
@@ -122,5 +122,5 @@ async def test_relationships_that_were_met_before_take_no_room_of_those_further_
     one, two = await catalog.element(), await catalog.element()
     for end in (one, two):
         await catalog.relationship(end, one if end is two else await catalog.element(), type="Flow")
-    around = await catalog.service.neighbors(catalog.tenant, two.id, NeighborQuery(depth=5))
+    around = await catalog.elements.neighbors(catalog.tenant, two.id, NeighborQuery(depth=5))
     assert (len(around.elements), len(around.relationships), around.truncated) == (2, 2, False)

@@ -1,14 +1,18 @@
 """Two instances of the app on one account: each has its own session, so one may not see yet what the other wrote."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from functions.catalog.exporting import export_model
+from functions.catalog.importing import CatalogImport
 from functions.kinds import KINDS
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
+from shared.blobs.files import FileBlobs
 from shared.database.cosmos.store import CosmosDatabase
 from shared.errors import Unavailable
 from shared.ids import Uuid7Ids
@@ -27,6 +31,7 @@ from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
 from tests.doubles.cosmos_store import Container, Partition
+from tests.unit.catalog_world import arrow, file_of, process
 
 QUEUE = "jobs"
 
@@ -210,3 +215,35 @@ async def test_a_fence_that_was_closed_by_another_instance_is_opened(
         except Unavailable:
             continue
     assert not (await session.store.query(FENCE)).items, "the fence stays closed, and its holder is done"
+
+
+async def test_a_file_that_the_other_instance_has_imported_changes_nothing(
+    instances: tuple[Instance, Instance], tmp_path: Path
+) -> None:
+    here, there = instances
+    await there.database.ping()
+    tenant_id = await here.onboard("acme")
+    one, two = await here.session(tenant_id), await there.session(tenant_id)
+    items = (process("e1"), process("e2"), arrow("r1", "e1", "e2", "Flow"))
+    imports = CatalogImport(FileBlobs(tmp_path / "here")), CatalogImport(FileBlobs(tmp_path / "there"))
+    assert (await imports[0].run(one, file_of(*items))).created == 3
+    assert (await imports[1].run(two, file_of(*items))).unchanged == 3
+    exported = await export_model(one)
+    await imports[0].run(one, file_of(*items, process("e3"), model="other"))
+    assert (await imports[1].run(two, exported)).unchanged == 3
+    assert (await imports[1].run(two, await export_model(one))).unchanged == 7
+
+
+async def test_two_instances_that_import_a_new_file_at_once_make_one_model(
+    instances: tuple[Instance, Instance], tmp_path: Path
+) -> None:
+    here, there = instances
+    await there.database.ping()
+    tenant_id = await here.onboard("acme")
+    sessions = await here.session(tenant_id), await there.session(tenant_id)
+    file = file_of(*(process(f"e{number}") for number in range(90)), arrow("r1", "e1", "e2", "Flow"))
+    imports = CatalogImport(FileBlobs(tmp_path / "here")), CatalogImport(FileBlobs(tmp_path / "there"))
+    reports = await asyncio.gather(*(each.run(session, file) for each, session in zip(imports, sessions, strict=True)))
+    assert [one.skipped for one in reports] == [0, 0]
+    assert sum(one.created for one in reports) == 91
+    assert len({one.model_id for one in reports}) == 1

@@ -1,0 +1,140 @@
+"""What an index finds is read on the spot; whatever may take longer, or has to wait, is the reader thread's."""
+
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from shared.database.port import Create, Where
+from shared.database.sqlite import BRIEF_PAGE, SqliteDatabase
+from shared.errors import Unavailable
+from shared.kinds import Kind, Kinds
+from shared.sqlite import SqliteFiles
+from shared.tenancy.directory import shard
+from tests.unit.world import TENANT_ID, FakeClock
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS kept (id TEXT PRIMARY KEY);"
+THING = Kind("thing")
+
+
+@pytest.fixture
+async def files(tmp_path: Path) -> AsyncIterator[SqliteFiles]:
+    files = SqliteFiles(tmp_path / "files", SCHEMA)
+    await files.write("a", lambda db: db.execute("INSERT INTO kept VALUES ('x')") and None)
+    yield files
+    await files.close()
+
+
+async def thread_of(files: SqliteFiles, *, brief: bool) -> str:
+    def where(db: sqlite3.Connection) -> str:
+        db.execute("SELECT * FROM kept").fetchall()
+        return threading.current_thread().name
+
+    return await files.read("a", where, brief=brief)
+
+
+async def test_what_is_brief_is_read_on_the_spot_once_the_file_is_open(files: SqliteFiles) -> None:
+    first = await thread_of(files, brief=True)  # which may have to look at all of the file
+    assert (first, await thread_of(files, brief=True)) == ("sqlite-reader_0", threading.current_thread().name)
+
+
+async def test_what_is_not_brief_is_read_in_the_thread(files: SqliteFiles) -> None:
+    await thread_of(files, brief=True)
+    assert await thread_of(files, brief=False) == "sqlite-reader_0"
+
+
+async def test_who_would_have_to_wait_does_not_keep_the_loop_waiting(files: SqliteFiles) -> None:
+    await thread_of(files, brief=True)
+
+    def locked_here(db: sqlite3.Connection) -> str:
+        if threading.current_thread() is threading.main_thread():
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return threading.current_thread().name
+
+    assert await files.read("a", locked_here, brief=True) == "sqlite-reader_0"
+
+
+async def test_the_loops_own_connection_never_waits_for_a_lock(files: SqliteFiles) -> None:
+    await thread_of(files, brief=True)
+    (milliseconds,) = await files.read("a", lambda db: db.execute("PRAGMA busy_timeout").fetchone(), brief=True)
+    assert milliseconds == 0
+
+
+async def test_a_file_that_is_gone_is_refused_on_the_spot_too(tmp_path: Path, files: SqliteFiles) -> None:
+    await thread_of(files, brief=True)
+    (tmp_path / "files" / "a.db").rename(tmp_path / "elsewhere.db")
+    with pytest.raises(Unavailable):
+        await thread_of(files, brief=True)
+
+
+async def test_an_error_of_the_statement_is_told_as_it_is(files: SqliteFiles) -> None:
+    await thread_of(files, brief=True)
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        await files.read("a", lambda db: db.execute("SELECT * FROM missing"), brief=True)
+
+
+async def test_what_was_written_is_read_on_the_spot(files: SqliteFiles) -> None:
+    await thread_of(files, brief=True)
+    await files.write("a", lambda db: db.execute("INSERT INTO kept VALUES ('y')") and None)
+    assert await files.read("a", lambda db: len(db.execute("SELECT * FROM kept").fetchall()), brief=True) == 2
+
+
+@pytest.mark.parametrize(
+    ("where", "limit", "brief"),
+    [
+        ([], BRIEF_PAGE, True),
+        ([Where("id", "in", ["1", "2"])], BRIEF_PAGE, True),
+        ([], BRIEF_PAGE + 1, False),
+        ([Where("name", "=", "n")], 20, False),
+    ],
+)
+async def test_a_page_is_brief_when_it_is_short_and_an_index_says_what_is_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: list[Where], limit: int, brief: bool
+) -> None:
+    asked: list[bool] = []
+    read = SqliteFiles.read
+
+    async def watched(self: SqliteFiles, name: str, work: object, *, brief: bool = False) -> object:
+        asked.append(brief)
+        return await read(self, name, work, brief=brief)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SqliteFiles, "read", watched)
+    database = SqliteDatabase(tmp_path / "database", FakeClock())
+    store = database.tenant(TENANT_ID, shard(1))
+    await store.commit([Create(THING, "1", {"created_at": "2026", "name": "n"})])
+    await store.query(THING, where, limit=limit)
+    await database.close()
+    assert asked == [brief]
+
+
+async def test_an_item_whose_time_is_over_leaves_its_id_free(tmp_path: Path) -> None:
+    clock = FakeClock()
+    database = SqliteDatabase(tmp_path / "database", clock)
+    store = database.tenant(TENANT_ID, shard(1))
+    await store.commit([Create(THING, "1", {"created_at": "2026", "name": "old"}, ttl=10)])
+    clock.advance(seconds=11)
+    await store.commit([Create(THING, "1", {"created_at": "2027", "name": "new"})])
+    found = await store.get(THING, "1")
+    await database.close()
+    assert found is not None and found.body["name"] == "new"
+
+
+async def test_items_of_other_kinds_are_in_no_index_of_references(tmp_path: Path) -> None:
+    """An index that reads the document costs every write of what it holds."""
+    refers = Kind("link", refers={"source_id": ("thing",)})
+    database = SqliteDatabase(tmp_path / "database", FakeClock(), kinds=Kinds(THING, refers))
+    await database.tenant(TENANT_ID, shard(1)).commit([Create(THING, "1", {"created_at": "2026"})])
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "database" / "shard-1.db")) as db:
+        plan = db.execute(
+            "EXPLAIN QUERY PLAN SELECT doc FROM items WHERE tenant_id = ? AND kind = 'link'"
+            " AND json_extract(doc, '$.source_id') = ?",
+            ("t", "s"),
+        ).fetchall()
+        made = [row[0] for row in db.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%json_extract%'")]
+    assert "link_by_source_id" in plan[0][3] and all("WHERE kind = 'link'" in sql for sql in made)
