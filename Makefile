@@ -9,7 +9,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-emulators demo lint format bench bench-peer lock clean
+.PHONY: help run test test-long test-emulators demo lint format pages bench bench-peer lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ lint: $(DEV) ## ruff, mypy --strict, import-linter
 format: $(DEV) ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+pages: $(DEV) ## Write anew the pages of docs/ that are made from the code
+	$(BIN)/python -m cli.pages
 
 bench: $(DEV) ## Measure, as ratios against a baseline of the same run
 	$(BIN)/python -m bench

@@ -187,7 +187,7 @@ async def back_up(demo: Demo) -> list[Check]:
     demo.before = await _snapshot(demo.north)
     begun = await demo.north.ok("POST", "v1/backups", json={"note": "demo"})
     demo.backup_id = begun["id"]
-    backup = await _until(demo.north, f"v1/backups/{begun['id']}", "complete", "failed")
+    backup = await _until(demo.north, f"v1/backups/{begun['id']}", "succeeded", "failed")
     report = await demo.north.ok("POST", f"v1/backups/{begun['id']}/verify")
     counts = {kind: backup["counts"].get(kind) for kind in ("element", "relationship", "agent")}
     wanted = {"element": ELEMENTS, "relationship": RELATIONSHIPS, "agent": QUOTA}

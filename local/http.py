@@ -24,6 +24,8 @@ from local.bindings import Function
 from local.routes import Found, RouteTable, template
 from shared.http.addresses import window_of
 from shared.http.answers import SECURITY_HEADERS
+from shared.http.catalogue import entries
+from shared.http.problems import type_of
 from shared.ids import is_request_id
 
 logger = logging.getLogger("flowgrid.local.http")
@@ -155,7 +157,7 @@ def problem(
     asked = request.headers.get("x-request-id", "")
     request_id = asked if is_request_id(asked) else str(uuid4())
     body = {
-        "type": f"https://flowgrid.dev/problems/{code}",
+        "type": type_of(code) if code in entries() else "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,

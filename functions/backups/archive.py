@@ -40,6 +40,8 @@ class Damaged(Conflict):
     """A backup is not what was written."""
 
     code = "backup_damaged"
+    meaning = "A backup is not what was written."
+    remedy = "Use another backup; a point in time finds the last good one."
 
 
 class Part(BaseModel):

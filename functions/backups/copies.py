@@ -10,7 +10,7 @@ from contextlib import suppress
 from functions.backups.models import RestoredTenant
 from shared.auth.roles import Role
 from shared.database.port import Create, Database, Delete, Increment, Rejected
-from shared.errors import Conflict
+from shared.errors import WrongState
 from shared.ids import derived_id
 from shared.jobs.jobs import Job
 from shared.kinds import Kind
@@ -36,7 +36,7 @@ class Copies:
         `QuotaReached` at commit when the plan has no copy left; Flowgrid's staff may go beyond.
         """
         if tenant.entry.status not in ("active", "trial"):
-            raise Conflict(f"A tenant that is {tenant.entry.status} cannot be copied.")
+            raise WrongState(f"A tenant that is {tenant.entry.status} cannot be copied.")
         id = copy_id(job_id)
         await self._names.reserve(SLUG, new.slug, holder=id, job=f"{tenant.id}/{job_id}")
         if await tenant.store.get(COUNTER_KIND, COUNTER) is None:

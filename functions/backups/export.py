@@ -18,13 +18,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, Part, Section, read_back
-from functions.backups.models import WRITTEN, Backup, plain
+from functions.backups.models import WRITTEN, Backup, finished, plain
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
 from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Order, Stored, Where
-from shared.errors import Conflict, FlowgridError, NotFound, Unavailable
-from shared.jobs.jobs import Continue, Done, Job, Wait
+from shared.errors import Conflict, FlowgridError, NotFound, Unavailable, WrongState
+from shared.jobs.jobs import Continue, Done, Job, Progress, Wait
 from shared.jobs.locks import Locked, take
 from shared.kinds import Kind, Kinds
 from shared.tenancy.fence import AUDIT, Fenced, rotate
@@ -48,7 +48,7 @@ def steps(kinds: Kinds) -> dict[str, tuple[Step, Kind]]:
     return {f"{step}:{kind}": (step, kind) for step, kind in found}
 
 
-class Progress(BaseModel):
+class ExportState(BaseModel):
     """Where an export stands: the name of its next step, the key to continue that after, and what is written."""
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +62,12 @@ class Progress(BaseModel):
     @property
     def written(self) -> bool:
         return self.step == END
+
+    @property
+    def progress(self) -> Progress:
+        """As it is shown: how many lines are written, of nobody knows how many."""
+        lines = sum(sum(part.lines.values()) for part in self.parts)
+        return Progress(phase="finish" if self.written else self.step.partition(":")[0], done=lines)
 
     @property
     def section(self) -> Section:
@@ -88,8 +94,9 @@ class Export:
         except Fenced as fenced:
             return Wait(fenced.message, BETWEEN_LOOKS_SECONDS)
         if progress is not None:
-            return Continue(progress)
-        return Done({"backup_id": backup.id})
+            return Continue(progress.model_dump(mode="json"), progress.progress)
+        made = (await load(session, Backup, backup.id)).value
+        return Done({"backup_id": made.id}, sum(made.counts.values()))
 
     async def _alone(self, session: TenantSession, job: Job) -> None:
         change = session.change()
@@ -103,12 +110,12 @@ class Export:
 
     async def advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
-        """Write some parts and say where to go on; None when the backup is complete. A final error fails the backup."""
+    ) -> ExportState | None:
+        """Write some parts and say where to go on; None when the backup is written. A final error fails the backup."""
         if backup.status in WRITTEN:
             return None
         if backup.status != "running":
-            raise Conflict(f"This backup is {backup.status}; make a new one.")
+            raise WrongState(f"This backup is {backup.status}; make a new one.")
         try:
             return await self._advance(session, backup, checkpoint)
         except Unavailable:
@@ -134,17 +141,17 @@ class Export:
 
     async def _advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
-        progress = Progress.model_validate(checkpoint) if checkpoint else await _begun(session)
+    ) -> ExportState | None:
+        progress = ExportState.model_validate(checkpoint) if checkpoint else await _begun(session)
         archive = Archive(self._blobs, backup, session.services.kinds)
         for _ in range(self._parts_per_slice):
             if progress.written:
                 await self._finish(session, backup, archive, progress)
                 return None
             progress = await self._write_part(session, archive, progress)
-        return progress.model_dump(mode="json")
+        return progress
 
-    async def _write_part(self, session: TenantSession, archive: Archive, progress: Progress) -> Progress:
+    async def _write_part(self, session: TenantSession, archive: Archive, progress: ExportState) -> ExportState:
         section = progress.section
         lines, progress = await self._next_lines(session, progress)
         if not lines:
@@ -161,7 +168,7 @@ class Export:
         part = await archive.write_part(len(progress.parts) + 1, section, pages())
         return progress.model_copy(update={"parts": (*progress.parts, part)})
 
-    async def _next_lines(self, session: TenantSession, progress: Progress) -> tuple[list[Line], Progress]:
+    async def _next_lines(self, session: TenantSession, progress: ExportState) -> tuple[list[Line], ExportState]:
         """The next lines there are, and where to go on after them; none at the end of a section."""
         section = progress.section
         while not progress.written and progress.section == section:
@@ -170,7 +177,7 @@ class Export:
                 return lines, progress
         return [], progress
 
-    async def _page(self, session: TenantSession, progress: Progress) -> tuple[list[Line], Progress]:
+    async def _page(self, session: TenantSession, progress: ExportState) -> tuple[list[Line], ExportState]:
         order_of_steps = steps(session.services.kinds)
         step, kind = order_of_steps[progress.step]
         if step != "scan" and progress.as_of is None:
@@ -191,7 +198,7 @@ class Export:
         next_step = names[names.index(progress.step) + 1] if page.next is None else progress.step
         return lines, progress.model_copy(update={"after": page.next, "step": next_step})
 
-    async def _finish(self, session: TenantSession, backup: Backup, archive: Archive, progress: Progress) -> None:
+    async def _finish(self, session: TenantSession, backup: Backup, archive: Archive, progress: ExportState) -> None:
         """Read everything back, count what it makes, publish the manifest, and say so in the resource."""
         manifest = Manifest(
             format=FORMAT,
@@ -210,10 +217,11 @@ class Export:
         if published != manifest:
             manifest, (_, dangling) = published, await _counted(session, archive, published)
         fields = {
-            "status": "inconsistent" if dangling else "complete",
+            "status": "inconsistent" if dangling else "succeeded",
             "error": unfit(dangling),
             "as_of": manifest.as_of,
             "counts": manifest.counts,
+            "progress": finished(manifest.counts),
             "bytes": manifest.bytes,
             "sha256": sha256,
             "parts": len(manifest.parts),
@@ -258,8 +266,8 @@ def _of_resources(session: TenantSession) -> list[Where]:
     return [Where("resource_type", "in", [kind.name for kind in session.services.kinds.restored])]
 
 
-async def _begun(session: TenantSession) -> Progress:
-    return Progress(began_at=await moment(session), step=next(iter(steps(session.services.kinds))))
+async def _begun(session: TenantSession) -> ExportState:
+    return ExportState(began_at=await moment(session), step=next(iter(steps(session.services.kinds))))
 
 
 async def moment(session: TenantSession, *, since: str | None = None) -> str:

@@ -1,7 +1,7 @@
 """A tenant's backups: the last good one before a time, those in use, and how one is taken away."""
 
 from functions.backups.archive import Archive
-from functions.backups.models import Backup
+from functions.backups.models import Backup, stored_as
 from shared.blobs.port import Blobs
 from shared.database.port import Order, Where
 from shared.errors import Stale
@@ -53,8 +53,8 @@ async def last_good(tenant: HasStore, instant: str) -> Backup | None:
     found: Backup | None = None
     after: tuple[str, str] | None = None
     while True:
-        wanted = PageRequest(PAGE_ITEMS, after, Order("id"), [Where("as_of", "<=", instant)])
-        page = await find(tenant, Backup, {"status": "complete"}, wanted)
+        where = [Where("status", "in", stored_as("succeeded")), Where("as_of", "<=", instant)]
+        page = await find(tenant, Backup, {}, PageRequest(PAGE_ITEMS, after, Order("id"), where))
         good = [backup for backup in page.items if backup.error is None]
         found = max([*good, *([found] if found else [])], key=lambda backup: backup.as_of or "", default=None)
         after = page.next

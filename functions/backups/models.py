@@ -10,24 +10,50 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.auth.emails import Email
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Document
+from shared.database.port import Document, Where
 from shared.http.pagination import ResourceQuery
-from shared.jobs.jobs import Job, JobStatus
+from shared.jobs.jobs import Job, JobStatus, Progress
 from shared.kinds import Kind
 from shared.work.change import Change
 from shared.work.resources import Body, Id, Resource, Timestamp
 from shared.work.session import TenantSession
 
 BackupType = Literal["daily", "manual", "pre_restore"]
-BackupStatus = Literal["running", "complete", "inconsistent", "failed", "pruning"]
-WRITTEN = ("complete", "inconsistent")  # the latter holds items that refer to nothing, and is not restored
+BackupStatus = Literal["running", "succeeded", "inconsistent", "failed", "pruning"]
+WRITTEN = ("succeeded", "inconsistent")  # the latter holds items that refer to nothing, and is not restored
 Target = Literal["in_place", "new_tenant"]
+
+
+FORMERLY = {"succeeded": "complete"}  # until schema 2: what is stored so is found too
+
+
+def stored_as(status: BackupStatus) -> list[str]:
+    """How a status may stand in what is stored."""
+    return [status, *([FORMERLY[status]] if status in FORMERLY else [])]
+
+
+def _succeeded(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2: a status is called as a job's is, and says how much was written."""
+    status = "succeeded" if body["status"] == FORMERLY["succeeded"] else body["status"]
+    return {**body, "status": status, "progress": finished(body.get("counts", {})).model_dump()}
+
+
+def finished(counts: Mapping[str, int]) -> Progress:
+    """Of a backup that holds so many items of each kind."""
+    items = sum(counts.values())
+    return Progress(phase="finish" if items else None, done=items, total=items or None)
 
 
 class Backup(Resource):
     """A backup of the whole tenant at one moment."""
 
-    KIND: ClassVar[Kind] = Kind("backup", filtered=("status", "type", "as_of"), sorted=("updated_at",), journalled=True)
+    KIND: ClassVar[Kind] = Kind(
+        "backup",
+        filtered=("status", "type", "as_of"),
+        sorted=("updated_at",),
+        journalled=True,
+        upcasts=[_succeeded],
+    )
 
     type: BackupType = Field(description="What it was made for.")
     status: BackupStatus = Field(
@@ -35,14 +61,21 @@ class Backup(Resource):
     )
     note: str = Field("", description="What whoever asked for it has noted.")
     job_id: Id = Field(description="The job that makes it; see `GET v1/jobs/{job_id}`.")
-    as_of: Timestamp | None = Field(None, description="The one moment that it shows; null until it is complete.")
+    as_of: Timestamp | None = Field(None, description="The one moment that it shows; null until it has succeeded.")
     counts: dict[str, int] = Field({}, description="Items of each kind.")
     bytes: int = Field(0, description="Size of its parts, compressed.")
     sha256: str | None = Field(None, description="Hash of its manifest, which holds the hash of every part.")
     parts: int = Field(0, description="Blobs that it is made of.")
     expires_at: Timestamp = Field(description="When it may be pruned.")
     verified_at: Timestamp | None = Field(None, description="When all of it was last read back on demand.")
+    progress: Progress = Field(Progress(), description="Phases: scan, journal, undo, history, finish.")
     error: str | None = Field(None, description="Why it failed, or what the last verification found damaged.")
+
+    @property
+    def etag(self) -> str:
+        """With the progress, which is shown as the job knows it and moves at the same revision."""
+        moving = self.status == "running" and self.progress.phase is not None
+        return f'{super().etag[:-1]}-{self.progress.phase}-{self.progress.done}"' if moving else super().etag
 
     @classmethod
     def begin(
@@ -63,6 +96,12 @@ class NewBackup(Body):
 class BackupQuery(ResourceQuery):
     status: BackupStatus | None = None
     type: BackupType | None = None
+
+    def filters(self) -> dict[str, Any]:
+        return {"type": self.type}
+
+    def where(self) -> list[Where]:
+        return [*super().where(), *([Where("status", "in", stored_as(self.status))] if self.status else [])]
 
 
 class Verification(BaseModel):
@@ -107,7 +146,10 @@ class Restore(Resource):
     KIND: ClassVar[Kind] = Job.KIND
 
     status: JobStatus = Field(description="How far it is.")
-    phase: str = Field(description="check, keep (the backup of what is replaced), target, write, delete, finish")
+    job_id: Id = Field(description="The job that it is: the same id; see `GET v1/jobs/{job_id}`.")
+    progress: Progress = Field(
+        description="Phases: check, keep (the backup of what is replaced), target, write, delete, finish."
+    )
     backup_id: Id = Field(description="The backup that it begins with.")
     as_of: Timestamp | None = Field(description="The point in time asked for; null: the backup's own moment.")
     target: Target = Field(description="Over this tenant's data, or into a new tenant.")
@@ -117,10 +159,8 @@ class Restore(Resource):
 
     @classmethod
     def of(cls, job: Job) -> "Restore":
-        phase = "finish" if job.status == "succeeded" else job.checkpoint.get("phase", "check")
-        return cls.model_validate(
-            {**job.input, **job.model_dump(exclude={"input", "result"}), "phase": phase, "report": job.result}
-        )
+        own = job.model_dump(exclude={"input", "result"})
+        return cls.model_validate({**job.input, **own, "job_id": job.id, "report": job.result})
 
 
 class RestoreQuery(ResourceQuery):

@@ -24,9 +24,9 @@ from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
 from shared.auth.caller import Caller
 from shared.blobs.port import Blobs
-from shared.errors import Conflict, QuotaReached, Unavailable
+from shared.errors import Conflict, QuotaReached, Unavailable, WrongState
 from shared.ids import derived_id
-from shared.jobs.jobs import Continue, Done, Job
+from shared.jobs.jobs import Continue, Done, Job, Progress
 from shared.kinds import Kind, Kinds
 from shared.members.users import User
 from shared.tenancy.directory import Directory, TenantEntry
@@ -52,6 +52,8 @@ class State(BaseModel):
     phase: Literal["check", "keep", "target", "write", "delete", "finish"] = "check"
     pre_restore: str | None = None
     export: dict[str, Any] = Field(default_factory=dict)
+    kept: int = 0
+    total: int | None = None  # items that it brings back
     kind: str = ""  # the one at hand; empty: the first
     after: str = ""
     restored: dict[str, int] = Field(default_factory=dict)
@@ -61,6 +63,17 @@ class State(BaseModel):
     backup_id: str | None = None
     replaced_at: str | None = None
     counters: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def written(self) -> int:
+        return sum(self.restored.values()) + sum(self.unchanged.values())
+
+    @property
+    def progress(self) -> Progress:
+        """As it is shown."""
+        done = {"keep": self.kept, "write": self.written, "delete": sum(self.deleted.values()), "finish": self.written}
+        total = {"write": self.total, "finish": self.written}
+        return Progress(phase=self.phase, done=done.get(self.phase, 0), total=total.get(self.phase))
 
 
 class Restoring:
@@ -94,10 +107,10 @@ class Restoring:
             await self._make_target(session, job, asked)
             state.phase = "write"
         elif state.phase == "finish":
-            return Done(await self._finish(session, job, asked, state))
+            return Done(await self._finish(session, job, asked, state), state.written)
         else:
             await self._with_snapshot(session, job, asked, state)
-        return Continue(state.model_dump(mode="json"))
+        return Continue(state.model_dump(mode="json"), state.progress)
 
     async def give_up(self, session: TenantSession, job: Job) -> None:
         """The tenant's own writes go on, whatever has been restored, and a copy that came to nothing is none.
@@ -116,6 +129,7 @@ class Restoring:
     async def _with_snapshot(self, session: TenantSession, job: Job, asked: NewRestore, state: State) -> None:
         with Snapshot(session.services.kinds) as snapshot:
             await self._fill(session, asked, state, snapshot)
+            state.total = sum(snapshot.count(kind) for kind in _written(session.services.kinds, asked))
             if state.phase == "check":
                 await _check(session, asked, snapshot)
                 state.phase = "keep" if asked.target == "in_place" else "target"
@@ -143,8 +157,8 @@ class Restoring:
         """The backup; one that turns out damaged is marked, and a point in time goes back to the one before it."""
         while True:
             backup = (await load(session, Backup, state.backup_id or asked.backup_id or "")).value
-            if backup.status != "complete":
-                raise Conflict(f"This backup is {backup.status}; only a complete one can be restored.")
+            if backup.status != "succeeded":
+                raise WrongState(f"This backup is {backup.status}; only one that succeeded can be restored.")
             archive = Archive(self._blobs, backup, session.services.kinds)
             try:
                 manifest = await archive.manifest()
@@ -167,7 +181,8 @@ class Restoring:
         state.pre_restore = id
         backup = (await load(session, Backup, id)).value
         progress = await self._export.advance(session, backup, state.export)
-        state.export = progress or {}
+        state.export = progress.model_dump(mode="json") if progress else {}
+        state.kept = progress.progress.done if progress else 0
         if progress is None:
             state.phase = "write"
 

@@ -43,10 +43,10 @@ class Retention:
 
 
 def _last_good(backups: list[Backup]) -> list[str]:
-    """The newest complete backup, and the newest one that no verification has found damaged."""
-    complete = sorted((one for one in backups if one.status == "complete"), key=lambda one: one.as_of or "")
-    good = [one for one in complete if one.error is None]
-    return [one.id for one in (*complete[-1:], *good[-1:])]
+    """The newest backup that succeeded, and the newest one that no verification has found damaged."""
+    whole = sorted((one for one in backups if one.status == "succeeded"), key=lambda one: one.as_of or "")
+    good = [one for one in whole if one.error is None]
+    return [one.id for one in (*whole[-1:], *good[-1:])]
 
 
 async def _due(session: TenantSession, backup: Backup, now: datetime) -> bool:
@@ -54,7 +54,7 @@ async def _due(session: TenantSession, backup: Backup, now: datetime) -> bool:
     match backup.status:
         case "pruning":
             return True
-        case "complete" | "inconsistent":
+        case "succeeded" | "inconsistent":
             return parse_rfc3339(backup.expires_at) <= now
         case "failed":
             return stale

@@ -7,12 +7,21 @@ from functions.backups.archive import Archive, Damaged, Manifest, read_back
 from functions.backups.copies import Copies
 from functions.backups.export import SHOWN_DANGLING, unfit
 from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
-from functions.backups.models import WRITTEN, Backup, BackupType, NewBackup, NewRestore, Restore, Verification
+from functions.backups.models import (
+    WRITTEN,
+    Backup,
+    BackupType,
+    NewBackup,
+    NewRestore,
+    Restore,
+    Verification,
+)
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Replace
-from shared.errors import Conflict, Invalid, NotFound, QuotaReached, Stale
+from shared.errors import Conflict, Contended, Invalid, NotFound, QuotaReached, Stale, WrongState
+from shared.http.times import NOT_A_TIME
 from shared.jobs.jobs import Job, enqueue
 from shared.jobs.locks import Locked, looking_again, take
 from shared.members.standing import still_admin
@@ -54,13 +63,13 @@ class BackupService:
         """Take a manual backup away, with all that was written of it. `Conflict` for one that is in use."""
         held = await load(tenant, Backup, id)
         if held.value.type != "manual":
-            raise Conflict(f"A {held.value.type} backup goes when its time is over, on {held.value.expires_at}.")
+            raise WrongState(f"A {held.value.type} backup goes when its time is over, on {held.value.expires_at}.")
         if held.value.status == "running":
-            raise Conflict("This backup is being made; delete it when that is done.", job_id=held.value.job_id)
+            raise WrongState("This backup is being made; delete it when that is done.", job_id=held.value.job_id)
         if id in await being_restored(tenant):
-            raise Conflict("This backup is being restored; delete it when that is done.")
+            raise WrongState("This backup is being restored; delete it when that is done.")
         if not await prune(self._blobs, tenant, held):
-            raise Conflict("Others are changing this backup; try again.")
+            raise Contended("Others are changing this backup; try again.")
 
     async def _begin(
         self, change: Change, tenant: TenantSession, type: BackupType, *, id: str, job_id: str, note: str = ""
@@ -70,17 +79,18 @@ class BackupService:
         return await change.commit(backup)
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Backup]:
-        return await find(tenant, Backup, filters, page)
+        found = await find(tenant, Backup, filters, page)
+        return Listing([await _shown(tenant, backup) for backup in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> Backup:
-        return (await load(tenant, Backup, id)).value
+        return await _shown(tenant, (await load(tenant, Backup, id)).value)
 
     async def verify(self, tenant: TenantSession, id: str) -> Verification:
         """Read all of it back. Damage is an answer, and is noted in the backup: it does not count as good any more."""
         tenant = tenant.past_the_fence()
         backup = (await load(tenant, Backup, id)).value
         if backup.status not in WRITTEN:
-            raise Conflict(f"This backup is {backup.status}; there is nothing to read back.")
+            raise WrongState(f"This backup is {backup.status}; there is nothing to read back.")
         verification = await self._read_back(tenant, backup)
         fields = {
             "verified_at": verification.checked_at,
@@ -95,7 +105,7 @@ class BackupService:
                 return await change.commit(verification)
             except Stale:
                 continue
-        raise Conflict("Others keep changing this at the same time; try again.")
+        raise Contended("Others keep changing this at the same time; try again.")
 
     async def restore(self, tenant: TenantSession, new: NewRestore) -> Restore:
         """The job of a restore; what can be told at once is checked at once."""
@@ -173,6 +183,12 @@ class BackupService:
         return await load(tenant, Backup, before.id)
 
 
+async def _shown(tenant: TenantSession, backup: Backup) -> Backup:
+    """With its job's progress, while it has one: one read more for each that is being made."""
+    stored = await tenant.store.get(Job.KIND, backup.job_id) if backup.status == "running" else None
+    return backup.model_copy(update={"progress": Job.model_validate(stored.body).progress}) if stored else backup
+
+
 async def _queue_up(change: Change, tenant: TenantSession, job_id: str) -> None:
     """Take one of the few places that backups on demand may have at a time."""
     for place in range(1, MOST_AT_ONCE + 1):
@@ -195,12 +211,14 @@ def _as_of(new: NewRestore) -> str | None:
     try:
         return rfc3339(parse_rfc3339(new.as_of))
     except ValueError as error:
-        raise Invalid.of("as_of", f"is no RFC 3339 time: {error}", new.as_of) from error
+        raise Invalid.of("as_of", NOT_A_TIME, new.as_of) from error
 
 
 def _complete(backup: Backup) -> Backup:
-    if backup.status != "complete":
-        raise Conflict(f"This backup is {backup.status}; only a complete one can be used.", backup_status=backup.status)
+    if backup.status != "succeeded":
+        raise Conflict(
+            f"This backup is {backup.status}; only one that succeeded can be used.", backup_status=backup.status
+        )
     return backup
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from functions.catalog.graph import depending_on, of_model
 from functions.catalog.models import Element, Model, Relationship
 from shared.database.port import Order, Where
-from shared.errors import Conflict, Stale, Unavailable
+from shared.errors import Contended, InUse, Stale, Unavailable
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken
 from shared.work.resources import Held, load
@@ -39,7 +39,7 @@ async def delete(
         await _check_nothing_else(tenant, model.KIND, [id], _already(gone, "relationships"))
         depending = await depending_on(tenant, [id])
         if depending and not cascade:
-            raise Conflict(
+            raise InUse(
                 f"{len(depending)} relationships would lose an end; delete them first, or with ?cascade=true.",
                 relationships=[shown(one.value) for one in depending[:LISTED]],
                 total=len(depending),
@@ -51,7 +51,7 @@ async def delete(
             return
         except Stale:
             lost += 1
-    raise Conflict(f"Others keep changing this at the same time; try again.{_already(gone, 'relationships')}")
+    raise Contended(f"Others keep changing this at the same time; try again.{_already(gone, 'relationships')}")
 
 
 async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
@@ -75,7 +75,7 @@ async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, 
             if not batch:
                 return await _delete_all(tenant, [held])
             if not cascade:
-                raise Conflict("It has elements or relationships; delete them first, or with ?cascade=true.")
+                raise InUse("It has elements or relationships; delete them first, or with ?cascade=true.")
             if clock.monotonic() > until:
                 raise Unavailable("This takes long; what is deleted stays so. Send it again: it goes on there.")
             ids = [one.value.id for one in batch]
@@ -86,7 +86,7 @@ async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, 
                 lost, gone = 0, gone + len(some)
         except (Stale, Overtaken):
             lost += 1
-    raise Conflict(f"Others keep changing this at the same time; try again.{_already(gone, 'items')}")
+    raise Contended(f"Others keep changing this at the same time; try again.{_already(gone, 'items')}")
 
 
 def shown(relationship: Relationship) -> dict[str, str]:
@@ -138,7 +138,7 @@ async def _check_nothing_else(tenant: TenantSession, kind: Kind, ids: list[str],
         if found:
             listed = [{"id": stored.body["id"], "name": stored.body.get("name", "")} for stored in found]
             what = f"this {kind}" if len(ids) == 1 else f"these {kind}s"
-            raise Conflict(
+            raise InUse(
                 f"{referring.capitalize()}s refer to {what}; give them another one, or none, first.{already}",
                 **{f"{referring}s": listed},
             )

@@ -11,7 +11,7 @@ from functions.catalog.models import ImportCounts, Model
 from functions.catalog.naming import MODELS, Naming, came_with, origins, whole_of
 from functions.catalog.values import MAX_IDENTIFIER, MAX_NAME
 from shared.clock import rfc3339
-from shared.errors import Conflict, Invalid, NotFound, Stale
+from shared.errors import Conflict, Contended, Invalid, NotFound, Stale
 from shared.ids import derived_id, is_uuid
 from shared.tenancy.fence import Overtaken
 from shared.work.resources import Listing, PageRequest, find, load
@@ -63,7 +63,7 @@ async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | Non
         except (Conflict, Stale, Overtaken):
             continue
         return Naming(model, model.id, origins(tenant))
-    raise Conflict("Others keep making and deleting this model at the same time; try again.")
+    raise Contended("Others keep making and deleting this model at the same time; try again.")
 
 
 async def conclude(

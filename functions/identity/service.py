@@ -7,7 +7,7 @@ from typing import Any
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Delete, Upsert, Where
-from shared.errors import Conflict, Forbidden, Stale
+from shared.errors import Conflict, Contended, NotAMember, Stale
 from shared.http.bodies import MergePatch
 from shared.members.members import Members
 from shared.members.names import Names
@@ -47,7 +47,7 @@ class IdentityService:
                 return await self._invite(tenant, new)
             except Stale:  # the caller has changed, or come in, meanwhile
                 continue
-        raise Conflict("Others keep changing this at the same time; try again.")
+        raise Contended("Others keep changing this at the same time; try again.")
 
     async def _invite(self, tenant: TenantSession, new: NewUser) -> User:
         id = user_id(tenant.id, new.email)
@@ -121,7 +121,7 @@ class IdentityService:
         held = Held.of(User, stored)
         user, now = held.value, tenant.services.clock.now()
         if user.status == "disabled":  # since a moment ago: what is known of members is seconds old
-            raise Forbidden(DISABLED)
+            raise NotAMember(DISABLED)
         recent = user.last_login_at is not None and now - parse_rfc3339(user.last_login_at) < LOGIN_EVERY
         if user.status == "active" and recent:
             return user

@@ -6,14 +6,15 @@ from typing import Any
 import azure.functions as func
 
 from functions.platform.health import Health, HealthService
-from functions.platform.models import JobQuery
+from functions.platform.models import Job, JobQuery
 from shared.auth.roles import Role
+from shared.http.catalogue import page
 from shared.http.docs import FILES, Description
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import ListQuery, Page
 from shared.http.routes import Begins, Call, Content, OpenCall
 from shared.jobs.deadletters import DeadLetter, DeadLetters
-from shared.jobs.jobs import Job
+from shared.jobs.jobs import Job as StoredJob
 from shared.work.resources import Listing, find, load
 
 
@@ -48,11 +49,12 @@ def blueprint(
         summary="List long jobs",
     )
     async def list_jobs(call: Call[None, JobQuery]) -> Listing[Job]:
-        return await find(call.tenant, Job, call.query.filters(), call.page)
+        found = await find(call.tenant, StoredJob, call.query.filters(), call.page)
+        return Listing([Job.of(job) for job in found.items], found.next)
 
     @endpoint(routes, "GET", "v1/jobs/{job_id}", role=Role.ADMIN, answer=Job, summary="Get a long job")
     async def get_job(call: Call) -> Job:
-        return (await load(call.tenant, Job, call.params["job_id"])).value
+        return Job.of((await load(call.tenant, StoredJob, call.params["job_id"])).value)
 
     @endpoint(
         routes,
@@ -89,6 +91,17 @@ def blueprint(
     )
     async def replay_dead_letter(call: Call) -> DeadLetter:
         return await dead_letters.replay(call.params["letter_id"])
+
+    @endpoint(
+        routes,
+        "GET",
+        "problems/{code}",
+        role=None,
+        answer=Content(b"", "text/html"),
+        summary="What a problem's code means, as a page",
+    )
+    async def get_problem(call: OpenCall) -> Content:
+        return Content(page(call.request.route_params["code"]).encode(), "text/html")
 
     return routes
 

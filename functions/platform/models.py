@@ -1,9 +1,32 @@
-"""What the lists about the platform itself are filtered by."""
+"""Long jobs as they are shown."""
+
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from shared.http.pagination import ResourceQuery
-from shared.jobs.jobs import JobStatus
+from shared.jobs.jobs import Job as StoredJob
+from shared.jobs.jobs import JobStatus, Progress
+from shared.kinds import Kind
+from shared.work.resources import Resource
+
+
+class Job(Resource):
+    """A long job. What it goes on from is its own business, and so is who runs it."""
+
+    KIND: ClassVar[Kind] = StoredJob.KIND
+
+    type: str = Field(examples=["backup"], description="What it does.")
+    status: JobStatus = Field(description="How far it is.")
+    progress: Progress = Field(description="What it does now, and how much of it is done.")
+    input: dict[str, Any] = Field(description="What it was asked to do.")
+    result: dict[str, Any] | None = Field(description="What it has come to, once it has succeeded.")
+    error: str | None = Field(description="Why it failed, or why it is being tried again.")
+    attempts: int = Field(description="Tries of what it is doing now.")
+
+    @classmethod
+    def of(cls, job: StoredJob) -> "Job":
+        return cls.model_validate(job.model_dump())
 
 
 class JobQuery(ResourceQuery):

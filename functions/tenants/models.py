@@ -80,7 +80,7 @@ class Tenant(Resource):
     region: str = Field(description="Where its data lies.")
     admin_email: str = Field(description="Address of its first admin.")
     placement: PlacementView = Field(description="Where its data is.")
-    provisioning_job: str | None = Field(None, description="Of the platform tenant: the job that makes its database.")
+    job_id: Id | None = Field(None, description="Of the platform tenant: the job that makes its database.")
     copy_of: Id | None = Field(None, description="The tenant that a restore has made this one of.")
     settings: TenantSettings = Field(description="What is set for it alone.")
 

@@ -21,7 +21,7 @@ from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Create, Database, Delete, Placement, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, Full, Unavailable
+from shared.errors import Conflict, Full, Unavailable, WrongState
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, Wait
 from shared.members.names import SLUG, Names
@@ -44,6 +44,8 @@ class Undone(Conflict):
     """What was to be finished is no more, or another attempt has begun under its id."""
 
     code = "undone"
+    meaning = "The tenant was taken back while it was being set up."
+    remedy = "Onboard it again."
 
     def __init__(self) -> None:
         super().__init__(UNDONE)
@@ -98,7 +100,7 @@ class Onboarding:
         """
         source = Tenant.model_validate((await self._entry(like.id)).body)
         if source.status not in ("active", "trial"):
-            raise Conflict(f"A tenant that is {source.status} cannot be copied.")
+            raise WrongState(f"A tenant that is {source.status} cannot be copied.")
         limits = source.settings.limits.model_copy(update={"max_copies": None})  # a copy's own are for staff to grant
         new = NewTenant(
             name=name,
@@ -212,7 +214,7 @@ class Onboarding:
             region=self._region,
             admin_email=new.admin_email,
             placement=PlacementView.model_validate(placement.as_document()),
-            provisioning_job=job_id(placement.database) if self._provisioning.needed(placement) else None,
+            job_id=job_id(placement.database) if self._provisioning.needed(placement) else None,
             copy_of=like.id if like else None,
             settings=new.settings,
         )

@@ -16,7 +16,7 @@ from shared.clock import parse_rfc3339
 from shared.database.port import Placement, Provisioner
 from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
-from shared.jobs.jobs import Continue, Done, Job, again, enqueue
+from shared.jobs.jobs import Continue, Done, Job, Progress, again, enqueue
 from shared.tenancy.directory import Directory
 from shared.work.resources import Held
 from shared.work.scope import Services
@@ -91,7 +91,7 @@ class Provisioning:
         database = job.input["database"]
         operation = await self._provisioner.ensure(database, job.checkpoint.get("operation"))
         if operation is not None:
-            return Continue({"operation": operation})
+            return Continue({"operation": operation}, Progress(phase="database"))
         tenant = await finish(job.input["tenant_id"], session, made=database)
         return Done({"tenant_id": tenant.id, "status": tenant.status})
 

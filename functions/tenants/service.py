@@ -16,7 +16,7 @@ from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Create, Database, Rejected, Replace, Stored, Where
-from shared.errors import Conflict, NotFound
+from shared.errors import Contended, NotFound, WrongState
 from shared.http.bodies import MergePatch
 from shared.tenancy.directory import TENANT, Directory
 from shared.tenancy.fence import AUDIT
@@ -79,7 +79,7 @@ class TenantService:
 
         def change(tenant: Tenant) -> Mapping[str, Any]:
             if tenant.status not in ("active", "trial", "suspended"):
-                raise Conflict(f"A tenant that is {tenant.status} cannot be suspended.")
+                raise WrongState(f"A tenant that is {tenant.status} cannot be suspended.")
             return {"status": "suspended"}
 
         return await self._change(staff, id, "suspended", change)
@@ -89,7 +89,7 @@ class TenantService:
 
         def change(tenant: Tenant) -> Mapping[str, Any]:
             if tenant.status not in ("active", "trial", "suspended"):
-                raise Conflict(f"A tenant that is {tenant.status} cannot be resumed.")
+                raise WrongState(f"A tenant that is {tenant.status} cannot be resumed.")
             ends = tenant.trial_ends_at
             running = ends is not None and parse_rfc3339(ends) > self._services.clock.now()
             return {"status": tenant.status if tenant.status != "suspended" else "trial" if running else "active"}
@@ -147,7 +147,7 @@ class TenantService:
             self._directory.forget(id)
             await self._audit(await self._held(id))
             return new
-        raise Conflict("Others keep changing this tenant at the same time; try again.")
+        raise Contended("Others keep changing this tenant at the same time; try again.")
 
     def _entry(self, staff: Actor, action: str, old: Tenant, new: Tenant) -> dict[str, Any]:
         return {

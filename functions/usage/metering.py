@@ -22,7 +22,7 @@ from functions.usage.reading import Event, Uncountable, read
 from shared.clock import Clock, rfc3339
 from shared.database.limits import MAX_OPERATIONS, patches
 from shared.database.port import Create, Document, Increment, Operation, Rejected, TenantStore, Where
-from shared.errors import Conflict, FlowgridError, Full, Unavailable
+from shared.errors import Conflict, Contended, FlowgridError, Full, Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
 from shared.kinds import Kind
@@ -235,7 +235,7 @@ async def _commit(store: TenantStore, events: list[Event]) -> None:
         except Rejected:
             known = await _found(store, UsageEvent.KIND, {event.id for event in events})
             events = [event for event in events if event.id not in known]
-    raise Conflict("Others keep moving the same rollups.")
+    raise Contended("Others keep moving the same rollups.")
 
 
 async def _found(store: TenantStore, kind: Kind, ids: set[str]) -> dict[str, Document]:

@@ -77,7 +77,7 @@ class TokenVerifier:
             raise Unauthenticated(text, reason="expired", issuer=issuer.issuer) from error
         except jwt.PyJWTError as error:
             reason = _REASONS.get(type(error).__name__, "invalid")
-            text = f"The token does not verify: {error}."
+            text = f"The token does not verify: {reason.replace('_', ' ')}."
             raise Unauthenticated(text, reason=reason, issuer=issuer.issuer) from error
         caller = self._caller(claims, issuer)
         until = int(claims["exp"]) + LEEWAY_SECONDS

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from shared.errors import SHOWN_ERRORS, FieldError, Invalid, TooLarge, UnsupportedMedia
+from shared.http.wording import WORDS, not_json, worded
 
 B = TypeVar("B", bound=BaseModel)
 MAX_JSON_BYTES = 1024 * 1024
@@ -60,15 +61,13 @@ class Merge(Generic[B]):
         try:
             document = from_json(raw, allow_inf_nan=False)
         except ValueError as error:
-            raise Invalid.of("body", f"is not JSON: {error}") from error
+            raise Invalid.of("body", not_json(str(error))) from error
         if not isinstance(document, dict):
             raise Invalid.of("body", "should be a JSON object", _shown(document))
         unknown = sorted(set(document) - set(self.model.model_fields))
         if unknown:
             shown = unknown[:SHOWN_ERRORS]
-            errors = [
-                FieldError(_cut(name), "is not a field that can be set", _shown(document[name])) for name in shown
-            ]
+            errors = [FieldError(_cut(name), WORDS["extra_forbidden"], _shown(document[name])) for name in shown]
             raise Invalid(errors, total=len(unknown))
         return MergePatch(self.model, document)
 
@@ -94,9 +93,13 @@ def validated(model: type[B], raw: bytes) -> B:
 
 def invalid(error: ValidationError) -> Invalid:
     """The first of what pydantic found, and how much there is."""
-    found = error.errors(include_url=False, include_context=False)[:SHOWN_ERRORS]
+    found = error.errors(include_url=False)[:SHOWN_ERRORS]
     errors = [
-        FieldError(_cut(".".join(str(part) for part in one["loc"])) or "body", _cut(one["msg"]), _shown(one["input"]))
+        FieldError(
+            _cut(".".join(str(part) for part in one["loc"])) or "body",
+            _cut(worded(one["type"], one.get("ctx", {}))),
+            _shown(one["input"]),
+        )
         for one in found
     ]
     return Invalid(errors, total=error.error_count())

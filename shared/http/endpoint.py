@@ -24,6 +24,7 @@ from shared.errors import (
     PreconditionRequired,
     QuotaReached,
     RateLimited,
+    RoleNeeded,
     TenantSuspended,
     Unauthenticated,
     Unavailable,
@@ -235,7 +236,7 @@ class Endpoint:
         admitted = await self.members.admit(session)
         role = admitted.caller.role
         if route.role is None or role is None or not role.includes(route.role):
-            raise Forbidden(f"This needs the role {route.role}; the caller has {role}.")
+            raise RoleNeeded(f"This needs the role {route.role}; the caller has {role}.")
         return admitted
 
     def _read(self, route: Route, req: func.HttpRequest, session: TenantSession) -> Call[Any, Any]:
@@ -295,7 +296,7 @@ def _tenant_id(route: Route, caller: Caller, req: func.HttpRequest) -> str:
     """The token's tenant; only platform staff may name another one, and only in `x-tenant-id`."""
     if route.platform:
         if caller.role is not Role.PLATFORM:
-            raise Forbidden(f"This needs the role {Role.PLATFORM}.")
+            raise RoleNeeded(f"This needs the role {Role.PLATFORM}.")
         return PLATFORM_TENANT_ID
     named = req.headers.get("x-tenant-id") if caller.role is Role.PLATFORM else None
     if named is not None and not is_uuid(named):
@@ -304,5 +305,5 @@ def _tenant_id(route: Route, caller: Caller, req: func.HttpRequest) -> str:
     if tenant_id is None:
         raise Forbidden("The token names no tenant; platform staff name one in x-tenant-id.")
     if tenant_id == PLATFORM_TENANT_ID and caller.role is not Role.PLATFORM:
-        raise Forbidden(f"This needs the role {Role.PLATFORM}.")
+        raise RoleNeeded(f"This needs the role {Role.PLATFORM}.")
     return tenant_id

@@ -133,7 +133,7 @@ def _parameters(route: Route, schemas: Schemas) -> list[dict[str, Any]]:
             "in": "path",
             "required": True,
             "description": f"The {name.removesuffix('_id').replace('_', ' ')}'s id.",
-            "schema": {"type": "string", "format": "uuid"},
+            "schema": {"type": "string", "format": "uuid"} if name.endswith("_id") else TEXT,
         }
         for name in re.findall(r"{(\w+)}", route.path)
     ]
@@ -204,4 +204,4 @@ def _tags(routes: Sequence[Route]) -> dict[str, str]:
 
 def _tag(route: Route) -> str:
     parts = route.path.removeprefix("v1/").split("/")
-    return "platform" if parts[0] in ("platform", "health", "openapi.json", "docs") else parts[0]
+    return "platform" if parts[0] in ("platform", "health", "openapi.json", "docs", "problems") else parts[0]

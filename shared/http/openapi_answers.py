@@ -6,15 +6,20 @@ from typing import Any
 from shared.errors import (
     SHOWN_ERRORS,
     Conflict,
+    Contended,
     FlowgridError,
     Forbidden,
     Full,
+    InUse,
     Invalid,
+    NotAMember,
     NotFound,
     PreconditionRequired,
     QuotaReached,
     RateLimited,
+    RoleNeeded,
     Stale,
+    Taken,
     TenantSuspended,
     Throttled,
     TooLarge,
@@ -23,6 +28,7 @@ from shared.errors import (
     Unknown,
     Unprocessable,
     UnsupportedMedia,
+    WrongState,
 )
 from shared.http.openapi_schemas import REF, Schemas, pascal
 from shared.http.problems import PROBLEM_JSON, STATUS, TITLES, problem, status_of
@@ -61,12 +67,18 @@ OF_STATUS = {
     503: {"Retry-After": "RetryAfter"},
 }
 EXAMPLES: tuple[FlowgridError, ...] = (
-    Invalid.of("name", "Field required", {}),
+    Invalid.of("name", "is missing", {}),
     Unauthenticated("The token has expired; sign in again."),
-    Forbidden("This needs the role tenant:admin; the caller has tenant:viewer."),
+    Forbidden("The token names no tenant; platform staff name one in x-tenant-id."),
+    NotAMember("This tenant has no such user."),
+    RoleNeeded("This needs the role tenant:admin; the caller has tenant:viewer."),
     TenantSuspended("This tenant is suspended; its data is kept. Write to support to resume it."),
     NotFound("There is no such agent."),
-    Conflict("There is an agent of this name already."),
+    Conflict("This is the tenant's last admin; make somebody else an admin first."),
+    Contended("Others keep changing this at the same time; try again."),
+    InUse("Agents refer to this element; give them another one, or none, first."),
+    Taken("The slug acme is taken."),
+    WrongState("This backup is running; there is nothing to read back."),
     Stale("This is not the current version any more; read it again, apply your change, send its ETag."),
     TooLarge("The body is 1200000 bytes; this route takes at most 1048576."),
     UnsupportedMedia("Send the body as application/json, not text/plain."),
@@ -91,7 +103,7 @@ def _problem_answer(status: int) -> dict[str, Any]:
         made = {
             error.code: {"value": json.loads(problem(error, request_id=REQUEST, instance=INSTANCE).get_body())}
             for error in EXAMPLES
-            if status_of(error) == status
+            if status_of(type(error)) == status
         }
         answer["content"] = {PROBLEM_JSON: {"schema": {"$ref": REF.format(model="Problem")}, "examples": made}}
     return answer
@@ -108,7 +120,7 @@ PROBLEM = {
     "description": "RFC 9457 problem details.",
     "required": ["type", "title", "status", "detail", "instance", "request_id", "code", "error"],
     "properties": {
-        "type": {"type": "string", "format": "uri", "description": "Names the cause; ends in the code."},
+        "type": {"type": "string", "format": "uri-reference", "description": "The page about this code."},
         "title": {"type": "string", "description": "The status in words."},
         "status": {"type": "integer", "description": "The HTTP status."},
         "detail": {"type": "string", "description": "What is wrong with this call; made for people."},

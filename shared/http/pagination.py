@@ -93,7 +93,7 @@ class NamedQuery(ResourceQuery):
 class Page(BaseModel, Generic[T]):
     """A page of a list."""
 
-    items: list[T] = Field(description="In the order of the list; a page of large items may be shorter than asked.")
+    items: list[T] = Field(description="Fewer than asked for where they are large.")
     next_cursor: str | None = Field(None, description="`cursor` of the next page; null on the last.")
 
     @classmethod

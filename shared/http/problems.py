@@ -62,8 +62,14 @@ TITLES = {
 }
 
 
-def status_of(error: FlowgridError) -> int:
-    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+def status_of(error: type[FlowgridError]) -> int:
+    """The status of an error, which is its own or its nearest parent's."""
+    return next(STATUS[cls] for cls in error.__mro__ if cls in STATUS)
+
+
+def type_of(code: str) -> str:
+    """The URI of a problem's type: its page, on whatever host answers (shared/http/catalogue.py)."""
+    return f"/api/problems/{code}"
 
 
 def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse:
@@ -71,9 +77,9 @@ def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse
     if not isinstance(error, FlowgridError):
         logger.error("unexpected error", exc_info=error)
         error = FlowgridError("Something went wrong on our side; quote the request_id when you ask about it.")
-    status = status_of(error)
+    status = status_of(type(error))
     standard: dict[str, Any] = {
-        "type": f"https://flowgrid.dev/problems/{error.code}",
+        "type": type_of(error.code),
         "title": TITLES[status],
         "status": status,
         "detail": error.message,

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from shared.clock import parse_rfc3339, rfc3339
 
+NOT_A_TIME = "should be an RFC 3339 time from 1970 on with an offset, such as 2026-11-24T08:15:00Z"
 SINCE_1970 = r"^(19[7-9]\d|[2-9]\d{3})-"
 
 
@@ -15,9 +16,7 @@ def _canonical(text: str) -> str:
         if instant.year < 1970:
             raise ValueError("before 1970")
     except ValueError as error:
-        raise ValueError(
-            f"should be an RFC 3339 time with an offset, such as 2026-11-24T08:15:00Z ({error})"
-        ) from error
+        raise ValueError(NOT_A_TIME) from error
     return rfc3339(instant)
 
 

@@ -11,15 +11,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.apart import apart
 from shared.auth.caller import Caller, RequestInfo
-from shared.clock import SKEW, parse_rfc3339, rfc3339, runs
+from shared.clock import SKEW, rfc3339, runs
 from shared.database.port import Create, Database, Rejected, Replace, TenantStore, Where
 from shared.errors import FlowgridError, Full, Unavailable
 from shared.kinds import Kind
@@ -44,8 +44,18 @@ UNFINISHED = ["queued", "running"]
 JobStatus = Literal["queued", "running", "succeeded", "failed"]
 
 
+class Progress(BaseModel):
+    """How far a job has come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: str | None = Field(None, description="What is being done; null until there is something to tell.")
+    done: int = Field(0, description="Items that this phase has done.")
+    total: int | None = Field(None, description="Items that it will have done at its end; null: not known.")
+
+
 class Job(Resource):
-    """A long job as `GET jobs/{id}` shows it; `attempts` counts the tries of the current slice."""
+    """A long job as it is stored; `attempts` counts the tries of the current slice."""
 
     KIND: ClassVar[Kind] = Kind("job", filtered=("type", "status", "lease_until"), sorted=("updated_at",))
 
@@ -55,28 +65,26 @@ class Job(Resource):
     result: dict[str, Any] | None = Field(None, description="What it has come to, once it has succeeded.")
     error: str | None = Field(None, description="Why it failed, or what it waits for.")
     checkpoint: dict[str, Any] = Field(default_factory=dict, description="Where it goes on.")
+    progress: Progress = Field(Progress(), description="How far it has come.")
     slices: int = Field(0, description="Parts done so far.")
     attempts: int = Field(0, description="Tries of the current part.")
     lease_until: str = Field(description="Until when whoever runs it has it.")
 
-    @property
-    def etag(self) -> str:
-        """With the lease, which is shown and renewed at the same revision."""
-        return f'{super().etag[:-1]}-{int(parse_rfc3339(self.lease_until).timestamp() * 1_000_000):x}"'
-
 
 @dataclass(frozen=True)
 class Done:
-    """The job has succeeded, with this result."""
+    """The job has succeeded, with this result; `done`: of how many items, None: as many as were told last."""
 
     result: Mapping[str, Any]
+    done: int | None = None
 
 
 @dataclass(frozen=True)
 class Continue:
-    """A slice is done; the next begins at this checkpoint."""
+    """A slice is done; the next begins at this checkpoint, which nobody is shown but as this progress."""
 
     checkpoint: Mapping[str, Any]
+    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True)
@@ -224,13 +232,17 @@ class Jobs:
             await self._fail(session, job, message)
             return
         if isinstance(outcome, Done):
-            await self._finish(session, job, status="succeeded", result=dict(outcome.result), error=None)
+            done = job.progress.done if outcome.done is None else outcome.done
+            ended = {"result": dict(outcome.result), "progress": Progress(phase="finish", done=done, total=done)}
+            await self._finish(session, job, status="succeeded", error=None, **ended)
         elif isinstance(outcome, Wait):
             await self._again(session, job, outcome.reason, timedelta(seconds=outcome.seconds), attempts=0)
         else:
             now = rfc3339(self._services.clock.now() + START_WITHIN)
-            changes = {"status": "queued", "checkpoint": dict(outcome.checkpoint), "slices": job.slices + 1}
-            saved = await self._finish(session, job, **changes, attempts=0, lease_until=now, error=None)
+            reached = {"checkpoint": dict(outcome.checkpoint), "progress": outcome.progress, "slices": job.slices + 1}
+            saved = await self._finish(
+                session, job, status="queued", **reached, attempts=0, lease_until=now, error=None
+            )
             if saved is not None:
                 await self._send(saved, f"{job.id}:{saved.slices}")
 

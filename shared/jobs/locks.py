@@ -17,6 +17,8 @@ class Locked(Conflict):
     """The lock is another job's; `job_id` names it."""
 
     code = "locked"
+    meaning = "Another job is at it; `job_id` names it."
+    remedy = "Wait for that job's end."
 
     def __init__(self, message: str, job_id: str) -> None:
         super().__init__(message, job_id=job_id)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.clock import Clock
-from shared.errors import Forbidden
+from shared.errors import NotAMember, RoleNeeded
 from shared.members.signin import DISABLED, SignIn
 from shared.members.users import User, UserRole, binding_id
 from shared.work.session import TenantSession
@@ -36,10 +36,10 @@ class Members:
         if caller.role is Role.PLATFORM:
             return session
         if caller.role is None:
-            raise Forbidden("The token carries none of the roles " + ", ".join(Role) + ".")
+            raise RoleNeeded("The token carries none of the roles " + ", ".join(Role) + ".")
         user = await self._user(session)
         if user.status == "disabled":
-            raise Forbidden(DISABLED)
+            raise NotAMember(DISABLED)
         return replace(session, caller=_as_user(caller, user.id, caller.role, user.role))
 
     def forget(self, tenant_id: str, user: str) -> None:

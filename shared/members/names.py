@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.database.port import Create, Database, Delete, Document, Rejected, Replace, Stored
-from shared.errors import Conflict
+from shared.errors import Taken
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.jobs.jobs import Job
 from shared.members.users import User
@@ -48,7 +48,7 @@ class Names:
                 return
             # one's own old reservation is renewed, or it would be an orphan to others before it is used
             mine = Replace(RESERVATION, id, body, held.etag) if held else Create(RESERVATION, id, body)
-        raise Conflict(f"The {sort} {name} is taken.", field=sort)
+        raise Taken(f"The {sort} {name} is taken.", field=sort)
 
     async def release(self, sort: str, name: str, *, holder: str, attempt: str | None = None) -> None:
         """Give a name back; nothing happens when it is not this holder's, or that of another `attempt` (if given)."""

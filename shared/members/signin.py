@@ -13,7 +13,7 @@ from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.clock import rfc3339
 from shared.database.port import Create, Operation, Replace, Stored
-from shared.errors import Conflict, Forbidden, Stale, Unavailable
+from shared.errors import Conflict, NotAMember, Stale, Unavailable
 from shared.members.names import EMAIL, IDENTITY, Names, identity
 from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
 from shared.tenancy.fence import Overtaken
@@ -59,21 +59,21 @@ class SignIn:
     async def _first(self, session: TenantSession, binding: Stored | None) -> User:
         email = session.caller.email if session.caller.email_verified else None
         if email is None:
-            raise Forbidden(NO_ADDRESS)
+            raise NotAMember(NO_ADDRESS)
         id = user_id(session.id, email)
         stored = await session.store.get(User.KIND, id)
         if stored is None:
             # A binding whose user is gone: somebody has removed them. Asked after the user, as one batch does both.
             if session.entry.membership != "open" or binding or await self._removed(session, email):
-                raise Forbidden(NO_USER)
+                raise NotAMember(NO_USER)
             return await self._join(session, email, id)
         held = Held.of(User, stored)
         if _same(held.value, session.caller):  # since the look at the binding
             return held.value
         if held.value.status == "disabled":
-            raise Forbidden(DISABLED)
+            raise NotAMember(DISABLED)
         if held.value.bound:
-            raise Forbidden(OTHER_IDENTITY)
+            raise NotAMember(OTHER_IDENTITY)
         await self._reserve(session, email, id)
         change = _as_user(session, id).change(held)
         user = change.update(held, {**_signed_in(session), "status": "active"}, action="signed_in")
@@ -101,7 +101,7 @@ class SignIn:
             await self._names.reserve(EMAIL, email, holder=holder)
             await self._names.reserve(IDENTITY, identity(caller.issuer, caller.subject), holder=holder)
         except Conflict as error:
-            raise Forbidden(ELSEWHERE) from error
+            raise NotAMember(ELSEWHERE) from error
 
 
 async def forget_identity(names: Names, tenant_id: str, user: User) -> None:

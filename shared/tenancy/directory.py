@@ -6,17 +6,24 @@ from functools import cached_property
 from typing import Any, Literal
 
 from shared.clock import Clock
-from shared.database.port import Database, Placement, Stored, TenantStore
+from shared.database.port import Database, Document, Placement, Stored, TenantStore
 from shared.ids import PLATFORM_TENANT_ID
 from shared.kinds import Kind
 from shared.tenancy.fence import Handle
 from shared.tenancy.plans import PLANS, Plan, Tier
+
+
+def _job_id(body: Document) -> Document:
+    """Schema 2: a job is named by `job_id`, as everywhere."""
+    return {("job_id" if name == "provisioning_job" else name): value for name, value in body.items()}
+
 
 TENANT = Kind(
     "tenant",
     container="tenants",
     filtered=("status", "tier", "slug", "trial_ends_at", "placement.mode", "unaudited.created_at"),
     sorted=("updated_at", "name"),
+    upcasts=[_job_id],
 )
 RESERVATION = Kind("reservation", container="reservations")  # of what all tenants share: names, keys, timers' runs
 ENTRY_LIVES_SECONDS = 5.0

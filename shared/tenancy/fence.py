@@ -54,6 +54,8 @@ class Fenced(Unavailable):
     """The tenant is being restored: nothing can be written until that is over."""
 
     code = "fenced"
+    meaning = "The tenant is being restored: it is read, and nothing is written."
+    remedy = "Send the same again after `Retry-After` seconds."
 
     def __init__(self) -> None:
         super().__init__("This tenant is being restored; nothing is written meanwhile.", retry_after=FENCED_SECONDS)
@@ -63,6 +65,8 @@ class Overtaken(Unavailable):
     """The change was stamped before a backup's moment and would be committed after it; nothing was written."""
 
     code = "overtaken"
+    meaning = "The change met a backup's moment; nothing was written."
+    remedy = "Send the same again."
 
 
 class Handle(TenantStore):

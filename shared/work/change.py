@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.limits import encode
 from shared.database.port import Bury, Create, Increment, Operation, Rejected, Replace
-from shared.errors import Conflict, FlowgridError, Invalid, QuotaReached, Stale, TooLarge
+from shared.errors import Conflict, FlowgridError, Invalid, QuotaReached, Stale, Taken, TooLarge
 from shared.kinds import Kind, Kinds
 from shared.messaging.port import Message
 from shared.tenancy.fence import AUDIT, TICK, stamp
@@ -227,7 +227,7 @@ class Change:
         return QuotaReached(one.capitalize(), limit=limit or 0, current=current)
 
     def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Held[Tombstone] | None) -> None:
-        taken = Conflict(f"There is such a {kind} already.", id=id)
+        taken = Taken(f"There is such a {kind} already.", id=id)
         if buried is None:
             self._add(Create(kind, id, body), lambda _: taken)
         else:

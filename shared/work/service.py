@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from shared.database.port import Where
-from shared.errors import Conflict, Stale
+from shared.errors import Contended, InUse, Stale
 from shared.kinds import Kind
 from shared.work.change import Change
 from shared.work.resources import Body, Listing, PageRequest, Resource, find, load
@@ -54,7 +54,7 @@ class ResourceService(Generic[R, F]):
                 return await change.commit(resource)
             except Stale:
                 continue
-        raise Conflict("Others keep changing what this refers to; try again.")
+        raise Contended("Others keep changing what this refers to; try again.")
 
     async def get(self, tenant: TenantSession, id: str) -> R:
         return (await load(tenant, self.model, id)).value
@@ -100,7 +100,7 @@ async def refuse_while_named(tenant: TenantSession, kind: Kind, field: str, targ
     found = (await tenant.store.query(kind, [Where(field, "=", target.id)], limit=LISTED)).items
     if found:
         listed = [{"id": stored.body["id"], "name": stored.body.get("name", "")} for stored in found]
-        raise Conflict(
+        raise InUse(
             f"{kind.capitalize()}s refer to this {target.KIND}; give them another one, or none, first.{also}",
             **{f"{kind}s": listed},
         )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from shared.errors import Conflict, Stale
+from shared.errors import Contended, Stale
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
@@ -64,7 +64,7 @@ class TenantSession(Scope):
                 return await change.commit(updated)
             except (Stale, Overtaken):
                 await _step_aside(lost)
-        raise Conflict("Others keep changing this at the same time; try again.")
+        raise Contended("Others keep changing this at the same time; try again.")
 
     async def remove(
         self,
@@ -86,7 +86,7 @@ class TenantSession(Scope):
                 return await change.commit(None)
             except (Stale, Overtaken):
                 await _step_aside(lost)
-        raise Conflict("Others keep changing this at the same time; try again.")
+        raise Contended("Others keep changing this at the same time; try again.")
 
 
 async def _step_aside(lost: int) -> None:

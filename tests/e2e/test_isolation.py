@@ -71,7 +71,7 @@ async def victim(flowgrid: Flowgrid) -> Victim:
 
     async def backed_up() -> bool:
         """the backup is complete"""
-        return bool((await admin.ok("GET", f"backups/{backup['id']}"))["status"] == "complete")
+        return bool((await admin.ok("GET", f"backups/{backup['id']}"))["status"] == "succeeded")
 
     await eventually(backed_up)
     slug = f"t-{uuid4().hex[:20]}"

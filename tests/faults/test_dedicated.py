@@ -159,7 +159,7 @@ async def work_is_done(process: World, tenants: dict[str, str], at: int) -> None
     for slug, tenant_id in tenants.items():
         items = (await process.call("list_backups", admin(tenant_id), query={"limit": "2"})).json["items"]
         found = {(one["type"], one["status"]) for one in items}
-        assert found == {("daily", "complete"), ("manual", "complete")}, f"the backups of {slug} are not made"
+        assert found == {("daily", "succeeded"), ("manual", "succeeded")}, f"the backups of {slug} are not made"
 
 
 async def entry(process: World, slug: str) -> dict[str, Any] | None:

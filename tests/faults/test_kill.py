@@ -91,7 +91,7 @@ async def test_a_kill_during_a_backup_leaves_a_job_that_is_finished_later(host: 
         async def complete() -> bool:
             """the backup is complete"""
             await Flowgrid(host, http).run("sweep")
-            return bool((await tenant.admin.ok("GET", f"backups/{backup['id']}"))["status"] == "complete")
+            return bool((await tenant.admin.ok("GET", f"backups/{backup['id']}"))["status"] == "succeeded")
 
         await eventually(complete)
         assert (await tenant.admin.ok("POST", f"backups/{backup['id']}/verify"))["ok"]

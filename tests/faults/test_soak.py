@@ -155,20 +155,20 @@ class Soak:
             await asyncio.sleep(self.dice.uniform(0.0, 1.5))
 
     def some_backup(self) -> Document:
-        backups = [one for one in self.books().backups if one["status"] == "complete"]
+        backups = [one for one in self.books().backups if one["status"] == "succeeded"]
         assert all(one["error"] is None for one in backups), "a backup is damaged"
         return {"backup_id": self.dice.choice(backups)["id"]}
 
     def some_moment(self) -> Document:
         books = self.books()
-        oldest = min(one["as_of"] for one in books.backups if one["status"] == "complete")
+        oldest = min(one["as_of"] for one in books.backups if one["status"] == "succeeded")
         instants = [entry["created_at"] for entries in books.history.values() for entry in entries]
         return {"as_of": self.dice.choice([one for one in instants if one >= oldest] or [oldest])}
 
     async def back_up(self, admin: Api) -> None:
         backup = await until_taken(lambda: admin.post("backups", {}))
-        job = await self._ended(admin, f"backups/{backup['id']}", "complete", "failed")
-        assert job["status"] == "complete" and job["error"] is None, job
+        job = await self._ended(admin, f"backups/{backup['id']}", "succeeded", "failed")
+        assert job["status"] == "succeeded" and job["error"] is None, job
 
     async def restore(self, admin: Api, what: Document) -> Document:
         """In place; of two at once, one is accepted."""
@@ -314,7 +314,7 @@ async def check_backups(soak: Soak, opened: Core) -> None:
     books = soak.books()
     for body in books.backups:
         backup = Backup.model_validate(body)
-        assert (backup.status, backup.error) == ("complete", None), backup
+        assert (backup.status, backup.error) == ("succeeded", None), backup
         archive = Archive(opened.adapters.blobs, backup, KINDS)
         with Snapshot(KINDS) as snapshot:
             await snapshot.load(archive, await archive.manifest())

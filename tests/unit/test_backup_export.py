@@ -58,7 +58,7 @@ async def test_a_backup_says_what_is_in_it(world: BackupWorld) -> None:
     backup = await world.back_up()
     counts = {kind: backup.counts[kind] for kind in ("user", "element", "relationship", "agent")}
     assert counts == {"user": 1, "element": 8, "relationship": 7, "agent": 8}
-    assert (backup.status, backup.sha256 is not None, backup.bytes > 0, backup.parts) == ("complete", True, True, 2)
+    assert (backup.status, backup.sha256 is not None, backup.bytes > 0, backup.parts) == ("succeeded", True, True, 2)
 
 
 async def test_the_history_is_in_it_too(world: BackupWorld) -> None:
@@ -71,7 +71,7 @@ async def test_the_history_is_in_it_too(world: BackupWorld) -> None:
 
 async def test_an_empty_tenant_has_a_backup(world: BackupWorld) -> None:
     backup = await world.back_up()
-    assert (backup.status, await world.content(backup)) == ("complete", {})
+    assert (backup.status, await world.content(backup)) == ("succeeded", {})
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -107,7 +107,7 @@ async def small(folder: Path) -> BackupWorld:
 async def sound(world: BackupWorld, id: str, state: State) -> None:
     """The backup is complete, shows this state, and can be read back."""
     backup: Backup = await world.service.get(world.tenant, id)
-    assert (backup.status, backup.error) == ("complete", None)
+    assert (backup.status, backup.error) == ("succeeded", None)
     assert (await world.service.verify(world.tenant, id)).problems == []
     assert await world.content(backup) == state
 
@@ -188,7 +188,7 @@ def watch_the_safety_backup(world: BackupWorld, job_id: str) -> None:
     async def safe(operations: Sequence[Operation]) -> None:
         if {operation.kind for operation in operations} & {*KINDS.restored, FENCE}:
             held = await store.inner.get(Backup.KIND, derived_id("pre_restore", job_id))
-            assert held is not None and held.body["status"] == "complete"
+            assert held is not None and held.body["status"] == "succeeded"
 
     store.before = safe
 

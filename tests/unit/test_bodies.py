@@ -180,7 +180,7 @@ def test_null_puts_a_default_back() -> None:
 
 def test_null_cannot_take_a_required_field_away() -> None:
     agent = AgentFields(name="x", pattern="Router")
-    with pytest.raises(Invalid, match="name: Field required"):
+    with pytest.raises(Invalid, match="name: is missing"):
         MergePatch(AgentFields, {"name": None}).onto(agent)
 
 

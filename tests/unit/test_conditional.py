@@ -71,7 +71,7 @@ async def test_a_call_that_is_answered_without_a_body_is_metered_with_its_status
     assert told == [("get_agent", 304)]
 
 
-async def test_a_job_whose_lease_was_renewed_is_another_version(world: World, tenant: str) -> None:
+async def test_a_job_whose_lease_was_renewed_is_the_same_to_who_looks(world: World, tenant: str) -> None:
     session = await world.session(tenant)
     change = session.change()
     job = await change.commit(enqueue(change, session, "elsewhere", "count", {}))
@@ -83,7 +83,7 @@ async def test_a_job_whose_lease_was_renewed_is_another_version(world: World, te
     renewed = {**stored.body, "lease_until": rfc3339(world.clock.now())}
     await session.store.control.commit([Replace(Job.KIND, job.id, renewed, stored.etag)])
     again = await world.call("get_job", admin(tenant), params=where, headers={"if-none-match": first.etag})
-    assert (again.status, again.json["lease_until"]) == (200, renewed["lease_until"])
+    assert (again.status, "lease_until" in first.json) == (304, False)
 
 
 async def test_each_get_that_has_an_etag_says_that_it_answers_304(world: World) -> None:

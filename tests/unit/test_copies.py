@@ -266,7 +266,7 @@ async def restore(whole: World, tenant: dict[str, Any], **asked: Any) -> Answer:
         at = rfc3339(whole.clock.now())
         own = {"id": BACKUP_ID, "tenant_id": tenant["id"], "revision": 1, "created_by": "", "updated_by": ""}
         times = {"created_at": at, "updated_at": at, "as_of": at, "expires_at": at}
-        body = {**own, **times, "type": "manual", "status": "complete", "job_id": BACKUP_ID}
+        body = {**own, **times, "type": "manual", "status": "succeeded", "job_id": BACKUP_ID}
         await store.commit([Create(Backup.KIND, BACKUP_ID, body)])
     return await whole.call("create_restore", admin(tenant["id"]), {"backup_id": BACKUP_ID, **asked})
 

@@ -368,7 +368,7 @@ async def test_a_kept_backup_that_retention_takes_makes_room(world: BackupWorld)
     newest = await world.back_up()
     world.clock.advance(days=31)
     await world.retention.prune(world.tenant)
-    assert (await world.counter("backups"), newest.status) == (1, "complete")
+    assert (await world.counter("backups"), newest.status) == (1, "succeeded")
 
 
 # Clocks

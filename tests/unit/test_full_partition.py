@@ -91,4 +91,4 @@ async def test_a_backup_that_cannot_even_be_told_to_have_failed_waits_and_is_mad
     assert (await deliver(world, backup.job_id, 30)).status == "queued"
     store.before = None
     assert (await world.run(backup.job_id)).status == "succeeded"
-    assert (await load(world.tenant, Backup, backup.id)).value.status == "complete"
+    assert (await load(world.tenant, Backup, backup.id)).value.status == "succeeded"

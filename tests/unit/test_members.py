@@ -274,7 +274,7 @@ async def test_of_two_identities_that_come_at_once_with_one_address_one_is_the_u
         for number, process in enumerate((world, twin))
     ]
     came = await asyncio.gather(*calls, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in came) == ["Forbidden", "Role"]
+    assert sorted(type(one).__name__ for one in came) == ["NotAMember", "Role"]
     assert len((await store.query(BINDING)).items) == 1
 
 

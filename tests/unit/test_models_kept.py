@@ -76,7 +76,7 @@ async def catalog_of(world: World, tenant_id: str) -> dict[str, Any]:
 async def test_a_restore_brings_models_back_with_what_is_theirs(world: World, acme: str) -> None:
     before = await catalog_of(world, acme)
     backup = await backed_up(world, acme)
-    assert (backup["status"], backup["counts"]["model"]) == ("complete", 2)
+    assert (backup["status"], backup["counts"]["model"]) == ("succeeded", 2)
     (model, other) = (await world.call("list_models", admin(acme))).json["items"]
     gone = await world.call("delete_model", admin(acme), params={"model_id": model["id"]}, query={"cascade": "true"})
     assert gone.status == 204

@@ -117,7 +117,7 @@ async def test_a_backup_carries_it_and_a_restore_brings_it_back(world: World, ac
     """By `backup`."""
     note = await _note(world, acme)
     backup = await _backed_up(world, acme)
-    assert (backup["status"], backup["counts"]["note"]) == ("complete", 1)
+    assert (backup["status"], backup["counts"]["note"]) == ("succeeded", 1)
     await world.call("patch_note", admin(acme), {"title": "Lost"}, params={"note_id": note["id"]})
     extra = await _note(world, acme, title="Too much")
     asked = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}

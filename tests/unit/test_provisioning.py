@@ -89,7 +89,7 @@ async def tenant(world: World) -> dict[str, Any]:
 
 
 async def job(world: World) -> dict[str, Any]:
-    params = {"job_id": (await tenant(world))["provisioning_job"]}
+    params = {"job_id": (await tenant(world))["job_id"]}
     return dict((await world.call("get_job", STAFF, params=params, headers={"x-tenant-id": PLATFORM_TENANT_ID})).json)
 
 
@@ -101,7 +101,7 @@ async def run(world: World, **later: float) -> None:
 async def run_job(world: World, arm: FakeProvisioner, onboarded: Answer) -> None:
     """One slice of the job that makes this one's database."""
     jobs = world.core.jobs({"provision": onboarding_of(world, arm).run_provision})
-    await jobs.run(PLATFORM_TENANT_ID, onboarded.json["provisioning_job"])
+    await jobs.run(PLATFORM_TENANT_ID, onboarded.json["job_id"])
 
 
 async def works(world: World) -> bool:
@@ -112,7 +112,7 @@ async def works(world: World) -> bool:
 async def test_a_dedicated_tenant_is_answered_while_its_database_is_made(cloud: World) -> None:
     answer = await onboard(cloud)
     assert (answer.status, answer.json["status"]) == (201, "provisioning")
-    assert answer.json["provisioning_job"] == job_id(database_of(answer))
+    assert answer.json["job_id"] == job_id(database_of(answer))
     assert (await job(cloud))["status"] == "queued"
     assert answer.headers["Location"] == f"/api/v1/platform/tenants/{answer.json['id']}"
     assert answer.headers.get("Retry-After") == "10"
@@ -135,12 +135,12 @@ async def test_the_staff_member_who_asked_is_in_the_audit_trail(cloud: World) ->
 
 async def test_a_shared_tenant_works_at_once(cloud: World, arm: FakeProvisioner) -> None:
     answer = await onboard(cloud, tier="standard")
-    assert (answer.json["status"], answer.json["provisioning_job"], arm.calls) == ("trial", None, [])
+    assert (answer.json["status"], answer.json["job_id"], arm.calls) == ("trial", None, [])
 
 
 async def test_without_a_provisioner_a_dedicated_tenant_works_at_once(world: World) -> None:
     answer = await onboard(world)
-    assert (answer.json["status"], answer.json["provisioning_job"]) == ("trial", None)
+    assert (answer.json["status"], answer.json["job_id"]) == ("trial", None)
 
 
 async def test_a_tenant_in_provisioning_takes_no_calls(cloud: World) -> None:
@@ -346,7 +346,7 @@ async def test_of_two_for_the_last_place_one_gets_it_and_nothing_stays_of_the_ot
     assert [one["id"] for one in (await cloud.call("list_tenants", STAFF)).json["items"]] == [first.json["id"]]
     assert await works(cloud)
     assert arm.discarded == [database_of(second)]
-    params = {"job_id": second.json["provisioning_job"]}
+    params = {"job_id": second.json["job_id"]}
     failed = await cloud.call("get_job", STAFF, params=params, headers={"x-tenant-id": PLATFORM_TENANT_ID})
     assert (failed.json["status"], "500 databases" in failed.json["error"]) == ("failed", True)
     shared = await onboard(cloud, slug="globex", dedicated=False)

@@ -158,7 +158,7 @@ async def test_a_restore_can_be_undone_by_the_backup_it_has_made_first(world: Ba
     job = await world.restore(backup)
     assert job.result is not None
     kept = await world.service.get(world.tenant, job.result["pre_restore_backup_id"])
-    assert (kept.type, kept.status) == ("pre_restore", "complete")
+    assert (kept.type, kept.status) == ("pre_restore", "succeeded")
     await world.restore(kept)
     assert content(await world.state()) == content(before)
 
@@ -358,10 +358,10 @@ async def test_a_restore_is_shown_with_its_phase_and_its_report(world: BackupWor
     backup = await world.back_up()
     id = await world.start_restore(backup)
     queued = await world.service.get_restore(world.tenant, id)
-    assert (queued.status, queued.phase, queued.report) == ("queued", "check", None)
+    assert (queued.status, queued.progress.phase, queued.report) == ("queued", None, None)
     await world.run(id)
     done = await world.service.get_restore(world.tenant, id)
-    assert (done.status, done.phase, done.backup_id) == ("succeeded", "finish", backup.id)
+    assert (done.status, done.progress.phase, done.backup_id) == ("succeeded", "finish", backup.id)
     assert done.report is not None
 
 

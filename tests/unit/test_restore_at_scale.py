@@ -24,6 +24,7 @@ from shared.work.session import TRIES_AT_A_RACE
 from tests.unit.backup_world import AnAgent, AnElement, ARelationship, AUser, BackupWorld, State, Thing
 from tests.unit.world import TENANT_ID
 
+RESTORED = ("user", "element", "relationship", "agent", "model")
 MANY = 95  # more than two pages of a restore
 
 
@@ -50,6 +51,26 @@ async def until(world: BackupWorld, id: str, phase: str) -> None:
     """Slices of a restore, up to the first that is in this phase."""
     while (await world.job(id)).checkpoint.get("phase", "check") != phase:
         await world.jobs.run(TENANT_ID, id)
+
+
+async def test_a_restore_shows_what_it_does_and_how_much_of_it_is_done(world: BackupWorld) -> None:
+    things = len(await made(world))
+    backup = await world.back_up()
+    id = await world.start_restore(backup)
+    seen: list[tuple[str | None, int, int | None]] = []
+    while (job := await world.job(id)).status != "succeeded":
+        progress = (await world.service.get_restore(world.tenant, id)).progress
+        assert progress == job.progress
+        seen.append((progress.phase, progress.done, progress.total))
+        await world.jobs.run(TENANT_ID, id)
+    phases = list(dict.fromkeys(phase for phase, _, _ in seen))
+    assert phases == [None, "keep", "write", "delete", "finish"]
+    written = [(done, total) for phase, done, total in seen if phase == "write"]
+    assert written == sorted(written) and written[-1][0] > 0
+    assert {total for _, total in written[1:]} == {sum(backup.counts.get(kind, 0) for kind in RESTORED)}
+    assert job.progress.done == job.progress.total == things
+    kept = [done for phase, done, _ in seen if phase == "keep"]
+    assert kept == sorted(kept)
 
 
 # Second pages
@@ -331,7 +352,8 @@ async def test_the_last_good_of_more_than_two_hundred_backups_is_found_on_whiche
 ) -> None:
     backup = await world.back_up()  # its id is the smallest: on the first page
     await copies_of(world, backup, 450)
-    assert (await index.last_good(world.tenant, "9999")) == backup
+    good = await index.last_good(world.tenant, "9999")
+    assert good is not None and good.id == backup.id
     await world.rewrite(backup, error="damaged")
     newest = max(
         [one.body async for page in world.tenant.store.scan([Backup.KIND]) for one in page if not one.body["error"]],

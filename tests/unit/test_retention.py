@@ -298,7 +298,7 @@ async def test_a_daily_backup_runs_to_its_end(world: BackupWorld, timers: dict[s
     await timers["backup_daily"](None)
     (backup,) = await daily(world)
     await world.run(backup["job_id"])
-    assert (await world.service.get(world.tenant, backup["id"])).status == "complete"
+    assert (await world.service.get(world.tenant, backup["id"])).status == "succeeded"
 
 
 async def test_the_retention_timer_prunes_once_a_day(world: BackupWorld, timers: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ async def test_an_old_backup_is_restored_as_new_items(releases: Releases) -> Non
     gone = (await releases.old("create_note", {"colour": "green"})).json
     backup = (await releases.old("create_backup")).json
     backup = await releases.settled(releases.before, "get_backup", {"backup_id": backup["id"]})
-    assert backup["status"] == "complete"
+    assert backup["status"] == "succeeded"
     await releases.new("patch_note", {"color": "blue", "size": 5}, params={"note_id": made["id"]})
     await releases.new("delete_note", params={"note_id": gone["id"]})
     asked = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}

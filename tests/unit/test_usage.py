@@ -258,7 +258,7 @@ async def test_the_trail_is_filtered_by_resource_action_and_user(world: World, t
 
 
 async def test_the_trail_is_filtered_from_a_time_to_before_another(world: World, tenant: str, agent: str) -> None:
-    query = {"from": "2026-11-24T13:11:00+01:00", "to": "2026-11-24T12:13:00Z"}
+    query = {"created_from": "2026-11-24T13:11:00+01:00", "created_to": "2026-11-24T12:13:00Z"}
     assert await trail(world, tenant, **query) == ["agent.updated", "agent.created"]
 
 

@@ -42,6 +42,8 @@ class NotMade(Unavailable):
     """Azure did not make it, for a reason that is its own."""
 
     code = "not_made"
+    meaning = "Azure did not make the database, for a reason of its own."
+    remedy = "An operator looks at the job's `error`."
 
 
 class CosmosProvisioner(Provisioner):

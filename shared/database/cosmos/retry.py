@@ -42,6 +42,8 @@ class NoContainer(Unavailable):
     """The database or the container is not there: not made yet, or gone."""
 
     code = "not_provisioned"
+    meaning = "The tenant's database is not there (yet)."
+    remedy = "Send the same again after `Retry-After` seconds."
 
     def __init__(self) -> None:
         super().__init__("The tenant's database is not there (yet).", retry_after=30)

@@ -1,0 +1,77 @@
+"""The pages of docs/ that are made from the code: `python -m cli.pages` (`make pages`) writes them anew."""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+
+import functions
+import shared
+from shared.http.catalogue import markdown
+from shared.tenancy.plans import GLOBAL_REQUESTS, GLOBAL_WINDOW_MINUTES, PLANS, Plan
+
+DOCS = Path(__file__).parents[1] / "docs"
+LIMITS = {  # what callers meet: where the number is, and what it bounds
+    "shared.http.pagination.MAX_LIMIT": "items on a page (`limit`)",
+    "shared.http.pagination.DEFAULT_LIMIT": "items on a page where no `limit` is named",
+    "shared.work.resources.MAX_PAGE_BYTES": "bytes of a page's items; larger pages are cut, and go on at `next_cursor`",
+    "shared.work.resources.MAX_RESOURCE_BYTES": "bytes of a resource, as JSON",
+    "shared.http.bodies.MAX_JSON_BYTES": "bytes of a JSON body",
+    "shared.http.bodies.MAX_JSON_VALUES": "values in a JSON body",
+    "shared.database.limits.MAX_NESTING": "levels of nesting of a JSON value",
+    "shared.database.limits.MAX_INTEGER": "the largest whole number of a JSON value",
+    "shared.errors.SHOWN_ERRORS": "errors told at once (`errors`; `more` counts the rest)",
+    "shared.http.bodies.SHOWN_VALUE_CHARACTERS": "characters of a wrong value that are told",
+    "shared.http.idempotency.MAX_KEY": "characters of an `Idempotency-Key`",
+    "shared.auth.tokens.MAX_TOKEN_BYTES": "bytes of a token",
+    "shared.auth.emails.MAX_EMAIL": "characters of an e-mail address",
+    "shared.database.documents.NAME_KEY_CHARACTERS": "characters of a name by which lists are sorted and searched",
+    "shared.work.service.LISTED": "referring items that a refused deletion lists",
+    "functions.catalog.models.MAX_FILE_BYTES": "bytes of an exchange file, in or out",
+    "functions.catalog.exchange.MAX_ITEMS": "elements and relationships of a model",
+    "functions.catalog.graph.MOST_NEIGHBORS": "neighbors that are shown at once",
+    "functions.catalog.graph.MOST_NESTED": "relationships in a chain, each an end of the next",
+    "functions.backups.service.MOST_AT_ONCE": "backups on demand that are made or wait",
+    "functions.usage.dimensions.MAX_NAMES": "dimensions of a period's usage; the rest is `other`",
+}
+HEAD = """# Limits
+
+Made from the code by `make pages`. A number that is reached is a problem that names it (docs/problems.md).
+
+## By plan
+
+What a tenant has of its own (`settings.limits`, `max_agents`, `max_users`) comes before its plan's.
+
+"""
+
+
+def limits() -> str:
+    """`docs/limits.md`: the plans' numbers, then those that are the same for all."""
+    table = f"| | {' | '.join(PLANS)} |\n|---|{'---|' * len(PLANS)}\n"
+    for one in fields(Plan):
+        table += f"| `{one.name}` | {' | '.join(f'{getattr(plan, one.name):,}' for plan in PLANS.values())} |\n"
+    window = f"An address has {GLOBAL_REQUESTS:,} calls in {GLOBAL_WINDOW_MINUTES} minutes, whoever calls.\n"
+    rows = "".join(f"| {_value(where):,} | {what} | `{where}` |\n" for where, what in LIMITS.items())
+    return f"{HEAD}{table}\n{window}\n## For all\n\n| most | of what | in the code |\n|---|---|---|\n{rows}"
+
+
+def problems() -> str:
+    """`docs/problems.md`: every code that the app and its adapters know."""
+    for package in (shared, functions):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    return markdown()
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"limits.md": limits, "problems.md": problems}
+
+
+def _value(where: str) -> int:
+    module, _, name = where.rpartition(".")
+    return int(getattr(import_module(module), name))
+
+
+if __name__ == "__main__":
+    for name, made in PAGES.items():
+        (DOCS / name).write_text(made(), "utf-8")
