@@ -216,6 +216,8 @@ class Jobs:
             if job.attempts > MAX_ATTEMPTS:
                 raise FlowgridError(f"gave up after {MAX_ATTEMPTS} attempts at the same slice")
             async with self._renewed(session, job):
+                if job.type not in self._handlers:
+                    raise Unavailable(f"This release knows no jobs of the type {job.type}.")
                 outcome = await self._handlers[job.type](session, job)
         except Unavailable as error:
             await self._again(session, job, str(error), _backoff(job))

@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS messages (
   body TEXT NOT NULL, enqueued_at REAL NOT NULL, due_at REAL NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0,
   lease TEXT, dead_reason TEXT);
 CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, dead_reason, due_at);
+CREATE INDEX IF NOT EXISTS messages_in_turn ON messages (queue, dead_reason, sequence);
+CREATE INDEX IF NOT EXISTS messages_leased ON messages (lease) WHERE lease IS NOT NULL;
 CREATE TABLE IF NOT EXISTS seen (queue TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (queue, id));
 CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
 CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL);

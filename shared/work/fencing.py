@@ -73,6 +73,12 @@ async def reopen(session: TenantSession, holder: str) -> None:
         return
 
 
+async def closed_since(store: TenantStore, instant: str) -> bool:
+    """Whether the fence was closed, so that a restore has written, after the entry of this instant. One query."""
+    where = [Where("resource_type", "=", FENCE), Where("created_at", ">", instant)]
+    return bool((await store.query(AUDIT, where, limit=1)).items)
+
+
 async def settled_moment(store: TenantStore, instant: str) -> str:
     """The instant itself; or, where it lies inside a time in which the fence was closed, the moment before that."""
     where = [Where("resource_type", "=", FENCE), Where("created_at", "<=", instant)]
