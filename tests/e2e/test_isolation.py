@@ -304,7 +304,7 @@ def test_function_names_are_unique() -> None:
 
 def test_only_health_and_the_apis_description_are_open() -> None:
     assert {route.path for route in ROUTES if route.role is None} == {
-        *("health", "openapi.json", "docs"),
+        *("health", "openapi.json", "docs", "problems/{code}"),
         *("docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/start.js"),
     }
 
