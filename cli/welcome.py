@@ -29,7 +29,7 @@ In another terminal, in this folder:
   curl -s "$API/usage?period=hour" -H "$AUTH"
   curl -s "$API/audit?limit=5" -H "$AUTH"
 
-The API as a page: {base}/api/docs
+To try it out on a page, with the token under Authorize: {base}/api/docs
 Ctrl-C stops; everything is kept.
 """
 

@@ -6,6 +6,7 @@ Literals match in any case, a trailing slash is ignored, literal beats constrain
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from typing import Generic, TypeVar
 from urllib.parse import unquote
@@ -48,6 +49,12 @@ class Template(Generic[T]):
     def order(self) -> tuple[int, ...]:
         return tuple(segment.rank for segment in self.segments)
 
+    @cached_property
+    def length(self) -> int | None:
+        """How many segments the path has; None where that is not said."""
+        said = all(segment.rank != _CATCH_ALL and not segment.optional for segment in self.segments)
+        return len(self.segments) if said else None
+
     @property
     def begins(self) -> tuple[str, ...]:
         """The literals before anything else, up to as many as are looked up by."""
@@ -56,6 +63,8 @@ class Template(Generic[T]):
 
     def match(self, path: list[str]) -> dict[str, str] | None:
         """The route parameters, or None where the path is another one."""
+        if self.length is not None and self.length != len(path):
+            return None
         values: dict[str, str] = {}
         rest = list(path)
         for segment in self.segments:
@@ -67,6 +76,10 @@ class Template(Generic[T]):
                 continue
             else:
                 return None
+            if segment.rank == _LITERAL:
+                if segment.literal != text.lower():
+                    return None
+                continue
             if not segment.pattern.fullmatch(text):
                 return None
             if segment.name is not None and (text or segment.rank != _CATCH_ALL):
@@ -127,7 +140,7 @@ def _segment(text: str, function: str) -> _Segment:
     if parameter is None:
         if "{" in text or "}" in text:
             raise HostError(f"Function {function}: the local host does not know the route segment {text!r}.")
-        return _Segment(_LITERAL, re.compile(re.escape(text), re.IGNORECASE), literal=text.lower())
+        return _Segment(_LITERAL, re.compile(re.escape(text)), literal=text.lower())
     constraint = parameter["constraint"]
     if parameter["catch"]:
         return _Segment(_CATCH_ALL, re.compile(".*", re.DOTALL), parameter["name"])

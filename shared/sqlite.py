@@ -61,7 +61,7 @@ class SqliteFiles:
         """Run `work` on a reading connection; `brief`: on the spot, as it takes no longer than a hop to a thread."""
 
         def check_and_read(file: Opened) -> T:
-            file.check()
+            file.check(reading=True)
             return work(file.connection)
 
         if brief and (file := self._here.get(name)) is not None:

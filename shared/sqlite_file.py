@@ -29,9 +29,13 @@ class Opened:
         self._paths = [f"{path}{suffix}" for suffix in _OF_ONE_FILE]
         self._inodes = _inodes(self._paths)
 
-    def check(self) -> None:
-        """`Unavailable` when the path does not lead to what is open: what is written there would be lost."""
-        if _inodes(self._paths) != self._inodes:
+    def check(self, *, reading: bool = False) -> None:
+        """`Unavailable` when the path does not lead to what is open: what is written there would be lost.
+
+        `reading`: the file itself is looked at, not the log beside it, which is read as it was opened.
+        """
+        paths = self._paths[:1] if reading else self._paths
+        if _inodes(paths) != self._inodes[: len(paths)]:
             raise Unavailable(
                 f"{self._path.name} is not the file that was opened: put that one back, or start again with this one."
             )

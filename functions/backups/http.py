@@ -122,7 +122,7 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         "GET",
         "v1/export",
         role=Role.ADMIN,
-        query=ExportQuery,
+        query=ExportQuery.of(endpoint.services.kinds),
         answer=Page[Exported],
         summary="All that the tenant keeps, kind by kind, in pages",
     )

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-import secrets
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -51,6 +51,7 @@ WHERE items.expires_at <= ?"""
 _FIND = """
 SELECT etag, doc, kind FROM items
 WHERE tenant_id = ? AND container = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?)"""
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 logger = logging.getLogger("flowgrid.sqlite")
 REGISTRY = "registry"
 PAGE_SIZE = 200
@@ -144,13 +145,13 @@ class _Partition(TenantStore):
         return await self._files.read(self._file, lambda db: reads.buried(db, self.tenant_id, kind, ids, now))
 
     async def commit(self, operations: Sequence[Operation]) -> None:
-        encode_batch(operations)  # all that may be wrong with it
+        texts = encode_batch(operations)
         now = self._clock.now().timestamp()
         purge = next(self._commits) % PURGE_EVERY_COMMITS == 0
 
         def work(db: sqlite3.Connection) -> None:
             for index, operation in enumerate(operations):
-                _apply(db, self.tenant_id, operation, index, now)
+                _apply(db, self.tenant_id, operation, texts[index], index, now)
             if purge:
                 db.execute("DELETE FROM items WHERE expires_at <= ?", (now,))
 
@@ -167,9 +168,9 @@ class _Registry(PlatformStore):
         return await self._files.read(REGISTRY, lambda db: reads.get(db, tenant_id, kind, id, now), brief=True)
 
     async def put(self, operation: Create | Replace | Delete, tenant_id: str) -> str | None:
-        encode_batch([operation])
+        texts = encode_batch([operation])
         now = self._clock.now().timestamp()
-        return await self._files.write(REGISTRY, lambda db: _apply(db, tenant_id, operation, 0, now))
+        return await self._files.write(REGISTRY, lambda db: _apply(db, tenant_id, operation, texts[0], 0, now))
 
     async def query(
         self,
@@ -198,17 +199,19 @@ class _Registry(PlatformStore):
         return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
 
 
-def _apply(db: sqlite3.Connection, tenant_id: str, operation: Operation, index: int, now: float) -> str:
-    """Do it; returns the ETag of what is there now."""
-    etag = secrets.token_hex(8)
+def _apply(
+    db: sqlite3.Connection, tenant_id: str, operation: Operation, text: str | None, index: int, now: float
+) -> str:
+    """Do it, `text` being its body; returns the ETag of what is there now."""
+    etag = f"{random.getrandbits(64):016x}"
     key = (tenant_id, operation.kind.container, check_id(operation.kind, operation.id))
     if isinstance(operation, Create):
-        row = _row(key, operation.kind, operation.body, operation.ttl, etag, now)
+        row = _row(key, operation.kind, operation.body, text, operation.ttl, etag, now)
         if not db.execute(_CREATE, (*row, now)).rowcount:
             raise Rejected("exists", index)
         return etag
     if isinstance(operation, Upsert):
-        db.execute(_PUT, _row(key, operation.kind, operation.body, operation.ttl, etag, now))
+        db.execute(_PUT, _row(key, operation.kind, operation.body, text, operation.ttl, etag, now))
         return etag
     found = db.execute(_FIND, (*key, now)).fetchone()
     if not found:
@@ -223,21 +226,27 @@ def _apply(db: sqlite3.Connection, tenant_id: str, operation: Operation, index: 
         case Increment():
             if found[2] != operation.kind.name:
                 raise Rejected("condition", index)
-            text = _incremented(json.loads(found[1]), operation, index)
+            moved = _incremented(json.loads(found[1]), operation, index)
             db.execute(
                 "UPDATE items SET doc = ?, etag = ? WHERE tenant_id = ? AND container = ? AND id = ?",
-                (text, etag, *key),
+                (moved, etag, *key),
             )
         case Replace() | Bury():
             kind, ttl = (TOMBSTONE, None) if isinstance(operation, Bury) else (operation.kind, operation.ttl)
-            db.execute(_PUT, _row(key, kind, operation.body, ttl, etag, now))
+            db.execute(_PUT, _row(key, kind, operation.body, text, ttl, etag, now))
     return etag
 
 
-def _row(key: tuple[str, str, str], kind: Kind, body: Document, ttl: int | None, etag: str, now: float) -> list[Any]:
-    document = {**body, **envelope(kind, key[2], key[0], body)}
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return [*key, kind.name, body.get("created_at", ""), None if ttl is None else now + ttl, etag, text]
+def _row(
+    key: tuple[str, str, str], kind: Kind, body: Document, text: str | None, ttl: int | None, etag: str, now: float
+) -> tuple[Any, ...]:
+    """The body with the store's own fields around it: joined as text where none of them is in it already."""
+    own = envelope(kind, key[2], key[0], body)
+    if text is None or text == "{}" or not own.keys().isdisjoint(body):
+        document = _dumps({**body, **own})
+    else:
+        document = f"{text[:-1]},{_dumps(own)[1:]}"
+    return (*key, kind.name, body.get("created_at", ""), None if ttl is None else now + ttl, etag, document)
 
 
 def _incremented(body: Document, operation: Increment, index: int) -> str:
@@ -252,4 +261,4 @@ def _incremented(body: Document, operation: Increment, index: int) -> str:
             raise Rejected("condition", index)
         target[name] = moved[path] = value
     encode(moved)  # refuses what is no number to keep; the rest is kept already
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return _dumps(body)

@@ -1,5 +1,6 @@
 """Rate limits: fixed windows, in memory (one process's calls), by a clock that nobody sets."""
 
+from itertools import islice
 from math import ceil
 from typing import NamedTuple
 
@@ -7,6 +8,8 @@ from shared.clock import Clock
 from shared.errors import RateLimited
 
 MANY = 1000  # windows, of which those that are over are looked for and dropped; then twice as many as are left
+MOST = 200_000  # windows at a time (about 50 MB); beyond it the older half is forgotten: who sends from so many
+# addresses is not held by a window of each
 
 
 class Allowance(NamedTuple):
@@ -62,6 +65,8 @@ class RateLimiter:
     def _begin(self, scope: str, key: str, now: float, seconds: int) -> _Window:
         if len(self._windows) >= self._many:
             self._windows = {name: window for name, window in self._windows.items() if window.ends > now}
-            self._many = max(MANY, 2 * len(self._windows))
+            if len(self._windows) >= MOST:
+                self._windows = dict(islice(self._windows.items(), MOST // 2, None))
+            self._many = min(MOST, max(MANY, 2 * len(self._windows)))
         window = self._windows[scope, key] = _Window(now + seconds)
         return window

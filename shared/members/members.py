@@ -1,12 +1,14 @@
 """Who may be in a tenant, and as what: its users only. A disabled one is out, a lower role than the token's wins."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.clock import Clock
 from shared.errors import NotAMember, RoleNeeded
 from shared.members.signin import DISABLED, SignIn
-from shared.members.users import User, binding_id
+from shared.members.users import User, UserRole, binding_id
 from shared.work.session import TenantSession
 
 LIVES_SECONDS = 5.0
@@ -38,8 +40,7 @@ class Members:
         user = await self._user(session)
         if user.status == "disabled":
             raise NotAMember(DISABLED)
-        role = min(caller.role, Role(f"tenant:{user.role}"), key=list(Role).index)
-        return replace(session, caller=replace(caller, user=user.id, role=role))
+        return replace(session, caller=_as_user(caller, user.id, caller.role, user.role))
 
     def forget(self, tenant_id: str, user: str) -> None:
         """Read this user anew next time, and do not keep what is being read just now."""
@@ -60,3 +61,10 @@ class Members:
                 self._known.clear()
             self._known[key] = _Known(now, user)
         return user
+
+
+@lru_cache(maxsize=4096)
+def _as_user(caller: Caller, user: str, of_token: Role, of_user: UserRole) -> Caller:
+    """The caller as this user, with the lower of both roles."""
+    lower = min(of_token, Role(f"tenant:{of_user}"), key=list(Role).index)
+    return replace(caller, user=user, role=lower)

@@ -14,7 +14,7 @@ from tests.unit.world import World
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("functions", "shared", "local", "cli")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-HEAVY = ("jwt", "limits", "cryptography", "zstandard", "httpx", "starlette", "uvicorn", "typer", "rich")
+HEAVY = ("jwt", "cryptography", "zstandard", "httpx", "starlette", "uvicorn", "typer", "rich")
 AZURE_SDKS = ("azure.cosmos", "azure.servicebus", "azure.storage", "azure.identity", "azure.keyvault")
 NO_LOGIC = (ast.For, ast.While, ast.Try, ast.With, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 

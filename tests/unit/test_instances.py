@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,13 +12,9 @@ from tests.unit.world import AGENT, STAFF, UNLIMITED, World, admin
 
 
 @pytest.fixture
-async def instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[World]]:
-    import limits.aio.storage.memory
-
+async def instances(tmp_path: Path) -> AsyncIterator[list[World]]:
     first = World.over(tmp_path, process=0)
     second = World.over(tmp_path, process=1, clock=first.clock)
-    now = SimpleNamespace(time=lambda: first.clock.now().timestamp())
-    monkeypatch.setattr(limits.aio.storage.memory, "time", now)
     yield [first, second]
     for one in (first, second):
         await one.close()

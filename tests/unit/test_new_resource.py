@@ -147,6 +147,11 @@ async def test_it_is_part_of_what_the_tenant_takes_away(world: World, acme: str)
     assert found == {"items": [{"kind": "note", "item": note}], "next_cursor": None}
 
 
+async def test_only_a_kind_that_is_exported_can_be_asked_for(world: World, acme: str) -> None:
+    refused = await world.call("export_tenant", admin(acme), query={"kind": "lock"})
+    assert (refused.status, refused.json["errors"][0]["field"]) == (400, "kind")
+
+
 async def test_it_is_described(world: World) -> None:
     described: Any = (await world.call("get_openapi")).json
     assert {"get", "post"} <= set(described["paths"]["/api/v1/notes"])

@@ -114,6 +114,17 @@ async def tenant(world: World, **fields: Any) -> str:
     return str((await world.onboard(**{"limits": {}, **fields}))["id"])
 
 
+async def test_there_is_an_end_of_windows(limiter: RateLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.http.ratelimit.MANY", 4)
+    monkeypatch.setattr("shared.http.ratelimit.MOST", 10)
+    limiter._many = 4
+    for key in range(100):
+        await limiter.take("global", str(key), 1, 15, "too many")
+        assert len(limiter._windows) <= 10
+    with pytest.raises(RateLimited):  # the latest are those that are kept
+        await limiter.take("global", "99", 1, 15, "too many")
+
+
 async def test_an_answer_tells_what_is_left_of_the_tightest_window(world: World) -> None:
     answer = await world.call("get_me", admin(await tenant(world)))
     assert headers(answer) == {"RateLimit-Limit": "10", "RateLimit-Remaining": "9", "RateLimit-Reset": "60"}
