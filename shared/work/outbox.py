@@ -41,10 +41,6 @@ class Outbox:
         self._forgetting: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
 
-    async def send(self, queue: str, messages: Sequence[Message]) -> None:
-        """Send what need not be committed with anything; raises `Unavailable` when it cannot be taken."""
-        await self._messaging.send(queue, messages)
-
     async def relay(self, store: TenantStore, committed: Sequence[tuple[str, Message]]) -> None:
         """Send what has just been committed, each to its queue; a failure is logged, and the sweep's to repair."""
         for queue in dict.fromkeys(queue for queue, _ in committed):
