@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from functions.backups.fleet import DailyBackups
 from functions.backups.retention import Retention
+from functions.backups.tenant_sweep import DailyBackups
 from shared.apart import apart
 from shared.clock import Clock
 from shared.jobs.ledger import Ledger

@@ -27,7 +27,7 @@ from shared.jobs.locks import Locked, looking_again, take
 from shared.members.standing import still_admin
 from shared.tenancy.fence import Fenced, Overtaken, newest
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, PageRequest, find, load
+from shared.work.resources import Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
@@ -166,7 +166,7 @@ class BackupService:
             bytes=sum(part.bytes for part in parts),
         )
 
-    async def _source(self, tenant: TenantSession, new: NewRestore) -> Held[Backup]:
+    async def _source(self, tenant: TenantSession, new: NewRestore) -> Versioned[Backup]:
         as_of = _as_of(new)
         if (new.backup_id is None) == (as_of is None):
             raise Invalid.of("backup_id", "name a backup_id or a point in time (as_of), one of the two")

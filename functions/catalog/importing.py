@@ -33,7 +33,7 @@ from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
-from shared.work.resources import Held
+from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 AREA = "imports"
@@ -254,7 +254,7 @@ async def _commit(
     meant = {one.identifier: naming.meant(kind, one.identifier) for one in wanted}
     maybe = sorted({id for one in meant.values() for id in one.ids})
     page = await tenant.store.query(kind, [Where("id", "in", maybe)])
-    there: dict[str, Held[Any]] = {stored.body["id"]: Held.of(model, stored) for stored in page.items}
+    there: dict[str, Versioned[Any]] = {stored.body["id"]: Versioned.of(model, stored) for stored in page.items}
     values = {id: held.value for id, held in there.items()}
     ids = {identifier: one.among(values) for identifier, one in meant.items()}
     new_ids = [id for id in ids.values() if id not in there]

@@ -16,7 +16,7 @@ from shared.members.standing import still_admin
 from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
 from shared.tenancy.fence import Fenced
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, PageRequest, find, load
+from shared.work.resources import Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 LOGIN_EVERY = timedelta(hours=1)
@@ -118,7 +118,7 @@ class IdentityService:
         stored = await tenant.store.get(User.KIND, tenant.user_id)
         if stored is None:
             return None
-        held = Held.of(User, stored)
+        held = Versioned.of(User, stored)
         user, now = held.value, tenant.services.clock.now()
         if user.status == "disabled":  # since a moment ago: what is known of members is seconds old
             raise NotAMember(DISABLED)

@@ -20,7 +20,7 @@ logger = logging.getLogger("flowgrid.metering")
 
 
 class Meter:
-    """`messaging` takes events at once, for nothing is committed with them; what it does not take goes to the outbox."""
+    """`messaging` takes events at once, nothing is committed with them; what it does not take is put in the outbox."""
 
     def __init__(self, services: Services, messaging: Messaging) -> None:
         self._services = services

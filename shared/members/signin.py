@@ -17,7 +17,7 @@ from shared.errors import Conflict, NotAMember, Stale, Unavailable
 from shared.members.names import EMAIL, IDENTITY, Names, identity
 from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
 from shared.tenancy.fence import Overtaken
-from shared.work.resources import Held
+from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 COUNTER = "users"
@@ -67,7 +67,7 @@ class SignIn:
             if session.entry.membership != "open" or binding or await self._removed(session, email):
                 raise NotAMember(NO_USER)
             return await self._join(session, email, id)
-        held = Held.of(User, stored)
+        held = Versioned.of(User, stored)
         if _same(held.value, session.caller):  # since the look at the binding
             return held.value
         if held.value.status == "disabled":

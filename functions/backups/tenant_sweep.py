@@ -22,7 +22,7 @@ SHOWN_FAILURES = 50
 Work = Callable[[TenantSession], Awaitable[int]]
 
 
-class Fleet:
+class TenantSweep:
     def __init__(self, database: Database, directory: Directory, services: Services) -> None:
         self._database = database
         self._directory = directory
@@ -67,8 +67,8 @@ class Fleet:
 
 
 class DailyBackups:
-    def __init__(self, fleet: Fleet, backups: BackupService) -> None:
-        self._fleet = fleet
+    def __init__(self, each_tenant: TenantSweep, backups: BackupService) -> None:
+        self._each_tenant = each_tenant
         self._backups = backups
 
     async def queue(self, day: str) -> dict[str, Any]:
@@ -84,4 +84,4 @@ class DailyBackups:
                 return 0
             return 1
 
-        return await self._fleet.each(begin)
+        return await self._each_tenant.each(begin)
