@@ -42,7 +42,7 @@ class Copies:
         if await tenant.store.get(COUNTER_KIND, COUNTER) is None:
             with suppress(Rejected):  # somebody else has begun to count
                 await tenant.store.commit([Create(COUNTER_KIND, COUNTER, {"created_at": change.at, "value": 0})])
-        change.also(Create(COPY, id, {"created_at": change.at, "slug": new.slug, "job_id": job_id}))
+        change.write(Create(COPY, id, {"created_at": change.at, "slug": new.slug, "job_id": job_id}))
         limit = None if tenant.caller.role is Role.PLATFORM else tenant.plan.max_copies
         change.count(COUNTER, +1, limit=limit)
 

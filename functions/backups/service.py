@@ -122,7 +122,7 @@ class BackupService:
             await take(change, tenant.store, RESTORING, job.id, UNDER_WAY)
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
-        change.also(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
+        change.write(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
         await still_admin(change, tenant)
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))

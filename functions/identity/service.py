@@ -59,7 +59,7 @@ class IdentityService:
         mark = await self._removals.id(tenant.id, new.email)
         removed = await tenant.store.get(REMOVED, mark)
         if removed is not None:
-            change.also(Delete(REMOVED, mark, removed.etag))
+            change.write(Delete(REMOVED, mark, removed.etag))
         created = await change.commit(user)
         self._members.forget(tenant.id, id)
         return created
@@ -91,7 +91,7 @@ class IdentityService:
             known_by = binding_id(old.issuer or "", old.subject or "")
             binding = await tenant.store.get(BINDING, known_by)
             if binding is not None and binding.body["user_id"] == id:
-                change.also(Delete(BINDING, known_by, binding.etag))
+                change.write(Delete(BINDING, known_by, binding.etag))
 
         nobody = {"issuer": None, "subject": None}
         unbound = await tenant.modify(User, id, lambda _: nobody, if_match=None, also=let_go, action="unbound")
@@ -108,7 +108,7 @@ class IdentityService:
             await still_admin(change, tenant, old)
             await _keep_another_admin(tenant, change, old)
             change.count(COUNTER, -1)
-            change.also(Upsert(REMOVED, mark, {"created_at": change.at}))
+            change.write(Upsert(REMOVED, mark, {"created_at": change.at}))
 
         await tenant.remove(User, id, if_match=if_match, also=keep_an_admin)
         await forget_identity(self._names, tenant.id, user)

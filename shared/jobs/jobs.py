@@ -117,7 +117,7 @@ def enqueue(
         input=dict(input),
         lease_until=rfc3339(now + START_WITHIN),
     )
-    change.also(Create(Job.KIND, job.id, job.model_dump(mode="json")))
+    change.write(Create(Job.KIND, job.id, job.model_dump(mode="json")))
     change.send(queue, _message(job, f"{job.id}:0"))
     return job
 
@@ -128,7 +128,7 @@ def again(change: Change, session: TenantSession, queue: str, held: Versioned[Jo
     lease = rfc3339(session.services.clock.now() + START_WITHIN)
     changes = {"status": "queued", "attempts": 0, "slices": 0, "lease_until": lease, "revision": old.revision + 1}
     job = old.model_copy(update={**changes, "updated_at": change.at})
-    change.also(Replace(Job.KIND, job.id, job.model_dump(mode="json"), held.etag))
+    change.write(Replace(Job.KIND, job.id, job.model_dump(mode="json"), held.etag))
     change.send(queue, _message(job, f"{job.id}:again:{job.revision}"))
     return job
 

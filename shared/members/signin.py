@@ -77,7 +77,7 @@ class SignIn:
         await self._reserve(session, email, id)
         change = _as_user(session, id).change(held)
         user = change.update(held, {**_signed_in(session), "status": "active"}, action="signed_in")
-        change.also(_binding(session.caller, id, change.at, binding))
+        change.write(_binding(session.caller, id, change.at, binding))
         return await change.commit(user)
 
     async def _join(self, session: TenantSession, email: str, id: str) -> User:
@@ -89,7 +89,7 @@ class SignIn:
         change = _as_user(session, id).change(*([buried] if buried else []))
         user = change.create(User, {**fields, **_signed_in(session)}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=session.plan.max_users)
-        change.also(_binding(caller, id, change.at, None))
+        change.write(_binding(caller, id, change.at, None))
         return await change.commit(user)
 
     async def _removed(self, session: TenantSession, email: str) -> bool:

@@ -190,7 +190,7 @@ class Change:
     def empty(self) -> bool:
         return not self._operations
 
-    def also(self, operation: Operation) -> None:
+    def write(self, operation: Operation) -> None:
         """An operation on something that is no resource (a job, a rollup): not audited."""
         if isinstance(operation, Create) and operation.kind.journalled:
             raise TypeError(f"a {operation.kind} is journalled: make it with `Change.create`")

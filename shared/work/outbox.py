@@ -14,7 +14,7 @@ from shared.clock import Clock, rfc3339
 from shared.database.port import Create, Database, Delete, Rejected, Stored, TenantStore, Where
 from shared.errors import FlowgridError, Unavailable
 from shared.kinds import Kind
-from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.port import Message, Messaging, as_text
 from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.outbox")
@@ -68,7 +68,7 @@ class Outbox:
 
 def outbox_item(queue: str, message: Message, at: datetime) -> Create:
     """The operation that commits a message with the change that caused it; `TooLarge` when it could never be sent."""
-    encode(message)
+    as_text(message)
     body = {"created_at": rfc3339(at), "queue": queue, "message": message.body}
     return Create(OUTBOX, message.id, body)
 
