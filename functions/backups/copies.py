@@ -26,6 +26,8 @@ COUNTER = "copies"
 
 
 class Copies:
+    """Counts the tenants that restores make, and takes and gives back what they take (`QuotaReached`, `Conflict`)."""
+
     def __init__(self, names: Names, database: Database) -> None:
         self._names = names
         self._platform = database.platform

@@ -20,6 +20,8 @@ Work = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Daily:
+    """What runs once a day, UTC: backups of every tenant, and retention. What stops half-way the sweep goes on with."""
+
     def __init__(self, backups: DailyBackups, retention: Retention, ledger: Ledger, clock: Clock) -> None:
         self._backups = backups
         self._retention = retention

@@ -22,6 +22,8 @@ PAGE_ITEMS = 200
 
 
 class Retention:
+    """Prunes backups (`prune` one tenant's, `run` all of them); never one that a restore reads, or the last good."""
+
     def __init__(self, each_tenant: TenantSweep, blobs: Blobs) -> None:
         self._each_tenant = each_tenant
         self._blobs = blobs

@@ -38,6 +38,8 @@ ALL_TAKEN = f"{MOST_AT_ONCE} backups on demand are being made or waiting; wait f
 
 
 class BackupService:
+    """What admins ask for. `Conflict` and its kinds say why not; what takes long is a job, named in the answer."""
+
     def __init__(self, blobs: Blobs, copies: Copies, *, jobs_queue: str) -> None:
         self._blobs = blobs
         self._copies = copies

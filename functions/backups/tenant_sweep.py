@@ -23,6 +23,8 @@ Work = Callable[[TenantSession], Awaitable[int]]
 
 
 class TenantSweep:
+    """Does something for each tenant that has data, in the order of their ids, one at a time."""
+
     def __init__(self, database: Database, directory: Directory, services: Services) -> None:
         self._database = database
         self._directory = directory
@@ -67,6 +69,8 @@ class TenantSweep:
 
 
 class DailyBackups:
+    """Begins each tenant's backup of a day; a second time begins none."""
+
     def __init__(self, each_tenant: TenantSweep, backups: BackupService) -> None:
         self._each_tenant = each_tenant
         self._backups = backups

@@ -23,6 +23,8 @@ LOGIN_EVERY = timedelta(hours=1)
 
 
 class IdentityService:
+    """Users of one tenant. `Conflict` guards the last admin; what an address is elsewhere is not told or touched."""
+
     def __init__(self, members: Members, names: Names, removals: Removals) -> None:
         self._members = members
         self._names = names

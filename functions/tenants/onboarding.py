@@ -52,6 +52,8 @@ class Undone(Conflict):
 
 
 class Onboarding:
+    """Sets tenants up: names, database, first admin. What stops half-way its sweep ends or undoes (decision 0007)."""
+
     def __init__(
         self,
         database: Database,

@@ -33,7 +33,11 @@ class AnsweredMeanwhile(FlowgridError):
 
 
 class Change:
-    """Collects what one write does; every entry of it carries the same instant."""
+    """Collects what one write does; every entry of it carries the same instant (`at`, RFC 3339 UTC).
+
+    At `commit` all of it is one batch: at most 100 operations and 2 MB (`TooLarge`). `Conflict` and `Stale` say what it
+    met; nothing is written then, and the change cannot be used again.
+    """
 
     def __init__(self, scope: Scope, held: tuple[Versioned[Any], ...], after: str | None) -> None:
         self._scope = scope
