@@ -147,6 +147,21 @@ async def test_it_is_part_of_what_the_tenant_takes_away(world: World, acme: str)
     assert found == {"items": [{"kind": "note", "item": note}], "next_cursor": None}
 
 
+async def test_what_the_tenant_takes_away_is_all_of_it_however_small_the_pages(world: World, acme: str) -> None:
+    notes = [(await _note(world, acme))["id"] for _ in range(3)]
+    element = (await world.call("create_element", admin(acme), {"name": "Billing", "type": "BusinessProcess"})).json
+    found, cursor = list[str](), None
+    while True:
+        query = {"limit": "2", **({"cursor": cursor} if cursor else {})}
+        page = (await world.call("export_tenant", admin(acme), query=query)).json
+        found += [f"{one['kind']} {one['item']['id']}" for one in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    users = [f"user {user['id']}" for user in (await world.call("list_users", admin(acme))).json["items"]]
+    assert sorted(found) == sorted([*users, f"element {element['id']}", *(f"note {id}" for id in notes)])
+
+
 async def test_only_a_kind_that_is_exported_can_be_asked_for(world: World, acme: str) -> None:
     refused = await world.call("export_tenant", admin(acme), query={"kind": "lock"})
     assert (refused.status, refused.json["errors"][0]["field"]) == (400, "kind")
