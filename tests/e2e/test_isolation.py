@@ -115,7 +115,8 @@ async def untouched(flowgrid: Flowgrid, victim: Victim) -> AsyncIterator[None]:
 
 
 def test_each_path_parameter_has_an_id_of_the_victim(victim: Victim) -> None:
-    assert {name for route in ROUTES for name in _parameters(route)} == set(victim.ids)
+    tenants = [route for route in ROUTES if route.role is not None]  # what is open names nothing of anybody
+    assert {name for route in tenants for name in _parameters(route)} == set(victim.ids)
 
 
 async def test_the_victim_itself_reaches_all_of_it(victim: Victim) -> None:

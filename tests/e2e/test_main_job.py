@@ -425,7 +425,7 @@ async def test_the_audit_trail_can_be_filtered_by_action_resource_user_and_time(
     assert await resources(action="agent.created") == [second["id"], first["id"]]
     assert await resources(resource_type="agent", user_id=first["created_by"]) == [first["id"]]
     assert await resources(resource_type="agent", created_from=second["created_at"]) == [second["id"]]
-    assert await resources(resource_type="agent", to=second["created_at"]) == [first["id"]]
+    assert await resources(resource_type="agent", created_to=second["created_at"]) == [first["id"]]
     assert (await acme.admin.get("audit", params={"created_from": "yesterday"})).status_code == 400
 
 
