@@ -20,8 +20,8 @@ from functions.backups.copies import Copies, copy_id
 from functions.backups.export import Export, moment, replay
 from functions.backups.index import last_good
 from functions.backups.models import Backup, NewRestore
-from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
+from functions.backups.snapshot_writer import SnapshotWriter, recount
 from shared.auth.caller import Caller
 from shared.blobs.port import Blobs
 from shared.database.port import Where
@@ -140,8 +140,8 @@ class Restoring:
             state.replaced_at = await close(target, job.id)
             target = replace(target, store=self._directory.held_by(target.entry, job.id, state.replaced_at))
             own_user = session.user_id if asked.target == "in_place" else None
-            replacing = Replacing(target, snapshot, spared_user=own_user)
-            await self._write(session.services.kinds, replacing, asked, state)
+            writer = SnapshotWriter(target, snapshot, spared_user=own_user)
+            await self._write(session.services.kinds, writer, asked, state)
             if state.phase == "finish":
                 state.counters = await recount(target)
 
@@ -207,7 +207,7 @@ class Restoring:
         store = self._directory.open(entry).control
         return TenantSession(entry, store, caller, session.request, session.services)
 
-    async def _write(self, kinds: Kinds, replacing: Replacing, asked: NewRestore, state: State) -> None:
+    async def _write(self, kinds: Kinds, writer: SnapshotWriter, asked: NewRestore, state: State) -> None:
         """What is missing or other than it was, what is referred to first; then (in place) what is too much, last."""
         for _ in range(self._batches_per_slice):
             kind = _at_hand(kinds, asked, state)
@@ -218,12 +218,12 @@ class Restoring:
                     return
                 continue
             if state.phase == "write":
-                outcome = await replacing.write_next(kind, state.after)
+                outcome = await writer.write_next(kind, state.after)
                 _add(state.restored, kind, outcome.changed)
                 _add(state.unchanged, kind, outcome.unchanged)
                 state.skipped += outcome.skipped
             else:
-                outcome = await replacing.delete_next(kind, state.after)
+                outcome = await writer.delete_next(kind, state.after)
                 _add(state.deleted, kind, outcome.changed)
             state.after = outcome.next or ""
             state.kind = kind.name if outcome.next is not None else _following(kinds, asked, state, kind)

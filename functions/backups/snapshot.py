@@ -60,6 +60,8 @@ SELECT kind, id, printf('%03d:', max(level)) || id FROM nested GROUP BY kind, id
 
 
 class Snapshot:
+    """Items by kind and id; a context manager, for its file. `Unavailable` when the disk has no room for it."""
+
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)

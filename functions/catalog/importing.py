@@ -34,7 +34,6 @@ from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken, newest
 from shared.work.change import Change
 from shared.work.fencing import closed_since
-from shared.work.resources import Held
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 AREA = "imports"
@@ -257,7 +256,7 @@ async def _commit(
     meant = {one.identifier: naming.meant(kind, one.identifier) for one in wanted}
     maybe = sorted({id for one in meant.values() for id in one.ids})
     page = await tenant.store.query(kind, [Where("id", "in", maybe)])
-    there: dict[str, Held[Any]] = {stored.body["id"]: Held.of(model, stored) for stored in page.items}
+    there: dict[str, Versioned[Any]] = {stored.body["id"]: Versioned.of(model, stored) for stored in page.items}
     values = {id: held.value for id, held in there.items()}
     ids = {identifier: one.among(values) for identifier, one in meant.items()}
     new_ids = [id for id in ids.values() if id not in there]

@@ -94,7 +94,11 @@ class Endpoint:
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
-        `errors`: the statuses that this route adds to those of the pipeline.
+        `role`: the least that the caller needs; None: open to everybody. `body`: what the handler gets as `call.body`,
+        read and validated (400, 413, 415). `query`: the parameters that there are; a `PageQuery` makes it a list.
+        `answer`: the model, `Page[model]`, `Content`, `dict`, or None (204). `limit`: a limit of its own, by the plan.
+        `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
+        `example`: a body that it takes. `described` False: not in OpenAPI.
         """
         reader = Json(body) if isinstance(body, type) else body
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.port import Message, Messaging, as_text
 from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
 from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
@@ -85,7 +85,7 @@ class SqliteMessaging(Messaging):
         self._sending: asyncio.Task[None] | None = None
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
-        rows = [(queue, message.id, message.tenant_id, encode(message)) for message in messages]
+        rows = [(queue, message.id, message.tenant_id, as_text(message)) for message in messages]
         loop = asyncio.get_running_loop()
         mine = _Send(rows, delay.total_seconds() if delay else 0.0, loop.create_future())
         self._sends.append(mine)

@@ -14,7 +14,7 @@ from shared.database.port import Operation
 from shared.errors import Conflict, Full, NotFound, Throttled, Unavailable
 from shared.jobs.jobs import LOOK_AGAIN_SECONDS, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
 from shared.messaging.port import Message
-from shared.work.resources import Held, PageRequest, load
+from shared.work.resources import PageRequest, Versioned, load
 from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
@@ -257,7 +257,7 @@ async def test_two_runners_that_claim_at_once_are_one(bench: Bench) -> None:
     stored = await store.get(Job.KIND, JOB_ID)
     assert stored is not None
     await bench.run()
-    claimed = await bench.jobs._claim(bench.session, Held.of(Job, stored))
+    claimed = await bench.jobs._claim(bench.session, Versioned.of(Job, stored))
     assert claimed is None
 
 
