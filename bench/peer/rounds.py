@@ -19,7 +19,7 @@ from bench.peer.sides import HERE, PYTHON, Side, commit, flowgrid, of_flowgrid, 
 from cli.child import Child
 
 OURS, PEER, HAND, PLAIN, BARE = "Flowgrid", "peer", "peer by hand", "by hand, features off", "bare SQL"
-ROUNDS, CALLS = 3, 3000
+ROUNDS, CALLS = 3, 5000  # for seconds: what follows behind the answers of a shorter load would follow behind it
 QUIET_SECONDS, QUIET_SHARE = 0.3, 0.1  # behind a load: until so little of a processor is used for so long
 LONGEST_QUIET_SECONDS = 60.0
 
