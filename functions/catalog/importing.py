@@ -34,6 +34,7 @@ from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken, newest
 from shared.work.change import Change
 from shared.work.fencing import closed_since
+from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 AREA = "imports"
