@@ -21,11 +21,11 @@ from functions.audit.service import AuditService
 from functions.backups.copies import Copies
 from functions.backups.daily import Daily
 from functions.backups.export import Export
-from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
+from functions.backups.tenant_sweep import DailyBackups, TenantSweep
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import ElementService, RelationshipService
 from functions.identity.service import IdentityService
@@ -55,8 +55,8 @@ def compose(core: Core) -> func.FunctionApp:
     copies = Copies(names, database)
     restoring = Restoring(adapters.blobs, export, directory, onboarding.onboard_like, copies)
     backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
-    fleet = Fleet(database, directory, services)
-    daily = Daily(DailyBackups(fleet, backups), Retention(fleet, adapters.blobs), core.ledger, services.clock)
+    each = TenantSweep(database, directory, services)
+    daily = Daily(DailyBackups(each, backups), Retention(each, adapters.blobs), core.ledger, services.clock)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
         {"backup": export.give_up, "restore": restoring.give_up},

@@ -1,4 +1,4 @@
-"""What the embedded adapters share: SQLite files, written from one thread, read where they are asked or in another.
+"""What the embedded adapters share: SQLite files, each written from one thread, read where they are asked or in others.
 
 What an index finds at once is read on the spot, on a connection of the loop's own: that takes microseconds, and handing
 it to a thread and back ten times as long. What may have to look at much is the reader thread's.
@@ -42,6 +42,9 @@ _OUTAGES = {  # the file's or the disk's fault, not the statement's
 }
 
 
+READERS = 4  # threads; whoever has much to look at keeps one
+
+
 class SqliteFiles:
     """Opens files on first use, each once per thread; `read` and `write` run a function on a connection.
 
@@ -53,8 +56,8 @@ class SqliteFiles:
         self._schema = schema
         self._opening = Lock()
         self._whole: set[str] = set()
-        self._writer = _Writer(_Thread(self._open, "sqlite-writer"))
-        self._reader = _Thread(self._open, "sqlite-reader")
+        self._writer = _Writer(lambda: _Thread(self._open, "sqlite-writer"))
+        self._readers = [_Thread(self._open, "sqlite-reader") for _ in range(READERS)]
         self._here: dict[str, Opened] = {}
 
     async def read(self, name: str, work: Callable[[sqlite3.Connection], T], *, brief: bool = False) -> T:
@@ -74,6 +77,11 @@ class SqliteFiles:
             await self._reader.run(name, lambda _: self._open_here(name))
         return await self._reader.run(name, check_and_read)
 
+    @property
+    def _reader(self) -> "_Thread":
+        """The one with the least to do."""
+        return min(self._readers, key=lambda reader: reader.pending)
+
     async def write(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` inside a transaction: all of it happens, or (when it raises) none."""
         return await self._writer.write(name, work)
@@ -91,7 +99,7 @@ class SqliteFiles:
 
     async def close(self) -> None:
         await self._writer.close()
-        await self._reader.close()
+        await asyncio.gather(*(reader.close() for reader in self._readers))
         while self._here:
             self._here.popitem()[1].connection.close()
 
@@ -149,10 +157,12 @@ class _Write:
 
 
 class _Writer:
-    """Writes of many callers, in the order in which they came."""
+    """Writes of many callers, to each file in the order in which they came, by a thread of its own: one that is locked
+    keeps nobody waiting for another."""
 
-    def __init__(self, thread: "_Thread") -> None:
-        self._thread = thread
+    def __init__(self, thread: Callable[[], "_Thread"]) -> None:
+        self._new_thread = thread
+        self._threads: dict[str, _Thread] = {}
         self._lock = Lock()
         self._waiting: dict[str, deque[_Write]] = {}
 
@@ -160,25 +170,27 @@ class _Writer:
         loop = asyncio.get_running_loop()
         mine = _Write(work, loop, loop.create_future())
         with self._lock:
+            if name not in self._threads:
+                self._threads[name] = self._new_thread()
             if name not in self._waiting:
-                self._thread.submit(lambda: self._some(name))
+                self._threads[name].submit(lambda: self._some(name))
             self._waiting.setdefault(name, deque()).append(mine)
         result: T = await mine.told
         return result
 
     async def close(self) -> None:
-        await self._thread.close()
+        await asyncio.gather(*(thread.close() for thread in self._threads.values()))
 
     def _some(self, name: str) -> None:
-        """Those that wait for the file by now; then it is the other files' turn."""
+        """Those that wait for the file by now."""
         with self._lock:
             some = list(islice(self._waiting[name], TOGETHER))
         wanted = [one for one in some if not one.told.cancelled()]
         try:
-            self._thread.call(name, lambda file: _committed(file, wanted))
+            self._threads[name].call(name, lambda file: _committed(file, wanted))
         except BaseException as error:
-            for one in wanted:
-                one.error = one.error or error
+            for one in wanted:  # also those that were refused: by what others had done, which has not happened
+                one.error = error
         with self._lock:
             for _ in some:
                 self._waiting[name].popleft()
@@ -190,7 +202,7 @@ class _Writer:
                 loop.call_soon_threadsafe(_tell, name, [one for one in wanted if one.loop is loop])
         if more:
             try:
-                self._thread.submit(lambda: self._some(name))
+                self._threads[name].submit(lambda: self._some(name))
             except RuntimeError:  # it is being closed, and waits for this
                 self._some(name)
 
@@ -236,9 +248,16 @@ class _Thread:
         self._open_file = open_file
         self._files: dict[str, Opened] = {}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self.pending = 0
 
     async def run(self, name: str, work: Callable[[Opened], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self.call, name, work)
+        self.pending += 1
+        running = asyncio.get_running_loop().run_in_executor(self._executor, self.call, name, work)
+        running.add_done_callback(self._done)
+        return await running
+
+    def _done(self, _: "asyncio.Future[Any]") -> None:
+        self.pending -= 1
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run it in its turn; RuntimeError when it is closed, or about to be."""

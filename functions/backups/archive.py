@@ -223,7 +223,7 @@ class _PartReader:
         try:
             line: Line = json.loads(text)
             well_formed = (
-                line["kind"] in self._carried
+                isinstance(line["kind"], str)
                 and isinstance(line["id"], str)
                 and (line["op"] == "delete" or (line["op"] == "put" and line["item"]["id"] == line["id"]))
             )
@@ -232,6 +232,8 @@ class _PartReader:
         if not well_formed:
             number = sum(self._lines.values()) + 1
             raise Damaged(f"{self._part.name}: line {number} is no operation in JSON")
+        if line["kind"] not in self._carried:
+            raise Unavailable(f"This backup holds what only another release keeps ({line['kind']}).")
         self._lines[line["kind"]] = self._lines.get(line["kind"], 0) + 1
         return line
 

@@ -26,6 +26,8 @@ COUNTER = "copies"
 
 
 class Copies:
+    """Counts the tenants that restores make, and takes and gives back what they take (`QuotaReached`, `Conflict`)."""
+
     def __init__(self, names: Names, database: Database) -> None:
         self._names = names
         self._platform = database.platform
@@ -42,7 +44,7 @@ class Copies:
         if await tenant.store.get(COUNTER_KIND, COUNTER) is None:
             with suppress(Rejected):  # somebody else has begun to count
                 await tenant.store.commit([Create(COUNTER_KIND, COUNTER, {"created_at": change.at, "value": 0})])
-        change.also(Create(COPY, id, {"created_at": change.at, "slug": new.slug, "job_id": job_id}))
+        change.write(Create(COPY, id, {"created_at": change.at, "slug": new.slug, "job_id": job_id}))
         limit = None if tenant.caller.role is Role.PLATFORM else tenant.plan.max_copies
         change.count(COUNTER, +1, limit=limit)
 

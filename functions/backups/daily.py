@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from functions.backups.fleet import DailyBackups
 from functions.backups.retention import Retention
+from functions.backups.tenant_sweep import DailyBackups
 from shared.apart import apart
 from shared.clock import Clock
 from shared.jobs.ledger import Ledger
@@ -20,6 +20,8 @@ Work = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Daily:
+    """What runs once a day, UTC: backups of every tenant, and retention. What stops half-way the sweep goes on with."""
+
     def __init__(self, backups: DailyBackups, retention: Retention, ledger: Ledger, clock: Clock) -> None:
         self._backups = backups
         self._retention = retention

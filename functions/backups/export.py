@@ -179,6 +179,8 @@ class Export:
 
     async def _page(self, session: TenantSession, progress: ExportState) -> tuple[list[Line], ExportState]:
         order_of_steps = steps(session.services.kinds)
+        if progress.step not in order_of_steps:
+            raise Unavailable(f"This backup was begun by another release; it goes on there ({progress.step}).")
         step, kind = order_of_steps[progress.step]
         if step != "scan" and progress.as_of is None:
             progress = progress.model_copy(update={"as_of": await moment(session)})

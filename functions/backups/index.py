@@ -7,7 +7,7 @@ from shared.database.port import Order, Where
 from shared.errors import Stale
 from shared.jobs.jobs import UNFINISHED, Job
 from shared.work.change import Change
-from shared.work.resources import HasStore, Held, PageRequest, find
+from shared.work.resources import HasStore, PageRequest, Versioned, find
 from shared.work.session import TenantSession
 
 PAGE_ITEMS = 200
@@ -29,7 +29,7 @@ async def being_restored(session: TenantSession) -> set[str]:
             return found
 
 
-async def prune(blobs: Blobs, session: TenantSession, held: Held[Backup]) -> int:
+async def prune(blobs: Blobs, session: TenantSession, held: Versioned[Backup]) -> int:
     """Take a backup away: to `pruning`, manifest, parts, resource. 0 when it has changed and is not to go any more."""
     if held.value.status != "pruning":
         change = session.change(held)

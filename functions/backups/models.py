@@ -169,16 +169,18 @@ class RestoreQuery(ResourceQuery):
     status: JobStatus | None = None
 
 
-class Kept(Resource):
+class AnyResource(Resource):
     """Any resource, whole: a backup carries what its service has written without knowing what it means."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-def kept(kind: Kind) -> type[Kept]:
+def resource_of(kind: Kind) -> type[AnyResource]:
     """The model of a kind's items as backups see them."""
     body = {"KIND": kind, "__module__": __name__}
-    return cast(type[Kept], new_class(f"Kept{kind.title()}", (Kept,), {}, lambda namespace: namespace.update(body)))
+    return cast(
+        type[AnyResource], new_class(f"Any{kind.title()}", (AnyResource,), {}, lambda namespace: namespace.update(body))
+    )
 
 
 def plain(body: Mapping[str, Any]) -> Document:

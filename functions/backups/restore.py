@@ -20,16 +20,18 @@ from functions.backups.copies import Copies, copy_id
 from functions.backups.export import Export, moment, replay
 from functions.backups.index import last_good
 from functions.backups.models import Backup, NewRestore
-from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
+from functions.backups.snapshot_writer import SnapshotWriter, recount
 from shared.auth.caller import Caller
 from shared.blobs.port import Blobs
+from shared.database.port import Where
 from shared.errors import Conflict, QuotaReached, Unavailable, WrongState
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, Progress
 from shared.kinds import Kind, Kinds
 from shared.members.users import User
 from shared.tenancy.directory import Directory, TenantEntry
+from shared.tenancy.fence import AUDIT
 from shared.work.fencing import close, reopen, settled_moment
 from shared.work.resources import load
 from shared.work.session import TenantSession
@@ -128,22 +130,22 @@ class Restoring:
 
     async def _with_snapshot(self, session: TenantSession, job: Job, asked: NewRestore, state: State) -> None:
         with Snapshot(session.services.kinds) as snapshot:
-            await self._fill(session, asked, state, snapshot)
+            manifest = await self._fill(session, asked, state, snapshot)
             state.total = sum(snapshot.count(kind) for kind in _written(session.services.kinds, asked))
             if state.phase == "check":
-                await _check(session, asked, snapshot)
+                await _check(session, asked, snapshot, manifest)
                 state.phase = "keep" if asked.target == "in_place" else "target"
                 return
             target = await self._target(session, job, asked)
             state.replaced_at = await close(target, job.id)
             target = replace(target, store=self._directory.held_by(target.entry, job.id, state.replaced_at))
             own_user = session.user_id if asked.target == "in_place" else None
-            replacing = Replacing(target, snapshot, spared_user=own_user)
-            await self._write(session.services.kinds, replacing, asked, state)
+            writer = SnapshotWriter(target, snapshot, spared_user=own_user)
+            await self._write(session.services.kinds, writer, asked, state)
             if state.phase == "finish":
                 state.counters = await recount(target)
 
-    async def _fill(self, session: TenantSession, asked: NewRestore, state: State, snapshot: Snapshot) -> None:
+    async def _fill(self, session: TenantSession, asked: NewRestore, state: State, snapshot: Snapshot) -> Manifest:
         """Everything is read and its hashes compared before anything of it is used."""
         manifest = await self._load(session, asked, state, snapshot)
         if asked.as_of is not None:
@@ -152,6 +154,7 @@ class Restoring:
                 await moment(session, since=asked.as_of)
             until = await settled_moment(session.store, asked.as_of)
             await replay(session, snapshot, since=manifest.as_of, until=until)
+        return manifest
 
     async def _load(self, session: TenantSession, asked: NewRestore, state: State, snapshot: Snapshot) -> Manifest:
         """The backup; one that turns out damaged is marked, and a point in time goes back to the one before it."""
@@ -204,7 +207,7 @@ class Restoring:
         store = self._directory.open(entry).control
         return TenantSession(entry, store, caller, session.request, session.services)
 
-    async def _write(self, kinds: Kinds, replacing: Replacing, asked: NewRestore, state: State) -> None:
+    async def _write(self, kinds: Kinds, writer: SnapshotWriter, asked: NewRestore, state: State) -> None:
         """What is missing or other than it was, what is referred to first; then (in place) what is too much, last."""
         for _ in range(self._batches_per_slice):
             kind = _at_hand(kinds, asked, state)
@@ -215,12 +218,12 @@ class Restoring:
                     return
                 continue
             if state.phase == "write":
-                outcome = await replacing.write_next(kind, state.after)
+                outcome = await writer.write_next(kind, state.after)
                 _add(state.restored, kind, outcome.changed)
                 _add(state.unchanged, kind, outcome.unchanged)
                 state.skipped += outcome.skipped
             else:
-                outcome = await replacing.delete_next(kind, state.after)
+                outcome = await writer.delete_next(kind, state.after)
                 _add(state.deleted, kind, outcome.changed)
             state.after = outcome.next or ""
             state.kind = kind.name if outcome.next is not None else _following(kinds, asked, state, kind)
@@ -249,11 +252,24 @@ async def _mark(session: TenantSession, backup: Backup, damage: Damaged) -> None
     await session.modify(Backup, backup.id, lambda _: fields, if_match=None)
 
 
-async def _check(session: TenantSession, asked: NewRestore, snapshot: Snapshot) -> None:
+async def _check_carried(session: TenantSession, manifest: Manifest) -> None:
+    """`Conflict` when there was something at the backup's moment that its release did not know and so did not keep."""
+    unknown = [kind.name for kind in session.services.kinds.restored if kind not in manifest.counts]
+    if not unknown:
+        return
+    where = [Where("resource_type", "in", unknown), Where("created_at", "<=", manifest.as_of)]
+    there = (await session.store.query(AUDIT, where, limit=1)).items
+    if there:
+        what = there[0].body["resource_type"]
+        raise Conflict(f"This backup was made by a release that keeps no {what}s, and there were some; take another.")
+
+
+async def _check(session: TenantSession, asked: NewRestore, snapshot: Snapshot, manifest: Manifest) -> None:
     """What would make the restore stop half-way, or leave a tenant that contradicts itself."""
     for kind in _written(session.services.kinds, asked):
         if kind.counter and (count := snapshot.count(kind)) > (limit := session.plan.quota(kind.counter)):
             raise QuotaReached(kind.capitalize(), limit=limit, current=count)
+    await _check_carried(session, manifest)
     dangling = snapshot.dangling(SHOWN_IDS)
     if dangling:
         raise Conflict(f"What they refer to would not come back with: {', '.join(dangling)}.", items=dangling)
@@ -273,6 +289,8 @@ def _at_hand(kinds: Kinds, asked: NewRestore, state: State) -> Kind | None:
     if state.kind == DONE:
         return None
     in_turn = _written(kinds, asked) if state.phase == "write" else _deleted(kinds)
+    if state.kind and state.kind not in in_turn:
+        raise Unavailable(f"This restore was begun by another release; it goes on there ({state.kind}).")
     return kinds.named(state.kind) if state.kind else next(iter(in_turn), None)
 
 

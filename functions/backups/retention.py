@@ -7,14 +7,14 @@ half-way, what is left does not look complete, and the next run takes it up agai
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.backups.fleet import Fleet
 from functions.backups.index import being_restored, prune
 from functions.backups.models import Backup
+from functions.backups.tenant_sweep import TenantSweep
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
 from shared.database.port import Order
 from shared.jobs.jobs import UNFINISHED, Job
-from shared.work.resources import Held
+from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 
 ABANDONED_AFTER = timedelta(days=1)
@@ -22,13 +22,15 @@ PAGE_ITEMS = 200
 
 
 class Retention:
-    def __init__(self, fleet: Fleet, blobs: Blobs) -> None:
-        self._fleet = fleet
+    """Prunes backups (`prune` one tenant's, `run` all of them); never one that a restore reads, or the last good."""
+
+    def __init__(self, each_tenant: TenantSweep, blobs: Blobs) -> None:
+        self._each_tenant = each_tenant
         self._blobs = blobs
 
     async def run(self) -> dict[str, Any]:
         """Prune every tenant's backups; `done` counts the backups."""
-        return await self._fleet.each(self.prune)
+        return await self._each_tenant.each(self.prune)
 
     async def prune(self, session: TenantSession) -> int:
         """Prune one tenant's; returns how many backups went."""
@@ -71,12 +73,12 @@ async def _abandoned(session: TenantSession, backup: Backup, now: datetime) -> b
     return job.status not in UNFINISHED or parse_rfc3339(job.lease_until) + ABANDONED_AFTER <= now
 
 
-async def _backups(session: TenantSession) -> list[Held[Backup]]:
-    found: list[Held[Backup]] = []
+async def _backups(session: TenantSession) -> list[Versioned[Backup]]:
+    found: list[Versioned[Backup]] = []
     after: tuple[str, str] | None = None
     while True:
         page = await session.store.query(Backup.KIND, order=Order("id"), limit=PAGE_ITEMS, after=after)
-        found += [Held.of(Backup, stored) for stored in page.items]
+        found += [Versioned.of(Backup, stored) for stored in page.items]
         after = page.next
         if after is None:
             return found

@@ -27,7 +27,7 @@ from shared.jobs.locks import Locked, looking_again, take
 from shared.members.standing import still_admin
 from shared.tenancy.fence import Fenced, Overtaken, newest
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, PageRequest, find, load
+from shared.work.resources import Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
@@ -38,6 +38,8 @@ ALL_TAKEN = f"{MOST_AT_ONCE} backups on demand are being made or waiting; wait f
 
 
 class BackupService:
+    """What admins ask for. `Conflict` and its kinds say why not; what takes long is a job, named in the answer."""
+
     def __init__(self, blobs: Blobs, copies: Copies, *, jobs_queue: str) -> None:
         self._blobs = blobs
         self._copies = copies
@@ -122,7 +124,7 @@ class BackupService:
             await take(change, tenant.store, RESTORING, job.id, UNDER_WAY)
         # Retention must not prune the backup between this look at it and the job: either it sees the job, or this
         # write makes its own one stale.
-        change.also(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
+        change.write(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
         await still_admin(change, tenant)
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))
@@ -166,7 +168,7 @@ class BackupService:
             bytes=sum(part.bytes for part in parts),
         )
 
-    async def _source(self, tenant: TenantSession, new: NewRestore) -> Held[Backup]:
+    async def _source(self, tenant: TenantSession, new: NewRestore) -> Versioned[Backup]:
         as_of = _as_of(new)
         if (new.backup_id is None) == (as_of is None):
             raise Invalid.of("backup_id", "name a backup_id or a point in time (as_of), one of the two")

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from functions.backups.archive import Archive, Damaged, Line, Manifest
+from functions.backups.archive import Archive, Line, Manifest
 from shared.database.port import Document
 from shared.errors import Unavailable
 from shared.kinds import Kind, Kinds
@@ -60,6 +60,8 @@ SELECT kind, id, printf('%03d:', max(level)) || id FROM nested GROUP BY kind, id
 
 
 class Snapshot:
+    """Items by kind and id; a context manager, for its file. `Unavailable` when the disk has no room for it."""
+
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -144,5 +146,5 @@ class Snapshot:
             return None
         kind, version = self._kinds.named(line["kind"]), line.get("schema", 1)
         if version > kind.schema:
-            raise Damaged(f"{kind} {line['id']}: was written by a newer release (schema {version})")
+            raise Unavailable(f"This backup holds what a newer release wrote ({kind}, schema {version}).")
         return kind.upcast(item, version)

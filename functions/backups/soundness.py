@@ -13,6 +13,8 @@ MOST = 200
 
 
 class Soundness:
+    """Raises `Concern`, for health, about backups that have lately failed or do not fit together."""
+
     def __init__(self, database: Database, clock: Clock) -> None:
         self._platform = database.platform
         self._clock = clock

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, create_model
 
 from functions.backups.models import plain
 from shared.database.port import Order
+from shared.errors import Invalid
 from shared.http.pagination import PageQuery
 from shared.kinds import Kinds
 from shared.work.resources import Listing, PageRequest, bounded_page
@@ -34,9 +35,14 @@ class ExportQuery(PageQuery):
 async def export_page(
     tenant: TenantSession, kind: str | None, limit: int, after: tuple[str, str] | None
 ) -> Listing[Exported]:
-    """A page of one kind's items by id; `next` is where to go on: a kind, and the id after which."""
+    """A page of one kind's items by id; `next` is where to go on: a kind, and the id after which.
+
+    `Invalid` for a position in a kind that there is none of here.
+    """
     names = [one.name for one in tenant.services.kinds.exported if kind in (None, one)]
     name, last = after or (names[0], "")
+    if name not in names:
+        raise Invalid.of("cursor", "is from a release that has other kinds; begin again without one", name)
     while True:
         one = tenant.services.kinds.named(name)
         wanted = PageRequest(limit, (last, last) if last else None, Order("id"))

@@ -9,7 +9,7 @@ from shared.database.port import Order, Where
 from shared.errors import Contended, InUse, Stale, Unavailable
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken
-from shared.work.resources import Held, load
+from shared.work.resources import Versioned, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH: Final = 40
@@ -33,7 +33,7 @@ async def delete(
     """
     lost = gone = 0
     while lost < TRIES_AT_A_RACE:
-        held: Held[Any] = await load(tenant, model, id)
+        held: Versioned[Any] = await load(tenant, model, id)
         if not gone:
             held.value.check(if_match)
         await _check_nothing_else(tenant, model.KIND, [id], _already(gone, "relationships"))
@@ -94,19 +94,19 @@ def shown(relationship: Relationship) -> dict[str, str]:
     return relationship.model_dump(include={"id", "type", "source_id", "target_id"})
 
 
-async def _next_of_model(tenant: TenantSession, id: str) -> list[Held[Any]]:
+async def _next_of_model(tenant: TenantSession, id: str) -> list[Versioned[Any]]:
     """Some of its elements; when there are none left, one of its relationships, which are all between others' then."""
     kinds: list[tuple[type[Element] | type[Relationship], int]] = [(Element, BATCH), (Relationship, 1)]
     for model, limit in kinds:
         page = await tenant.store.query(model.KIND, [Where("model_id", "=", id)], order=Order("id"), limit=limit)
         if page.items:
-            return [Held.of(model, stored) for stored in page.items]
+            return [Versioned.of(model, stored) for stored in page.items]
     return []
 
 
-def _batches(items: Sequence[Held[Any]]) -> Iterator[list[Held[Any]]]:
+def _batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
     """In order, as many together as one batch holds with their audit entries."""
-    batch: list[Held[Any]] = []
+    batch: list[Versioned[Any]] = []
     room = BATCH_BYTES
     for one in items:
         size = len(one.value.model_dump_json().encode())
@@ -118,7 +118,7 @@ def _batches(items: Sequence[Held[Any]]) -> Iterator[list[Held[Any]]]:
     yield batch
 
 
-async def _delete_all(tenant: TenantSession, held: list[Held[Any]]) -> None:
+async def _delete_all(tenant: TenantSession, held: list[Versioned[Any]]) -> None:
     change = tenant.change(*held)
     for one in held:
         change.delete(one)

@@ -9,7 +9,7 @@ from shared.database.port import Document, Order, Stored, Where
 from shared.errors import Invalid
 from shared.kinds import Kind
 from shared.work.change import Change
-from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES, Held
+from shared.work.resources import FIRST_READ, MAX_PAGE_BYTES, Versioned
 from shared.work.session import TenantSession
 
 IN_AT_ONCE = 200
@@ -130,7 +130,7 @@ async def meeting(
     return found
 
 
-async def depending_on(tenant: TenantSession, ids: Iterable[str]) -> list[Held[Relationship]]:
+async def depending_on(tenant: TenantSession, ids: Iterable[str]) -> list[Versioned[Relationship]]:
     """All relationships that could not be without these items: those at them, those at those, and so on.
 
     None comes after one that it ends at, so that a deletion in this order leaves a valid model at every step; each
@@ -150,7 +150,7 @@ async def depending_on(tenant: TenantSession, ids: Iterable[str]) -> list[Held[R
             depth += 1
         return depth
 
-    return [Held.of(Relationship, found[one]) for one in sorted(found, key=nesting, reverse=True)]
+    return [Versioned.of(Relationship, found[one]) for one in sorted(found, key=nesting, reverse=True)]
 
 
 async def around(tenant: TenantSession, center: Element, query: NeighborQuery) -> Neighborhood:

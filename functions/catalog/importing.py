@@ -31,9 +31,10 @@ from shared.blobs.port import Blobs
 from shared.database.port import Document, Where
 from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
 from shared.kinds import Kind
-from shared.tenancy.fence import Overtaken
+from shared.tenancy.fence import Overtaken, newest
 from shared.work.change import Change
-from shared.work.resources import Held
+from shared.work.fencing import closed_since
+from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 AREA = "imports"
@@ -105,9 +106,11 @@ class CatalogImport:
             kept = self._blobs.space(AREA, tenant.id)
             if await kept.info(f"{digest}.xml") is None:
                 await kept.write(f"{digest}.xml", _chunks(body))
-            until = monotonic() + WRITE_SECONDS
+            until, began = monotonic() + WRITE_SECONDS, await newest(tenant.store)
             progress = Progress(lambda: monotonic() <= until, naming)
             elements, relationships = await _import(tenant, found, progress)
+            if await closed_since(tenant.store, began):
+                raise Conflict("This tenant was restored while the file was imported; send it again.")
             if naming.model is not None:
                 await conclude(tenant, naming.model, header, digest, elements, relationships)
             return ImportReport(
@@ -254,7 +257,7 @@ async def _commit(
     meant = {one.identifier: naming.meant(kind, one.identifier) for one in wanted}
     maybe = sorted({id for one in meant.values() for id in one.ids})
     page = await tenant.store.query(kind, [Where("id", "in", maybe)])
-    there: dict[str, Held[Any]] = {stored.body["id"]: Held.of(model, stored) for stored in page.items}
+    there: dict[str, Versioned[Any]] = {stored.body["id"]: Versioned.of(model, stored) for stored in page.items}
     values = {id: held.value for id, held in there.items()}
     ids = {identifier: one.among(values) for identifier, one in meant.items()}
     new_ids = [id for id in ids.values() if id not in there]

@@ -33,9 +33,9 @@ class ModelService:
         await delete_model(tenant, id, if_match, cascade=cascade)
 
 
-async def find_model(tenant: TenantSession, named: str) -> Model | None:
-    """The model of this id, or of this identifier."""
-    ids = [*([named] if is_uuid(named) else []), *_ids(tenant, xml_id(named))]
+async def find_model(tenant: TenantSession, named: str, *, or_id: bool = True) -> Model | None:
+    """The model of this id (unless a file calls itself so), or of this identifier."""
+    ids = [*([named] if or_id and is_uuid(named) else []), *_ids(tenant, xml_id(named))]
     there = await by_ids(tenant, Model.KIND, ids)
     return next((Model.model_validate(there[id]) for id in ids if id in there), None)
 
@@ -55,7 +55,7 @@ async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | Non
     if identifier in map(whole_of, origins(tenant)):
         return Naming(None, whole_of(tenant.id), came_with=await came_with(tenant, header.properties.get(MODELS)))
     for _ in range(TRIES_AT_A_RACE):
-        model = await find_model(tenant, wanted)
+        model = await find_model(tenant, wanted, or_id=named is not None)
         if model is None and named and is_uuid(named):
             raise NotFound(NO_SUCH)
         try:

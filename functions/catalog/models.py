@@ -4,7 +4,7 @@ Words of ArchiMate are spelled as ArchiMate spells them (`BusinessProcess`, `Rea
 """
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
@@ -87,6 +87,11 @@ class ImportQuery(Query):
     )
 
 
+def of_no_model(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 to 2: what was there before there were models is of none."""
+    return {"model_id": None, **body}
+
+
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
@@ -104,6 +109,7 @@ class Element(Imported):
     KIND: ClassVar[Kind] = Kind(
         "element",
         filtered=("name", "type", "layer", "model_id"),
+        upcasts=[of_no_model],
         sorted=("updated_at", "name"),
         refers={"model_id": ("model",)},
         backup="restored",
@@ -138,6 +144,7 @@ class Relationship(Imported):
     KIND: ClassVar[Kind] = Kind(
         "relationship",
         filtered=("type", "source_id", "target_id", "model_id"),
+        upcasts=[of_no_model],
         sorted=("updated_at", "name"),
         refers={
             "source_id": ("element", "relationship"),

@@ -16,13 +16,15 @@ from shared.members.standing import still_admin
 from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
 from shared.tenancy.fence import Fenced
 from shared.work.change import Change
-from shared.work.resources import Held, Listing, PageRequest, find, load
+from shared.work.resources import Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 LOGIN_EVERY = timedelta(hours=1)
 
 
 class IdentityService:
+    """Users of one tenant. `Conflict` guards the last admin; what an address is elsewhere is not told or touched."""
+
     def __init__(self, members: Members, names: Names, removals: Removals) -> None:
         self._members = members
         self._names = names
@@ -59,7 +61,7 @@ class IdentityService:
         mark = await self._removals.id(tenant.id, new.email)
         removed = await tenant.store.get(REMOVED, mark)
         if removed is not None:
-            change.also(Delete(REMOVED, mark, removed.etag))
+            change.write(Delete(REMOVED, mark, removed.etag))
         created = await change.commit(user)
         self._members.forget(tenant.id, id)
         return created
@@ -91,7 +93,7 @@ class IdentityService:
             known_by = binding_id(old.issuer or "", old.subject or "")
             binding = await tenant.store.get(BINDING, known_by)
             if binding is not None and binding.body["user_id"] == id:
-                change.also(Delete(BINDING, known_by, binding.etag))
+                change.write(Delete(BINDING, known_by, binding.etag))
 
         nobody = {"issuer": None, "subject": None}
         unbound = await tenant.modify(User, id, lambda _: nobody, if_match=None, also=let_go, action="unbound")
@@ -108,7 +110,7 @@ class IdentityService:
             await still_admin(change, tenant, old)
             await _keep_another_admin(tenant, change, old)
             change.count(COUNTER, -1)
-            change.also(Upsert(REMOVED, mark, {"created_at": change.at}))
+            change.write(Upsert(REMOVED, mark, {"created_at": change.at}))
 
         await tenant.remove(User, id, if_match=if_match, also=keep_an_admin)
         await forget_identity(self._names, tenant.id, user)
@@ -118,7 +120,7 @@ class IdentityService:
         stored = await tenant.store.get(User.KIND, tenant.user_id)
         if stored is None:
             return None
-        held = Held.of(User, stored)
+        held = Versioned.of(User, stored)
         user, now = held.value, tenant.services.clock.now()
         if user.status == "disabled":  # since a moment ago: what is known of members is seconds old
             raise NotAMember(DISABLED)

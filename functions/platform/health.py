@@ -32,6 +32,8 @@ class Health(BaseModel):
 
 
 class HealthService:
+    """`pings`: what to ask, by name; each raises what is wrong (`Concern`: a warning) and has `CHECK_SECONDS`."""
+
     def __init__(self, pings: Mapping[str, Callable[[], Awaitable[None]]], clock: Clock) -> None:
         self._pings = pings
         self._clock = clock

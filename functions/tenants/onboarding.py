@@ -52,6 +52,8 @@ class Undone(Conflict):
 
 
 class Onboarding:
+    """Sets tenants up: names, database, first admin. What stops half-way its sweep ends or undoes (decision 0007)."""
+
     def __init__(
         self,
         database: Database,
@@ -226,9 +228,9 @@ class Onboarding:
         store = self._directory.open(entry).control  # there is no permit yet: this batch brings it
         session = TenantSession(entry, store, caller, request, self._services)
         change = session.change()
-        change.also(first_permit())
+        change.write(first_permit())
         for name, value in COUNTERS.items():
-            change.also(Create(COUNTER, name, {"created_at": change.at, "value": value}))
+            change.write(Create(COUNTER, name, {"created_at": change.at, "value": value}))
         change.audit("created", TENANT, tenant.id, 1, None, tenant.model_dump(mode="json"))
         change.create(
             User,

@@ -18,7 +18,7 @@ from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, Progress, again, enqueue
 from shared.tenancy.directory import Directory
-from shared.work.resources import Held
+from shared.work.resources import Versioned
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 
@@ -72,7 +72,7 @@ class Provisioning:
             what = {"tenant_id": tenant_id, "database": database}
             enqueue(change, session, self._queue, PROVISION_JOB, what, id=job_id(database))
         else:
-            held = Held.of(Job, stored)
+            held = Versioned.of(Job, stored)
             rested = parse_rfc3339(held.value.updated_at) + ANEW_AFTER
             if held.value.status != "failed" or self._services.clock.now() < rested:
                 return

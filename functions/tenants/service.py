@@ -48,6 +48,8 @@ SWEEPER = Sweeper()
 
 
 class TenantService:
+    """Tenants as staff change them; every change is in the tenant's own audit trail (`unaudited` until it is)."""
+
     def __init__(self, database: Database, directory: Directory, services: Services) -> None:
         self._platform = database.platform
         self._directory = directory

@@ -16,6 +16,8 @@ from shared.work.session import TenantSession
 
 
 class UsageService:
+    """Sums (`usage`), single events (`events`) and what is left of the plan (`quotas`); values are whole numbers."""
+
     async def usage(self, tenant: TenantSession, query: UsageQuery) -> Usage:
         """One metric's rollups over a range; `Invalid` for a range that is empty or too long for its period."""
         now = tenant.services.clock.now()

@@ -52,6 +52,8 @@ class BlobSpace(ABC):
 
 
 class Blobs(ABC):
+    """Files by name within an area; bytes in, bytes out. `NotFound`, `Conflict`, `Stale`, `Unavailable`."""
+
     @abstractmethod
     def space(self, area: str, tenant_id: str) -> BlobSpace:
         """The blobs of one tenant in one area (3 to 63 of `[a-z0-9-]`), bound to both."""

@@ -17,6 +17,7 @@ MAX_BYTES = 2 * 1024 * 1024
 MAX_ID_BYTES = 1023
 MAX_NESTING = 128
 MAX_INTEGER = 2**53
+UNVERSIONED = {"touched", "revision"}  # what `Change.touch` moves means the same in every version
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -46,6 +47,9 @@ def encode_batch(operations: Sequence[Operation]) -> list[str | None]:
         raise TooLarge(f"A batch holds 1 to {MAX_OPERATIONS} operations, not {count}.")
     if len({operation.kind.container for operation in operations}) > 1:
         raise ValueError("a batch stays within one container")
+    for one in operations:
+        if isinstance(one, Increment) and one.kind.upcasts and not {*one.amounts} <= UNVERSIONED:
+            raise ValueError(f"{one.kind} has schema versions: an item of an older one cannot be counted up unread")
     encoded = [None if isinstance(op, Delete | Increment | Read) else encode(op.body) for op in operations]
     size = sum(len(text.encode()) for text in encoded if text)
     if size > MAX_BYTES:

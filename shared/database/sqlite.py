@@ -55,7 +55,9 @@ _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 logger = logging.getLogger("flowgrid.sqlite")
 REGISTRY = "registry"
 PAGE_SIZE = 200
-BRIEF_PAGE = 50  # of which an index says all that is looked for
+BRIEF_PAGE = 25  # of which an index says all that is looked for
+BRIEF_CHARACTERS = 100_000  # of documents that are taken apart in the loop
+LONG_READS = 2  # of one tenant at a time, so that it leaves readers to the others
 PURGE_EVERY_COMMITS = 200
 
 
@@ -108,6 +110,7 @@ class _Partition(TenantStore):
         self._file = file
         self._clock = clock
         self._commits = count(1)
+        self._long = asyncio.Semaphore(LONG_READS)
 
     async def get(self, kind: Kind, id: str) -> Stored | None:
         now = self._clock.now().timestamp()
@@ -124,9 +127,14 @@ class _Partition(TenantStore):
     ) -> Page:
         now = self._clock.now().timestamp()
         brief = limit <= BRIEF_PAGE and order.field in reads.INDEXED and all(one.field == "id" for one in where)
-        return await self._files.read(
-            self._file, lambda db: reads.query(db, self.tenant_id, kind, where, order, limit, after, now), brief=brief
-        )
+        asked = (self.tenant_id, kind, where, order, limit, after, now)
+        if not brief:
+            async with self._long:
+                return await self._files.read(self._file, lambda db: reads.query(db, *asked))
+        found = await self._files.read(self._file, lambda db: reads.rows(db, *asked), brief=True)
+        if sum(len(text) for text, _ in found) > BRIEF_CHARACTERS:
+            return await asyncio.to_thread(reads.page, kind, order, limit, found)
+        return reads.page(kind, order, limit, found)
 
     async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
         where = [Where("created_at", ">=", since)] if since else []

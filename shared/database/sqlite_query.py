@@ -39,6 +39,9 @@ def buried(db: sqlite3.Connection, tenant_id: str, kind: Kind, ids: Sequence[str
     return [_stored(kind, *row) for row in rows]
 
 
+Row = tuple[str, str]  # a document's text, its ETag
+
+
 def query(
     db: sqlite3.Connection,
     tenant_id: str | None,
@@ -49,26 +52,60 @@ def query(
     after: tuple[str, str] | None,
     now: float,
 ) -> Page:
+    return page(kind, order, limit, rows(db, tenant_id, kind, where, order, limit, after, now))
+
+
+def page(kind: Kind, order: Order, limit: int, found: Sequence[Row]) -> Page:
+    """The page that `rows` has found."""
+    return page_of([_stored(kind, doc, etag, order) for doc, etag in found[:limit]], more=len(found) > limit)
+
+
+def rows(
+    db: sqlite3.Connection,
+    tenant_id: str | None,
+    kind: Kind,
+    where: Sequence[Where],
+    order: Order,
+    limit: int,
+    after: tuple[str, str] | None,
+    now: float,
+) -> list[Row]:
+    """Those of a page, and one more where there is one."""
+    statement, values = select(tenant_id, kind, where, order, limit, after, now)
+    return db.execute(statement, values).fetchall()
+
+
+def select(
+    tenant_id: str | None,
+    kind: Kind,
+    where: Sequence[Where],
+    order: Order,
+    limit: int,
+    after: tuple[str, str] | None,
+    now: float,
+) -> tuple[str, list[Any]]:
+    """The statement of a page, with what is bound to it."""
     direction, beyond = ("DESC", "<") if order.descending else ("ASC", ">")
     clauses = [f"kind = '{kind.name}'", "(expires_at IS NULL OR expires_at > ?)"]  # in the text, for partial indexes
     values: list[Any] = [now]
+    by_id = order.field == "id"
     if tenant_id is not None:
         clauses.insert(0, "tenant_id = ?")
         values.insert(0, tenant_id)
+        if by_id or any(one.field == "id" for one in where):  # of the primary key
+            clauses += ["container = ?", "id > ?", "id < ?"]
+            values += [kind.container, f"{kind}:", f"{kind};"]
     for condition in where:
         clause, parameters = _condition(kind, condition)
         clauses.append(clause)
         values += parameters
     column = _column(sort_field(order)) if order.field in _COLUMNS else f"coalesce({_column(sort_field(order))}, '')"
     if after is not None:
-        clauses.append(f"({column}, id) {beyond} (?, ?)")
-        values += [f"{kind}:{after[0]}" if order.field == "id" else after[0], f"{kind}:{after[1]}"]
-    rows = db.execute(
-        f"SELECT doc, etag FROM items WHERE {' AND '.join(clauses)}"  # noqa: S608 - names checked, values bound
-        f" ORDER BY {column} {direction}, id {direction} LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
-    return page_of([_stored(kind, doc, etag, order) for doc, etag in rows[:limit]], more=len(rows) > limit)
+        clauses.append(f"id {beyond} ?" if by_id else f"({column}, id) {beyond} (?, ?)")
+        values += [*([] if by_id else [after[0]]), f"{kind}:{after[1]}"]
+    sort = f"id {direction}" if by_id else f"{column} {direction}, id {direction}"
+    found = f"SELECT doc, etag FROM items WHERE {' AND '.join(clauses)}"  # noqa: S608 - names checked, values bound
+    return f"{found} ORDER BY {sort} LIMIT ?", [*values, limit + 1]
 
 
 def _condition(kind: Kind, condition: Where) -> tuple[str, list[Any]]:

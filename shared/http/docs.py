@@ -62,12 +62,14 @@ class Packed:
         return cls(gzip.compress(plain, mtime=0), media_type, headers)
 
     def answer(self, request: HttpRequest) -> Content:
-        """As the caller takes it."""
+        """As the caller takes it; to be kept for ever by who asks for it by its hash, as the page does."""
+        asked = request.url.partition("?")[2]
+        kept = {**self._headers, **({"Cache-Control": FOR_EVER} if asked == self.hash else {})}
         if _takes_gzip(request.headers.get("accept-encoding", "")):
-            headers = {"Content-Encoding": "gzip", **self._headers}
+            headers = {"Content-Encoding": "gzip", **kept}
             return Content(self._packed, self._media_type, etag=f'"{self.hash}-gzip"', headers=headers)
         plain = gzip.decompress(self._packed)  # few ask for that
-        return Content(plain, self._media_type, etag=f'"{self.hash}"', headers=self._headers)
+        return Content(plain, self._media_type, etag=f'"{self.hash}"', headers=kept)
 
 
 class Description:
@@ -93,12 +95,11 @@ class Description:
     def file(self, name: str) -> Packed:
         """A file of the viewer, read when it is first asked for."""
         if name not in self._files:
-            headers = {"Cache-Control": FOR_EVER}
             packed = VIEWER / f"{name}.gz"
             self._files[name] = (
-                Packed(packed.read_bytes(), FILES[name], headers)
+                Packed(packed.read_bytes(), FILES[name])
                 if packed.exists()
-                else Packed.of((VIEWER / name).read_bytes(), FILES[name], headers)
+                else Packed.of((VIEWER / name).read_bytes(), FILES[name])
             )
         return self._files[name]
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -93,7 +94,11 @@ class Endpoint:
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
-        `errors`: the statuses that this route adds to those of the pipeline.
+        `role`: the least that the caller needs; None: open to everybody. `body`: what the handler gets as `call.body`,
+        read and validated (400, 413, 415). `query`: the parameters that there are; a `PageQuery` makes it a list.
+        `answer`: the model, `Page[model]`, `Content`, `dict`, or None (204). `limit`: a limit of its own, by the plan.
+        `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
+        `example`: a body that it takes. `described` False: not in OpenAPI.
         """
         reader = Json(body) if isinstance(body, type) else body
 
@@ -138,7 +143,7 @@ class Endpoint:
             response = await self._answer(route, handler, req, answered)
         except asyncio.CancelledError:
             if answered.session is not None:  # whoever hangs up has called all the same
-                await self.meter.api_call(answered.session, route, req.method, started, CLIENT_GONE)
+                await self._counted(answered.session, route, req.method, started, CLIENT_GONE)
             raise
         except Exception as error:
             if isinstance(error, RateLimited):
@@ -146,12 +151,25 @@ class Endpoint:
             response = _problem(error, req, request)
         if answered.session is not None:
             try:
-                await self.meter.api_call(answered.session, route, req.method, started, response.status_code)
+                await self._counted(answered.session, route, req.method, started, response.status_code)
             except Unavailable as error:
                 response = _problem(error, req, request)
         response = finish(response, answered, self.services.clock.now())
         self.cors.mark(response, req)
         return head_of(response) if req.method == "HEAD" else response
+
+    async def _counted(
+        self, session: TenantSession, route: Route, method: str, started: datetime, status_code: int
+    ) -> None:
+        """As the meter's; to its end, though whoever called may hang up meanwhile."""
+        counting = asyncio.ensure_future(self.meter.api_call(session, route, method, started, status_code))
+        try:
+            await asyncio.shield(counting)
+        except asyncio.CancelledError:
+            await asyncio.wait([counting])
+            if not counting.cancelled():
+                counting.exception()  # which the meter has told
+            raise
 
     async def _answer(
         self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered

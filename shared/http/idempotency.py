@@ -30,6 +30,8 @@ _KEY = re.compile(KEY_PATTERN.replace("$", r"\Z"))
 
 
 class Idempotency:
+    """POSTs under an `Idempotency-Key`: carried out once in 24 hours, and answered the same (decision 0003)."""
+
     def __init__(self, clock: Clock, registry: PlatformStore) -> None:
         self._clock = clock
         self._registry = registry

@@ -1,4 +1,4 @@
-"""Metering at the source: every authenticated call that passed its rate limits becomes one durable usage event.
+"""Metering: every authenticated call that passed its rate limits becomes one durable usage event.
 
 No call is answered whose event is not durable: the event goes to the queue, else to the outbox, else the caller is
 told to come again (decision 0020).
@@ -10,6 +10,7 @@ from datetime import datetime
 from shared.auth.roles import Role
 from shared.errors import FlowgridError, Unavailable, Unknown
 from shared.http.routes import Route
+from shared.messaging.port import Messaging
 from shared.work.events import Metric, usage_event
 from shared.work.outbox import outbox_item
 from shared.work.scope import Services
@@ -19,8 +20,11 @@ logger = logging.getLogger("flowgrid.metering")
 
 
 class Meter:
-    def __init__(self, services: Services) -> None:
+    """`messaging` takes events at once, nothing is committed with them; what it does not take is put in the outbox."""
+
+    def __init__(self, services: Services, messaging: Messaging) -> None:
         self._services = services
+        self._messaging = messaging
 
     async def api_call(
         self, session: TenantSession, route: Route, method: str, started: datetime, status_code: int
@@ -45,7 +49,7 @@ class Meter:
             status_code=status_code,
         )
         try:
-            await self._services.outbox.send(self._services.usage_queue, [event])
+            await self._messaging.send(self._services.usage_queue, [event])
         except FlowgridError:
             try:
                 await session.store.control.commit([outbox_item(self._services.usage_queue, event, now)])

@@ -41,6 +41,8 @@ class DeadLetter(BaseModel):
 
 
 class DeadLetters:
+    """Kept in the registry, without a lifetime. A message is kept as far as it can be, whatever is in it."""
+
     def __init__(self, database: Database, messaging: Messaging, clock: Clock) -> None:
         self._platform = database.platform
         self._messaging = messaging

@@ -26,7 +26,7 @@ from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
 from shared.tenancy.directory import Directory, TenantEntry
 from shared.work.change import Change
-from shared.work.resources import Held, Resource, load
+from shared.work.resources import Resource, Versioned, load
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 
@@ -117,18 +117,18 @@ def enqueue(
         input=dict(input),
         lease_until=rfc3339(now + START_WITHIN),
     )
-    change.also(Create(Job.KIND, job.id, job.model_dump(mode="json")))
+    change.write(Create(Job.KIND, job.id, job.model_dump(mode="json")))
     change.send(queue, _message(job, f"{job.id}:0"))
     return job
 
 
-def again(change: Change, session: TenantSession, queue: str, held: Held[Job]) -> Job:
+def again(change: Change, session: TenantSession, queue: str, held: Versioned[Job]) -> Job:
     """A failed job, begun anew where it stopped and sent with the change; `Conflict` at commit if it has changed."""
     old = held.value
     lease = rfc3339(session.services.clock.now() + START_WITHIN)
     changes = {"status": "queued", "attempts": 0, "slices": 0, "lease_until": lease, "revision": old.revision + 1}
     job = old.model_copy(update={**changes, "updated_at": change.at})
-    change.also(Replace(Job.KIND, job.id, job.model_dump(mode="json"), held.etag))
+    change.write(Replace(Job.KIND, job.id, job.model_dump(mode="json"), held.etag))
     change.send(queue, _message(job, f"{job.id}:again:{job.revision}"))
     return job
 
@@ -187,19 +187,21 @@ class Jobs:
                 await self._send(job, f"{job.id}:{job.slices}:{job.lease_until}")
         return len(stalled)
 
-    async def _found(self, tenant_id: str, job_id: str, revision: int) -> tuple[TenantEntry, TenantStore, Held[Job]]:
+    async def _found(
+        self, tenant_id: str, job_id: str, revision: int
+    ) -> tuple[TenantEntry, TenantStore, Versioned[Job]]:
         for pause in (*LOOK_AGAIN_SECONDS, None):
             entry = await self._directory.entry(tenant_id)
             if entry is not None:
                 store = self._directory.open(entry)
                 stored = await store.get(Job.KIND, job_id)
                 if stored is not None and stored.body["revision"] >= revision:
-                    return entry, store, Held.of(Job, stored)
+                    return entry, store, Versioned.of(Job, stored)
             if pause is not None:
                 await self._pause(pause)
         raise Unavailable(f"There is no revision {revision} of job {job_id} of tenant {tenant_id} (yet).")
 
-    async def _claim(self, session: TenantSession, held: Held[Job]) -> Job | None:
+    async def _claim(self, session: TenantSession, held: Versioned[Job]) -> Job | None:
         job, now = held.value, self._services.clock.now()
         if job.status in ("succeeded", "failed"):
             return None
@@ -216,6 +218,8 @@ class Jobs:
             if job.attempts > MAX_ATTEMPTS:
                 raise FlowgridError(f"gave up after {MAX_ATTEMPTS} attempts at the same slice")
             async with self._renewed(session, job):
+                if job.type not in self._handlers:
+                    raise Unavailable(f"This release knows no jobs of the type {job.type}.")
                 outcome = await self._handlers[job.type](session, job)
         except Unavailable as error:
             await self._again(session, job, str(error), _backoff(job))
@@ -313,7 +317,7 @@ class Jobs:
                 return True
         return False
 
-    async def _save(self, session: TenantSession, held: Held[Job], **changes: Any) -> Job:
+    async def _save(self, session: TenantSession, held: Versioned[Job], **changes: Any) -> Job:
         job = held.value
         now = max(rfc3339(self._services.clock.now()), job.updated_at)
         saved = job.model_copy(update={**changes, "revision": job.revision + 1, "updated_at": now})

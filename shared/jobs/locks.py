@@ -33,14 +33,14 @@ async def take(change: Change, store: TenantStore, name: str, job_id: str, refus
     held = await store.get(LOCK, name)
     body = {"created_at": change.at, "job_id": job_id}
     if held is None:
-        change.also(Create(LOCK, name, body))
+        change.write(Create(LOCK, name, body))
         return
     if held.body["job_id"] == job_id:
         return
     holder = await store.get(Job.KIND, held.body["job_id"])
     if holder is not None and holder.body["status"] in UNFINISHED:
         raise Locked(refusal, held.body["job_id"])
-    change.also(Replace(LOCK, name, body, held.etag))
+    change.write(Replace(LOCK, name, body, held.etag))
 
 
 async def looking_again(work: Callable[[], Awaitable[T]]) -> T:

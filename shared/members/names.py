@@ -16,6 +16,8 @@ SLUG, EMAIL, IDENTITY = "slug", "email", "identity"
 
 
 class Names:
+    """Names that all tenants share (slugs), reserved for a holder before it exists. `Taken` when another has it."""
+
     def __init__(self, database: Database, directory: Directory, clock: Clock) -> None:
         self._platform = database.platform
         self._directory = directory

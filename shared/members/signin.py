@@ -17,7 +17,7 @@ from shared.errors import Conflict, NotAMember, Stale, Unavailable
 from shared.members.names import EMAIL, IDENTITY, Names, identity
 from shared.members.users import BINDING, REMOVED, Removals, User, binding_id, user_id
 from shared.tenancy.fence import Overtaken
-from shared.work.resources import Held
+from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 COUNTER = "users"
@@ -67,7 +67,7 @@ class SignIn:
             if session.entry.membership != "open" or binding or await self._removed(session, email):
                 raise NotAMember(NO_USER)
             return await self._join(session, email, id)
-        held = Held.of(User, stored)
+        held = Versioned.of(User, stored)
         if _same(held.value, session.caller):  # since the look at the binding
             return held.value
         if held.value.status == "disabled":
@@ -77,7 +77,7 @@ class SignIn:
         await self._reserve(session, email, id)
         change = _as_user(session, id).change(held)
         user = change.update(held, {**_signed_in(session), "status": "active"}, action="signed_in")
-        change.also(_binding(session.caller, id, change.at, binding))
+        change.write(_binding(session.caller, id, change.at, binding))
         return await change.commit(user)
 
     async def _join(self, session: TenantSession, email: str, id: str) -> User:
@@ -89,7 +89,7 @@ class SignIn:
         change = _as_user(session, id).change(*([buried] if buried else []))
         user = change.create(User, {**fields, **_signed_in(session)}, id=id, buried=buried)
         change.count(COUNTER, +1, limit=session.plan.max_users)
-        change.also(_binding(caller, id, change.at, None))
+        change.write(_binding(caller, id, change.at, None))
         return await change.commit(user)
 
     async def _removed(self, session: TenantSession, email: str) -> bool:

@@ -8,7 +8,7 @@ from shared.auth.roles import Role
 from shared.errors import Forbidden
 from shared.members.users import User
 from shared.work.change import Change
-from shared.work.resources import Held
+from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 
 NO_ADMIN = "You are no admin of this tenant any more."
@@ -26,7 +26,7 @@ async def still_admin(change: Change, session: TenantSession, target: User | Non
     own = target
     if own is None or own.id != caller.user:
         stored = await session.store.get(User.KIND, caller.user)
-        own = Held.of(User, stored).value if stored else None
+        own = Versioned.of(User, stored).value if stored else None
         if own is not None:
             change.touch(User.KIND, own.id, "user", revision=own.revision)
     mine = own is not None and (own.issuer, own.subject) == (caller.issuer, caller.subject)

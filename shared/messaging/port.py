@@ -27,7 +27,7 @@ class Message:
     body: dict[str, Any]
 
 
-def encode(message: Message) -> str:
+def as_text(message: Message) -> str:
     """The body as JSON text; `TooLarge` or `Invalid` (half a character) when no broker would take the message."""
     text = _ENCODER.encode(message.body)
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from shared.clock import Clock
 from shared.emulators import is_emulator
 from shared.errors import TooLarge, Unavailable
-from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.port import Message, Messaging, as_text
 from shared.messaging.received import message_from
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def _outgoing(message: Message, due: datetime | None) -> "ServiceBusMessage":
     from azure.servicebus import ServiceBusMessage
 
     return ServiceBusMessage(
-        encode(message),
+        as_text(message),
         message_id=message.id,
         content_type="application/json",
         application_properties={"tenant_id": message.tenant_id},

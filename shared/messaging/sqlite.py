@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.port import Message, Messaging, as_text
 from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
 from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS messages (
   body TEXT NOT NULL, enqueued_at REAL NOT NULL, due_at REAL NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0,
   lease TEXT, dead_reason TEXT);
 CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, dead_reason, due_at);
+CREATE INDEX IF NOT EXISTS messages_in_turn ON messages (queue, dead_reason, sequence);
+CREATE INDEX IF NOT EXISTS messages_leased ON messages (lease) WHERE lease IS NOT NULL;
 CREATE TABLE IF NOT EXISTS seen (queue TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (queue, id));
 CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
 CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL);
@@ -83,7 +85,7 @@ class SqliteMessaging(Messaging):
         self._sending: asyncio.Task[None] | None = None
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
-        rows = [(queue, message.id, message.tenant_id, encode(message)) for message in messages]
+        rows = [(queue, message.id, message.tenant_id, as_text(message)) for message in messages]
         loop = asyncio.get_running_loop()
         mine = _Send(rows, delay.total_seconds() if delay else 0.0, loop.create_future())
         self._sends.append(mine)

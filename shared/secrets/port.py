@@ -31,6 +31,8 @@ class SecretSpace(ABC):
 
 
 class Secrets(ABC):
+    """Texts by name, at most `MAX_BYTES` as UTF-8. `NotFound`; `Unavailable` while that cannot be told."""
+
     @abstractmethod
     def space(self, tenant_id: str) -> SecretSpace:
         """The secrets of one tenant, bound to it."""

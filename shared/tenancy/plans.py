@@ -20,6 +20,8 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
+    """The numbers of a tier, or of a tenant: items, tokens, calls per minute, days."""
+
     max_agents: int
     max_users: int
     ai_tokens_per_month: int

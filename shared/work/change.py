@@ -19,7 +19,7 @@ from shared.messaging.port import Message
 from shared.tenancy.fence import AUDIT, TICK, stamp
 from shared.work.events import Metric, usage_event
 from shared.work.outbox import outbox_item
-from shared.work.resources import MAX_RESOURCE_BYTES, Held, Resource, Tombstone
+from shared.work.resources import MAX_RESOURCE_BYTES, Resource, Tombstone, Versioned
 from shared.work.scope import Scope
 
 R = TypeVar("R", bound=Resource)
@@ -33,9 +33,13 @@ class AnsweredMeanwhile(FlowgridError):
 
 
 class Change:
-    """Collects what one write does; every entry of it carries the same instant."""
+    """Collects what one write does; every entry of it carries the same instant (`at`, RFC 3339 UTC).
 
-    def __init__(self, scope: Scope, held: tuple[Held[Any], ...], after: str | None) -> None:
+    At `commit` all of it is one batch: at most 100 operations and 2 MB (`TooLarge`). `Conflict` and `Stale` say what it
+    met; nothing is written then, and the change cannot be used again.
+    """
+
+    def __init__(self, scope: Scope, held: tuple[Versioned[Any], ...], after: str | None) -> None:
         self._scope = scope
         before = [*(one.value.updated_at for one in held), *([after] if after else [])]
         now = stamp(scope.store, scope.services.clock.now())
@@ -52,7 +56,7 @@ class Change:
         fields: Mapping[str, Any],
         *,
         id: str | None = None,
-        buried: Held[Tombstone] | None = None,
+        buried: Versioned[Tombstone] | None = None,
     ) -> R:
         """A new resource at revision 1, or at the one after its tombstone. `Conflict` at commit when its id is taken.
 
@@ -77,7 +81,7 @@ class Change:
         self.audit("created", model.KIND, resource.id, revision, None, body)
         return resource
 
-    def update(self, held: Held[R], fields: Mapping[str, Any], *, action: str = "updated") -> R:
+    def update(self, held: Versioned[R], fields: Mapping[str, Any], *, action: str = "updated") -> R:
         """The resource with these fields changed; the very same object when they change nothing."""
         old = held.value
         new = type(old).model_validate({**old.model_dump(), **fields})
@@ -91,7 +95,7 @@ class Change:
         self.audit(action, old.KIND, old.id, new.revision, _document(old), body)
         return new
 
-    def delete(self, held: Held[R]) -> None:
+    def delete(self, held: Versioned[R]) -> None:
         """It goes, but for a tombstone: what is made of the same id later goes on from its revision and instant."""
         old = held.value
         revision = old.revision + 1
@@ -103,8 +107,8 @@ class Change:
         self,
         model: type[R],
         body: Mapping[str, Any],
-        held: Held[R] | None,
-        buried: Held[Tombstone] | None = None,
+        held: Versioned[R] | None,
+        buried: Versioned[Tombstone] | None = None,
     ) -> R:
         """A resource as it once was: verbatim where it never was, as the next revision of what there is or has been.
 
@@ -190,7 +194,7 @@ class Change:
     def empty(self) -> bool:
         return not self._operations
 
-    def also(self, operation: Operation) -> None:
+    def write(self, operation: Operation) -> None:
         """An operation on something that is no resource (a job, a rollup): not audited."""
         if isinstance(operation, Create) and operation.kind.journalled:
             raise TypeError(f"a {operation.kind} is journalled: make it with `Change.create`")
@@ -226,7 +230,7 @@ class Change:
         one = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
         return QuotaReached(one.capitalize(), limit=limit or 0, current=current)
 
-    def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Held[Tombstone] | None) -> None:
+    def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Versioned[Tombstone] | None) -> None:
         taken = Taken(f"There is such a {kind} already.", id=id)
         if buried is None:
             self._add(Create(kind, id, body), lambda _: taken)

@@ -32,7 +32,7 @@ async def close(session: TenantSession, holder: str) -> str:
         return str(mine.body["since"])
     # Only now is the newest known: until the permit had gone, somebody ahead could still commit.
     change = session.change(after=await newest(store, mine.body["created_at"]))
-    change.also(Replace(FENCE, holder, {"created_at": mine.body["created_at"], "since": change.at}, mine.etag))
+    change.write(Replace(FENCE, holder, {"created_at": mine.body["created_at"], "since": change.at}, mine.etag))
     change.audit("closed", FENCE, holder, 1, None, None)
     try:
         await change.commit(None)
@@ -47,9 +47,9 @@ async def _take_the_permit(session: TenantSession, holder: str) -> None:
         raise Conflict(OPENED)
     old = await current(store)
     change = session.change(after=old.body["created_at"])
-    change.also(Delete(PERMIT, old.body["id"], old.etag))
-    change.also(Create(FENCE, holder, {"created_at": change.at}))
-    change.also(Create(LOCK, _once(holder), {"created_at": change.at}, ttl=ONCE_SECONDS))
+    change.write(Delete(PERMIT, old.body["id"], old.etag))
+    change.write(Create(FENCE, holder, {"created_at": change.at}))
+    change.write(Create(LOCK, _once(holder), {"created_at": change.at}, ttl=ONCE_SECONDS))
     try:
         await change.commit(None)
     except Conflict as error:  # somebody else has just rotated the permit, or closed the fence
@@ -64,13 +64,19 @@ async def reopen(session: TenantSession, holder: str) -> None:
     if mine is None:
         return
     change = session.change(after=await newest(session.store, mine.body["created_at"]))
-    change.also(Delete(FENCE, holder, mine.etag))
-    change.also(permit(session.services.ids.new(), change.at))
+    change.write(Delete(FENCE, holder, mine.etag))
+    change.write(permit(session.services.ids.new(), change.at))
     change.audit("opened", FENCE, holder, 2, None, None)
     try:
         await change.commit(None)
     except Conflict:  # by another runner of the same work
         return
+
+
+async def closed_since(store: TenantStore, instant: str) -> bool:
+    """Whether the fence was closed, so that a restore has written, after the entry of this instant. One query."""
+    where = [Where("resource_type", "=", FENCE), Where("created_at", ">", instant)]
+    return bool((await store.query(AUDIT, where, limit=1)).items)
 
 
 async def settled_moment(store: TenantStore, instant: str) -> str:

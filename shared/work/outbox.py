@@ -14,7 +14,7 @@ from shared.clock import Clock, rfc3339
 from shared.database.port import Create, Database, Delete, Rejected, Stored, TenantStore, Where
 from shared.errors import FlowgridError, Unavailable
 from shared.kinds import Kind
-from shared.messaging.port import Message, Messaging, encode
+from shared.messaging.port import Message, Messaging, as_text
 from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.outbox")
@@ -40,10 +40,6 @@ class Outbox:
         self._sent: dict[TenantStore, list[str]] = {}
         self._forgetting: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
-
-    async def send(self, queue: str, messages: Sequence[Message]) -> None:
-        """Send what need not be committed with anything; raises `Unavailable` when it cannot be taken."""
-        await self._messaging.send(queue, messages)
 
     async def relay(self, store: TenantStore, committed: Sequence[tuple[str, Message]]) -> None:
         """Send what has just been committed, each to its queue; a failure is logged, and the sweep's to repair."""
@@ -72,7 +68,7 @@ class Outbox:
 
 def outbox_item(queue: str, message: Message, at: datetime) -> Create:
     """The operation that commits a message with the change that caused it; `TooLarge` when it could never be sent."""
-    encode(message)
+    as_text(message)
     body = {"created_at": rfc3339(at), "queue": queue, "message": message.body}
     return Create(OUTBOX, message.id, body)
 

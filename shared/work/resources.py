@@ -85,14 +85,14 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Held(Generic[H]):
+class Versioned(Generic[H]):
     """A resource as read, with the store's ETag that a change of it must still meet."""
 
     value: H
     etag: str
 
     @classmethod
-    def of(cls, model: type[H], stored: Stored) -> "Held[H]":
+    def of(cls, model: type[H], stored: Stored) -> "Versioned[H]":
         return cls(model.model_validate(stored.body), stored.etag)
 
 
@@ -119,12 +119,12 @@ class HasStore(Protocol):
     def store(self) -> TenantStore: ...
 
 
-async def load(tenant: HasStore, model: type[R], id: str) -> Held[R]:
+async def load(tenant: HasStore, model: type[R], id: str) -> Versioned[R]:
     """One point read; `NotFound` in the same words for what never was, is gone, or is another tenant's."""
     stored = await tenant.store.get(model.KIND, id)
     if stored is None:
         raise NotFound(f"There is no such {model.KIND}.")
-    return Held.of(model, stored)
+    return Versioned.of(model, stored)
 
 
 async def find(

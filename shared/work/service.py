@@ -95,12 +95,12 @@ class ResourceService(Generic[R, F]):
         await self.check(tenant, change, old, new)
 
 
-async def refuse_while_named(tenant: TenantSession, kind: Kind, field: str, target: Resource, also: str = "") -> None:
-    """`Conflict`, listing them, while items of this kind name the target in this field; `also` is said as well."""
+async def refuse_while_named(tenant: TenantSession, kind: Kind, field: str, target: Resource) -> None:
+    """`Conflict`, listing them, while items of this kind name the target in this field."""
     found = (await tenant.store.query(kind, [Where(field, "=", target.id)], limit=LISTED)).items
     if found:
         listed = [{"id": stored.body["id"], "name": stored.body.get("name", "")} for stored in found]
         raise InUse(
-            f"{kind.capitalize()}s refer to this {target.KIND}; give them another one, or none, first.{also}",
+            f"{kind.capitalize()}s refer to this {target.KIND}; give them another one, or none, first.",
             **{f"{kind}s": listed},
         )

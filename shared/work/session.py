@@ -10,7 +10,7 @@ from shared.errors import Contended, Stale
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
-from shared.work.resources import Held, Resource, Tombstone, load
+from shared.work.resources import Resource, Tombstone, Versioned, load
 from shared.work.scope import Scope
 
 R = TypeVar("R", bound=Resource)
@@ -27,14 +27,14 @@ class TenantSession(Scope):
         """The same session for what goes on while the tenant is fenced: jobs, backups, the fence; never resources."""
         return replace(self, store=self.store.control)
 
-    def change(self, *held: Held[Any], after: str | None = None) -> Change:
+    def change(self, *held: Versioned[Any], after: str | None = None) -> Change:
         """Begin a change; `held` are the resources and tombstones that it replaces. Stamped later than `after`."""
         return Change(self, held, after)
 
-    async def buried(self, kind: Kind, ids: Sequence[str]) -> dict[str, Held[Tombstone]]:
+    async def buried(self, kind: Kind, ids: Sequence[str]) -> dict[str, Versioned[Tombstone]]:
         """The tombstones of those ids that belonged to something which was deleted."""
         found = await self.store.buried(kind, ids)
-        return {stored.body["id"]: Held.of(Tombstone, stored) for stored in found}
+        return {stored.body["id"]: Versioned.of(Tombstone, stored) for stored in found}
 
     async def modify(
         self,

@@ -425,7 +425,7 @@ async def test_the_audit_trail_can_be_filtered_by_action_resource_user_and_time(
     assert await resources(action="agent.created") == [second["id"], first["id"]]
     assert await resources(resource_type="agent", user_id=first["created_by"]) == [first["id"]]
     assert await resources(resource_type="agent", created_from=second["created_at"]) == [second["id"]]
-    assert await resources(resource_type="agent", to=second["created_at"]) == [first["id"]]
+    assert await resources(resource_type="agent", created_to=second["created_at"]) == [first["id"]]
     assert (await acme.admin.get("audit", params={"created_from": "yesterday"})).status_code == 400
 
 
@@ -552,7 +552,7 @@ async def test_without_a_token_only_the_open_routes_answer(flowgrid: Flowgrid) -
     for route in platform.endpoint.routes:
         answer = await _reach(flowgrid.anonymous, route)
         if route.role is None:
-            assert answer.status_code == 200, route.name
+            assert answer.status_code == (404 if "{" in route.path else 200), route.name
         else:
             assert answer.status_code == 401, route.name
             assert answer.headers["www-authenticate"].startswith("Bearer")

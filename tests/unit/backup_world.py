@@ -13,12 +13,12 @@ from functions.agents.models import Agent
 from functions.backups.archive import Archive
 from functions.backups.copies import Copies
 from functions.backups.export import Export
-from functions.backups.fleet import DailyBackups, Fleet
 from functions.backups.models import Backup, NewBackup, NewRestore, plain
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.snapshot import Snapshot
+from functions.backups.tenant_sweep import DailyBackups, TenantSweep
 from functions.catalog.models import Element, Relationship
 from functions.kinds import KINDS
 from shared.blobs.files import FileBlobs
@@ -218,7 +218,7 @@ class BackupWorld:
         database = own.adapters.database
         copies = Copies(own.names, database)
         service = BackupService(blobs, copies, jobs_queue="jobs")
-        fleet = Fleet(database, directory, own.services)
+        each = TenantSweep(database, directory, own.services)
         world: BackupWorld
 
         async def onboard(*, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None:
@@ -250,8 +250,8 @@ class BackupWorld:
             restoring,
             service,
             jobs,
-            Retention(fleet, blobs),
-            DailyBackups(fleet, service),
+            Retention(each, blobs),
+            DailyBackups(each, service),
         )
         return world
 

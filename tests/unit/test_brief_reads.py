@@ -1,15 +1,20 @@
 """What an index finds is read on the spot; whatever may take longer, or has to wait, is the reader thread's."""
 
+import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from shared.database.port import Create, Where
-from shared.database.sqlite import BRIEF_PAGE, SqliteDatabase
+from shared.database import sqlite_query as reads
+from shared.database.port import NEWEST_FIRST, Create, Order, Page, Where
+from shared.database.sqlite import BRIEF_PAGE, LONG_READS, SqliteDatabase
+from shared.database.sqlite_query import select
+from shared.database.sqlite_tables import tables
 from shared.errors import Unavailable
 from shared.kinds import Kind, Kinds
 from shared.sqlite import SqliteFiles
@@ -110,6 +115,88 @@ async def test_a_page_is_brief_when_it_is_short_and_an_index_says_what_is_on_it(
     await store.query(THING, where, limit=limit)
     await database.close()
     assert asked == [brief]
+
+
+@pytest.mark.parametrize("order", [Order("id"), Order("id", descending=True)])
+@pytest.mark.parametrize("after", [None, ("5", "5")])
+@pytest.mark.parametrize("where", [[], [Where("id", "in", ["1", "2"])]])
+async def test_what_is_in_order_of_its_id_is_found_by_the_primary_key(
+    tmp_path: Path, order: Order, after: tuple[str, str] | None, where: list[Where]
+) -> None:
+    """Page by page through a hundred thousand would look at all of them for each page otherwise."""
+    with closing(sqlite3.connect(tmp_path / "plan.db")) as db:
+        db.executescript(tables(Kinds(THING)))
+        statement, values = select(TENANT_ID, THING, where, order, 20, after, 0.0)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert (len(plan), "PRIMARY KEY" in plan[0] or "sqlite_autoindex_items_1" in plan[0]) == (1, True), plan
+
+
+async def test_what_is_in_order_of_time_is_found_by_the_index_of_times(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "plan.db")) as db:
+        db.executescript(tables(Kinds(THING)))
+        statement, values = select(TENANT_ID, THING, [], NEWEST_FIRST, 20, ("2026", "5"), 0.0)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert len(plan) == 1 and "items_by_time" in plan[0], plan
+
+
+async def test_a_page_of_large_documents_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are taken apart in a thread."""
+    database = SqliteDatabase(tmp_path / "database", FakeClock())
+    store = database.tenant(TENANT_ID, shard(1))
+    await store.commit([Create(THING, str(number), {"created_at": "2026"}) for number in range(3)])
+    small = await store.query(THING, limit=2)
+    monkeypatch.setattr("shared.database.sqlite.BRIEF_CHARACTERS", 0)
+    assert await store.query(THING, limit=2) == small and small.next is not None
+    await database.close()
+
+
+async def test_whoever_reads_long_keeps_nobody_else_waiting(files: SqliteFiles) -> None:
+    go, entered = threading.Event(), threading.Event()
+
+    def long(db: sqlite3.Connection) -> None:
+        entered.set()
+        go.wait(30)
+
+    reading = asyncio.create_task(files.read("a", long))
+    await asyncio.to_thread(entered.wait, 30)
+    assert await files.read("a", lambda db: db.execute("SELECT count(*) FROM kept").fetchone()) == (1,)
+    go.set()
+    await reading
+
+
+async def test_one_tenant_reads_long_twice_at_a_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = SqliteDatabase(tmp_path / "database", FakeClock())
+    store, other = (database.tenant(id, shard(1)) for id in (TENANT_ID, "another"))
+    await store.commit([Create(THING, "1", {"created_at": "2026", "name": "n"})])
+    go, query, inside = threading.Event(), reads.query, list[str]()
+
+    def slow(db: sqlite3.Connection, tenant_id: str | None, *rest: Any) -> Page:
+        inside.append(str(tenant_id))
+        if tenant_id == TENANT_ID:
+            go.wait(30)
+        return query(db, tenant_id, *rest)
+
+    monkeypatch.setattr(reads, "query", slow)
+    named = [Where("name", "=", "n")]
+    many = [asyncio.create_task(store.query(THING, named)) for _ in range(8)]
+    while len(inside) < LONG_READS:  # noqa: ASYNC110  in threads
+        await asyncio.sleep(0)
+    await other.query(THING, named)
+    assert inside == [TENANT_ID] * LONG_READS + ["another"]
+    go.set()
+    assert [len((await one).items) for one in many] == [1] * 8
+    await database.close()
+
+
+async def test_a_file_that_is_locked_keeps_no_other_file_waiting(tmp_path: Path, files: SqliteFiles) -> None:
+    await files.write("b", lambda db: None)
+    with closing(sqlite3.connect(tmp_path / "files" / "a.db", isolation_level=None)) as elsewhere:
+        elsewhere.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(files.write("a", lambda db: db.execute("INSERT INTO kept VALUES ('y')") and None))
+        await files.write("b", lambda db: db.execute("INSERT INTO kept VALUES ('z')") and None)
+        assert not waiting.done()
+        elsewhere.execute("ROLLBACK")
+    await waiting
 
 
 async def test_an_item_whose_time_is_over_leaves_its_id_free(tmp_path: Path) -> None:

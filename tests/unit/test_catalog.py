@@ -32,7 +32,7 @@ from shared.database.port import Bury, Create, Delete, Increment, Operation, Rej
 from shared.errors import Conflict, FlowgridError, Invalid, NotFound, Stale
 from shared.http.openapi import describe
 from shared.kinds import Kind
-from shared.work.resources import Held, PageRequest
+from shared.work.resources import PageRequest, Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 from tests.unit.catalog_world import Catalog
 from tests.unit.world import WatchedStore, World, admin, person
@@ -50,7 +50,7 @@ def deletes(kind: Kind, operations: Sequence[Operation]) -> bool:
 def once_looked(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Awaitable[Any]]) -> None:
     """Do something else between a deletion's first look at what hangs on the item and its first batch."""
 
-    async def look(tenant: TenantSession, ids: list[str]) -> list[Held[Relationship]]:
+    async def look(tenant: TenantSession, ids: list[str]) -> list[Versioned[Relationship]]:
         monkeypatch.undo()
         seen = await depending_on(tenant, ids)
         await do()

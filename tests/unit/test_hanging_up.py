@@ -177,3 +177,27 @@ async def test_who_hangs_up_is_metered_all_the_same(world: World) -> None:
         await call
     events = await world.queued(world.core.settings.usage_queue)
     assert [one["data"]["status_code"] for one in events] == [CLIENT_GONE]
+
+
+async def test_who_hangs_up_while_the_call_is_being_counted_is_counted_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = (await world.onboard())["id"]
+    await world.drain()
+    counting, go, send = asyncio.Event(), asyncio.Event(), world.queue.send
+
+    async def slow(*args: Any, **options: Any) -> None:
+        counting.set()
+        await go.wait()
+        await send(*args, **options)
+
+    monkeypatch.setattr(world.queue, "send", slow)
+    call = asyncio.create_task(world.call("list_agents", admin(tenant)))
+    await counting.wait()
+    call.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    events = await world.queued(world.core.settings.usage_queue)
+    assert [one["data"]["operation"] for one in events] == ["list_agents"]

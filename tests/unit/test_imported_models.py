@@ -16,6 +16,7 @@ from functions.catalog.models import Element, Relationship
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import Uuid7Ids, derived_id
 from shared.kinds import Kind
+from shared.work.fencing import close, reopen
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
 from tests.unit.world import OTHER_ID, World, entry
 
@@ -282,3 +283,25 @@ async def test_an_interrupted_import_leaves_a_model_that_says_so(catalog: Catalo
     assert (report.unchanged, report.created) == (2, 1)
     (model,) = await catalog.models()
     assert model.last_import and (model.last_import.elements, model.last_import.relationships) == (2, 1)
+
+
+async def test_an_import_that_a_restore_has_undone_in_part_is_told_to_come_again(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written before it is gone, so no report would be true."""
+    fence = catalog.tenant.services.ids.new()
+
+    async def restored() -> None:
+        await close(catalog.tenant, fence)
+        await reopen(catalog.tenant, fence)
+
+    catalog.once_before(lambda batch: any(one.kind == Element.KIND for one in batch), restored)
+    with pytest.raises(Conflict, match="was restored while"):
+        await catalog.read(file_of(process("a"), process("b")))
+    assert (await catalog.read(file_of(process("a"), process("b")))).skipped == 0
+
+
+async def test_a_file_that_calls_its_model_like_anothers_id_is_a_model_of_its_own(catalog: Catalog) -> None:
+    first = await catalog.read(file_of(process("a"), model="m"))
+    second = await catalog.read(file_of(process("a"), model=str(first.model_id)))
+    assert second.model_id != first.model_id and second.created == 1

@@ -82,7 +82,7 @@ async def test_a_caller_without_a_role_is_one_line_too(world: World, log: pytest
     tenant = (await world.onboard())["id"]
     await world.call("create_agent", person(tenant, Role.VIEWER), AGENT)
     (record,) = [one for one in log.records if one.name == "flowgrid.auth"]
-    assert vars(record)["reason"] == "forbidden"
+    assert vars(record)["reason"] == "role_needed"
 
 
 async def test_whom_a_refused_token_speaks_of_is_never_logged(world: World, written: Callable[[], str]) -> None:

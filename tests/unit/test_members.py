@@ -17,7 +17,7 @@ from shared.members.signin import SignIn
 from shared.members.users import BINDING, User, binding_id, user_id
 from shared.tenancy.fence import AUDIT
 from shared.work.change import COUNTER
-from shared.work.resources import Held
+from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 from tests.unit.world import ISSUER, OTHER_ID, STAFF, TENANT_ID, WatchedStore, World, entry, register, session
 
@@ -337,7 +337,7 @@ async def test_a_stranger_may_come_who_was_a_user_before_and_whom_nobody_has_rem
     change = of(world, store, caller()).change()
     stored = await store.get(User.KIND, ada)
     assert stored is not None
-    change.delete(Held.of(User, stored))
+    change.delete(Versioned.of(User, stored))
     await change.commit(None)
     assert await role(world, store, members, caller(subject="s-1"), membership="open") is Role.USER
     assert (await stored_user(store))["revision"] == 3

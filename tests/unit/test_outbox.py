@@ -13,7 +13,7 @@ from shared.database.port import Create, Delete, Operation, Placement, TenantSto
 from shared.errors import Throttled, TooLarge, Unavailable
 from shared.messaging.port import Message
 from shared.work.events import Metric
-from shared.work.outbox import OUTBOX, Outbox, a_moment, outbox_item
+from shared.work.outbox import OUTBOX, a_moment, outbox_item
 from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
@@ -381,8 +381,3 @@ async def test_events_of_one_change_go_each_to_its_queue(world: World, tenant: T
     change.send("right", Message("m-2", TENANT_ID, {"n": 2}))
     await change.commit(None)
     assert (await world.queued("left"), await world.queued("right")) == ([{"n": 1}], [{"n": 2}])
-
-
-async def test_what_belongs_to_no_change_is_sent_without_an_outbox(world: World, store: WatchedStore) -> None:
-    await Outbox(world.core.adapters.messaging).send("q", [Message("m-1", TENANT_ID, {"n": 1})])
-    assert (await world.queued("q"), store.batches) == ([{"n": 1}], [])

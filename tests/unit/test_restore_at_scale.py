@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from functions.backups import archive, export, index, replacing, retention
+from functions.backups import archive, export, index, retention, snapshot_writer
 from functions.backups.models import Backup, NewRestore, same_content
-from functions.backups.replacing import Replacing, recount
 from functions.backups.snapshot import Snapshot
+from functions.backups.snapshot_writer import SnapshotWriter, recount
 from functions.catalog.models import Element, Relationship
 from functions.kinds import KINDS
 from shared.clock import rfc3339
@@ -117,7 +117,7 @@ async def test_however_many_users_came_since_a_backup_all_of_them_stay(world: Ba
 async def test_more_than_two_pages_of_relationships_at_one_that_goes_go_before_it(
     world: BackupWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replacing, "PAGE_ITEMS", replacing.BATCH_RESOURCES)
+    monkeypatch.setattr(snapshot_writer, "PAGE_ITEMS", snapshot_writer.BATCH_RESOURCES)
     element = await world.make(AnElement, "end")
     empty, wanted = await world.back_up(), await world.state()
     root = await world.make(ARelationship, "root", source_id=element.id, target_id=element.id)
@@ -458,7 +458,7 @@ async def test_a_plan_without_room_is_told_before_anything_begins(tmp_path: Path
 # Races
 
 
-async def race(world: BackupWorld, races: int) -> tuple[Replacing, Thing, Snapshot]:
+async def race(world: BackupWorld, races: int) -> tuple[SnapshotWriter, Thing, Snapshot]:
     """One element to put back, another to delete, while somebody else changes that `races` times just before."""
     wanted = await world.make(AnElement, "as it was")
     snapshot = Snapshot(KINDS)
@@ -474,27 +474,27 @@ async def race(world: BackupWorld, races: int) -> tuple[Replacing, Thing, Snapsh
             store.before = first
 
     store.before = first
-    return Replacing(world.tenant, snapshot, spared_user=None), wanted, snapshot
+    return SnapshotWriter(world.tenant, snapshot, spared_user=None), wanted, snapshot
 
 
 @pytest.mark.parametrize("races", [1, TRIES_AT_A_RACE - 1])
 async def test_what_changes_just_before_it_is_put_back_or_deleted_is_looked_at_again(
     world: BackupWorld, races: int
 ) -> None:
-    replacing_, wanted, snapshot = await race(world, races)
-    outcome = await replacing_.write_next(Element.KIND, "")
+    writer, wanted, snapshot = await race(world, races)
+    outcome = await writer.write_next(Element.KIND, "")
     assert (outcome.changed, outcome.unchanged) == (1, 0)
     assert (await world.state())["element", wanted.id]["name"] == "as it was"
-    assert (await replacing_.delete_next(Element.KIND, "")).changed == 1
+    assert (await writer.delete_next(Element.KIND, "")).changed == 1
     assert list(await world.state()) == [("element", wanted.id)]
     with snapshot:
         assert snapshot.count(Element.KIND) == 1
 
 
 async def test_what_never_stands_still_is_put_back_later(world: BackupWorld) -> None:
-    replacing_, _, snapshot = await race(world, 2 * TRIES_AT_A_RACE)
+    writer, _, snapshot = await race(world, 2 * TRIES_AT_A_RACE)
     with snapshot:
-        for step in (replacing_.write_next, replacing_.delete_next):
+        for step in (writer.write_next, writer.delete_next):
             with pytest.raises(Unavailable, match="keep changing"):
                 await step(Element.KIND, "")
 

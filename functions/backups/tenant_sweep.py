@@ -22,7 +22,9 @@ SHOWN_FAILURES = 50
 Work = Callable[[TenantSession], Awaitable[int]]
 
 
-class Fleet:
+class TenantSweep:
+    """Does something for each tenant that has data, in the order of their ids, one at a time."""
+
     def __init__(self, database: Database, directory: Directory, services: Services) -> None:
         self._database = database
         self._directory = directory
@@ -67,8 +69,10 @@ class Fleet:
 
 
 class DailyBackups:
-    def __init__(self, fleet: Fleet, backups: BackupService) -> None:
-        self._fleet = fleet
+    """Begins each tenant's backup of a day; a second time begins none."""
+
+    def __init__(self, each_tenant: TenantSweep, backups: BackupService) -> None:
+        self._each_tenant = each_tenant
         self._backups = backups
 
     async def queue(self, day: str) -> dict[str, Any]:
@@ -84,4 +88,4 @@ class DailyBackups:
                 return 0
             return 1
 
-        return await self._fleet.each(begin)
+        return await self._each_tenant.each(begin)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from functions.backups.models import Kept, kept, plain, same_content
+from functions.backups.models import AnyResource, plain, resource_of, same_content
 from functions.backups.snapshot import Snapshot
 from shared.clock import rfc3339
 from shared.database.port import Create, Document, Order, Rejected, Replace, Stored, Where
@@ -13,7 +13,7 @@ from shared.errors import Conflict, Stale, Unavailable
 from shared.kinds import Kind
 from shared.members.users import User, UserRole
 from shared.work.change import COUNTER
-from shared.work.resources import Held, Tombstone
+from shared.work.resources import Tombstone, Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH_RESOURCES = 40
@@ -36,8 +36,8 @@ class Outcome:
 @dataclass(frozen=True)
 class _Difference:
     body: Document
-    held: Held[Kept] | None
-    buried: Held[Tombstone] | None = None
+    held: Versioned[AnyResource] | None
+    buried: Versioned[Tombstone] | None = None
 
     @property
     def weight(self) -> int:
@@ -45,7 +45,7 @@ class _Difference:
         return 2 * _size(self.body) + (_size(self.held.value.model_dump()) if self.held else 0)
 
 
-class Replacing:
+class SnapshotWriter:
     """`spared_user`: who asked for the restore, and must not lock themselves out by it."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Replacing:
         self._target = target
         self._snapshot = snapshot
         self._spared_user = spared_user
-        self._models: dict[Kind, type[Kept]] = {}
+        self._models: dict[Kind, type[AnyResource]] = {}
 
     async def write_next(self, kind: Kind, after: str) -> Outcome:
         """Make the snapshot's next resources of a kind what they were; those that are so already stay untouched."""
@@ -115,7 +115,7 @@ class Replacing:
                 differences.append(_Difference(body, held, buried.get(body["id"])))
         return differences
 
-    def _reason_to_skip(self, kind: Kind, body: Document, held: Held[Kept] | None) -> str | None:
+    def _reason_to_skip(self, kind: Kind, body: Document, held: Versioned[AnyResource] | None) -> str | None:
         if kind != User.KIND:
             return None
         if body["id"] == self._spared_user:
@@ -123,7 +123,7 @@ class Replacing:
         return "was removed; invite them again" if held is None else None
 
     async def _put(self, kind: Kind, group: Sequence[_Difference]) -> None:
-        last: list[Held[Any] | None] = [one.held or one.buried for one in group]
+        last: list[Versioned[Any] | None] = [one.held or one.buried for one in group]
         change = self._target.change(*[one for one in last if one is not None])
         for one in group:
             change.restore(self._model(kind), one.body, one.held, one.buried)
@@ -132,7 +132,7 @@ class Replacing:
             change.count(kind.counter, created)
         await change.commit(None)
 
-    async def _remove(self, kind: Kind, surplus: Sequence[Held[Kept]]) -> None:
+    async def _remove(self, kind: Kind, surplus: Sequence[Versioned[AnyResource]]) -> None:
         change = self._target.change(*surplus)
         for held in surplus:
             change.delete(held)
@@ -140,17 +140,19 @@ class Replacing:
             change.count(kind.counter, -len(surplus))
         await change.commit(None)
 
-    async def _current(self, kind: Kind, ids: Sequence[str]) -> dict[str, Held[Kept]]:
+    async def _current(self, kind: Kind, ids: Sequence[str]) -> dict[str, Versioned[AnyResource]]:
         if not ids:
             return {}
         page = await self._target.store.query(kind, [Where("id", "in", list(ids))], limit=PAGE_ITEMS)
         return {stored.body["id"]: self._held(kind, stored) for stored in page.items}
 
-    def _surplus(self, kind: Kind, items: Sequence[Stored]) -> list[Held[Kept]]:
+    def _surplus(self, kind: Kind, items: Sequence[Stored]) -> list[Versioned[AnyResource]]:
         missing = self._snapshot.missing(kind, [stored.body["id"] for stored in items])
         return [self._held(kind, stored) for stored in items if stored.body["id"] in missing]
 
-    async def _with_what_names_them(self, kind: Kind, surplus: Sequence[Held[Kept]]) -> list[Held[Kept]]:
+    async def _with_what_names_them(
+        self, kind: Kind, surplus: Sequence[Versioned[AnyResource]]
+    ) -> list[Versioned[AnyResource]]:
         """Items of a kind that refer to each other, and before them those that name them, which are surplus too: what
         the snapshot has is by now as it was then, and names what the snapshot has."""
         found = {held.value.id: held for held in surplus}
@@ -164,16 +166,16 @@ class Replacing:
             frontier = list(met)
         return sorted(found.values(), key=lambda held: ranks[held.value.id], reverse=True)
 
-    def _held(self, kind: Kind, stored: Stored) -> Held[Kept]:
-        return Held(self._model(kind).model_validate(plain(stored.body)), stored.etag)
+    def _held(self, kind: Kind, stored: Stored) -> Versioned[AnyResource]:
+        return Versioned(self._model(kind).model_validate(plain(stored.body)), stored.etag)
 
-    def _model(self, kind: Kind) -> type[Kept]:
+    def _model(self, kind: Kind) -> type[AnyResource]:
         if kind not in self._models:
-            self._models[kind] = kept(kind)
+            self._models[kind] = resource_of(kind)
         return self._models[kind]
 
-    async def _naming(self, kind: Kind, field: str, ids: Sequence[str]) -> list[Held[Kept]]:
-        found: list[Held[Kept]] = []
+    async def _naming(self, kind: Kind, field: str, ids: Sequence[str]) -> list[Versioned[AnyResource]]:
+        found: list[Versioned[AnyResource]] = []
         for start in range(0, len(ids), PAGE_ITEMS):
             where = [Where(field, "in", list(ids[start : start + PAGE_ITEMS]))]
             after: tuple[str, str] | None = None
