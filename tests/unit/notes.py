@@ -38,7 +38,7 @@ class Note(Resource):
 
 
 class NoteQuery(ResourceQuery):
-    color: str | None = Field(None, max_length=20, description="Exactly this one.")
+    color: str | None = Field(None, max_length=20)
 
 
 class NoteService(ResourceService[Note, NoteFields]):
@@ -47,15 +47,6 @@ class NoteService(ResourceService[Note, NoteFields]):
 
 def blueprint(endpoint: Endpoint) -> func.Blueprint:
     routes = func.Blueprint()
-    example = {"title": "Ask Grace"}
-    crud(
-        endpoint,
-        routes,
-        NoteService(),
-        path="notes",
-        fields=NoteFields,
-        query=NoteQuery,
-        example=example,
-        patch=example,
-    )
+    body = {"title": "Ask Grace"}
+    crud(endpoint, routes, NoteService(), path="notes", fields=NoteFields, query=NoteQuery, example=body, patch=body)
     return routes
