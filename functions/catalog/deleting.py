@@ -6,9 +6,10 @@ from typing import Any, Final
 from functions.catalog.graph import depending_on, of_model
 from functions.catalog.models import Element, Model, Relationship
 from shared.database.port import Order, Where
-from shared.errors import Contended, InUse, Stale, Unavailable
+from shared.errors import Conflict, Contended, InUse, Stale, Unavailable
 from shared.kinds import Kind
-from shared.tenancy.fence import Overtaken
+from shared.tenancy.fence import Overtaken, newest
+from shared.work.fencing import closed_since
 from shared.work.resources import Versioned, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -57,9 +58,11 @@ async def delete(
 async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
     """The model's elements with what depends on them, its relationships, itself: the last only when none is left.
 
-    `Conflict` while it has any (without `cascade`), or others refer to them; `Unavailable` when it takes longer than
-    `SECONDS`: what is deleted stays so, and the same call again goes on from there.
+    `Conflict` while it has any (without `cascade`), or others refer to them, and when a restore has brought it back in
+    the midst; `Unavailable` when it takes longer than `SECONDS`: what is deleted stays so, and the same call again goes
+    on from there.
     """
+    began = await newest(tenant.store)
     clock = tenant.services.clock
     until = clock.monotonic() + SECONDS
     if cascade:
@@ -70,6 +73,8 @@ async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, 
         held = await load(tenant, Model, id)
         if not gone:
             held.value.check(if_match)
+        elif await closed_since(tenant.store, began):
+            raise Conflict("This tenant was restored while the model was deleted; look again.")
         try:
             batch = await _next_of_model(tenant, id)
             if not batch:

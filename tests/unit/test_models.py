@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from functions.agents.models import Agent
-from functions.catalog.deleting import BATCH
+from functions.catalog.deleting import BATCH, delete_model
 from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_read import read_model
 from functions.catalog.models import Element, Model, Relationship
@@ -14,6 +14,7 @@ from shared.auth.roles import Role
 from shared.database.port import Bury, Create, Increment, Operation
 from shared.errors import Conflict, Unavailable
 from shared.http.pagination import MAX_LIMIT
+from shared.work.fencing import close, reopen
 from shared.work.resources import PageRequest
 from tests.unit.catalog_world import Catalog, arrow, file_of, process
 from tests.unit.world import World, admin, person
@@ -188,6 +189,26 @@ async def test_an_agent_that_comes_during_a_deletion_ends_it_and_that_says_what_
         await catalog.modelling.delete(catalog.tenant, model.id, None, cascade=True)
     assert [one["id"] for one in await catalog.stored(Element.KIND)] == [last]
     assert await catalog.models() == [model]
+
+
+async def test_a_deletion_ends_where_a_restore_has_come_in_between(catalog: Catalog) -> None:
+    """What has been brought back is not what it was asked to delete."""
+    report = await catalog.read(file_of(*(process(f"e{number}") for number in range(100))))
+    fence, batches = catalog.tenant.services.ids.new(), 0
+
+    def second(batch: Sequence[Operation]) -> bool:
+        nonlocal batches
+        batches += any(isinstance(one, Bury) for one in batch)
+        return batches == 2
+
+    async def restored() -> None:
+        await close(catalog.tenant, fence)
+        await reopen(catalog.tenant, fence)
+
+    catalog.once_before(second, restored)
+    with pytest.raises(Conflict, match="was restored while"):
+        await delete_model(catalog.tenant, str(report.model_id), None, cascade=True)
+    assert len(await catalog.stored(Element.KIND)) == 20
 
 
 async def test_an_import_that_comes_before_the_model_goes_is_deleted_as_well(catalog: Catalog) -> None:
