@@ -66,7 +66,7 @@ async def test_a_message_of_the_jobs_queue_runs_its_job(world: World, tenant: st
     change = session.change()
     job = await change.commit(enqueue(change, session, "jobs", "no such type", {}))
     await delivered(world, "run_job", (Message("m-1", tenant, {"job_id": job.id}), 1))
-    assert (await load(session, Job, job.id)).value.status == "failed"
+    assert (await load(session, Job, job.id)).value.error == "This release knows no jobs of the type no such type."
 
 
 async def test_a_body_that_is_no_json_is_a_dead_letter_and_the_others_of_its_delivery_are_counted(
