@@ -16,6 +16,7 @@ from functions.agents.models import Agent
 from functions.backups.models import Backup, plain, same_content
 from functions.catalog.models import Element, Relationship
 from shared.clock import parse_rfc3339, rfc3339
+from shared.database.documents import NAME_KEY
 from shared.database.port import Document
 from shared.members.users import User
 from shared.tenancy.fence import AUDIT, TICK
@@ -26,7 +27,7 @@ from tests.doubles.cosmos_documents import Reply
 State = dict[tuple[str, str], Document]
 LANDSCAPE = (Element.KIND.name, Relationship.KIND.name, Agent.KIND.name)
 SHARD = "shard-1"
-OF_THE_STORE = ("ttl", "commit_id")
+OF_THE_STORE = ("ttl", "commit_id", "schema", NAME_KEY)
 
 
 class ReadableDouble(CosmosDouble):
