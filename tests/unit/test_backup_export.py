@@ -307,6 +307,7 @@ async def test_a_job_that_is_no_restore_is_no_restore(world: BackupWorld) -> Non
 # Memory
 
 
+@pytest.mark.long
 async def test_memory_does_not_grow_with_the_tenant(tmp_path: Path) -> None:
     small = await _peak(tmp_path / "small", 2_000)
     large = await _peak(tmp_path / "large", 20_000)

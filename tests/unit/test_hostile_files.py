@@ -47,6 +47,7 @@ async def refused(catalog: Catalog, body: str | bytes) -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from /proc")
+@pytest.mark.long
 def test_no_hostile_file_takes_much_memory_or_time() -> None:
     names = sorted(set(FILES) - SLOW)
     command = [sys.executable, "-m", "tests.doubles.hostile_reader", *names]

@@ -243,6 +243,7 @@ async def test_a_refusal_of_an_account_with_room_stays_what_azure_says(
         await provisioner.ensure("tenant-1")
 
 
+@pytest.mark.long
 async def test_the_hundred_and_first_creation_of_a_minute_waits(arm: ArmDouble, provisioner: CosmosProvisioner) -> None:
     clock = FakeClock()
     arm.now, arm.answer = clock.monotonic, "at once"

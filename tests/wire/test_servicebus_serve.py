@@ -53,6 +53,7 @@ async def stored(host: Host, sent: set[str]) -> None:
     await eventually(are_there, within=WITHIN_SECONDS)
 
 
+@pytest.mark.long
 async def test_what_is_sent_is_handled_by_the_queue_trigger_and_over_broken_connections(
     host: Host, double: ServiceBusDouble, messaging: ServiceBusMessaging
 ) -> None:
