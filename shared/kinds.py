@@ -7,6 +7,8 @@ quotas, what may refer to what, the tenant's export, and the tests that prove is
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from shared.errors import Unavailable
+
 Container = Literal["items", "usage", "tenants", "reservations"]
 Carried = Literal["restored", "history"]
 SortField = Literal["updated_at", "name"]
@@ -92,7 +94,12 @@ class Kind(str):
         return tuple(field for field, kinds in self.refers.items() if self in kinds)
 
     def upcast(self, body: dict[str, Any], version: int) -> dict[str, Any]:
-        """A body of this `version` as one of the current version."""
+        """A body of this `version` as one of the current version.
+
+        `Unavailable` for a later one: a newer release has written it, and this one would lose what it does not know.
+        """
+        if version > self.schema:
+            raise Unavailable(f"This {self} was written by a newer release (schema {version}, here {self.schema}).")
         for step in self.upcasts[version - 1 :]:
             body = step(body)
         return body

@@ -4,7 +4,6 @@ import unicodedata
 from typing import Any
 
 from shared.database.port import Document, Order
-from shared.errors import Unavailable
 from shared.kinds import Kind
 
 NAME_KEY = "name_key"
@@ -20,17 +19,13 @@ def envelope(kind: Kind, stored_id: str, tenant_id: str, body: Document) -> Docu
 def opened(kind: Kind, document: Document) -> Document:
     """The body under its own id, in the kind's current schema version; items without a version are of the first.
 
-    `Unavailable` for a later version: a newer release has written it, and this one would lose what it does not know.
+    `Unavailable` for a later version (`Kind.upcast`).
     """
     body = dict(document)
     version = body.pop("schema", 1)
     body.pop(NAME_KEY, None)
     body["id"] = body["id"][len(kind) + 1 :]
-    if body["kind"] == kind and version != kind.schema:
-        if version > kind.schema:
-            raise Unavailable(f"This {kind} was written by a newer release (schema {version}, here {kind.schema}).")
-        body = kind.upcast(body, version)
-    return body
+    return kind.upcast(body, version) if body["kind"] == kind else body
 
 
 def name_key(name: Any) -> str:
