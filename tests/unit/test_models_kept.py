@@ -40,25 +40,10 @@ async def read(world: World, tenant_id: str, file: bytes) -> dict[str, Any]:
     return report
 
 
-async def settled(world: World, name: str, tenant_id: str, params: dict[str, str]) -> dict[str, Any]:
-    for _ in range(50):
-        await world.drain()
-        world.clock.advance(seconds=6)
-        found: dict[str, Any] = (await world.call(name, admin(tenant_id), params=params)).json
-        if found["status"] not in ("queued", "running"):
-            return found
-    raise AssertionError(found)
-
-
-async def backed_up(world: World, tenant_id: str) -> dict[str, Any]:
-    answer = await world.call("create_backup", admin(tenant_id))
-    return await settled(world, "get_backup", tenant_id, {"backup_id": answer.json["id"]})
-
-
 async def restored(world: World, tenant_id: str, asked: dict[str, Any]) -> dict[str, Any]:
     begun = await world.call("create_restore", admin(tenant_id), asked)
     assert begun.status == 202, begun.raw
-    restore = await settled(world, "get_restore", tenant_id, {"restore_id": begun.json["id"]})
+    restore = await world.settled("get_restore", tenant_id, {"restore_id": begun.json["id"]})
     assert restore["status"] == "succeeded", restore
     return restore
 
@@ -75,7 +60,7 @@ async def catalog_of(world: World, tenant_id: str) -> dict[str, Any]:
 
 async def test_a_restore_brings_models_back_with_what_is_theirs(world: World, acme: str) -> None:
     before = await catalog_of(world, acme)
-    backup = await backed_up(world, acme)
+    backup = await world.backed_up(acme)
     assert (backup["status"], backup["counts"]["model"]) == ("succeeded", 2)
     (model, other) = (await world.call("list_models", admin(acme))).json["items"]
     gone = await world.call("delete_model", admin(acme), params={"model_id": model["id"]}, query={"cascade": "true"})
@@ -88,7 +73,7 @@ async def test_a_restore_brings_models_back_with_what_is_theirs(world: World, ac
 
 
 async def test_a_point_in_time_before_an_import_knows_no_model(world: World, acme: str) -> None:
-    await backed_up(world, acme)
+    await world.backed_up(acme)
     at = rfc3339(world.clock.now())
     before = await catalog_of(world, acme)
     world.clock.advance(minutes=1)
@@ -99,7 +84,7 @@ async def test_a_point_in_time_before_an_import_knows_no_model(world: World, acm
 
 
 async def test_a_copy_finds_its_models_again_when_their_files_come(world: World, acme: str) -> None:
-    backup = await backed_up(world, acme)
+    backup = await world.backed_up(acme)
     twin = {"name": "Again", "slug": "again", "admin_email": "admin@again.example"}
     done = await restored(world, acme, {"backup_id": backup["id"], "target": "new_tenant", "new_tenant": twin})
     copy = done["report"]["tenant_id"]

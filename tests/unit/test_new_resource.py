@@ -43,22 +43,6 @@ async def _note(world: World, tenant_id: str, **fields: Any) -> dict[str, Any]:
     return note
 
 
-async def _settled(world: World, name: str, tenant_id: str, params: dict[str, str]) -> dict[str, Any]:
-    for _ in range(50):
-        await world.drain()
-        world.clock.advance(seconds=6)
-        found: dict[str, Any] = (await world.call(name, admin(tenant_id), params=params)).json
-        if found["status"] not in ("queued", "running"):
-            return found
-    raise AssertionError(found)
-
-
-async def _backed_up(world: World, tenant_id: str) -> dict[str, Any]:
-    answer = await world.call("create_backup", admin(tenant_id))
-    assert answer.status == 202, answer.raw
-    return await _settled(world, "get_backup", tenant_id, {"backup_id": answer.json["id"]})
-
-
 # Its routes
 
 
@@ -116,14 +100,14 @@ async def test_each_change_of_it_is_in_the_audit(world: World, acme: str) -> Non
 async def test_a_backup_carries_it_and_a_restore_brings_it_back(world: World, acme: str) -> None:
     """By `backup`."""
     note = await _note(world, acme)
-    backup = await _backed_up(world, acme)
+    backup = await world.backed_up(acme)
     assert (backup["status"], backup["counts"]["note"]) == ("succeeded", 1)
     await world.call("patch_note", admin(acme), {"title": "Lost"}, params={"note_id": note["id"]})
     extra = await _note(world, acme, title="Too much")
     asked = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}
     begun = await world.call("create_restore", admin(acme), asked)
     assert begun.status == 202, begun.raw
-    restore = await _settled(world, "get_restore", acme, {"restore_id": begun.json["id"]})
+    restore = await world.settled("get_restore", acme, {"restore_id": begun.json["id"]})
     assert restore["status"] == "succeeded", restore
     back = await world.call("get_note", admin(acme), params={"note_id": note["id"]})
     assert (back.json["title"], back.json["revision"]) == ("Ask Grace", 3)

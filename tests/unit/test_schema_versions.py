@@ -92,15 +92,6 @@ class Releases:
         self.after.clock.advance(seconds=1)
         return await self.after.call(name, admin(self.tenant_id), body, **more)
 
-    async def settled(self, world: World, name: str, params: dict[str, str]) -> dict[str, Any]:
-        for _ in range(50):
-            await world.drain()
-            world.clock.advance(seconds=6)
-            found: dict[str, Any] = (await world.call(name, admin(self.tenant_id), params=params)).json
-            if found["status"] not in ("queued", "running"):
-                return found
-        raise AssertionError(found)
-
 
 @pytest.fixture
 async def releases(tmp_path: Path) -> AsyncIterator[Releases]:
@@ -135,13 +126,13 @@ async def test_an_old_backup_is_restored_as_new_items(releases: Releases) -> Non
     made = (await releases.old("create_note", {"colour": "red"})).json
     gone = (await releases.old("create_note", {"colour": "green"})).json
     backup = (await releases.old("create_backup")).json
-    backup = await releases.settled(releases.before, "get_backup", {"backup_id": backup["id"]})
+    backup = await releases.before.settled("get_backup", releases.tenant_id, {"backup_id": backup["id"]})
     assert backup["status"] == "succeeded"
     await releases.new("patch_note", {"color": "blue", "size": 5}, params={"note_id": made["id"]})
     await releases.new("delete_note", params={"note_id": gone["id"]})
     asked = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}
     restore = (await releases.new("create_restore", asked)).json
-    restore = await releases.settled(releases.after, "get_restore", {"restore_id": restore["id"]})
+    restore = await releases.after.settled("get_restore", releases.tenant_id, {"restore_id": restore["id"]})
     assert restore["status"] == "succeeded", restore
     notes = {item["id"]: item for item in (await releases.new("list_notes")).json["items"]}
     assert {id: (note["color"], note["size"]) for id, note in notes.items()} == {
@@ -152,7 +143,7 @@ async def test_an_old_backup_is_restored_as_new_items(releases: Releases) -> Non
 
 async def test_a_point_in_time_is_found_across_releases(releases: Releases) -> None:
     backup = (await releases.old("create_backup")).json
-    await releases.settled(releases.before, "get_backup", {"backup_id": backup["id"]})
+    await releases.before.settled("get_backup", releases.tenant_id, {"backup_id": backup["id"]})
     first = (await releases.old("create_note", {"colour": "red"})).json
     second = (await releases.new("create_note", {"color": "green", "size": 2})).json
     releases.after.clock.advance(seconds=1)
@@ -161,7 +152,7 @@ async def test_a_point_in_time_is_found_across_releases(releases: Releases) -> N
         await releases.new("patch_note", {"color": "black", "size": 7}, params={"note_id": note["id"]})
     asked = {"as_of": instant, "target": "in_place", "confirm": "acme"}
     restore = (await releases.new("create_restore", asked)).json
-    restore = await releases.settled(releases.after, "get_restore", {"restore_id": restore["id"]})
+    restore = await releases.after.settled("get_restore", releases.tenant_id, {"restore_id": restore["id"]})
     assert restore["status"] == "succeeded", restore
     notes = {item["id"]: item for item in (await releases.new("list_notes")).json["items"]}
     assert {id: (note["color"], note["size"]) for id, note in notes.items()} == {
@@ -175,14 +166,14 @@ async def test_an_older_release_leaves_a_newer_ones_backup_as_it_is(releases: Re
     await releases.new("create_note", {"color": "red", "size": 9})
     backup = (await releases.new("create_backup")).json
     one = {"backup_id": backup["id"]}
-    await releases.settled(releases.after, "get_backup", one)
+    await releases.after.settled("get_backup", releases.tenant_id, one)
     assert (await releases.old("verify_backup", params=one)).status == 503
     asked = {**one, "target": "in_place", "confirm": "acme"}
     restore = {"restore_id": (await releases.new("create_restore", asked)).json["id"]}
     await releases.before.drain()  # the older release takes a slice of it, and leaves it
     kept = (await releases.new("get_backup", params=one)).json
     assert (kept["status"], kept["error"]) == ("succeeded", None)
-    assert (await releases.settled(releases.after, "get_restore", restore))["status"] == "succeeded"
+    assert (await releases.after.settled("get_restore", releases.tenant_id, restore))["status"] == "succeeded"
     assert [note["size"] for note in (await releases.new("list_notes")).json["items"]] == [9]
 
 
@@ -195,17 +186,17 @@ async def test_a_backup_that_does_not_keep_a_kind_takes_nothing_of_it_away(tmp_p
     releases.before, releases.after = before, after
     releases.tenant_id = str((await before.onboard("acme", limits=UNLIMITED))["id"])
     empty = (await releases.old("create_backup")).json  # of a time when there were no notes
-    await releases.settled(before, "get_backup", {"backup_id": empty["id"]})
+    await before.settled("get_backup", releases.tenant_id, {"backup_id": empty["id"]})
     note = (await releases.new("create_note", {"color": "red"})).json
     lacking = (await releases.old("create_backup")).json
-    await releases.settled(before, "get_backup", {"backup_id": lacking["id"]})
+    await before.settled("get_backup", releases.tenant_id, {"backup_id": lacking["id"]})
     asked = {"backup_id": lacking["id"], "target": "in_place", "confirm": "acme"}
     restore = (await releases.new("create_restore", asked)).json
-    restore = await releases.settled(after, "get_restore", {"restore_id": restore["id"]})
+    restore = await after.settled("get_restore", releases.tenant_id, {"restore_id": restore["id"]})
     assert (restore["status"], "keeps no notes" in restore["error"]) == ("failed", True)
     assert [one["id"] for one in (await releases.new("list_notes")).json["items"]] == [note["id"]]
     restore = (await releases.new("create_restore", {**asked, "backup_id": empty["id"]})).json
-    restore = await releases.settled(after, "get_restore", {"restore_id": restore["id"]})
+    restore = await after.settled("get_restore", releases.tenant_id, {"restore_id": restore["id"]})
     assert (restore["status"], restore["report"]["deleted"]) == ("succeeded", {"note": 1})
     await before.close()
     await after.close()

@@ -228,6 +228,22 @@ class World:
         """What the drain timer does."""
         await self.functions["drain_queues"](None)
 
+    async def settled(self, name: str, tenant_id: str, params: Mapping[str, str]) -> dict[str, Any]:
+        """What the call `name` shows once the job behind it is over."""
+        for _ in range(50):
+            await self.drain()
+            self.clock.advance(seconds=6)
+            found: dict[str, Any] = (await self.call(name, admin(tenant_id), params=params)).json
+            if found["status"] not in ("queued", "running"):
+                return found
+        raise AssertionError(found)
+
+    async def backed_up(self, tenant_id: str) -> dict[str, Any]:
+        """A backup on demand, made."""
+        begun = await self.call("create_backup", admin(tenant_id))
+        assert begun.status == 202, begun.raw
+        return await self.settled("get_backup", tenant_id, {"backup_id": begun.json["id"]})
+
     async def sweep(self) -> None:
         """What the sweep timer does."""
         await self.functions["sweep"](None)
