@@ -63,6 +63,7 @@ class Soak:
     known: dict[str, list[str]] = field(default_factory=lambda: {"element": [], "relationship": [], "agent": []})
     calm: asyncio.Lock = field(default_factory=asyncio.Lock)
     restores: list[Document] = field(default_factory=list)
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
 
     def books(self) -> Books:
@@ -139,9 +140,11 @@ class Soak:
     # Those who restore and back up
 
     async def keep_restoring(self, until: float) -> None:
+        """Until then, and for as long as a stopped host waits for somebody to restore behind its back."""
         admin = self.tenant.admin
-        await self.back_up(admin)
-        while time.monotonic() < until:
+        async with self.calm:
+            await self.back_up(admin)
+        while time.monotonic() < until or not self.awake.is_set():
             async with self.calm:
                 match self.dice.randrange(4):
                     case 0:
@@ -214,6 +217,7 @@ class Soak:
 
         await eventually(long_enough, within=PAUSE_SECONDS + 60)
         os.kill(pid, signal.SIGCONT)
+        self.awake.set()
         self.answers.update(await stall.end())
         self.answers["writes held before their commits"] = held
         self.answers["restores meanwhile"] = len(self.restores) - before
