@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 HERE = __name__.rpartition(".")[0]
 # The SDKs leave the socket of a connection that broke, or that was being opened when they were closed (the Cosmos
 # client cancels the refresh of its endpoints), to the garbage collector, which may come in the middle of a test.
+LEFT = r"<(socket\.socket|function (_Selector|_SSLProtocol|StreamWriter))"
 FORGOTTEN_SOCKETS = pytest.mark.filterwarnings(
-    r"ignore:Exception ignored in. <(socket\.socket|function _Selector):pytest.PytestUnraisableExceptionWarning"
+    f"ignore:Exception ignored in. {LEFT}:pytest.PytestUnraisableExceptionWarning"
 )
 DOUBLES = {"double", "account"}
 
