@@ -16,6 +16,7 @@ import functions.platform.timer
 import functions.tenants.http
 import functions.usage.bus
 import functions.usage.http
+import functions.usage.timer
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
 from functions.backups.copies import Copies
@@ -35,6 +36,8 @@ from functions.platform.health import HealthService
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
+from functions.usage.adjustments import Adjustments
+from functions.usage.closing import Closing
 from functions.usage.metering import Metering
 from functions.usage.service import UsageService
 from shared.core import Core, core
@@ -80,7 +83,8 @@ def compose(core: Core) -> func.FunctionApp:
         functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
-        functions.usage.http.blueprint(endpoint, UsageService()),
+        functions.usage.http.blueprint(endpoint, UsageService(), Adjustments(directory)),
+        functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),
         functions.platform.timer.blueprint(sweeps),
     ]

@@ -1,17 +1,15 @@
 """Reading usage and quotas."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from functions.usage.dimensions import shown
-from functions.usage.models import ROLLUP, Bucket, Quota, Quotas, Usage, UsageEvent, UsageQuery
-from functions.usage.periods import LONGEST, LOOK_BACK, start_of
+from functions.usage.blocks import bounded
+from functions.usage.events import page_of_events
+from functions.usage.models import Bucket, Quota, Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.periods import LONGEST, LOOK_BACK, end_of, start_of
+from functions.usage.rollups import sums, totals
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Document, Where
 from shared.errors import Invalid
 from shared.work.change import COUNTER
 from shared.work.events import Metric
-from shared.work.resources import Listing, PageRequest, bounded_page
+from shared.work.resources import Listing, PageRequest
 from shared.work.session import TenantSession
 
 
@@ -28,20 +26,12 @@ class UsageService:
         if end - start > LONGEST[query.period]:
             most = LONGEST[query.period].days
             raise Invalid.of("from", f"at most {most} days by {query.period}; take a longer period", query.since)
-        where = [
-            Where("metric", "=", query.metric.value),
-            Where("period", "=", query.period),
-            Where("created_at", ">=", rfc3339(start)),
-            Where("created_at", "<", rfc3339(end)),
+        found = await sums(tenant.store, query.period, start, end)
+        items = [
+            Bucket.model_validate({"start": beginning, **bounded(metrics)[query.metric]})
+            for beginning, metrics in found.items()
+            if query.metric in metrics
         ]
-        items: list[Bucket] = []
-        after: tuple[str, str] | None = None
-        while True:
-            page = await tenant.store.query(ROLLUP, where, after=after)
-            items += [_bucket(stored.body) for stored in page.items]
-            after = page.next
-            if after is None:
-                break
         return Usage.model_validate(
             {
                 "metric": query.metric,
@@ -53,12 +43,11 @@ class UsageService:
             }
         )
 
-    async def events(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[UsageEvent]:
-        found = await bounded_page(tenant.store, UsageEvent.KIND, filters, page)
-        return Listing([UsageEvent.model_validate(stored.body) for stored in found.items], found.next)
+    async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
+        return await page_of_events(tenant.store, query, tenant.services.clock.now(), page.limit, page.after)
 
     async def quotas(self, tenant: TenantSession) -> Quotas:
-        month = rfc3339(start_of("month", tenant.services.clock.now()))
+        month = start_of("month", tenant.services.clock.now())
         plan = tenant.plan
         limits = {
             "agents": plan.max_agents,
@@ -67,19 +56,15 @@ class UsageService:
             "backups": plan.max_backups,
             "copies": plan.max_copies,
         }
-        rollups = {"ai_tokens_per_month": f"{Metric.AI_TOKENS}:month:{month}"}
-        found = [
-            await tenant.store.get(ROLLUP if name in rollups else COUNTER, rollups.get(name, name)) for name in limits
-        ]
-        current = [0 if stored is None else int(stored.body["value"]) for stored in found]
+        counted = [name for name in limits if name != "ai_tokens_per_month"]
+        found = {name: await tenant.store.get(COUNTER, name) for name in counted}
+        current = {name: 0 if stored is None else int(stored.body["value"]) for name, stored in found.items()}
+        used = await totals(tenant.store, month, end_of("month", month))
+        current["ai_tokens_per_month"] = used.get(Metric.AI_TOKENS, 0)
         return Quotas(
             tier=tenant.entry.tier,
             items=[
-                Quota(resource=name, limit=limit, current=used, remaining=max(0, limit - used))
-                for (name, limit), used in zip(limits.items(), current, strict=True)
+                Quota(resource=name, limit=limit, current=current[name], remaining=max(0, limit - current[name]))
+                for name, limit in limits.items()
             ],
         )
-
-
-def _bucket(body: Document) -> Bucket:
-    return Bucket.model_validate({**body, "dimensions": {shown(name): n for name, n in body["dimensions"].items()}})
