@@ -19,13 +19,12 @@ import functions.usage.http
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
 from functions.backups.copies import Copies
-from functions.backups.daily import Daily
+from functions.backups.daily import Daily, DailyBackups
 from functions.backups.export import Export
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
-from functions.backups.tenant_sweep import DailyBackups, TenantSweep
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import ElementService, RelationshipService
 from functions.identity.service import IdentityService
@@ -38,6 +37,7 @@ from functions.tenants.service import TenantService
 from functions.usage.metering import Metering
 from functions.usage.service import UsageService
 from shared.core import Core, core
+from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
 
 
