@@ -10,6 +10,7 @@ import functions.backups.http
 import functions.backups.timer
 import functions.catalog.http
 import functions.identity.http
+import functions.notifications.http
 import functions.platform.bus
 import functions.platform.http
 import functions.platform.timer
@@ -29,6 +30,7 @@ from functions.catalog.importing import CatalogImport
 from functions.catalog.service import ElementService, RelationshipService
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
+from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
 from functions.platform.health import HealthService
 from functions.tenants.onboarding import Onboarding
@@ -79,6 +81,7 @@ def compose(core: Core) -> func.FunctionApp:
         functions.backups.timer.blueprint(daily),
         functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
+        functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService()),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),

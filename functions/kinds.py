@@ -13,6 +13,7 @@ from shared.tenancy.directory import RESERVATION, TENANT
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
+from shared.work.notices import NOTIFICATION
 from shared.work.outbox import OUTBOX
 from shared.work.scope import IDEMPOTENCY
 
@@ -25,6 +26,7 @@ KINDS = Kinds(
     AUDIT,
     ROLLUP,
     UsageEvent.KIND,
+    NOTIFICATION,
     Backup.KIND,
     Job.KIND,
     BINDING,

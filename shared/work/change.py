@@ -187,6 +187,10 @@ class Change:
         self._add(outbox_item(queue, message, self._scope.services.clock.now()), _unexpected)
 
     @property
+    def tenant_id(self) -> str:
+        return self._scope.id
+
+    @property
     def kinds(self) -> Kinds:
         return self._scope.services.kinds
 
