@@ -37,6 +37,7 @@ from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
 from functions.usage.metering import Metering
+from functions.usage.quotas import QuotaService
 from functions.usage.service import UsageService
 from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
@@ -83,7 +84,7 @@ def compose(core: Core) -> func.FunctionApp:
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
-        functions.usage.http.blueprint(endpoint, UsageService()),
+        functions.usage.http.blueprint(endpoint, UsageService(), QuotaService()),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),
         functions.platform.timer.blueprint(sweeps),
     ]

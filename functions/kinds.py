@@ -11,6 +11,7 @@ from shared.kinds import Kinds
 from shared.members.users import BINDING, REMOVED, User
 from shared.tenancy.directory import RESERVATION, TENANT
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT
+from shared.work.budgets import RESERVED
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
 from shared.work.notices import NOTIFICATION
@@ -33,6 +34,7 @@ KINDS = Kinds(
     REMOVED,
     COPY,
     COUNTER,
+    RESERVED,
     OUTBOX,
     IDEMPOTENCY,
     PERMIT,

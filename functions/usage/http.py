@@ -2,7 +2,8 @@
 
 import azure.functions as func
 
-from functions.usage.models import Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.models import Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.quotas import Quotas, QuotaService
 from functions.usage.service import UsageService
 from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
@@ -11,7 +12,7 @@ from shared.http.routes import Call
 from shared.work.resources import Listing
 
 
-def blueprint(endpoint: Endpoint, usage: UsageService) -> func.Blueprint:
+def blueprint(endpoint: Endpoint, usage: UsageService, quotas: QuotaService) -> func.Blueprint:
     routes = func.Blueprint()
 
     @endpoint(routes, "GET", "v1/usage", role=Role.VIEWER, query=UsageQuery, answer=Usage, summary="A metric over time")
@@ -32,6 +33,6 @@ def blueprint(endpoint: Endpoint, usage: UsageService) -> func.Blueprint:
 
     @endpoint(routes, "GET", "v1/quotas", role=Role.VIEWER, answer=Quotas, summary="Quotas, and what is used of them")
     async def get_quotas(call: Call) -> Quotas:
-        return await usage.quotas(call.tenant)
+        return await quotas.quotas(call.tenant)
 
     return routes

@@ -69,19 +69,3 @@ class UsageQuery(Query):
 
 class UsageEventQuery(ListQuery):
     metric: Metric | None = None
-
-
-class Quota(BaseModel):
-    """One thing that is limited."""
-
-    resource: str = Field(description="What is limited.")
-    limit: int = Field(description="How much there may be.")
-    current: int = Field(description="How much there is.")
-    remaining: int = Field(description="How much more there may be.")
-
-
-class Quotas(BaseModel):
-    """What the plan allows."""
-
-    tier: str = Field(description="The tenant's plan.")
-    items: list[Quota] = Field(description="One for each thing that is limited.")
