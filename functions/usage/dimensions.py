@@ -18,6 +18,7 @@ _PARTS = {
     Metric.AI_TOKENS: ("provider", "model"),
     Metric.EXECUTIONS: ("status",),
     Metric.STORAGE_BYTES: ("kind",),
+    Metric.REQUEST_UNITS: ("operation",),
 }
 
 

@@ -14,6 +14,7 @@ class Metric(StrEnum):
     AI_TOKENS = "ai_tokens"
     EXECUTIONS = "executions"
     STORAGE_BYTES = "storage_bytes"
+    REQUEST_UNITS = "request_units"  # what the tenant's calls cost at the database: ours to pay, and not told to it
 
 
 def usage_event(metric: Metric, *, id: str, tenant_id: str, at: datetime, value: int, **data: Any) -> Message:
