@@ -10,6 +10,7 @@ import functions.backups.http
 import functions.backups.timer
 import functions.catalog.http
 import functions.identity.http
+import functions.notifications.http
 import functions.platform.bus
 import functions.platform.http
 import functions.platform.timer
@@ -20,17 +21,17 @@ import functions.usage.timer
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
 from functions.backups.copies import Copies
-from functions.backups.daily import Daily
+from functions.backups.daily import Daily, DailyBackups
 from functions.backups.export import Export
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
-from functions.backups.tenant_sweep import DailyBackups, TenantSweep
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import ElementService, RelationshipService
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
+from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
 from functions.platform.health import HealthService
 from functions.tenants.onboarding import Onboarding
@@ -39,8 +40,10 @@ from functions.tenants.service import TenantService
 from functions.usage.adjustments import Adjustments
 from functions.usage.closing import Closing
 from functions.usage.metering import Metering
+from functions.usage.quotas import QuotaService
 from functions.usage.service import UsageService
 from shared.core import Core, core
+from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
 
 
@@ -82,8 +85,9 @@ def compose(core: Core) -> func.FunctionApp:
         functions.backups.timer.blueprint(daily),
         functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
+        functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
-        functions.usage.http.blueprint(endpoint, UsageService(), Adjustments(directory)),
+        functions.usage.http.blueprint(endpoint, UsageService(), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters),
         functions.platform.timer.blueprint(sweeps),

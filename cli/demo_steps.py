@@ -178,7 +178,7 @@ async def read_usage(demo: Demo) -> list[Check]:
     return [
         equal("calls metered", made, calls["total"]),
         equal("agents_created metered", QUOTA, agents["total"]),
-        equal("quota of agents", f"{QUOTA} of {QUOTA}", f"{used['current']} of {used['limit']}"),
+        equal("quota of agents", f"{QUOTA} of {QUOTA}", f"{used['used']} of {used['limit']}"),
     ]
 
 

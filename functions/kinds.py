@@ -14,8 +14,10 @@ from shared.kinds import Kinds
 from shared.members.users import BINDING, REMOVED, User
 from shared.tenancy.directory import RESERVATION, TENANT
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT
+from shared.work.budgets import RESERVED
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
+from shared.work.notices import NOTIFICATION
 from shared.work.outbox import OUTBOX
 from shared.work.scope import IDEMPOTENCY
 
@@ -29,12 +31,14 @@ KINDS = Kinds(
     ROLLUP,
     BLOCK,
     Adjustment.KIND,
+    NOTIFICATION,
     Backup.KIND,
     Job.KIND,
     BINDING,
     REMOVED,
     COPY,
     COUNTER,
+    RESERVED,
     OUTBOX,
     IDEMPOTENCY,
     PERMIT,

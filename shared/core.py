@@ -26,6 +26,7 @@ from shared.telemetry import log
 from shared.tenancy.directory import Directory
 from shared.tenancy.sharedkey import ADDRESSES, FolderKey, RegistryKey
 from shared.work.outbox import Outbox, sweep_outbox
+from shared.work.request_units import RequestUnits
 from shared.work.scope import Services
 
 
@@ -43,6 +44,7 @@ class Core:
     ledger: Ledger
     dead_letters: DeadLetters
     endpoint: Endpoint
+    request_units: RequestUnits
 
     async def sweep_outbox(self) -> int:
         return await sweep_outbox(self.adapters.database, self.directory, self.adapters.messaging, self.services.clock)
@@ -62,6 +64,8 @@ class Core:
     async def close(self) -> None:
         """Finish what runs behind the answers, then give back files and sockets."""
         await self.services.outbox.flush()
+        self.adapters.charges.flush()
+        await self.request_units.flush()
         await self.endpoint.verifier.close()
         await self.adapters.close()
 
@@ -72,6 +76,8 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
     clock = clock or SystemClock()
     adapters = build(settings, clock, kinds)
     services = Services(clock, ids or Uuid7Ids(), Outbox(adapters.messaging), settings.usage_queue, kinds)
+    request_units = RequestUnits(adapters.messaging, clock, services.ids, settings.usage_queue)
+    adapters.charges.also = request_units.add
     directory = Directory(adapters.database, clock)
     names = Names(adapters.database, directory, clock)
     removals = Removals(RegistryKey(adapters.database, clock, ADDRESSES))
@@ -104,6 +110,7 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,
+        request_units=request_units,
     )
 
 

@@ -45,13 +45,14 @@ class Damaged(Conflict):
 
 
 class Part(BaseModel):
-    """One blob of lines; `lines` per kind, `text_bytes` before compression."""
+    """One blob of lines; `lines` and `kind_bytes` per kind, `text_bytes` in all, before compression."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     section: Section
     lines: dict[str, int]
+    kind_bytes: dict[str, int] = {}  # not told by the first releases
     text_bytes: int
     bytes: int
     sha256: str
@@ -154,6 +155,7 @@ class _PartWriter:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._lines: dict[str, int] = {}
+        self._kind_bytes: dict[str, int] = {}
         self._text_bytes = 0
         self._bytes = 0
 
@@ -174,6 +176,7 @@ class _PartWriter:
             name=name,
             section=section,
             lines=self._lines,
+            kind_bytes=self._kind_bytes,
             text_bytes=self._text_bytes,
             bytes=self._bytes,
             sha256=self._hash.hexdigest(),
@@ -182,6 +185,7 @@ class _PartWriter:
     def _text(self, line: Line) -> bytes:
         text = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self._lines[line["kind"]] = self._lines.get(line["kind"], 0) + 1
+        self._kind_bytes[line["kind"]] = self._kind_bytes.get(line["kind"], 0) + len(text)
         self._text_bytes += len(text)
         return text
 

@@ -10,13 +10,41 @@ from functools import partial
 from typing import Any
 
 from functions.backups.retention import Retention
-from functions.backups.tenant_sweep import DailyBackups
+from functions.backups.service import BackupService
 from shared.apart import apart
 from shared.clock import Clock
+from shared.errors import Conflict
+from shared.ids import derived_id
+from shared.jobs.jobs import Job
 from shared.jobs.ledger import Ledger
+from shared.jobs.tenant_sweep import TenantSweep
+from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.backups")
 Work = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class DailyBackups:
+    """Begins each tenant's backup of a day; a second time begins none."""
+
+    def __init__(self, each_tenant: TenantSweep, backups: BackupService) -> None:
+        self._each_tenant = each_tenant
+        self._backups = backups
+
+    async def queue(self, day: str) -> dict[str, Any]:
+        """One backup job per tenant; the day's ids follow from tenant and day, so a second time queues nothing."""
+
+        async def begin(session: TenantSession) -> int:
+            id, job_id = derived_id("backup", session.id, day), derived_id("backup-job", session.id, day)
+            if await session.store.get(Job.KIND, job_id) is not None:
+                return 0
+            try:
+                await self._backups.begin_daily(session, id=id, job_id=job_id)
+            except Conflict:
+                return 0
+            return 1
+
+        return await self._each_tenant.each(begin)
 
 
 class Daily:

@@ -13,12 +13,14 @@ No clock is relied upon: the order of one item's changes is its revision.
 
 import logging
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from functions.backups.archive import FORMAT, Archive, Damaged, Line, Manifest, Part, Section, read_back
 from functions.backups.models import WRITTEN, Backup, finished, plain
+from functions.backups.settling import settle
 from functions.backups.snapshot import Snapshot
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
@@ -74,6 +76,15 @@ class ExportState(BaseModel):
         return "history" if self.written or self.step.startswith("history:") else "resources"
 
 
+@dataclass(frozen=True)
+class Held:
+    """What a backup holds, read back: items and bytes (as JSON) by kind, and what refers to nothing."""
+
+    counts: dict[str, int]
+    dangling: list[str]
+    bytes: dict[str, int]
+
+
 class Export:
     """Writes backups, a slice at a time."""
 
@@ -126,7 +137,7 @@ class Export:
         except Exception as error:
             reason = error.message if isinstance(error, FlowgridError) else "Something went wrong on our side."
             fields = {"status": "failed", "error": reason}
-            await _settle(session, backup, fields)
+            await settle(session, backup, fields)
             raise
 
     async def give_up(self, session: TenantSession, job: Job) -> None:
@@ -137,7 +148,7 @@ class Export:
         """Say so of a backup that is not written yet, if there is one."""
         stored = await session.store.get(Backup.KIND, backup_id)
         if stored is not None:
-            await _settle(session, Backup.model_validate(stored.body), {"status": "failed", "error": reason})
+            await settle(session, Backup.model_validate(stored.body), {"status": "failed", "error": reason})
 
     async def _advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]
@@ -213,14 +224,14 @@ class Export:
             bytes=sum(part.bytes for part in progress.parts),
             parts=list(progress.parts),
         )
-        counts, dangling = await _counted(session, archive, manifest)
-        manifest = manifest.model_copy(update={"counts": counts})
+        held = await _held(session, archive, manifest)
+        manifest = manifest.model_copy(update={"counts": held.counts})
         published, sha256 = await archive.write_manifest(manifest)
         if published != manifest:
-            manifest, (_, dangling) = published, await _counted(session, archive, published)
+            manifest, held = published, await _held(session, archive, published)
         fields = {
-            "status": "inconsistent" if dangling else "succeeded",
-            "error": unfit(dangling),
+            "status": "inconsistent" if held.dangling else "succeeded",
+            "error": unfit(held.dangling),
             "as_of": manifest.as_of,
             "counts": manifest.counts,
             "progress": finished(manifest.counts),
@@ -228,14 +239,9 @@ class Export:
             "sha256": sha256,
             "parts": len(manifest.parts),
         }
-        await _settle(session, backup, fields)
-        if dangling:
+        await settle(session, backup, fields, held.bytes)
+        if held.dangling:
             logger.error("a backup does not fit together", extra={"tenant_id": session.id, "backup_id": backup.id})
-
-
-async def _settle(session: TenantSession, backup: Backup, fields: Mapping[str, Any]) -> None:
-    """What has become of the backup, unless another runner has said so before."""
-    await session.modify(Backup, backup.id, lambda now: fields if now.status == "running" else {}, if_match=None)
 
 
 def journal(session: TenantSession, since: str, until: str) -> list[Where]:
@@ -294,16 +300,18 @@ def unfit(dangling: list[str]) -> str | None:
     return f"does not fit together: {', '.join(dangling)} without what they refer to" if dangling else None
 
 
-async def _counted(session: TenantSession, archive: Archive, manifest: Manifest) -> tuple[dict[str, int], list[str]]:
+async def _held(session: TenantSession, archive: Archive, manifest: Manifest) -> Held:
     kinds = session.services.kinds
     with Snapshot(kinds) as snapshot:
         await snapshot.load(archive, manifest)
         counts = {kind.name: snapshot.count(kind) for kind in kinds.restored}
         dangling = snapshot.dangling(SHOWN_DANGLING)
+        sizes = await snapshot.sizes()
     history = [part for part in manifest.parts if part.section == "history"]
     problems = await read_back(archive, history)
     if problems:
         raise Damaged(problems[0])
     for kind in kinds.history:
         counts[kind.name] = sum(part.lines.get(kind, 0) for part in history)
-    return counts, dangling
+        sizes[kind.name] = sum(part.kind_bytes.get(kind, 0) for part in history)
+    return Held(counts, dangling, sizes)

@@ -9,11 +9,11 @@ from typing import Any
 
 from functions.backups.index import being_restored, prune
 from functions.backups.models import Backup
-from functions.backups.tenant_sweep import TenantSweep
 from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
 from shared.database.port import Order
 from shared.jobs.jobs import UNFINISHED, Job
+from shared.jobs.tenant_sweep import TenantSweep
 from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 

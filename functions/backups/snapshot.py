@@ -99,6 +99,11 @@ class Snapshot:
         query = "SELECT count(*) FROM items WHERE kind = ? AND body NOT NULL"
         return int(self._db.execute(query, (kind.name,)).fetchone()[0])
 
+    async def sizes(self) -> dict[str, int]:
+        """Bytes of each kind's resources, as JSON."""
+        query = "SELECT kind, sum(length(CAST(body AS BLOB))) FROM items WHERE body NOT NULL GROUP BY kind"
+        return dict(await asyncio.to_thread(lambda: self._db.execute(query).fetchall()))
+
     def page(self, kind: Kind, after: str, limit: int) -> tuple[list[Document], str]:
         """The next resources of a kind, what is referred to before what refers to it, and the key of the last."""
         if kind.nested:

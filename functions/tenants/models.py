@@ -27,6 +27,9 @@ class Limits(Body):
     ai_tokens_per_month: Annotated[int, Field(ge=0, le=2**53), WHOLE] | None = Field(
         None, description="AI tokens in a month."
     )
+    ai_spend_per_month: Annotated[int, Field(ge=0, le=2**53), WHOLE] | None = Field(
+        None, description="AI spend in a month, in micro-units (a millionth) of the currency."
+    )
     requests_per_minute: PerMinute | None = Field(None, description="Calls in a minute.")
     agents_per_minute: PerMinute | None = Field(None, description="Calls that change agents, in a minute.")
     design_per_minute: PerMinute | None = Field(None, description="Calls of the design wizard, in a minute.")

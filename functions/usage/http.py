@@ -3,7 +3,8 @@
 import azure.functions as func
 
 from functions.usage.adjustments import Adjustment, Adjustments, NewAdjustment
-from functions.usage.models import Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.models import Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.quotas import Quotas, QuotaService
 from functions.usage.service import UsageService
 from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
@@ -12,7 +13,9 @@ from shared.http.routes import Call
 from shared.work.resources import Listing
 
 
-def blueprint(endpoint: Endpoint, usage: UsageService, adjustments: Adjustments) -> func.Blueprint:
+def blueprint(
+    endpoint: Endpoint, usage: UsageService, quotas: QuotaService, adjustments: Adjustments
+) -> func.Blueprint:
     routes = func.Blueprint()
 
     @endpoint(routes, "GET", "v1/usage", role=Role.VIEWER, query=UsageQuery, answer=Usage, summary="A metric over time")
@@ -33,7 +36,7 @@ def blueprint(endpoint: Endpoint, usage: UsageService, adjustments: Adjustments)
 
     @endpoint(routes, "GET", "v1/quotas", role=Role.VIEWER, answer=Quotas, summary="Quotas, and what is used of them")
     async def get_quotas(call: Call) -> Quotas:
-        return await usage.quotas(call.tenant)
+        return await quotas.quotas(call.tenant)
 
     @endpoint(
         routes,

@@ -73,19 +73,3 @@ class UsageEventQuery(PageQuery):
     standing: Standing | None = Field(None, description="Of this standing.")
     since: Time | None = Field(None, alias="from", description="From this time on; the last 100 days are kept.")
     until: Time | None = Field(None, alias="to", description="Before this time.")
-
-
-class Quota(BaseModel):
-    """One thing that is limited."""
-
-    resource: str = Field(description="What is limited.")
-    limit: int = Field(description="How much there may be.")
-    current: int = Field(description="How much there is.")
-    remaining: int = Field(description="How much more there may be.")
-
-
-class Quotas(BaseModel):
-    """What the plan allows."""
-
-    tier: str = Field(description="The tenant's plan.")
-    items: list[Quota] = Field(description="One for each thing that is limited.")

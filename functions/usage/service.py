@@ -1,20 +1,18 @@
-"""Reading usage and quotas."""
+"""Reading usage."""
 
 from functions.usage.blocks import bounded
 from functions.usage.events import page_of_events
-from functions.usage.models import Bucket, Quota, Quotas, Usage, UsageEvent, UsageEventQuery, UsageQuery
-from functions.usage.periods import LONGEST, LOOK_BACK, end_of, start_of
-from functions.usage.rollups import sums, totals
+from functions.usage.models import Bucket, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.periods import LONGEST, LOOK_BACK, start_of
+from functions.usage.rollups import sums
 from shared.clock import parse_rfc3339, rfc3339
 from shared.errors import Invalid
-from shared.work.change import COUNTER
-from shared.work.events import Metric
 from shared.work.resources import Listing, PageRequest
 from shared.work.session import TenantSession
 
 
 class UsageService:
-    """Sums (`usage`), single events (`events`) and what is left of the plan (`quotas`); values are whole numbers."""
+    """Sums (`usage`) and single events (`events`); values are whole numbers."""
 
     async def usage(self, tenant: TenantSession, query: UsageQuery) -> Usage:
         """One metric's rollups over a range; `Invalid` for a range that is empty or too long for its period."""
@@ -45,26 +43,3 @@ class UsageService:
 
     async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
         return await page_of_events(tenant.store, query, tenant.services.clock.now(), page.limit, page.after)
-
-    async def quotas(self, tenant: TenantSession) -> Quotas:
-        month = start_of("month", tenant.services.clock.now())
-        plan = tenant.plan
-        limits = {
-            "agents": plan.max_agents,
-            "users": plan.max_users,
-            "ai_tokens_per_month": plan.ai_tokens_per_month,
-            "backups": plan.max_backups,
-            "copies": plan.max_copies,
-        }
-        counted = [name for name in limits if name != "ai_tokens_per_month"]
-        found = {name: await tenant.store.get(COUNTER, name) for name in counted}
-        current = {name: 0 if stored is None else int(stored.body["value"]) for name, stored in found.items()}
-        used = await totals(tenant.store, month, end_of("month", month))
-        current["ai_tokens_per_month"] = used.get(Metric.AI_TOKENS, 0)
-        return Quotas(
-            tier=tenant.entry.tier,
-            items=[
-                Quota(resource=name, limit=limit, current=current[name], remaining=max(0, limit - current[name]))
-                for name, limit in limits.items()
-            ],
-        )

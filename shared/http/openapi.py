@@ -20,6 +20,7 @@ TAGS = {  # of what is not one resource, which says itself what it is
     "catalog": "ArchiMate exchange files in and out.",
     "export": "All that is kept of the tenant, item by item.",
     "me": "The caller.",
+    "notifications": "What the tenant must be told: the end of a trial, quotas, failed backups.",
     "platform": "Health, this description, and what only Flowgrid's staff may do: tenants, dead letters, room.",
     "quotas": "What the tenant's plan allows, and what is used of it.",
     "usage": "What was metered: calls, agents, tokens.",

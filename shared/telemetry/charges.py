@@ -2,13 +2,13 @@
 
 Every process writes its own, when a call finds the last half minute over, and at its end: in Azure the queue functions,
 the timers and the HTTP functions each have instances of their own, and no timer runs in all of them. A tenant's share
-of the bill is the sum of its lines.
+of the bill is the sum of its lines. They are its usage, too (shared/work/request_units.py).
 """
 
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 
 logger = logging.getLogger("flowgrid.charges")
@@ -16,9 +16,13 @@ FLUSH_SECONDS = 30.0
 
 
 class Charges:
-    """Collects in memory: a process that is killed loses at most what came since the last flush."""
+    """Collects in memory: a process that is killed loses at most what came since the last flush.
+
+    `also`: gets each tenant's request units at each flush.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.also: Callable[[Mapping[str, float]], None] | None = None
         self._monotonic = monotonic
         self._units: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._calls: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -38,9 +42,13 @@ class Charges:
         """Write a line for each tenant and operation since the last flush."""
         units, self._units = self._units, defaultdict(float)
         calls, self._calls = self._calls, defaultdict(int)
+        by_tenant: defaultdict[str, float] = defaultdict(float)
         for (tenant_id, operation), spent in units.items():
+            by_tenant[tenant_id] += spent
             fields = {"tenant_id": tenant_id, "operation": operation, "request_units": round(spent, 2)}
             extra = {**fields, "calls": calls[tenant_id, operation]}
             Context().run(
                 logger.info, "request units", extra=extra
             )  # not as part of the request that happens to be here
+        if self.also is not None and by_tenant:
+            self.also(by_tenant)

@@ -11,6 +11,13 @@ class Tier(StrEnum):
     ENTERPRISE = "enterprise"
 
 
+class Budget(StrEnum):
+    """What is limited by the month: the plan's number, the quota and its counters are all called so."""
+
+    AI_TOKENS = "ai_tokens_per_month"
+    AI_SPEND = "ai_spend_per_month"
+
+
 class Limit(StrEnum):
     """A named rate limit of some routes that write, on top of the tenant's own."""
 
@@ -20,11 +27,12 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a tier, or of a tenant: items, tokens, calls per minute, days."""
+    """The numbers of a tier, or of a tenant: items, tokens, micro-units of money, calls per minute, days."""
 
     max_agents: int
     max_users: int
     ai_tokens_per_month: int
+    ai_spend_per_month: int
     requests_per_minute: int
     agents_per_minute: int
     design_per_minute: int
@@ -35,6 +43,10 @@ class Plan:
     def quota(self, counter: str) -> int:
         """How many items a counter may count (`Kind.counter`)."""
         return {"agents": self.max_agents, "users": self.max_users}[counter]
+
+    def budget(self, budget: Budget) -> int:
+        """How much of a budget may be used in a month."""
+        return {Budget.AI_TOKENS: self.ai_tokens_per_month, Budget.AI_SPEND: self.ai_spend_per_month}[budget]
 
     def route_limit(self, limit: Limit) -> int:
         """Calls per minute that one tenant may make to the routes of `limit`."""
@@ -57,7 +69,7 @@ GLOBAL_REQUESTS = 1000
 GLOBAL_WINDOW_MINUTES = 15
 
 PLANS: Mapping[Tier, Plan] = {
-    Tier.STANDARD: Plan(50, 5, 1_000_000, 10, 10, 5, 30, 5),
-    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 50, 50, 25, 30, 20),
-    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 100, 100, 50, 90, 50, max_copies=2),
+    Tier.STANDARD: Plan(50, 5, 1_000_000, 10_000_000, 10, 10, 5, 30, 5),
+    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 100_000_000, 50, 50, 25, 30, 20),
+    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 1_000_000_000, 100, 100, 50, 90, 50, max_copies=2),
 }

@@ -6,6 +6,7 @@ their quotas, the outbox events, the idempotency record. All or nothing.
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -28,6 +29,16 @@ COUNTER = Kind("counter")
 Failure = Callable[[Rejected], FlowgridError]
 
 
+@dataclass(frozen=True)
+class Counted:
+    """A counter that a change moves; `called`: what one of what it counts is called."""
+
+    counter: str
+    by: int
+    limit: int | None
+    called: str
+
+
 class AnsweredMeanwhile(FlowgridError):
     """Another request with the same idempotency key has committed first; its answer is the answer."""
 
@@ -47,7 +58,7 @@ class Change:
         self._operations: list[Operation] = []
         self._failures: list[Failure] = []
         self._touched: set[tuple[Kind, str]] = set()
-        self._counters: list[tuple[str, int, int | None]] = []
+        self._counters: list[Counted] = []
         self._messages: list[tuple[str, Message]] = []
 
     def create(
@@ -170,21 +181,30 @@ class Change:
         # a condition that fails without a bound says that it is buried
         self._add(operation, lambda rejected: moved if rejected.reason == "condition" and bound else gone)
 
-    def count(self, counter: str, by: int, *, limit: int | None = None) -> None:
-        """Move a counter; with `limit`, `QuotaReached` at commit when it would go beyond."""
-        self._counters.append((counter, by, limit))
+    def count(self, counter: str, by: int, *, limit: int | None = None, called: str | None = None) -> None:
+        """Move a counter; with `limit`, `QuotaReached` at commit when it would go beyond.
 
-    def emit(self, metric: Metric, value: int, **data: Any) -> None:
-        """A usage event that happens if, and only if, the change does."""
+        `called`: what one of them is called then; None: as the counter is, in the singular.
+        """
+        self._counters.append(Counted(counter, by, limit, called or _one_of(counter)))
+
+    def emit(self, metric: Metric, value: int, *, event_id: str | None = None, **data: Any) -> None:
+        """A usage event that happens if, and only if, the change does. `event_id` None: a new one."""
         services = self._scope.services
         now = services.clock.now()  # not the change's instant, which may follow a clock that is ahead
-        event = usage_event(metric, id=services.ids.new(), tenant_id=self._scope.id, at=now, value=value, **data)
+        event = usage_event(
+            metric, id=event_id or services.ids.new(), tenant_id=self._scope.id, at=now, value=value, **data
+        )
         self.send(services.usage_queue, event)
 
     def send(self, queue: str, message: Message) -> None:
         """A message that is sent if, and only if, the change is committed."""
         self._messages.append((queue, message))
         self._add(outbox_item(queue, message, self._scope.services.clock.now()), _unexpected)
+
+    @property
+    def tenant_id(self) -> str:
+        return self._scope.id
 
     @property
     def kinds(self) -> Kinds:
@@ -207,11 +227,11 @@ class Change:
             # first, so that a request that lost the race hears of the answer, not of what it met
             self._operations.insert(0, scope.idempotency.record(answer, self.at))
             self._failures.insert(0, lambda _: AnsweredMeanwhile("answered meanwhile"))
-        counted: dict[int, tuple[str, int, int | None]] = {}
-        for name, by, limit in self._counters:
-            counted[len(self._operations)] = (name, by, limit)
-            at_most = {} if limit is None else {"value": limit}
-            self._add(Increment(COUNTER, name, {"value": by}, at_most), _unexpected)
+        counted: dict[int, Counted] = {}
+        for one in self._counters:
+            counted[len(self._operations)] = one
+            at_most = {} if one.limit is None else {"value": one.limit}
+            self._add(Increment(COUNTER, one.counter, {"value": one.by}, at_most), _unexpected)
         try:
             await scope.store.commit(self._operations)
         except Rejected as rejected:
@@ -223,12 +243,10 @@ class Change:
         await scope.services.outbox.relay(scope.store.control, self._messages)
         return answer
 
-    async def _quota(self, counter: tuple[str, int, int | None]) -> QuotaReached:
-        name, _, limit = counter
-        stored = await self._scope.store.get(COUNTER, name)
+    async def _quota(self, counted: Counted) -> QuotaReached:
+        stored = await self._scope.store.get(COUNTER, counted.counter)
         current = stored.body["value"] if stored else 0
-        one = name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
-        return QuotaReached(one.capitalize(), limit=limit or 0, current=current)
+        return QuotaReached(counted.called, limit=counted.limit or 0, current=current)
 
     def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Versioned[Tombstone] | None) -> None:
         taken = Taken(f"There is such a {kind} already.", id=id)
@@ -240,6 +258,11 @@ class Change:
     def _add(self, operation: Operation, failure: Failure) -> None:
         self._operations.append(operation)
         self._failures.append(failure)
+
+
+def _one_of(counter: str) -> str:
+    one = counter.removesuffix("ies") + "y" if counter.endswith("ies") else counter.removesuffix("s")
+    return one.capitalize()
 
 
 def _document(resource: Resource) -> dict[str, Any]:

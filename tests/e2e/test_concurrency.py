@@ -20,7 +20,7 @@ async def test_two_hundred_at_once_against_a_quota_of_fifty_make_exactly_fifty(f
     assert {agent["id"] for agent in await tenant.viewer.every("agents", limit=17)} == made
     audit = await tenant.admin.every("audit", action="agent.created")
     assert Counter(entry["resource_id"] for entry in audit) == dict.fromkeys(made, 1)
-    quotas = {quota["resource"]: quota["current"] for quota in (await tenant.viewer.ok("GET", "quotas"))["items"]}
+    quotas = {quota["resource"]: quota["used"] for quota in (await tenant.viewer.ok("GET", "quotas"))["items"]}
     assert quotas["agents"] == 50
 
     async def counted() -> bool:

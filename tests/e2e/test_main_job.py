@@ -129,7 +129,7 @@ async def test_onboarding_gives_a_tenant_the_numbers_of_its_tier(
     assert (tenant.document["max_agents"], tenant.document["max_users"]) == (agents, users)
     assert tenant.document["placement"]["mode"] == placement
     quotas = await tenant.staff.ok("GET", "quotas")
-    limits = {quota["resource"]: (quota["limit"], quota["current"]) for quota in quotas["items"]}
+    limits = {quota["resource"]: (quota["limit"], quota["used"]) for quota in quotas["items"]}
     assert limits["agents"] == (agents, 0)
     assert limits["users"] == (users, 1)
 
@@ -485,7 +485,14 @@ async def test_a_quota_is_told_with_its_numbers_and_freed_by_deletion(flowgrid: 
     await tenant.staff.ok("PATCH", f"platform/tenants/{tenant.id}", {"max_agents": 3})
     await tenant.user.ok("POST", "agents", AGENT)
     quotas = {quota["resource"]: quota for quota in (await tenant.viewer.ok("GET", "quotas"))["items"]}
-    assert quotas["agents"] == {"resource": "agents", "limit": 3, "current": 3, "remaining": 0}
+    assert quotas["agents"] == {
+        "resource": "agents",
+        "limit": 3,
+        "used": 3,
+        "remaining": 0,
+        "reset": None,
+        "near_limit": True,
+    }
 
 
 async def test_the_user_quota_counts_the_first_admin(flowgrid: Flowgrid) -> None:

@@ -12,13 +12,13 @@ from pydantic import Field
 from functions.agents.models import Agent
 from functions.backups.archive import Archive
 from functions.backups.copies import Copies
+from functions.backups.daily import DailyBackups
 from functions.backups.export import Export
 from functions.backups.models import Backup, NewBackup, NewRestore, plain
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.snapshot import Snapshot
-from functions.backups.tenant_sweep import DailyBackups, TenantSweep
 from functions.catalog.models import Element, Relationship
 from functions.kinds import KINDS
 from shared.blobs.files import FileBlobs
@@ -27,6 +27,7 @@ from shared.clock import rfc3339
 from shared.core import Core, core
 from shared.database.port import OLDEST_FIRST, Create, Document, Operation, Order, Page, Replace, Stored, Where
 from shared.jobs.jobs import Continue, Done, Job, Jobs
+from shared.jobs.tenant_sweep import TenantSweep
 from shared.kinds import Kind
 from shared.members.users import User
 from shared.settings import Settings

@@ -266,7 +266,7 @@ async def test_two_processes_that_race_for_a_derived_id_give_the_same_answer(
 async def test_two_processes_at_once_count_the_work_once(world: World, twin: World, ada: Caller) -> None:
     await asyncio.gather(*(create(process, ada) for process in (world, twin) * 5))
     quotas = await world.call("get_quotas", ada)
-    assert quotas.json["items"][0]["current"] == 1
+    assert quotas.json["items"][0]["used"] == 1
 
 
 async def test_after_a_day_the_key_is_forgotten(world: World, ada: Caller) -> None:

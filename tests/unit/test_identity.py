@@ -419,7 +419,7 @@ async def test_a_removed_user_who_was_invited_again_and_removed_again_is_out(wor
 async def test_a_stranger_to_an_open_tenant_is_seen_and_removed_like_any_user(world: World, open_tenant: str) -> None:
     ada, stranger = admin(open_tenant, "admin@acme.example"), person(open_tenant, Role.USER, GRACE)
     user = (await me(world, stranger)).json["user"]
-    quota = (await world.call("get_quotas", ada)).json["items"][1]["current"]
+    quota = (await world.call("get_quotas", ada)).json["items"][1]["used"]
     await remove(world, ada, user["id"])
     answers = [await me(world, stranger), await me(world, ada)]
     assert (quota, [answer.status for answer in answers]) == (2, [403, 200])

@@ -193,7 +193,7 @@ def test_a_resource_is_backed_up_or_says_why_not() -> None:
 
 
 def test_what_is_restored_can_be_taken_away() -> None:
-    assert {*KINDS.restored} == {*KINDS.exported}, "say exported=True in its declaration"
+    assert {*KINDS.restored} <= {*KINDS.exported}, "say exported=True in its declaration"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.counter])

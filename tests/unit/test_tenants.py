@@ -119,7 +119,7 @@ async def test_the_first_admin_is_invited_and_counted(world: World) -> None:
     quotas = await world.call("get_quotas", admin(tenant["id"]))
     assert (
         [(user["email"], user["name"], user["role"], user["status"]) for user in users.json["items"]],
-        quotas.json["items"][1]["current"],
+        quotas.json["items"][1]["used"],
     ) == ([("ada@acme.example", "Ada", "admin", "invited")], 1)
 
 

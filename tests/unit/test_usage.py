@@ -1,4 +1,4 @@
-"""Reading usage, quotas and the audit trail: ranges, sums, filters."""
+"""Reading usage and the audit trail: ranges, sums, filters."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,11 +7,9 @@ import pytest
 
 from functions.usage.periods import start_of
 from shared.auth.roles import Role
-from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Create
-from shared.work.change import COUNTER
+from shared.clock import parse_rfc3339
 from shared.work.events import Metric, usage_event
-from tests.unit.world import AGENT, STAFF, START, Answer, World, admin, person
+from tests.unit.world import AGENT, START, Answer, World, admin, person
 
 
 @pytest.fixture
@@ -166,55 +164,6 @@ async def test_usage_of_another_tenant_is_not_seen(world: World, tenant: str) ->
     other = await world.onboard("globex", tier="enterprise")
     await happened(world, other["id"], START, 5)
     assert (await usage(world, tenant)).json["total"] == 0
-
-
-# Quotas
-
-
-async def test_quotas_tell_limit_current_and_what_is_left(world: World) -> None:
-    tenant = str((await world.onboard(tier="enterprise", max_agents=3))["id"])
-    await world.call("create_agent", admin(tenant), AGENT)
-    await happened(world, tenant, START, 500)
-    answer = await world.call("get_quotas", admin(tenant))
-    assert (answer.json["tier"], answer.json["items"]) == (
-        "enterprise",
-        [
-            {"resource": "agents", "limit": 3, "current": 1, "remaining": 2},
-            {"resource": "users", "limit": 250, "current": 1, "remaining": 249},
-            {"resource": "ai_tokens_per_month", "limit": 100_000_000, "current": 500, "remaining": 99_999_500},
-            {"resource": "backups", "limit": 50, "current": 0, "remaining": 50},
-            {"resource": "copies", "limit": 2, "current": 0, "remaining": 2},
-        ],
-    )
-
-
-async def test_quotas_tell_of_backups_and_copies(world: World) -> None:
-    tenant = str((await world.onboard(tier="enterprise"))["id"])
-    assert (await world.call("create_backup", admin(tenant), {})).status == 202
-    store = await world.core.directory.store(tenant)
-    assert store is not None
-    await store.commit([Create(COUNTER, "copies", {"created_at": rfc3339(START), "value": 1})])
-    items = {one["resource"]: one for one in (await world.call("get_quotas", admin(tenant))).json["items"]}
-    assert items["backups"] == {"resource": "backups", "limit": 50, "current": 1, "remaining": 49}
-    assert items["copies"] == {"resource": "copies", "limit": 2, "current": 1, "remaining": 1}
-
-
-async def test_a_deleted_agent_makes_room(world: World, tenant: str) -> None:
-    agent = await world.call("create_agent", admin(tenant), AGENT)
-    await world.call("delete_agent", admin(tenant), params={"agent_id": agent.json["id"]})
-    assert (await world.call("get_quotas", admin(tenant))).json["items"][0]["current"] == 0
-
-
-async def test_last_months_tokens_are_not_this_months(world: World, tenant: str) -> None:
-    await happened(world, tenant, START - timedelta(days=25), 500)
-    assert (await world.call("get_quotas", admin(tenant))).json["items"][2]["current"] == 0
-
-
-async def test_a_quota_lowered_below_what_is_used_leaves_nothing(world: World, tenant: str) -> None:
-    await world.call("create_agent", admin(tenant), AGENT)
-    await world.call("patch_tenant", STAFF, {"max_agents": 0}, params={"tenant_id": tenant})
-    quota = (await world.call("get_quotas", admin(tenant))).json["items"][0]
-    assert (quota["current"], quota["remaining"]) == (1, 0)
 
 
 # The audit trail

@@ -1,20 +1,17 @@
-"""All tenants, one after another: what the backup timers have in common, and the daily backup."""
+"""All tenants, one after another: what the timers have in common that do something for each of them."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from functions.backups.service import BackupService
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import Database, Order, Stored, Where
-from shared.errors import Conflict, FlowgridError
-from shared.ids import derived_id
-from shared.jobs.jobs import Job
+from shared.errors import FlowgridError
 from shared.tenancy.directory import TENANT, Directory
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 
-logger = logging.getLogger("flowgrid.backups")
+logger = logging.getLogger("flowgrid.timers")
 STATUSES = ["active", "trial", "suspended"]
 PAGE_ITEMS = 200
 SHOWN_FAILURES = 50
@@ -66,26 +63,3 @@ class TenantSweep:
             after = page.next
             if after is None:
                 return
-
-
-class DailyBackups:
-    """Begins each tenant's backup of a day; a second time begins none."""
-
-    def __init__(self, each_tenant: TenantSweep, backups: BackupService) -> None:
-        self._each_tenant = each_tenant
-        self._backups = backups
-
-    async def queue(self, day: str) -> dict[str, Any]:
-        """One backup job per tenant; the day's ids follow from tenant and day, so a second time queues nothing."""
-
-        async def begin(session: TenantSession) -> int:
-            id, job_id = derived_id("backup", session.id, day), derived_id("backup-job", session.id, day)
-            if await session.store.get(Job.KIND, job_id) is not None:
-                return 0
-            try:
-                await self._backups.begin_daily(session, id=id, job_id=job_id)
-            except Conflict:
-                return 0
-            return 1
-
-        return await self._each_tenant.each(begin)

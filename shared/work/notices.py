@@ -1,0 +1,65 @@
+"""What a tenant must be told, each thing once: a notice is an item whose id follows from what it is about.
+
+A second one with the same key is refused by the store with the whole change that it is in. So it is written in a change
+of its own (`notify_once`), or in one that happens once anyhow (`notify`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Literal
+
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import Create
+from shared.errors import Conflict
+from shared.ids import derived_id
+from shared.kinds import Kind
+from shared.work.change import Change
+from shared.work.session import TenantSession
+
+NOTIFICATION = Kind("notification", filtered=("code",), backup="history", append_only=True, exported=True)
+KEPT = timedelta(days=400)  # a year's, and some time to look back at it
+Code = Literal[
+    "trial_ending",
+    "trial_over",
+    "plan_changed",
+    "plan_kept",
+    "statement_final",
+    "quota_near",
+    "quota_reached",
+    "backup_failed",
+]
+
+
+def notify(change: Change, key: str, code: Code, title: str, text: str, data: Mapping[str, Any] | None = None) -> None:
+    """Tell the tenant of something if, and only if, the change is committed, with an entry in the audit trail.
+
+    `key` (`quota_near:agents:2026-11`) says what it is about, for ever: at commit the whole change is a `Conflict`
+    where the tenant has been told of that before.
+    """
+    id = derived_id(NOTIFICATION, change.tenant_id, key)
+    body = {
+        "created_at": change.at,
+        "expires_at": rfc3339(parse_rfc3339(change.at) + KEPT),
+        "code": code,
+        "title": title,
+        "text": text,
+        "data": dict(data or {}),
+    }
+    change.write(Create(NOTIFICATION, id, body, ttl=int(KEPT.total_seconds())))
+    change.audit("created", NOTIFICATION, id, 1, None, body)
+
+
+async def notify_once(
+    session: TenantSession, key: str, code: Code, title: str, text: str, data: Mapping[str, Any] | None = None
+) -> bool:
+    """As `notify`, in a change of its own; False where the tenant has been told before. One point read then."""
+    if await session.store.get(NOTIFICATION, derived_id(NOTIFICATION, session.id, key)) is not None:
+        return False
+    change = replace(session, idempotency=None).change()  # its answer is not the request's
+    notify(change, key, code, title, text, data)
+    try:
+        await change.commit(None)
+    except Conflict:
+        return False
+    return True
