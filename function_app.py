@@ -33,7 +33,12 @@ from functions.identity.service import IdentityService
 from functions.kinds import KINDS
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
+from functions.platform.costs import Costs
+from functions.platform.counters import counters
 from functions.platform.health import HealthService
+from functions.platform.invariants import ROUND as INVARIANTS
+from functions.platform.invariants import Invariants
+from functions.platform.rounds import Rounds
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
@@ -41,10 +46,13 @@ from functions.usage.adjustments import Adjustments
 from functions.usage.closing import Closing
 from functions.usage.metering import Metering
 from functions.usage.quotas import QuotaService
+from functions.usage.rollups import totals
 from functions.usage.service import UsageService
+from functions.usage.thresholds import tell_thresholds
 from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
+from shared.work.budgets import release_abandoned
 
 
 def compose(core: Core) -> func.FunctionApp:
@@ -68,8 +76,23 @@ def compose(core: Core) -> func.FunctionApp:
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
-    concerns = {"backups": Soundness(database, services.clock).check, "places": onboarding.places.check}
+    invariants = Invariants(each, {"counters": counters}, core.ledger, services.clock)
+    rounds = Rounds(
+        core.ledger,
+        services.clock,
+        hourly={
+            "reservations": each.over_all(release_abandoned),
+            "thresholds": each.over_all(tell_thresholds),
+        },
+        daily={INVARIANTS: invariants.run},
+    )
+    concerns = {
+        "backups": Soundness(database, services.clock).check,
+        "invariants": invariants.check,
+        "places": onboarding.places.check,
+    }
     health = HealthService({**adapters.pings(), **concerns}, services.clock)
+    costs = Costs(database, directory, services.clock, totals)
     sweeps = {
         "outbox": core.sweep_outbox,
         "onboarding": onboarding.sweep,
@@ -89,8 +112,9 @@ def compose(core: Core) -> func.FunctionApp:
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService(), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
-        functions.platform.http.blueprint(endpoint, health, core.dead_letters),
+        functions.platform.http.blueprint(endpoint, health, core.dead_letters, costs),
         functions.platform.timer.blueprint(sweeps),
+        functions.platform.timer.rounds_blueprint(rounds),
     ]
     if settings.queue_triggers:
         blueprints += [functions.usage.bus.blueprint(metering), functions.platform.bus.blueprint(consumers)]

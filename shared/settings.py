@@ -144,6 +144,9 @@ class Settings(BaseModel):
     retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
     usage_schedule: str = Field("0 */5 * * * *", description="NCRONTAB of the closing of hours, days and months.")
     sweep_schedule: str = Field("*/30 * * * * *", description="NCRONTAB of the outbox, onboarding and job sweeps.")
+    rounds_schedule: str = Field(
+        "0 */5 * * * *", description="NCRONTAB of asking what is left of the hourly and daily rounds."
+    )
     servicebusconnection: str = Field(
         "", description="Connection string of the queue triggers, of an emulator; empty: see the next one."
     )

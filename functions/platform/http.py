@@ -5,15 +5,16 @@ from typing import Any
 
 import azure.functions as func
 
+from functions.platform.costs import CostListQuery, CostQuery, Costs, TenantCost
 from functions.platform.health import Health, HealthService
-from functions.platform.models import Job, JobQuery
+from functions.platform.models import DeadLetterQuery, Job, JobQuery, WhichLetters
 from shared.auth.roles import Role
 from shared.http.catalogue import page
 from shared.http.docs import FILES, Description
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import ListQuery, Page
+from shared.http.pagination import Page
 from shared.http.routes import Begins, Call, Content, OpenCall
-from shared.jobs.deadletters import DeadLetter, DeadLetters
+from shared.jobs.deadletters import DeadLetter, DeadLetters, Replayed
 from shared.jobs.jobs import Job as StoredJob
 from shared.work.resources import Listing, find, load
 
@@ -22,6 +23,7 @@ def blueprint(
     endpoint: Endpoint,
     health: HealthService,
     dead_letters: DeadLetters,
+    costs: Costs,
 ) -> func.Blueprint:
     routes = func.Blueprint()
 
@@ -61,12 +63,12 @@ def blueprint(
         "GET",
         "v1/platform/dead-letters",
         role=Role.PLATFORM,
-        query=ListQuery,
+        query=DeadLetterQuery,
         answer=Page[DeadLetter],
         summary="List messages that could not be handled",
     )
-    async def list_dead_letters(call: Call[None, ListQuery]) -> Listing[DeadLetter]:
-        return await dead_letters.list(call.page)
+    async def list_dead_letters(call: Call[None, DeadLetterQuery]) -> Listing[DeadLetter]:
+        return await dead_letters.list(call.page, call.query.filters())
 
     @endpoint(
         routes,
@@ -91,6 +93,43 @@ def blueprint(
     )
     async def replay_dead_letter(call: Call) -> DeadLetter:
         return await dead_letters.replay(call.params["letter_id"])
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/platform/dead-letters/replay",
+        role=Role.PLATFORM,
+        body=WhichLetters,
+        answer=Replayed,
+        summary="Send many dead letters to their queues again, the oldest first, two hundred at a time",
+        example={"queue": "usage-events"},
+    )
+    async def replay_dead_letters(call: Call[WhichLetters]) -> Replayed:
+        return await dead_letters.replay_all(call.body.model_dump())
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/costs",
+        role=Role.PLATFORM,
+        query=CostListQuery,
+        answer=Page[TenantCost],
+        summary="List what each tenant costs in a month",
+    )
+    async def list_costs(call: Call[None, CostListQuery]) -> Listing[TenantCost]:
+        return await costs.list(call.query, call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/costs/{tenant_id}",
+        role=Role.PLATFORM,
+        query=CostQuery,
+        answer=TenantCost,
+        summary="What a tenant costs in a month",
+    )
+    async def get_cost(call: Call[None, CostQuery]) -> TenantCost:
+        return await costs.get(call.params["tenant_id"], call.query)
 
     @endpoint(
         routes,

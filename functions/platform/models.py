@@ -1,14 +1,14 @@
-"""Long jobs as they are shown."""
+"""Long jobs as they are shown, and which dead letters are meant."""
 
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from shared.http.pagination import ResourceQuery
+from shared.http.pagination import ListQuery, ResourceQuery
 from shared.jobs.jobs import Job as StoredJob
 from shared.jobs.jobs import JobStatus, Progress
 from shared.kinds import Kind
-from shared.work.resources import Resource
+from shared.work.resources import Body, Resource
 
 
 class Job(Resource):
@@ -34,3 +34,19 @@ class JobQuery(ResourceQuery):
 
     status: JobStatus | None = None
     type: str | None = Field(None, max_length=100, examples=["backup"])
+
+
+class DeadLetterQuery(ListQuery):
+    """The filters of the dead letters, all of them equality."""
+
+    queue: str | None = Field(None, max_length=260, examples=["usage-events"])
+    tenant: str | None = Field(None, max_length=1000)
+    reason: str | None = Field(None, max_length=1000, examples=["MaxDeliveryCountExceeded"])
+
+
+class WhichLetters(Body):
+    """Those for which all of this is so; nothing said: all."""
+
+    queue: str | None = Field(None, max_length=260, description="The queue that they came from.")
+    tenant: str | None = Field(None, max_length=1000, description="The tenant that they named.")
+    reason: str | None = Field(None, max_length=1000, description="Why they cannot be handled.")

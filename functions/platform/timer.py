@@ -1,4 +1,4 @@
-"""The platform's timers: the sweep that repairs what crashes leave, and the drain of the embedded queue."""
+"""The platform's timers: the sweep that repairs what crashes leave, the rounds, and the drain of the embedded queue."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import azure.functions as func
 
 from functions.platform.consumers import Consumers
+from functions.platform.rounds import Rounds
 from shared.apart import apart
 from shared.messaging.receiving import Source
 
@@ -23,6 +24,18 @@ def blueprint(sweeps: Mapping[str, Sweep]) -> func.Blueprint:
             with apart(logger, "sweep failed, it comes again", sweep=name):
                 if found := await work():
                     logger.info("swept", extra={"sweep": name, "found": found})
+
+    return timers
+
+
+def rounds_blueprint(rounds: Rounds) -> func.Blueprint:
+    """The timer that asks what is left of this hour and of this day."""
+    timers = func.Blueprint()
+
+    @timers.function_name("rounds")
+    @timers.timer_trigger(arg_name="timer", schedule="%ROUNDS_SCHEDULE%")
+    async def go_round(timer: func.TimerRequest) -> None:
+        await rounds.run()
 
     return timers
 

@@ -81,7 +81,7 @@ class VoidedEvent(Body):
 class Adjustment(Resource):
     """Events that were taken out of a tenant's usage."""
 
-    KIND: ClassVar[Kind] = Kind("usage_adjustment", backup="history", journalled=True)
+    KIND: ClassVar[Kind] = Kind("usage_adjustment", sorted=("updated_at",), backup="history", journalled=True)
 
     reason: str = Field(description="Why.")
     events: list[VoidedEvent] = Field(description="What was taken out.")

@@ -8,7 +8,7 @@ from functions.usage.quotas import Quotas, QuotaService
 from functions.usage.service import UsageService
 from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import ListQuery, Page
+from shared.http.pagination import Page, ResourceQuery
 from shared.http.routes import Call
 from shared.work.resources import Listing
 
@@ -61,11 +61,11 @@ def blueprint(
         "GET",
         "v1/platform/tenants/{tenant_id}/usage-adjustments",
         role=Role.PLATFORM,
-        query=ListQuery,
+        query=ResourceQuery,
         answer=Page[Adjustment],
         summary="List the adjustments of a tenant's usage",
     )
-    async def list_usage_adjustments(call: Call[None, ListQuery]) -> Listing[Adjustment]:
+    async def list_usage_adjustments(call: Call[None, ResourceQuery]) -> Listing[Adjustment]:
         return await adjustments.list(call.tenant, call.params["tenant_id"], call.page)
 
     @endpoint(

@@ -68,7 +68,7 @@ async def totals(store: TenantStore, start: datetime, end: datetime) -> dict[Met
             await sums(store, "hour", last_day, end),
         ]
     found = merged(one for part in parts for one in part.values())
-    return {Metric(metric): one["value"] for metric, one in found.items()}
+    return {metric: found[metric]["value"] if metric in found else 0 for metric in Metric}
 
 
 async def open_hours(store: TenantStore, start: datetime, end: datetime) -> set[str]:

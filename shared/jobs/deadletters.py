@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -11,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.apart import apart
 from shared.clock import Clock, rfc3339
 from shared.database.limits import encode
-from shared.database.port import Create, Database, Delete, Document, Rejected, Stored
-from shared.errors import Invalid, NotFound
+from shared.database.port import Create, Database, Delete, Document, Rejected, Stored, Where
+from shared.errors import FlowgridError, Invalid, NotFound, Unavailable
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
@@ -21,6 +22,9 @@ from shared.work.resources import Id, Listing, PageRequest, Timestamp, bounded_p
 logger = logging.getLogger("flowgrid.deadletters")
 MAX_LETTER_BYTES = 1024 * 1024  # half of what the store takes for one item
 MAX_TEXT = 500_000  # characters of a body that is kept as text: quotes and backslashes take two bytes in the letter
+REPLAYED_AT_ONCE = 200
+LOOKED_AT = 1000
+PAGE_ITEMS = 100  # of 1 MB at most, and mostly of 1 KB
 MAX_PART = 1000  # characters of an id or a reason
 
 
@@ -29,7 +33,7 @@ class DeadLetter(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    KIND: ClassVar[Kind] = Kind("dead_letter", container="tenants")
+    KIND: ClassVar[Kind] = Kind("dead_letter", container="tenants", filtered=("queue", "tenant", "reason"))
 
     id: Id = Field(description="Its id here.")
     created_at: Timestamp = Field(description="When it was moved aside.")
@@ -38,6 +42,14 @@ class DeadLetter(BaseModel):
     message_id: str = Field(description="Its id there.")
     tenant: str = Field(description="The tenant that it named, if any.")
     body: dict[str, Any] = Field(description="What it said.")
+
+
+class Replayed(BaseModel):
+    """What has become of many letters."""
+
+    replayed: int = Field(description="Sent to their queues again.")
+    failed: int = Field(description="Could not be sent; they are still in the list.")
+    left: int = Field(description=f"Still in the list, counted up to {LOOKED_AT:,}; ask again for the next ones.")
 
 
 class DeadLetters:
@@ -72,8 +84,9 @@ class DeadLetters:
         except Rejected:
             return
 
-    async def list(self, page: PageRequest) -> Listing[DeadLetter]:
-        found = await bounded_page(self._platform, DeadLetter.KIND, {}, page)
+    async def list(self, page: PageRequest, filters: Mapping[str, Any] | None = None) -> Listing[DeadLetter]:
+        """`filters`: queue, tenant, reason; equality, None is left out."""
+        found = await bounded_page(self._platform, DeadLetter.KIND, filters or {}, page)
         return Listing([DeadLetter.model_validate(stored.body) for stored in found.items], found.next)
 
     async def get(self, id: str) -> DeadLetter:
@@ -82,7 +95,44 @@ class DeadLetters:
 
     async def replay(self, id: str) -> DeadLetter:
         """Send the message to its queue again (under a new message id, the old one is a duplicate) and forget it."""
-        stored = await self._stored(id)
+        return await self._replay(await self._stored(id))
+
+    async def replay_all(self, filters: Mapping[str, Any]) -> Replayed:
+        """`replay` of the oldest of those letters, at most `REPLAYED_AT_ONCE`; one that cannot be sent stops no other.
+
+        Raises `Unavailable` when the broker takes nothing.
+        """
+        where = [Where(name, "=", value) for name, value in filters.items() if value is not None]
+        replayed = failed = 0
+        for stored in await self._oldest(where, LOOKED_AT):
+            try:
+                await self._replay(stored)
+            except Unavailable:
+                if not replayed:
+                    raise
+                break
+            except FlowgridError as error:
+                extra = {"letter_id": stored.body["id"], "reason": error.message}
+                logger.warning("a dead letter cannot be sent again", extra=extra)
+                failed += 1
+                continue
+            replayed += 1
+            if replayed == REPLAYED_AT_ONCE:
+                break
+        return Replayed(replayed=replayed, failed=failed, left=len(await self._oldest(where, LOOKED_AT)))
+
+    async def _oldest(self, where: Sequence[Where], most: int) -> Sequence[Stored]:
+        found: Sequence[Stored] = []
+        after: tuple[str, str] | None = None
+        while len(found) < most:
+            page = await self._platform.query(DeadLetter.KIND, where, limit=PAGE_ITEMS, after=after)
+            found, after = [*found, *page.items], page.next
+            if after is None:
+                break
+        return found
+
+    async def _replay(self, stored: Stored) -> DeadLetter:
+        id = stored.body["id"]
         letter = DeadLetter.model_validate(stored.body)
         again = Message(derived_id("replay", letter.message_id, stored.etag), letter.tenant, letter.body)
         await self._messaging.send(letter.queue, [again])

@@ -49,6 +49,11 @@ class Ledger:
         held = await self._database.platform.get(RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
         return held is not None and _left(held, self._clock.now()) and await self.run_once(name, slot, work)
 
+    async def summary(self, name: str, slot: str) -> Mapping[str, Any] | None:
+        """What the work of a slot has come to; None while it is not done."""
+        held = await self._database.platform.get(RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
+        return held.body["summary"] if held is not None and held.body["status"] == "done" else None
+
 
 def _left(held: Stored, now: datetime) -> bool:
     return held.body["status"] != "done" and not runs(held.body["lease_until"], now, LEASE)

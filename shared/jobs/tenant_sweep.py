@@ -1,7 +1,8 @@
 """All tenants, one after another: what the timers have in common that do something for each of them."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
@@ -30,6 +31,10 @@ class TenantSweep:
     @property
     def services(self) -> Services:
         return self._services
+
+    def over_all(self, work: Work) -> Callable[[], Awaitable[Mapping[str, Any]]]:
+        """`each` of this work, to be called when it is due."""
+        return partial(self.each, work)
 
     async def each(self, work: Work) -> dict[str, Any]:
         """Do `work` for every tenant that has data; the summary adds up what it returns. One failure stops no other."""

@@ -15,7 +15,12 @@ from shared.kinds import Container
 
 ROOT = Path(__file__).parents[2]
 CONTAINERS: tuple[Container, ...] = get_args(Container)
-LISTS = [route for route in function_app.platform.endpoint.routes if issubclass(route.query, ListQuery)]
+COMPUTED = ("list_costs",)  # of tenants, but each item is worked out
+LISTS = [
+    route
+    for route in function_app.platform.endpoint.routes
+    if issubclass(route.query, ListQuery) and route.name not in COMPUTED
+]
 BY_SORTED = {(): ListQuery, ("updated_at",): ResourceQuery, ("updated_at", "name"): NamedQuery}
 
 
@@ -50,7 +55,7 @@ def test_a_policy_is_short_and_says_each_thing_once(container: Container) -> Non
     """Each item pays for each path; a composite index serves both directions (index-policy)."""
     policy = indexing(container, KINDS)
     paths = [one["path"] for one in policy["includedPaths"]]
-    assert len(set(paths)) == len(paths) <= 21
+    assert len(set(paths)) == len(paths) <= 22
     composites = [[one["path"] for one in composite] for composite in policy["compositeIndexes"]]
     assert len({tuple(one) for one in composites}) == len(composites) <= 4
     first = [f"/{name}" for name in FILTERED_FIRST[container]]

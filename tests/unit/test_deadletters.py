@@ -1,12 +1,12 @@
 """Messages moved aside: kept once with their reason, listed, sent again; and what is made of an unreadable one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from shared.errors import NotFound, Throttled
+from shared.errors import FlowgridError, NotFound, Throttled, TooLarge
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetter
 from shared.messaging.port import Message
@@ -190,6 +190,70 @@ async def test_staff_replay_a_dead_letter(world: World) -> None:
     (letter,) = await letters(world)
     answer = await world.call("replay_dead_letter", STAFF, params={"letter_id": letter.id})
     assert (answer.status, await world.queued("q")) == (202, [{"number": 1}])
+
+
+async def test_staff_filter_dead_letters_by_queue_tenant_and_reason(world: World) -> None:
+    for number, (queue, tenant, reason) in enumerate([("q", "a", "x"), ("q", "b", "x"), ("p", "a", "y")]):
+        await world.core.dead_letters.add(queue, Message(str(number), tenant, {"number": number}), reason)
+        world.clock.advance(seconds=1)
+
+    async def found(**query: str) -> list[int]:
+        answer = await world.call("list_dead_letters", STAFF, query=query)
+        return [one["body"]["number"] for one in answer.json["items"]]
+
+    assert [
+        await found(queue="q"),
+        await found(tenant="a"),
+        await found(reason="x", tenant="b"),
+        await found(queue="none"),
+    ] == [[1, 0], [2, 0], [1], []]
+
+
+async def replay_all(world: World, **which: str) -> Any:
+    answer = await world.call("replay_dead_letters", STAFF, which)
+    assert answer.status == 200, answer.raw
+    return answer.json
+
+
+async def test_staff_replay_all_dead_letters_or_those_of_one_queue(world: World) -> None:
+    for number, queue in enumerate(["q", "q", "p"]):
+        await world.core.dead_letters.add(queue, message(number), "no good")
+    of_one = await replay_all(world, queue="q")
+    rest = await replay_all(world)
+    assert (of_one, rest) == (
+        {"replayed": 2, "failed": 0, "left": 0},
+        {"replayed": 1, "failed": 0, "left": 0},
+    )
+    queued = [len(await world.queued(queue)) for queue in ("q", "p")]
+    assert (queued, await letters(world)) == ([2, 1], [])
+
+
+async def test_two_hundred_are_replayed_at_a_time_the_oldest_first(world: World) -> None:
+    for number in range(203):
+        await world.core.dead_letters.add("q", message(number), "no good")
+        world.clock.advance(seconds=1)
+    assert await replay_all(world) == {"replayed": 200, "failed": 0, "left": 3}
+    assert [letter.body["number"] for letter in await letters(world)] == [202, 201, 200]
+    assert await replay_all(world) == {"replayed": 3, "failed": 0, "left": 0}
+
+
+@pytest.mark.parametrize(("error", "told"), [(Throttled("slow down"), 503), (TooLarge("too large"), 200)])
+async def test_a_letter_that_cannot_be_sent_stops_no_other_but_a_queue_that_takes_nothing_does(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: FlowgridError, told: int
+) -> None:
+    for number in range(3):
+        await world.core.dead_letters.add("q", message(number), "no good")
+        world.clock.advance(seconds=1)
+    send = world.core.adapters.messaging.send
+
+    async def moody(queue: str, messages: Sequence[Message], **more: Any) -> None:
+        if messages[0].body == {"number": 0}:
+            raise error
+        await send(queue, messages, **more)
+
+    monkeypatch.setattr(world.core.adapters.messaging, "send", moody)
+    answer = await world.call("replay_dead_letters", STAFF, {})
+    assert (answer.status, len(await letters(world))) == (told, 3 if told == 503 else 1)
 
 
 async def test_a_tenants_admin_sees_no_dead_letters(world: World) -> None:

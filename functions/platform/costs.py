@@ -1,0 +1,128 @@
+"""What each tenant costs Flowgrid in a month: what was metered of it, by a dated table of prices."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from functions.platform.prices import Prices, What, prices_of
+from shared.clock import Clock
+from shared.database.port import Database, Stored, TenantStore, Where
+from shared.errors import NotFound
+from shared.http.pagination import ListQuery, Query
+from shared.jobs.tenant_sweep import STATUSES
+from shared.tenancy.directory import TENANT, Directory
+from shared.tenancy.plans import Budget
+from shared.work.budgets import counter_of
+from shared.work.change import COUNTER
+from shared.work.events import Metric
+from shared.work.resources import Id, Listing, PageRequest, bounded_page
+
+TARGET = 5_000_000  # micro-USD a tenant and month
+SIDE_BY_SIDE = 8
+Totals = Callable[[TenantStore, datetime, datetime], Awaitable[Mapping[Metric, int]]]
+
+
+class CostLine(BaseModel):
+    """What one thing has cost."""
+
+    what: What = Field(description="What was used: `storage` is by the byte and day.")
+    quantity: int = Field(description="How much of it.")
+    micro_usd: int = Field(description="What it has cost, in millionths of a dollar.")
+
+
+class TenantCost(BaseModel):
+    """What a tenant has cost in a month, by list prices."""
+
+    tenant_id: Id = Field(description="The tenant.")
+    name: str = Field(description="What it is called.")
+    month: str = Field(examples=["2026-11"], description="The month, in UTC.")
+    prices_from: str = Field(examples=["2026-01-01"], description="From which day on these prices are believed.")
+    lines: list[CostLine] = Field(description="One for each thing that costs.")
+    total_micro_usd: int = Field(description="The sum of the lines.")
+    above_target: bool = Field(description=f"Whether that is more than ${TARGET // 1_000_000}.")
+
+
+Month = Annotated[str, Field(pattern=r"^20\d\d-(0[1-9]|1[0-2])$", examples=["2026-11"])]
+
+
+class CostQuery(Query):
+    """The month."""
+
+    month: Month | None = Field(None, description="The month, in UTC; none: this one.")
+
+
+class CostListQuery(ListQuery):
+    """Tenants, by when they were made, and the month."""
+
+    month: Month | None = Field(None, description="The month, in UTC; none: this one.")
+
+
+class Costs:
+    """`totals`: how much of each metric a tenant has used in a time."""
+
+    def __init__(self, database: Database, directory: Directory, clock: Clock, totals: Totals) -> None:
+        self._database = database
+        self._directory = directory
+        self._clock = clock
+        self._totals = totals
+        self._places = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def get(self, tenant_id: str, query: CostQuery) -> TenantCost:
+        """One tenant's; `NotFound` where there is no tenant that has data."""
+        stored = await self._database.platform.get(TENANT, tenant_id, tenant_id)
+        if stored is None or stored.body["status"] not in STATUSES:
+            raise NotFound("There is no such tenant.")
+        return await self._of(stored, self._month(query.month))
+
+    async def list(self, query: CostListQuery, page: PageRequest) -> Listing[TenantCost]:
+        """A page of the tenants that have data: the month's sums of each, and one point read."""
+        month = self._month(query.month)
+        wanted = replace(page, where=[*page.where, Where("status", "in", STATUSES)])
+        found = await bounded_page(self._database.platform, TENANT, {}, wanted)
+        costs = await asyncio.gather(*(self._of(stored, month) for stored in found.items))
+        return Listing(costs, found.next)
+
+    def _month(self, asked: str | None) -> str:
+        return asked or f"{self._clock.now():%Y-%m}"
+
+    async def _of(self, stored: Stored, month: str) -> TenantCost:
+        entry = self._directory.remember(stored)
+        store = self._directory.open(entry)
+        start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+        async with self._places:
+            used = await self._totals(store, start, end)
+            spent = await store.get(COUNTER, counter_of(Budget.AI_SPEND, month))
+        prices = prices_of(month)
+        lines = _lines(used, prices, 0 if spent is None else int(spent.body["value"]))
+        total = sum(line.micro_usd for line in lines)
+        return TenantCost(
+            tenant_id=entry.id,
+            name=entry.name,
+            month=month,
+            prices_from=prices.valid_from,
+            lines=lines,
+            total_micro_usd=total,
+            above_target=total > TARGET,
+        )
+
+
+def _lines(used: Mapping[Metric, int], prices: Prices, ai_spend: int) -> list[CostLine]:
+    """An event is a message; AI tokens cost what was settled for them, whatever model they were of."""
+    calls = used.get(Metric.API_CALLS, 0)
+    quantities: dict[What, int] = {
+        "request_units": used.get(Metric.REQUEST_UNITS, 0),
+        "storage": used.get(Metric.STORAGE_BYTES, 0),
+        "messages": calls + used.get(Metric.AGENTS_CREATED, 0) + used.get(Metric.EXECUTIONS, 0),
+        "calls": calls,
+        "compute": calls,
+    }
+    lines = [
+        CostLine(what=what, quantity=quantity, micro_usd=prices.by[what].of(quantity))
+        for what, quantity in quantities.items()
+    ]
+    return [*lines, CostLine(what="ai_tokens", quantity=used.get(Metric.AI_TOKENS, 0), micro_usd=ai_spend)]
