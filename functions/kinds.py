@@ -3,6 +3,7 @@
 from functions.agents.models import Agent
 from functions.backups.copies import COPY
 from functions.backups.models import Backup
+from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.usage.models import ROLLUP, UsageEvent
 from shared.jobs.deadletters import DeadLetter
@@ -27,6 +28,7 @@ KINDS = Kinds(
     ROLLUP,
     UsageEvent.KIND,
     NOTIFICATION,
+    STATEMENT,
     Backup.KIND,
     Job.KIND,
     BINDING,

@@ -142,6 +142,7 @@ class Settings(BaseModel):
     jobs_queue: str = Field("jobs", min_length=1, description="Queue of long jobs.")
     backup_schedule: str = Field("0 0 2 * * *", description="NCRONTAB of the daily backup.")
     retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
+    billing_schedule: str = Field("0 0 4 * * *", description="NCRONTAB of the run that makes statements final.")
     sweep_schedule: str = Field("*/30 * * * * *", description="NCRONTAB of the outbox, onboarding and job sweeps.")
     servicebusconnection: str = Field(
         "", description="Connection string of the queue triggers, of an emulator; empty: see the next one."
