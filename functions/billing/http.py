@@ -45,7 +45,7 @@ def _statements(endpoint: Endpoint, routes: func.Blueprint, billing: BillingServ
         summary="List the final statements",
     )
     async def list_statements(call: Call[None, StatementListQuery]) -> Listing[Statement]:
-        return await billing.list(call.tenant, call.page)
+        return await billing.finals(call.tenant, call.page)
 
     @endpoint(
         routes,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functions.billing.models import (
     STATEMENT,
     Account,
+    Line,
     MetricPrice,
     Segment,
     Statement,
@@ -17,7 +18,7 @@ from functions.billing.models import (
 from functions.billing.prices import PRICES, Prices
 from functions.billing.rating import corrections, month_name, rated, segments
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Create, Database, TenantStore
+from shared.database.port import NEWEST_FIRST, Create, Database, TenantStore
 from shared.errors import Conflict, Contended, NotFound
 from shared.tenancy.directory import TENANT
 from shared.tenancy.fence import Overtaken
@@ -69,7 +70,7 @@ class BillingService:
             ],
         )
 
-    async def list(self, session: TenantSession, page: PageRequest) -> Listing[Statement]:
+    async def finals(self, session: TenantSession, page: PageRequest) -> Listing[Statement]:
         """The final ones."""
         found = await bounded_page(session.store, STATEMENT, {}, page)
         return Listing([Statement.model_validate(stored.body) for stored in found.items], found.next)
@@ -135,6 +136,24 @@ class BillingService:
             }
         )
 
+    async def check(self, session: TenantSession) -> list[str]:
+        """What is wrong with the last final statements, each of which is what its quantities cost, and adds up."""
+        account = await self._account(session)
+        page = await session.store.query(STATEMENT, order=NEWEST_FIRST, limit=LOOKS_BACK)
+        found = []
+        for one in (Statement.model_validate(stored.body) for stored in page.items):
+            month = _month(one.month)
+            own = [line for line in one.lines if line.kind != "correction"]
+            parts = [
+                (part, {line.metric: line.quantity or 0 for line in own if line.metric and _of(line, part)})
+                for part in segments(account.plan_changes, month)
+            ]
+            if rated(parts, month, self._prices.of(month)) != own:
+                found.append(f"The lines of the statement of {one.month} are not what its quantities cost.")
+            if one.total != sum(line.amount for line in one.lines):
+                found.append(f"The statement of {one.month} does not add up.")
+        return found
+
     async def _close(self, session: TenantSession, account: Account, month: datetime) -> int:
         statement = await self.made(session, account, month, await self._earlier(session, month))
         for _ in range(TRIES_AT_A_RACE):
@@ -182,6 +201,10 @@ class BillingService:
         if held is None:
             raise NotFound("There is no such tenant.")
         return Account.model_validate(held.body)
+
+
+def _of(line: Line, part: Segment) -> bool:
+    return line.start == rfc3339(part.start)
 
 
 def before(month: datetime, count: int) -> Sequence[datetime]:

@@ -18,7 +18,7 @@ from functions.billing.models import STATEMENT, Account, Line, Statement
 from functions.billing.rendering import as_csv, as_html, money
 from functions.billing.service import BillingService
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Create, Operation, TenantStore
+from shared.database.port import Create, Operation, Replace, TenantStore
 from shared.errors import NotFound
 from shared.tenancy.fence import AUDIT
 from shared.tenancy.history import month_after
@@ -203,6 +203,33 @@ async def test_a_crash_before_it_is_stored_leaves_nothing_and_the_next_run_makes
 async def test_months_that_were_missed_are_made_late_the_oldest_first_up_to_three(office: Office) -> None:
     office.comes(datetime(2027, 4, 3, tzinfo=UTC))
     assert (await office.close(), [one.month for one in await office.final()]) == (3, ["2027-01", "2027-02", "2027-03"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        ({}, None),
+        ({"total": 1}, "does not add up"),
+        ({"amount": 48_000_001}, "not what its quantities cost"),
+        ({"quantity": 1}, "not what its quantities cost"),
+    ],
+)
+async def test_a_statement_that_is_not_what_it_was_made_of_is_found(
+    office: Office, damage: dict[str, int], finding: str | None
+) -> None:
+    office.meter.add(NOVEMBER, 150_000)
+    office.comes(NOVEMBER + timedelta(days=9))
+    await office.world.call("upgrade_plan", admin(office.tenant), {"tier": "enterprise"})
+    office.comes(DECEMBER + timedelta(days=2))
+    await office.close()
+    session = await office.world.session(office.tenant)
+    stored = await session.store.get(STATEMENT, "2026-11")
+    assert stored is not None
+    body = stored.body
+    (body if "total" in damage else body["lines"][1]).update(damage)
+    await session.store.control.commit([Replace(STATEMENT, "2026-11", body, stored.etag)])
+    found = await office.billing.check(session)
+    assert (found == []) if finding is None else (finding in found[0])
 
 
 # What comes later
