@@ -28,7 +28,7 @@ from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
-from functions.billing.closing import Closing
+from functions.billing.closing import StatementClosing
 from functions.billing.service import BillingService
 from functions.billing.totals import totals
 from functions.catalog.importing import CatalogImport
@@ -68,7 +68,7 @@ def compose(core: Core) -> func.FunctionApp:
     each = TenantSweep(database, directory, services)
     daily = Daily(DailyBackups(each, backups), Retention(each, adapters.blobs), core.ledger, services.clock)
     billing = BillingService(database, totals)
-    closing = Closing(each, billing, core.ledger, services.clock)
+    statement_closing = StatementClosing(each, billing, core.ledger, services.clock)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
         {"backup": export.give_up, "restore": restoring.give_up},
@@ -84,7 +84,7 @@ def compose(core: Core) -> func.FunctionApp:
         "downgrades": subscriptions.sweep,
         "jobs": jobs.sweep,
         "dead_letters": consumers.collect_dead,
-        "statements": closing.sweep,
+        "statements": statement_closing.sweep,
         "daily": daily.sweep,  # the last, as it may take as long as its timers do
     }
     blueprints = [
@@ -93,7 +93,7 @@ def compose(core: Core) -> func.FunctionApp:
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),
-        functions.billing.timer.blueprint(closing),
+        functions.billing.timer.blueprint(statement_closing),
         functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),

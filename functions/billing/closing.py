@@ -8,7 +8,7 @@ from shared.jobs.tenant_sweep import TenantSweep
 RUN = "billing"
 
 
-class Closing:
+class StatementClosing:
     """Each day is worked through once; a tenant whose statement failed is met again the next day."""
 
     def __init__(self, each_tenant: TenantSweep, billing: BillingService, ledger: Ledger, clock: Clock) -> None:

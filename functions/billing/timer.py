@@ -2,10 +2,10 @@
 
 import azure.functions as func
 
-from functions.billing.closing import Closing
+from functions.billing.closing import StatementClosing
 
 
-def blueprint(closing: Closing) -> func.Blueprint:
+def blueprint(closing: StatementClosing) -> func.Blueprint:
     timers = func.Blueprint()
 
     @timers.function_name("billing_close")
