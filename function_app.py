@@ -8,6 +8,8 @@ import functions.agents.http
 import functions.audit.http
 import functions.backups.http
 import functions.backups.timer
+import functions.billing.http
+import functions.billing.timer
 import functions.catalog.http
 import functions.identity.http
 import functions.notifications.http
@@ -27,6 +29,8 @@ from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
+from functions.billing.closing import StatementClosing
+from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import ElementService, RelationshipService
 from functions.identity.service import IdentityService
@@ -42,10 +46,13 @@ from functions.platform.rounds import Rounds
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
+from functions.tenants.subscriptions import Subscriptions
+from functions.tenants.trials import Trials
 from functions.usage.adjustments import Adjustments
 from functions.usage.closing import Closing
 from functions.usage.metering import Metering
 from functions.usage.quotas import QuotaService
+from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.thresholds import tell_thresholds
@@ -63,6 +70,7 @@ def compose(core: Core) -> func.FunctionApp:
     shards, region = settings.flowgrid_shards, settings.flowgrid_region
     onboarding = Onboarding(database, directory, names, services, shards, region, provisioning)
     tenants = TenantService(database, directory, services)
+    subscriptions = Subscriptions(tenants, directory, services.clock)
     metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
     export = Export(adapters.blobs)
     imports = CatalogImport(adapters.blobs)
@@ -71,12 +79,19 @@ def compose(core: Core) -> func.FunctionApp:
     backups = BackupService(adapters.blobs, copies, jobs_queue=settings.jobs_queue)
     each = TenantSweep(database, directory, services)
     daily = Daily(DailyBackups(each, backups), Retention(each, adapters.blobs), core.ledger, services.clock)
+    billing = BillingService(database, totals)
+    statement_closing = StatementClosing(each, billing, core.ledger, services.clock)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
-    invariants = Invariants(each, {"counters": counters}, core.ledger, services.clock)
+    invariants = Invariants(
+        each,
+        {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check},
+        core.ledger,
+        services.clock,
+    )
     rounds = Rounds(
         core.ledger,
         services.clock,
@@ -97,8 +112,11 @@ def compose(core: Core) -> func.FunctionApp:
         "outbox": core.sweep_outbox,
         "onboarding": onboarding.sweep,
         "tenants": tenants.sweep,
+        "trials": Trials(tenants, services.clock).sweep,
+        "downgrades": subscriptions.sweep,
         "jobs": jobs.sweep,
         "dead_letters": consumers.collect_dead,
+        "statements": statement_closing.sweep,
         "daily": daily.sweep,  # the last, as it may take as long as its timers do
     }
     blueprints = [
@@ -106,6 +124,8 @@ def compose(core: Core) -> func.FunctionApp:
         functions.audit.http.blueprint(endpoint, AuditService()),
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),
+        functions.billing.http.blueprint(endpoint, billing, subscriptions),
+        functions.billing.timer.blueprint(statement_closing),
         functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),

@@ -3,6 +3,7 @@
 from functions.agents.models import Agent
 from functions.backups.copies import COPY
 from functions.backups.models import Backup
+from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.usage.adjustments import Adjustment
 from functions.usage.blocks import BLOCK
@@ -32,6 +33,7 @@ KINDS = Kinds(
     BLOCK,
     Adjustment.KIND,
     NOTIFICATION,
+    STATEMENT,
     Backup.KIND,
     Job.KIND,
     BINDING,

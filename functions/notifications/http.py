@@ -24,7 +24,7 @@ def blueprint(endpoint: Endpoint, notifications: NotificationService) -> func.Bl
         summary="List what the tenant has been told",
     )
     async def list_notifications(call: Call[None, NotificationQuery]) -> Listing[Notification]:
-        return await notifications.list(call.tenant, call.query.filters(), call.page)
+        return await notifications.list(call.tenant, call.page)
 
     @endpoint(
         routes,

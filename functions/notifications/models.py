@@ -28,6 +28,4 @@ class Notification(BaseModel):
 
 
 class NotificationQuery(ListQuery):
-    """The filters of the notifications, all of them equality."""
-
-    code: Code | None = None
+    """They have no filters of their own: there are few."""

@@ -1,8 +1,5 @@
 """Reading what the tenant has been told: one notification, or many."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from functions.notifications.models import Notification
 from shared.errors import NotFound
 from shared.work.notices import NOTIFICATION
@@ -13,8 +10,8 @@ from shared.work.session import TenantSession
 class NotificationService:
     """Reads what `notify` has written; nothing writes here. Newest first unless asked otherwise."""
 
-    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Notification]:
-        found = await bounded_page(tenant.store, NOTIFICATION, filters, page)
+    async def list(self, tenant: TenantSession, page: PageRequest) -> Listing[Notification]:
+        found = await bounded_page(tenant.store, NOTIFICATION, {}, page)
         return Listing([Notification.model_validate(stored.body) for stored in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> Notification:

@@ -12,6 +12,7 @@ from shared.http.pagination import NamedQuery
 from shared.http.times import Time
 from shared.kinds import Kind
 from shared.tenancy.directory import TENANT, Membership
+from shared.tenancy.history import PlanChange
 from shared.tenancy.plans import TRIAL_DAYS, Tier
 from shared.work.resources import WHOLE, Body, Id, Name, Resource, Timestamp
 
@@ -78,6 +79,12 @@ class Tenant(Resource):
     tier: Tier = Field(description="Its plan.")
     status: Status = Field(description="Whether it is in use.")
     trial_ends_at: Timestamp | None = Field(description="When its trial ends; null: it has none.")
+    trial_told: int | None = Field(
+        None, description="How many days before its trial's end it has last been told of that; 0: that it is over."
+    )
+    next_tier: Tier | None = Field(None, description="The lower plan that it will have; null: this one goes on.")
+    next_tier_at: Timestamp | None = Field(None, description="From when on it will have that.")
+    plan_changes: list[PlanChange] = Field([], description="Which plan it had when, oldest first.")
     max_agents: int = Field(description="Agents that it may have.")
     max_users: int = Field(description="Users that it may have.")
     region: str = Field(description="Where its data lies.")

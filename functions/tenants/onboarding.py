@@ -14,7 +14,7 @@ import logging
 from contextlib import suppress
 from datetime import timedelta
 
-from functions.tenants.models import NewTenant, PlacementView, Tenant
+from functions.tenants.models import NewTenant, PlacementView, Status, Tenant
 from functions.tenants.places import Places
 from functions.tenants.provisioning import Provisioning, job_id
 from shared.apart import apart
@@ -28,6 +28,7 @@ from shared.members.names import SLUG, Names
 from shared.members.users import User, user_id
 from shared.tenancy.directory import TENANT, Directory, TenantEntry, shard
 from shared.tenancy.fence import first_permit
+from shared.tenancy.history import recorded
 from shared.tenancy.plans import PLANS, Tier
 from shared.work.change import COUNTER
 from shared.work.scope import Services
@@ -249,19 +250,22 @@ class Onboarding:
 
     async def _activate(self, tenant: Tenant, held: Stored) -> Tenant:
         now = max(self._services.clock.now(), parse_rfc3339(tenant.updated_at) + timedelta(microseconds=1))
-        changes = {
-            "status": "trial" if tenant.trial_ends_at else "active",
-            "revision": tenant.revision + 1,
-            "updated_at": rfc3339(now),
-        }
+        status: Status = "trial" if tenant.trial_ends_at else "active"
+        active = tenant.model_copy(
+            update={
+                "status": status,
+                "revision": tenant.revision + 1,
+                "updated_at": rfc3339(now),
+                "plan_changes": recorded([], now, tenant.tier, status),
+            }
+        )
+        body = {**held.body, **active.model_dump(mode="json")}
         try:
-            await self._database.platform.put(
-                Replace(TENANT, tenant.id, {**held.body, **changes}, held.etag), tenant.id
-            )
+            await self._database.platform.put(Replace(TENANT, tenant.id, body, held.etag), tenant.id)
         except Rejected:
             return await self.finish(tenant.id, made=tenant.placement.database)
         self._directory.forget(tenant.id)
-        return tenant.model_copy(update=changes)
+        return active
 
     async def _mark_undone(self, held: Stored) -> Stored | None:
         """From here on nobody finishes it any more; None when somebody else has changed the entry meanwhile."""

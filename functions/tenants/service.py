@@ -1,26 +1,27 @@
 """Looking after tenants: list, change, suspend, resume. Every change is in the tenant's own audit trail.
 
 Registry and audit live in different partitions, so no batch holds both: the entry carries its audit entry
-(`unaudited`) until that is written, and the sweep writes what a crash has left.
+(`unaudited`) and what the tenant is to be told (`untold`) until they are written; the sweep writes what a crash left.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
 from functions.tenants.models import Tenant, TenantFields
+from functions.tenants.plans import NUMBERS, Told, grace_ends, new_plan, on_plan
 from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST, RequestInfo
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Create, Database, Rejected, Replace, Stored, Where
+from shared.database.port import Create, Database, Order, Rejected, Replace, Stored, Where
 from shared.errors import Contended, NotFound, WrongState
 from shared.http.bodies import MergePatch
 from shared.tenancy.directory import TENANT, Directory
 from shared.tenancy.fence import AUDIT
-from shared.tenancy.plans import PLANS
+from shared.tenancy.history import recorded
+from shared.work.notices import creation, notice
 from shared.work.resources import Listing, PageRequest, bounded_page
 from shared.work.scope import Services
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -68,13 +69,14 @@ class TenantService:
         def change(tenant: Tenant) -> Mapping[str, Any]:
             fields = patch.onto(tenant)
             changed = {name: getattr(fields, name) for name in type(fields).model_fields}
-            if fields.tier != tenant.tier:  # the new plan's numbers, where the old plan's were not overridden
-                for name in ("max_agents", "max_users"):
-                    if name not in patch.document and changed[name] == getattr(PLANS[tenant.tier], name):
-                        changed[name] = getattr(PLANS[fields.tier], name)
+            if fields.tier != tenant.tier:
+                named = {name: changed[name] for name in NUMBERS if name in patch.document}
+                changed |= {**on_plan(tenant, fields.tier), **named}
+            if fields.trial_ends_at != tenant.trial_ends_at:
+                changed["trial_told"] = None
             return changed
 
-        return await self._change(staff, id, "updated", change, if_match)
+        return await self.change(staff, id, "updated", change, if_match=if_match)
 
     async def suspend(self, staff: TenantSession, id: str) -> Tenant:
         """Calls are refused from now on, data is kept; again is no error."""
@@ -84,7 +86,7 @@ class TenantService:
                 raise WrongState(f"A tenant that is {tenant.status} cannot be suspended.")
             return {"status": "suspended"}
 
-        return await self._change(staff, id, "suspended", change)
+        return await self.change(staff, id, "suspended", change)
 
     async def resume(self, staff: TenantSession, id: str) -> Tenant:
         """Calls are taken again; again is no error."""
@@ -93,55 +95,73 @@ class TenantService:
             if tenant.status not in ("active", "trial", "suspended"):
                 raise WrongState(f"A tenant that is {tenant.status} cannot be resumed.")
             ends = tenant.trial_ends_at
-            running = ends is not None and parse_rfc3339(ends) > self._services.clock.now()
+            running = ends is not None and grace_ends(ends) > self._services.clock.now()
             return {"status": tenant.status if tenant.status != "suspended" else "trial" if running else "active"}
 
-        return await self._change(staff, id, "resumed", change)
+        return await self.change(staff, id, "resumed", change)
 
     async def sweep(self) -> int:
-        """Write the audit entries that a crash kept back, suspend ended trials; returns how many there were."""
-        now = self._services.clock.now()
-        kept_back = [Where("unaudited.created_at", "<", rfc3339(now - SWEEP_AFTER))]
+        """Write the audit entries and notices that a crash kept back; returns how many tenants had some."""
+        kept_back = [Where("unaudited.created_at", "<", rfc3339(self._services.clock.now() - SWEEP_AFTER))]
         left = await self._platform.query(TENANT, kept_back)
         for held in left.items:
-            with _apart(held):
+            with apart(logger, "a tenant's sweep failed, it comes again", tenant_id=held.body["id"]):
                 await self._audit(held)
-        over = [Where("status", "=", "trial"), Where("trial_ends_at", "<", rfc3339(now))]
-        ended = await self._platform.query(TENANT, over)
-        for held in ended.items:
-            with _apart(held):
-                await self._change(SWEEPER, held.body["id"], "trial_ended", self._end_of_trial)
-        return len(left.items) + len(ended.items)
+        return len(left.items)
 
-    def _end_of_trial(self, tenant: Tenant) -> Mapping[str, Any]:
-        """Nothing, when staff have prolonged or ended the trial meanwhile."""
-        now = rfc3339(self._services.clock.now())
-        over = tenant.status == "trial" and tenant.trial_ends_at is not None and tenant.trial_ends_at < now
-        return {"status": "suspended"} if over else {}
+    async def find(self, where: Sequence[Where]) -> AsyncIterator[Tenant]:
+        """Every tenant of which this is so, by id."""
+        after: tuple[str, str] | None = None
+        while True:
+            page = await self._platform.query(TENANT, where, order=Order("id"), after=after)
+            for stored in page.items:
+                yield Tenant.model_validate(stored.body)
+            after = page.next
+            if after is None:
+                return
 
-    async def _change(
+    async def change(
         self,
-        staff: Actor,
+        actor: Actor,
         id: str,
         action: str,
-        change: Callable[[Tenant], Mapping[str, Any]],
+        fields: Callable[[Tenant], Mapping[str, Any]],
+        *,
         if_match: str | None = None,
+        told: Callable[[Tenant], Told | None] = lambda _: None,
+        effective: str | None = None,
     ) -> Tenant:
+        """Change a tenant by one conditional write, run again after a race; `fields` may refuse, or change nothing.
+
+        `told`: what the tenant is to be told of the new state, beside a new plan, which it is always told of.
+        `effective`: since when the change holds for billing (RFC 3339), where that is not now.
+        """
         for _ in range(TRIES_AT_A_RACE):
             held = await self._held(id)
             if held.body.get("unaudited") is not None:
                 await self._audit(held)
                 continue
-            tenant = Tenant.model_validate(held.body)
-            tenant.check(if_match)
-            new = Tenant.model_validate({**tenant.model_dump(), **change(tenant)})
-            if new == tenant:
-                return tenant
-            now = max(self._services.clock.now(), parse_rfc3339(tenant.updated_at) + timedelta(microseconds=1))
-            stamp = {"revision": tenant.revision + 1, "updated_at": rfc3339(now), "updated_by": staff.user_id}
+            old = Tenant.model_validate(held.body)
+            old.check(if_match)
+            new = Tenant.model_validate({**old.model_dump(), **fields(old)})
+            if new == old:
+                return old
+            now = max(self._services.clock.now(), parse_rfc3339(old.updated_at) + timedelta(microseconds=1))
+            since = parse_rfc3339(effective) if effective else now
+            stamp = {
+                "revision": old.revision + 1,
+                "updated_at": rfc3339(now),
+                "updated_by": actor.user_id,
+                "plan_changes": recorded(old.plan_changes, since, new.tier, new.status),
+            }
             new = new.model_copy(update=stamp)
-            unaudited = self._entry(staff, action, tenant, new)
-            body = {**held.body, **new.model_dump(mode="json"), "unaudited": unaudited}
+            said = told(new) or (new_plan(old, new) if new.tier != old.tier else None)
+            body = {
+                **held.body,
+                **new.model_dump(mode="json"),
+                "unaudited": self._entry(actor, action, old, new),
+                "untold": said and notice(id, f"{said.code}:{new.revision}", new.updated_at, *astuple(said)),
+            }
             try:
                 await self._platform.put(Replace(TENANT, id, body, held.etag), id)
             except Rejected:
@@ -168,17 +188,19 @@ class TenantService:
         }
 
     async def _audit(self, held: Stored) -> None:
-        tenant_id, entry = held.body["id"], held.body["unaudited"]
+        """Write, in one batch of the tenant's own, the audit entry and the notice that its entry carries."""
+        tenant_id, entry, untold = held.body["id"], held.body["unaudited"], held.body.get("untold")
         if entry is None:
             return
         store = await self._directory.store(tenant_id)
         try:
             if store is not None:
-                await store.control.commit([Create(AUDIT, entry["id"], entry)])
+                told = [creation(untold)] if untold else []
+                await store.control.commit([Create(AUDIT, entry["id"], entry), *told])
         except Rejected:
             logger.info("this change was audited before", extra={"tenant_id": tenant_id})
         try:
-            done = {**held.body, "unaudited": None}
+            done = {**held.body, "unaudited": None, "untold": None}
             await self._platform.put(Replace(TENANT, tenant_id, done, held.etag), tenant_id)
         except Rejected:
             logger.info("the tenant has changed meanwhile", extra={"tenant_id": tenant_id})
@@ -188,8 +210,3 @@ class TenantService:
         if held is None:
             raise NotFound("There is no such tenant.")
         return held
-
-
-def _apart(held: Stored) -> AbstractContextManager[None]:
-    """One tenant's failure stops no other's sweep."""
-    return apart(logger, "a tenant's sweep failed, it comes again", tenant_id=held.body["id"])

@@ -32,7 +32,7 @@ def rollup_id(period: Period, start: str) -> str:
 
 async def blocks_of(store: TenantStore, hour: str, *, opening: int | None = None) -> list[Block]:
     """The blocks of an hour; those of an opening and all before it, or all there are."""
-    stored = await _all(store, BLOCK, [Where("created_at", "=", hour)], at_once=BLOCKS_AT_ONCE)
+    stored = await all_of(store, BLOCK, [Where("created_at", "=", hour)], at_once=BLOCKS_AT_ONCE)
     blocks = [Block(one.body) for one in stored]
     return [block for block in blocks if opening is None or block.opening <= opening]
 
@@ -51,7 +51,7 @@ async def sums(store: TenantStore, period: Period, start: datetime, end: datetim
     hours = await open_hours(store, start, max(end, end_of(period, last)) if last.year < MAXYEAR else end)
     if period == "hour":
         return await _hours(store, start, end, hours)
-    due = await _all(store, DUE, [Where("created_at", ">", rfc3339(start))])
+    due = await all_of(store, DUE, [Where("created_at", ">", rfc3339(start))])
     return await _made(store, period, start, end, hours, {(one.body["period"], one.body["start"]) for one in due})
 
 
@@ -74,13 +74,13 @@ async def totals(store: TenantStore, start: datetime, end: datetime) -> dict[Met
 async def open_hours(store: TenantStore, start: datetime, end: datetime) -> set[str]:
     """Hours in a range that are open, or open again; one query."""
     where = [Where("state", "=", "open"), *_between(start, end)]
-    return {str(one.body["created_at"]) for one in await _all(store, HOUR, where)}
+    return {str(one.body["created_at"]) for one in await all_of(store, HOUR, where)}
 
 
 async def made(store: TenantStore, period: Period, start: datetime, end: datetime) -> dict[str, Sums]:
     """The rollups of a period that begin in a range, as they were made."""
     where = [Where("period", "=", period), *_between(start, end)]
-    return {str(one.body["start"]): one.body["metrics"] for one in await _all(store, ROLLUP, where)}
+    return {str(one.body["start"]): one.body["metrics"] for one in await all_of(store, ROLLUP, where)}
 
 
 async def _hours(store: TenantStore, start: datetime, end: datetime, hours: Iterable[str]) -> dict[str, Sums]:
@@ -122,7 +122,7 @@ def _between(start: datetime, end: datetime) -> list[Where]:
     return [Where("created_at", ">=", rfc3339(start)), Where("created_at", "<", rfc3339(end))]
 
 
-async def _all(store: TenantStore, kind: Kind, where: list[Where], *, at_once: int = 200) -> list[Stored]:
+async def all_of(store: TenantStore, kind: Kind, where: list[Where], *, at_once: int = 200) -> list[Stored]:
     found: list[Stored] = []
     after: tuple[str, str] | None = None
     while True:

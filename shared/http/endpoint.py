@@ -90,6 +90,7 @@ class Endpoint:
         errors: tuple[int, ...] = (),
         example: Mapping[str, Any] | None = None,
         begins: Begins | None = None,
+        also: tuple[str, ...] = (),
         described: bool = True,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
@@ -98,6 +99,7 @@ class Endpoint:
         read and validated (400, 413, 415). `query`: the parameters that there are; a `PageQuery` makes it a list.
         `answer`: the model, `Page[model]`, `Content`, `dict`, or None (204). `limit`: a limit of its own, by the plan.
         `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
+        `also`: the media types, beside JSON, in which the answer can be asked for.
         `example`: a body that it takes. `described` False: not in OpenAPI.
         """
         reader = Json(body) if isinstance(body, type) else body
@@ -119,6 +121,7 @@ class Endpoint:
                 errors,
                 example or {},
                 begins,
+                also,
                 described,
                 leads,
             )

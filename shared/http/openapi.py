@@ -17,6 +17,7 @@ from shared.http.routes import Route
 
 TAGS = {  # of what is not one resource, which says itself what it is
     "audit": "Who changed what, when, from where, with the whole old and new value.",
+    "billing": "The tenant's plan, its price, and what each month has cost.",
     "catalog": "ArchiMate exchange files in and out.",
     "export": "All that is kept of the tenant, item by item.",
     "me": "The caller.",

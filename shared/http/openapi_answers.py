@@ -168,7 +168,8 @@ def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     elif route.answer is dict:
         success["content"] = {"application/json": {"schema": {"type": "object"}}}
     elif route.answer is not None:
-        success["content"] = {"application/json": {"schema": schemas.answer(route.answer)}}
+        others = {media_type: {"schema": TEXT} for media_type in route.also}
+        success["content"] = {"application/json": {"schema": schemas.answer(route.answer)}, **others}
     answers: dict[str, Any] = {str(route.status): success}
     for status in sorted(_statuses(route)):
         answers[str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}

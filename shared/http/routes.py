@@ -47,6 +47,7 @@ class Route:
     errors: tuple[int, ...]
     example: Mapping[str, Any] = field(default_factory=dict)
     begins: Begins | None = None
+    also: tuple[str, ...] = ()  # the media types, beside JSON, that its answer can be had in
     described: bool = True  # False: no part of the API, but of its page
     leads: bool = False  # the first of its path, whose function answers OPTIONS for all of them
 

@@ -10,6 +10,7 @@ from shared.database.port import Database, Document, Placement, Stored, TenantSt
 from shared.ids import PLATFORM_TENANT_ID
 from shared.kinds import Kind
 from shared.tenancy.fence import Handle
+from shared.tenancy.history import assumed
 from shared.tenancy.plans import PLANS, Plan, Tier
 
 
@@ -18,12 +19,17 @@ def _job_id(body: Document) -> Document:
     return {("job_id" if name == "provisioning_job" else name): value for name, value in body.items()}
 
 
+def _plan_changes(body: Document) -> Document:
+    """Schema 3: which plan it had when."""
+    return {**body, "plan_changes": assumed(body)}
+
+
 TENANT = Kind(
     "tenant",
     container="tenants",
-    filtered=("status", "tier", "slug", "trial_ends_at", "placement.mode", "unaudited.created_at"),
+    filtered=("status", "tier", "slug", "trial_ends_at", "placement.mode", "unaudited.created_at", "next_tier_at"),
     sorted=("updated_at", "name"),
-    upcasts=[_job_id],
+    upcasts=[_job_id, _plan_changes],
 )
 RESERVATION = Kind("reservation", container="reservations")  # of what all tenants share: names, keys, timers' runs
 ENTRY_LIVES_SECONDS = 5.0

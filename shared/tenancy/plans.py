@@ -65,6 +65,7 @@ class Plan:
 
 
 TRIAL_DAYS = 14
+GRACE_DAYS = 7  # after a trial, before the tenant is suspended
 GLOBAL_REQUESTS = 1000
 GLOBAL_WINDOW_MINUTES = 15
 

@@ -17,11 +17,12 @@ from shared.kinds import Kind
 from shared.work.change import Change
 from shared.work.session import TenantSession
 
-NOTIFICATION = Kind("notification", filtered=("code",), backup="history", append_only=True, exported=True)
+NOTIFICATION = Kind("notification", backup="history", append_only=True, exported=True)
 KEPT = timedelta(days=400)  # a year's, and some time to look back at it
 Code = Literal[
     "trial_ending",
     "trial_over",
+    "tenant_suspended",
     "plan_changed",
     "plan_kept",
     "statement_final",
@@ -31,23 +32,35 @@ Code = Literal[
 ]
 
 
+def notice(
+    tenant_id: str, key: str, at: str, code: Code, title: str, text: str, data: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The document of a notice, with its id: for who keeps it until it can be written (`creation`)."""
+    return {
+        "id": derived_id(NOTIFICATION, tenant_id, key),
+        "created_at": at,
+        "expires_at": rfc3339(parse_rfc3339(at) + KEPT),
+        "code": code,
+        "title": title,
+        "text": text,
+        "data": dict(data or {}),
+    }
+
+
+def creation(document: Mapping[str, Any]) -> Create:
+    """The operation that tells it; rejected as `exists` where the tenant has been told before."""
+    return Create(NOTIFICATION, document["id"], dict(document), ttl=int(KEPT.total_seconds()))
+
+
 def notify(change: Change, key: str, code: Code, title: str, text: str, data: Mapping[str, Any] | None = None) -> None:
     """Tell the tenant of something if, and only if, the change is committed, with an entry in the audit trail.
 
     `key` (`quota_near:agents:2026-11`) says what it is about, for ever: at commit the whole change is a `Conflict`
     where the tenant has been told of that before.
     """
-    id = derived_id(NOTIFICATION, change.tenant_id, key)
-    body = {
-        "created_at": change.at,
-        "expires_at": rfc3339(parse_rfc3339(change.at) + KEPT),
-        "code": code,
-        "title": title,
-        "text": text,
-        "data": dict(data or {}),
-    }
-    change.write(Create(NOTIFICATION, id, body, ttl=int(KEPT.total_seconds())))
-    change.audit("created", NOTIFICATION, id, 1, None, body)
+    document = notice(change.tenant_id, key, change.at, code, title, text, data)
+    change.write(creation(document))
+    change.audit("created", NOTIFICATION, document["id"], 1, None, document)
 
 
 async def notify_once(

@@ -37,6 +37,7 @@ LISTS = [route for route in TENANT_ROUTES if route.paged and "{" not in route.pa
 OF_THE_MOMENT = {"date", "server-timing", "ratelimit-remaining", "ratelimit-reset"}
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess"}
 XML = {"content-type": "application/xml"}
+CALENDAR = {"month": f"{platform.services.clock.now():%Y-%m}"}  # path parameters that are no ids: everybody has them
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Victim:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def victim(flowgrid: Flowgrid) -> Victim:
     """Everything that the POST routes can make, made; and all of it at rest."""
-    tenant = await flowgrid.onboard(max_agents=10, max_users=10)
+    tenant = await flowgrid.onboard(max_agents=10, max_users=10, trial_days=3)
     admin, ids, email = tenant.admin, {"tenant_id": tenant.id}, f"{uuid4().hex}@example.com"
     target = await admin.ok("POST", "elements", {**ELEMENT, "name": "Desk", "type": "BusinessActor"})
     ids["element_id"] = (await admin.ok("POST", "elements", ELEMENT))["id"]
@@ -81,6 +82,9 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     ids["restore_id"] = (await admin.ok("POST", "restores", asked))["id"]
     await flowgrid.run("store_usage", {"tenant_id": tenant.id, "nonsense": uuid4().hex})
     ids["letter_id"] = (await flowgrid.staff.every("platform/dead-letters"))[0]["id"]
+
+    await flowgrid.run("sweep")  # which tells of the end of the trial
+    ids["notification_id"] = (await admin.every("notifications"))[0]["id"]
 
     async def restored() -> bool:
         """the restore has succeeded"""
@@ -121,7 +125,7 @@ async def untouched(flowgrid: Flowgrid, victim: Victim) -> AsyncIterator[None]:
 
 def test_each_path_parameter_has_an_id_of_the_victim(victim: Victim) -> None:
     tenants = [route for route in ROUTES if route.role is not None]  # what is open names nothing of anybody
-    assert {name for route in tenants for name in _parameters(route)} == set(victim.ids)
+    assert {name for route in tenants for name in _parameters(route)} == {*victim.ids, *CALENDAR}
 
 
 async def test_the_victim_itself_reaches_all_of_it(flowgrid: Flowgrid, victim: Victim) -> None:
@@ -159,6 +163,15 @@ async def test_the_staffs_routes_refuse_a_customer_alike_whatever_the_id(
     assert reference[0] == 403
     for id in [*victim.ids.values(), attacker.id]:
         assert await asked(id) == reference
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in TENANT_ROUTES if any(f"{{{name}}}" in route.path for name in CALENDAR)]
+)
+async def test_what_everybody_has_of_a_month_is_ones_own(victim: Victim, attacker: Tenant, route: Route) -> None:
+    answer = await _call(attacker.admin, route, {})
+    assert answer.status_code == 200 and attacker.id in answer.text
+    assert not [secret for secret in victim.secrets if secret in answer.text]
 
 
 # --- queries and bodies ----------------------------------------------------------------------------------------------
@@ -266,8 +279,7 @@ async def test_a_header_that_names_a_tenant_changes_nothing(victim: Victim, atta
     "route", [route for route in TENANT_ROUTES if not isinstance(route.body, Raw)], ids=lambda route: route.name
 )
 async def test_a_tenant_id_in_the_query_is_an_unknown_parameter(victim: Victim, attacker: Tenant, route: Route) -> None:
-    ids = {name: victim.ids[name] for name in _parameters(route)}
-    answer = await _call(attacker.admin, route, ids, params={"tenant_id": victim.tenant.id})
+    answer = await _call(attacker.admin, route, victim.ids, params={"tenant_id": victim.tenant.id})
     assert answer.status_code == 400, answer.text
     assert [error["field"] for error in answer.json()["errors"]] == ["tenant_id"]
 
@@ -279,9 +291,8 @@ async def test_a_tenant_id_in_the_query_is_an_unknown_parameter(victim: Victim, 
 )
 @pytest.mark.usefixtures("untouched")
 async def test_a_tenant_id_in_a_body_is_an_unknown_field(victim: Victim, attacker: Tenant, route: Route) -> None:
-    ids = {name: victim.ids[name] for name in _parameters(route)}
     body = {**route.example, "tenant_id": victim.tenant.id}
-    answer = await _call(attacker.admin, route, ids, json=body)
+    answer = await _call(attacker.admin, route, victim.ids, json=body)
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == ["tenant_id"]
 
@@ -347,7 +358,7 @@ async def _call(api: Api, route: Route, ids: dict[str, str], **rest: Any) -> htt
     """The route with these ids, a body that it takes, and whatever version is there."""
     path = route.path
     for name in _parameters(route):
-        path = path.replace(f"{{{name}}}", ids[name])
+        path = path.replace(f"{{{name}}}", {**CALENDAR, **ids}[name])
     headers = {"if-match": "*", "x-request-id": "same", **rest.pop("headers", {})}
     if isinstance(route.body, Json | Merge):
         rest.setdefault("json", dict(route.example))

@@ -11,13 +11,25 @@ from functions.usage.blocks import BLOCK
 from functions.usage.closing import GRACE, Closing, close_hour
 from functions.usage.hours import HOUR, OPEN
 from functions.usage.metering import Metering
+from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import DUE, ROLLUP, rollup_id, sums, totals
 from shared.clock import rfc3339
-from shared.database.port import TenantStore
+from shared.database.port import TenantStore, Upsert
 from shared.errors import Unavailable
 from shared.messaging.port import Message
 from shared.work.events import Metric, usage_event, void_event
-from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, WatchedStore, World, register
+from tests.unit.world import (
+    OTHER_ID,
+    START,
+    TENANT_ID,
+    WatchedDirectory,
+    WatchedStore,
+    World,
+    admin,
+    entry,
+    register,
+    session,
+)
 
 HOUR_TEXT = rfc3339(START)
 OVER = timedelta(hours=1) + GRACE
@@ -234,6 +246,38 @@ async def test_the_hundred_largest_names_are_kept_and_the_others_counted(
         largest = {f"o{number:03}": number + 1 for number in range(200, 300)}
         assert found["dimensions"] == {**largest, "other": sum(range(1, 201))}
         assert (found["value"], found["count"]) == (sum(range(1, 301)), 300)
+
+
+# Rebuilding
+
+
+@pytest.mark.parametrize(("period", "start"), [("hour", HOUR_TEXT), ("day", "2026-11-24T00:00:00.000000Z")])
+async def test_a_rollup_that_is_not_what_its_parts_add_up_to_is_found(
+    world: World, metering: Metering, closing: Closing, store: WatchedStore, period: str, start: str
+) -> None:
+    await metering.store([event(1, value=5), event(2, START + timedelta(hours=1))])
+    world.clock.advance(days=1)
+    await closing.sweep()
+    tenant = session(world.core, entry(), store, admin(TENANT_ID))
+    assert await rollups_as_rebuilt(tenant) == []
+    body = await rollup(store, period, start)
+    wrong = {**body["metrics"]["api_calls"], "value": 7}
+    await store.commit([Upsert(ROLLUP, body["id"], {**body, "metrics": {"api_calls": wrong}})])
+    found = await rollups_as_rebuilt(tenant)
+    assert f"The rollup of the {period} {start} is not" in found[0]
+
+
+async def test_what_is_open_or_due_is_not_held_against_its_rollup(
+    world: World, metering: Metering, closing: Closing, store: WatchedStore
+) -> None:
+    await metering.store([event(1)])
+    world.clock.advance(days=1)
+    await closing.sweep()
+    await metering.store([event(2)])
+    tenant = session(world.core, entry(), store, admin(TENANT_ID))
+    assert await rollups_as_rebuilt(tenant) == []
+    await close_hour(store, HOUR_TEXT, 2)
+    assert await rollups_as_rebuilt(tenant) == []
 
 
 # Crashes, and others who are at it

@@ -231,7 +231,7 @@ async def test_a_copys_trial_ends_when_its_sources_does(whole: World) -> None:
     source = await whole.onboard(trial_days=3)
     whole.clock.advance(days=2)
     made = await copied(whole, source)
-    whole.clock.advance(days=1, seconds=1)
+    whole.clock.advance(days=8, seconds=1)
     await whole.sweep()
     ended = [(await whole.call("get_tenant", STAFF, params={"tenant_id": id})).json for id in (source["id"], made.id)]
     assert (made.status, made.trial_ends_at) == ("trial", source["trial_ends_at"])

@@ -438,10 +438,10 @@ async def test_suspending_and_resuming_again_is_no_error_and_no_second_audit_ent
     )
 
 
-async def test_a_tenant_resumed_after_its_trial_is_active(world: World) -> None:
+async def test_a_tenant_resumed_after_its_trial_and_grace_is_active(world: World) -> None:
     tenant = (await onboard(world, trial_days=1)).json
     await act(world, "suspend_tenant", tenant["id"])
-    world.clock.advance(days=2)
+    world.clock.advance(days=9)
     assert (await act(world, "resume_tenant", tenant["id"])).json["status"] == "active"
 
 
@@ -457,38 +457,12 @@ async def test_a_tenant_that_is_still_being_made_cannot_be_suspended(
     assert [answer.status for answer in answers] == [409, 409]
 
 
-# Trials
-
-
-async def test_a_trial_that_is_over_suspends_the_tenant(world: World) -> None:
-    tenant = (await onboard(world)).json
-    world.clock.advance(days=14, seconds=1)
-    await world.sweep()
-    assert ((await act(world, "get_tenant", tenant["id"])).json["status"], await audit(world, tenant["id"])) == (
-        "suspended",
-        ["tenant.created", "tenant.trial_ended"],
-    )
-
-
-async def test_a_trial_that_is_not_over_goes_on(world: World) -> None:
-    tenant = (await onboard(world)).json
-    world.clock.advance(days=13, hours=23)
-    await world.sweep()
-    assert (await act(world, "get_tenant", tenant["id"])).json["status"] == "trial"
-
-
-async def test_a_trial_may_be_prolonged(world: World) -> None:
-    tenant = (await onboard(world)).json
-    await patch(world, tenant["id"], trial_ends_at="2027-01-01T00:00:00+01:00")
-    world.clock.advance(days=20)
-    await world.sweep()
-    after = (await act(world, "get_tenant", tenant["id"])).json
-    assert (after["status"], after["trial_ends_at"]) == ("trial", "2026-12-31T23:00:00.000000Z")
+# Trials: told and ended in test_trials.py
 
 
 async def test_a_trial_prolonged_while_the_sweep_runs_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tenant = (await onboard(world)).json
-    world.clock.advance(days=15)
+    world.clock.advance(days=22)
     query = world.core.adapters.database.platform.query
 
     async def slow_query(kind: Kind, where: Any = (), **more: Any) -> Any:
@@ -554,7 +528,7 @@ async def test_one_tenant_whose_store_is_away_does_not_keep_the_others_trials_fr
     broken = (await onboard(world)).json
     well = (await onboard(world, slug="globex", admin_email="g@globex.example")).json
     unwritable(world, broken["id"], monkeypatch, Unavailable("away"))
-    world.clock.advance(days=15)
+    world.clock.advance(days=22)
     await world.sweep()
     assert (await act(world, "get_tenant", well["id"])).json["status"] == "suspended"
 

@@ -69,6 +69,7 @@ async def test_no_status_has_two_names(world: World) -> None:
     assert words == {
         *("queued", "running", "succeeded", "failed", "inconsistent", "pruning"),
         *("provisioning", "trial", "active", "suspended", "deleting", "invited", "disabled", "draft", "retired"),
+        *("open", "final"),
         *("healthy", "warning", "degraded", "ok", "error"),
     }
 

@@ -1,0 +1,36 @@
+"""Whether rollups are what their parts add up to: hours rebuilt from their blocks, days from their hours."""
+
+from datetime import timedelta
+
+from functions.usage.blocks import bounded
+from functions.usage.periods import start_of
+from functions.usage.rollups import DUE, all_of, blocks_of, made, open_hours, tally_of
+from functions.usage.tally import merged
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import Where
+from shared.work.session import TenantSession
+
+LOOKED_AT = timedelta(days=2)
+
+
+async def rollups_as_rebuilt(session: TenantSession) -> list[str]:
+    """What does not add up, of the day before yesterday and since; one query an hour, and six.
+
+    What is open, or due, is not made yet; what is closed meanwhile is left to the next look.
+    """
+    store = session.store
+    await store.catch_up("usage")
+    now = session.services.clock.now()
+    start = start_of("day", now - LOOKED_AT)
+    unmade = await open_hours(store, start, now)
+    hours = await made(store, "hour", start, now)
+    found: list[str] = []
+    for hour, sums in hours.items():
+        if hour not in unmade and sums != bounded((await tally_of(await blocks_of(store, hour))).sums):
+            found.append(f"The rollup of the hour {hour} is not what its blocks add up to.")
+    due = {one.body["start"] for one in await all_of(store, DUE, [Where("period", "=", "day")])}
+    for day, sums in (await made(store, "day", start, now)).items():
+        own = [one for hour, one in hours.items() if rfc3339(start_of("day", parse_rfc3339(hour))) == day]
+        if day not in due and sums != bounded(merged(own)):
+            found.append(f"The rollup of the day {day} is not what its hours add up to.")
+    return found if await made(store, "hour", start, now) == hours else []
