@@ -9,7 +9,6 @@ import functions.audit.http
 import functions.backups.http
 import functions.backups.timer
 import functions.billing.http
-import functions.billing.timer
 import functions.catalog.http
 import functions.identity.http
 import functions.notifications.http
@@ -29,7 +28,6 @@ from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
-from functions.billing.closing import StatementClosing
 from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import ElementService, RelationshipService
@@ -80,7 +78,6 @@ def compose(core: Core) -> func.FunctionApp:
     each = TenantSweep(database, directory, services)
     daily = Daily(DailyBackups(each, backups), Retention(each, adapters.blobs), core.ledger, services.clock)
     billing = BillingService(database, totals)
-    statement_closing = StatementClosing(each, billing, core.ledger, services.clock)
     jobs = core.jobs(
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
         {"backup": export.give_up, "restore": restoring.give_up},
@@ -99,7 +96,7 @@ def compose(core: Core) -> func.FunctionApp:
             "reservations": each.over_all(release_abandoned),
             "thresholds": each.over_all(tell_thresholds),
         },
-        daily={INVARIANTS: invariants.run},
+        daily={"statements": each.over_all(billing.close), INVARIANTS: invariants.run},
     )
     concerns = {
         "backups": Soundness(database, services.clock).check,
@@ -116,7 +113,6 @@ def compose(core: Core) -> func.FunctionApp:
         "downgrades": subscriptions.sweep,
         "jobs": jobs.sweep,
         "dead_letters": consumers.collect_dead,
-        "statements": statement_closing.sweep,
         "daily": daily.sweep,  # the last, as it may take as long as its timers do
     }
     blueprints = [
@@ -125,7 +121,6 @@ def compose(core: Core) -> func.FunctionApp:
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),
-        functions.billing.timer.blueprint(statement_closing),
         functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),

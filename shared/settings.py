@@ -143,7 +143,6 @@ class Settings(BaseModel):
     backup_schedule: str = Field("0 0 2 * * *", description="NCRONTAB of the daily backup.")
     retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
     usage_schedule: str = Field("0 */5 * * * *", description="NCRONTAB of the closing of hours, days and months.")
-    billing_schedule: str = Field("0 0 4 * * *", description="NCRONTAB of the run that makes statements final.")
     sweep_schedule: str = Field("*/30 * * * * *", description="NCRONTAB of the outbox, onboarding and job sweeps.")
     rounds_schedule: str = Field(
         "0 */5 * * * *", description="NCRONTAB of asking what is left of the hourly and daily rounds."

@@ -356,7 +356,7 @@ async def test_a_backup_carries_it_and_a_tenant_takes_it_away(office: Office) ->
 
 
 async def run_timer(world: World) -> None:
-    await world.functions["billing_close"](None)
+    await world.functions["rounds"](None)
 
 
 async def test_the_timer_makes_every_tenants_statement_on_the_third_day(world: World) -> None:
@@ -391,12 +391,12 @@ async def test_a_run_that_was_interrupted_goes_on_and_one_that_is_done_does_not(
         raise Crash
 
     with monkeypatch.context() as dying, pytest.raises(Crash):
-        dying.setattr(BillingService, "close", crash)
+        dying.setattr(BillingService, "made", crash)
         await run_timer(world)
     await run_timer(world)  # the lease still runs
     assert await office.final() == []
     world.clock.advance(minutes=12)
-    await world.sweep()
+    await run_timer(world)
     assert len(await office.final()) == 1
 
 

@@ -47,7 +47,7 @@ class Books:
         clock.elapsed += (at - clock.instant).total_seconds()
         clock.instant = at
         await self.world.drain()
-        for name in ("close_usage", "billing_close", "sweep"):
+        for name in ("close_usage", "rounds", "sweep"):
             await self.world.functions[name](None)
 
     async def use(self, at: datetime, value: int) -> Sent:
