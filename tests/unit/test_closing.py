@@ -14,6 +14,7 @@ from functions.usage.metering import Metering
 from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import DUE, ROLLUP, rollup_id, sums, totals
 from shared.clock import rfc3339
+from shared.database.limits import encode
 from shared.database.port import TenantStore, Upsert
 from shared.errors import Unavailable
 from shared.messaging.port import Message
@@ -280,6 +281,28 @@ async def test_what_is_open_or_due_is_not_held_against_its_rollup(
     assert await rollups_as_rebuilt(tenant) == []
 
 
+async def test_thousands_of_models_in_a_month_make_no_large_document(
+    world: World, metering: Metering, closing: Closing, store: WatchedStore
+) -> None:
+    """And no event costs more than another: a block is created, whatever is in it."""
+    for number in range(75):
+        at = START - timedelta(days=number % 20, hours=number % 7)
+        models = [f"vendor-{name}/{'m' * 90}.{name}" for name in range(number * 100, number * 100 + 100)]
+        data = [{"provider": "hub", "model": model} for model in models]
+        await metering.store(
+            [
+                usage_event(Metric.AI_TOKENS, id=uuid_of(1000 * number + n), tenant_id=TENANT_ID, at=at, value=3, **one)
+                for n, one in enumerate(data)
+            ]
+        )
+    world.clock.advance(days=40)
+    await closing.sweep()
+    sizes = [len(encode(one.body).encode()) async for page in store.scan([BLOCK, ROLLUP]) for one in page]
+    assert max(sizes) < 256 * 1024
+    month = (await rollup(store, "month", "2026-11-01T00:00:00.000000Z"))["metrics"]["ai_tokens"]
+    assert (month["value"], month["count"], len(month["dimensions"])) == (22_500, 7_500, 101)
+
+
 # Crashes, and others who are at it
 
 
@@ -346,6 +369,19 @@ async def test_a_closer_who_has_slept_through_the_next_closing_overwrites_nothin
     await close_hour(store, HOUR_TEXT, 1)
     assert (await rollup(store))["metrics"]["api_calls"]["value"] == 2
     assert {one.body["state"] for one in (await store.query(HOUR)).items} == {"closed"}
+
+
+async def test_a_thousand_times_the_same_event_is_one(
+    world: World, metering: Metering, closing: Closing, store: WatchedStore
+) -> None:
+    await metering.store([event(1, value=5)] * 400)
+    await asyncio.gather(*(metering.store([event(1, value=5)] * 100) for _ in range(3)))
+    for _ in range(300):
+        await metering.store([event(1, value=5)])
+    assert await value(store) == 5
+    world.clock.advance(days=2)
+    await closing.sweep()
+    assert (await rollup(store))["metrics"]["api_calls"] == {"value": 5, "count": 1, "dimensions": {}}
 
 
 async def test_many_closers_at_once_close_once(world: World, metering: Metering, directory: WatchedDirectory) -> None:
