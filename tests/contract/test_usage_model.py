@@ -22,7 +22,7 @@ from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
 
 RUNS = {"sqlite": 400, "cosmos": 100}
-MANY_RUNS = {"sqlite": int(os.environ.get("USAGE_RUNS", "18000")), "cosmos": 2000}
+MANY_RUNS = {"sqlite": int(os.environ.get("USAGE_RUNS", "19000")), "cosmos": 1000}
 NUMBERS = count()
 
 

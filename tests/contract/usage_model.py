@@ -6,7 +6,7 @@ that the run says. What was acknowledged must be in every sum from then on, what
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -83,21 +83,24 @@ class Turns:
     def __init__(self, order: Sequence[int]) -> None:
         self._order = list(order)
         self._waiting: list[asyncio.Future[None]] = []
+        self._moved = asyncio.Event()
 
     async def mine(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._moved.set()
         await turn
 
     async def run(self, works: Sequence[Awaitable[None]]) -> None:
         tasks = [asyncio.ensure_future(one) for one in works]
-        while not all(task.done() for task in tasks):
-            alive = sum(not task.done() for task in tasks)
-            if len(self._waiting) < alive:
-                await asyncio.sleep(0)
-                continue
-            picked = self._order.pop(0) % alive if self._order else 0
-            self._waiting.pop(picked).set_result(None)
+        for task in tasks:
+            task.add_done_callback(lambda _: self._moved.set())
+        while alive := sum(not task.done() for task in tasks):
+            if len(self._waiting) == alive:  # nobody moves any more
+                picked = self._order.pop(0) % alive if self._order else 0
+                self._waiting.pop(picked).set_result(None)
+            await self._moved.wait()
+            self._moved.clear()
         await asyncio.gather(*tasks)
 
 
@@ -163,10 +166,10 @@ class Tenant:
     closed: dict[tuple[str, str], int] = field(default_factory=dict)  # what a closed rollup counted of an event
 
     async def run(self, rounds: Sequence[Round]) -> None:
-        for side_by_side, order in rounds:
+        for number, (side_by_side, order) in enumerate(rounds):
             turns = Turns(order)
             await turns.run([self._survive(step, turns) for step in side_by_side])
-            if not self.left:
+            if number % 3 == 1 and not self.left:
                 await self.check()
         for step in self.left:  # the queue delivers again, until it is done
             await self._work(Step(step.what, step.process, step.payloads), self.stores[step.process])
@@ -216,42 +219,30 @@ class Tenant:
         """Every event counts once, with a payload that has come: the one that a closed rollup has counted, if any."""
         reader = self.stores[1]
         await reader.catch_up("usage")
-        expected: dict[str, int] = {}
-        counts: dict[str, int] = {}
+        still_open = {one.body["created_at"] for one in (await reader.query(HOUR, [Where("state", "=", "open")])).items}
+        totals: dict[str, tuple[int, int]] = {}
         for hour in {hour_of(rfc3339(instant)) for instant in INSTANTS}:
-            came = {one for one in self.delivered if hour_of(rfc3339(INSTANTS[one[1]])) == hour}
-            seen = {(event.id, event.time, event.value, standing) async for event, standing in events(reader, hour)}
-            counted = {number: value for number, _, value, standing in seen if standing == "counted"}
-            wanted = {str(one[0]) for one in came} - {number for of, number in self.voided if of == hour}
-            assert set(counted) == wanted
-            assert {(number, time, value) for number, time, value, _ in seen} == {
-                (str(number), rfc3339(INSTANTS[instant]), value) for number, instant, value in came
+            seen = {
+                (event.id, event.time, event.value, standing)
+                for event, standing in judged(await blocks_of(reader, hour))
             }
-            for number, value in counted.items():
-                assert self.closed.get((hour, number), value) == value, "a closed total was turned over"
-            expected[hour], counts[hour] = sum(counted.values()), len(counted)
+            counted = {number: value for number, _, value, standing in seen if standing == "counted"}
+            self._compare(hour, {one[:3] for one in seen}, counted)
+            if hour not in still_open:
+                self.closed |= {(hour, number): value for number, value in counted.items()}
+            totals[hour] = (sum(counted.values()), len(counted))
         for period in PERIODS:
             found = await sums(reader, period, FIRST, LAST)
             for start, metrics in found.items():
-                own = [h for h in expected if start <= h < rfc3339(end_of(period, parse_rfc3339(start)))]
+                own = [totals[one] for one in totals if start <= one < rfc3339(end_of(period, parse_rfc3339(start)))]
                 total = metrics.get("api_calls", {"value": 0, "count": 0})
-                assert (total["value"], total["count"]) == (
-                    sum(expected[one] for one in own),
-                    sum(counts[one] for one in own),
-                ), (period, start)
-            starts = {rfc3339(start_of(period, parse_rfc3339(one))) for one in expected if counts[one]}
-            assert starts <= set(found)
-        await self._note_closed(reader)
+                expected = sum(value for value, _ in own), sum(count for _, count in own)
+                assert (total["value"], total["count"]) == expected, (period, start)
+            assert {rfc3339(start_of(period, parse_rfc3339(one))) for one in totals if totals[one][1]} <= set(found)
 
-    async def _note_closed(self, reader: TenantStore) -> None:
-        still_open = {one.body["created_at"] for one in (await reader.query(HOUR, [Where("state", "=", "open")])).items}
-        for hour in await made(reader, "hour", FIRST, LAST):
-            if hour not in still_open:
-                async for event, standing in events(reader, hour):
-                    if standing == "counted":
-                        self.closed.setdefault((hour, event.id), event.value)
-
-
-async def events(store: TenantStore, hour: str) -> Any:
-    for event, standing in judged(await blocks_of(store, hour)):
-        yield event, standing
+    def _compare(self, hour: str, seen: set[tuple[str, str, int]], counted: Mapping[str, int]) -> None:
+        came = {one for one in self.delivered if hour_of(rfc3339(INSTANTS[one[1]])) == hour}
+        assert seen == {(str(number), rfc3339(INSTANTS[instant]), value) for number, instant, value in came}
+        assert set(counted) == {str(one[0]) for one in came} - {number for of, number in self.voided if of == hour}
+        for number, value in counted.items():
+            assert self.closed.get((hour, number), value) == value, "a closed total was turned over"
