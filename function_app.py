@@ -17,6 +17,7 @@ import functions.platform.timer
 import functions.tenants.http
 import functions.usage.bus
 import functions.usage.http
+import functions.usage.timer
 from functions.agents.service import AgentService
 from functions.audit.service import AuditService
 from functions.backups.copies import Copies
@@ -41,11 +42,13 @@ from functions.platform.rounds import Rounds
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
+from functions.usage.adjustments import Adjustments
+from functions.usage.closing import Closing
 from functions.usage.metering import Metering
 from functions.usage.quotas import QuotaService
+from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.thresholds import tell_thresholds
-from functions.usage.totals import totals
 from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
@@ -107,7 +110,8 @@ def compose(core: Core) -> func.FunctionApp:
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
-        functions.usage.http.blueprint(endpoint, UsageService(), QuotaService()),
+        functions.usage.http.blueprint(endpoint, UsageService(), QuotaService(), Adjustments(directory)),
+        functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters, costs),
         functions.platform.timer.blueprint(sweeps),
         functions.platform.timer.rounds_blueprint(rounds),

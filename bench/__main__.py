@@ -10,7 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = ("cold_start", "onboarding", "http", "units", "uploads", "adapter", "memory")
+BENCHES = ("cold_start", "onboarding", "http", "units", "usage", "uploads", "adapter", "memory")
+
+TEXTS = ("call", "tier", "import", "file", "answers", "what")
 
 
 def main() -> None:
@@ -34,7 +36,9 @@ def main() -> None:
 def _table(name: str, about: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"{name}: {about}", title_justify="left", min_width=100)
     for column in rows[0]:
-        table.add_column(column, justify="left" if column in ("call", "tier", "import", "file", "answers") else "right")
+        table.add_column(
+            column, justify="left" if column in ("call", "tier", "import", "file", "answers", "what") else "right"
+        )
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     return table

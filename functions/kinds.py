@@ -4,7 +4,10 @@ from functions.agents.models import Agent
 from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.catalog.models import Element, Model, Relationship
-from functions.usage.models import ROLLUP, UsageEvent
+from functions.usage.adjustments import Adjustment
+from functions.usage.blocks import BLOCK
+from functions.usage.hours import HOUR, OPEN
+from functions.usage.rollups import DUE, ROLLUP
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
@@ -26,7 +29,8 @@ KINDS = Kinds(
     Agent.KIND,
     AUDIT,
     ROLLUP,
-    UsageEvent.KIND,
+    BLOCK,
+    Adjustment.KIND,
     NOTIFICATION,
     Backup.KIND,
     Job.KIND,
@@ -40,6 +44,9 @@ KINDS = Kinds(
     PERMIT,
     FENCE,
     LOCK,
+    HOUR,
+    OPEN,
+    DUE,
     TENANT,
     RESERVATION,
     DeadLetter.KIND,

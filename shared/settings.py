@@ -142,6 +142,7 @@ class Settings(BaseModel):
     jobs_queue: str = Field("jobs", min_length=1, description="Queue of long jobs.")
     backup_schedule: str = Field("0 0 2 * * *", description="NCRONTAB of the daily backup.")
     retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
+    usage_schedule: str = Field("0 */5 * * * *", description="NCRONTAB of the closing of hours, days and months.")
     sweep_schedule: str = Field("*/30 * * * * *", description="NCRONTAB of the outbox, onboarding and job sweeps.")
     rounds_schedule: str = Field(
         "0 */5 * * * *", description="NCRONTAB of asking what is left of the hourly and daily rounds."

@@ -2,17 +2,20 @@
 
 import azure.functions as func
 
+from functions.usage.adjustments import Adjustment, Adjustments, NewAdjustment
 from functions.usage.models import Usage, UsageEvent, UsageEventQuery, UsageQuery
 from functions.usage.quotas import Quotas, QuotaService
 from functions.usage.service import UsageService
 from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import Page
+from shared.http.pagination import Page, ResourceQuery
 from shared.http.routes import Call
 from shared.work.resources import Listing
 
 
-def blueprint(endpoint: Endpoint, usage: UsageService, quotas: QuotaService) -> func.Blueprint:
+def blueprint(
+    endpoint: Endpoint, usage: UsageService, quotas: QuotaService, adjustments: Adjustments
+) -> func.Blueprint:
     routes = func.Blueprint()
 
     @endpoint(routes, "GET", "v1/usage", role=Role.VIEWER, query=UsageQuery, answer=Usage, summary="A metric over time")
@@ -29,10 +32,51 @@ def blueprint(endpoint: Endpoint, usage: UsageService, quotas: QuotaService) -> 
         summary="List usage events",
     )
     async def list_usage_events(call: Call[None, UsageEventQuery]) -> Listing[UsageEvent]:
-        return await usage.events(call.tenant, call.query.filters(), call.page)
+        return await usage.events(call.tenant, call.query, call.page)
 
     @endpoint(routes, "GET", "v1/quotas", role=Role.VIEWER, answer=Quotas, summary="Quotas, and what is used of them")
     async def get_quotas(call: Call) -> Quotas:
         return await quotas.quotas(call.tenant)
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/platform/tenants/{tenant_id}/usage-adjustments",
+        role=Role.PLATFORM,
+        body=NewAdjustment,
+        example={
+            "reason": "Our wizard asked the model twice.",
+            "event": {"id": "0190c2a8-7e10-7abc-8def-000000000001", "time": "2026-11-24T12:00:00Z"},
+        },
+        answer=Adjustment,
+        status=201,
+        summary="Take events out of a tenant's usage",
+        errors=(404, 409),
+    )
+    async def create_usage_adjustment(call: Call[NewAdjustment]) -> Adjustment:
+        return await adjustments.create(call.tenant, call.params["tenant_id"], call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/tenants/{tenant_id}/usage-adjustments",
+        role=Role.PLATFORM,
+        query=ResourceQuery,
+        answer=Page[Adjustment],
+        summary="List the adjustments of a tenant's usage",
+    )
+    async def list_usage_adjustments(call: Call[None, ResourceQuery]) -> Listing[Adjustment]:
+        return await adjustments.list(call.tenant, call.params["tenant_id"], call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/tenants/{tenant_id}/usage-adjustments/{adjustment_id}",
+        role=Role.PLATFORM,
+        answer=Adjustment,
+        summary="Get an adjustment of a tenant's usage",
+    )
+    async def get_usage_adjustment(call: Call) -> Adjustment:
+        return await adjustments.get(call.tenant, call.params["tenant_id"], call.params["adjustment_id"])
 
     return routes

@@ -1,7 +1,7 @@
-"""Metering: each event is stored once and added to its hour, day and month in the same batch.
+"""Metering: of each delivery, a tenant's events of an hour are stored together, as one block that is never changed.
 
-The event's id is its item's id, so a repeated delivery is refused by the store and never counted twice. What cannot
-be counted is moved to the dead letters with its reason. What cannot be stored now is sent again, later: whatever is the
+What comes again is dropped when blocks are read (functions/usage/tally.py). What cannot be counted is moved to the dead
+letters with its reason. What cannot be stored now, or lies ahead of the clock, is sent again, later: whatever is the
 matter with one tenant, or with one event, the others of its delivery are stored and done with (decision 0023). What can
 be neither stored nor sent again is a dead letter, too.
 """
@@ -16,25 +16,20 @@ from functools import partial
 from itertools import zip_longest
 from zlib import crc32
 
-from functions.usage.dimensions import MAX_NAMES, OTHER, admit
-from functions.usage.models import ROLLUP, UsageEvent
-from functions.usage.reading import Event, Uncountable, read
-from shared.clock import Clock, rfc3339
-from shared.database.limits import MAX_OPERATIONS, patches
-from shared.database.port import Create, Document, Increment, Operation, Rejected, TenantStore, Where
-from shared.errors import Conflict, Contended, FlowgridError, Full, Unavailable
+from functions.usage.blocks import pack, pack_voids
+from functions.usage.hours import Hours
+from functions.usage.reading import Early, Event, Uncountable, Voids, read
+from shared.clock import Clock
+from shared.database.port import TenantStore
+from shared.errors import Conflict, FlowgridError, Full, Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
-from shared.kinds import Kind
-from shared.messaging.again import again, attempts, pause
+from shared.messaging.again import LONGEST_HOLD, again, attempts, held, pause
 from shared.messaging.port import Message, Messaging
 from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
 from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.usage")
-EVENT_KEPT_SECONDS = 100 * 86400
-KEPT_SECONDS = {"hour": 100 * 86400, "day": 800 * 86400, "month": None}
-TRIES = 20
 SIDE_BY_SIDE = 8  # tenants of a delivery
 LOOKS = 3  # again, for a tenant that no replica may have yet
 PASSES = (Unavailable, Full, Conflict)  # what an event waits for as long as it counts at all
@@ -44,14 +39,28 @@ SEND_PAUSES = (2.0, 8.0, 20.0)  # before the sends of a broker that takes nothin
 
 @dataclass(eq=False)
 class Waiting:
-    """A message of a delivery that is not done with yet; `at_least`: how many seconds it is not sent again for."""
+    """A message of a delivery that is not done with yet; `at_least`: how many seconds it is not sent again for.
+
+    `due_in`: of an event that lies ahead of the clock, which is no failure.
+    """
 
     message: Message
     at_least: float = 0.0
+    due_in: timedelta | None = None
+
+    @property
+    def again(self) -> Message:
+        return again(self.message) if self.due_in is None else held(self.message, self.due_in)
+
+    @property
+    def delay(self) -> timedelta:
+        if self.due_in is None:
+            return pause(attempts(self.message), at_least=self.at_least)
+        return min(self.due_in, LONGEST_HOLD)
 
 
 Left = set[Waiting]
-Carried = tuple[Waiting, Event]
+Carried = tuple[Waiting, Event | Voids]
 
 
 class Metering:
@@ -75,6 +84,7 @@ class Metering:
         self._queue = queue
         self._within = within
         self._pause = pause
+        self._hours = Hours()
 
     async def store(self, messages: Sequence[Message]) -> None:
         """Store a delivery of events; raises when the broker takes nothing of what is left: then all of it comes back.
@@ -106,6 +116,8 @@ class Metering:
             for waiting in list(left):
                 try:
                     event = read(waiting.message, now)
+                except Early as early:
+                    waiting.due_in = early.due_in
                 except Exception as error:
                     reason = str(error) if isinstance(error, Uncountable) else f"it cannot be read: {error!r}"
                     group.create_task(in_turn([waiting], partial(self._bury, waiting, reason, left)))
@@ -132,7 +144,11 @@ class Metering:
     async def _store(self, store: TenantStore, own: list[Carried], left: Left) -> None:
         """Together; each alone where that fails for what does not pass, so that one event spoils no other."""
         try:
-            await store_events(store, list({event.id: event for _, event in own}.values()))
+            for block in pack(event for _, event in own if isinstance(event, Event)):
+                await self._hours.add(store, block)
+            for _, voids in own:
+                if isinstance(voids, Voids):
+                    await self._hours.add(store, pack_voids(voids))
         except Exception as error:
             if len(own) > 1 and not isinstance(error, PASSES):
                 for one in own:
@@ -158,7 +174,7 @@ class Metering:
         for seconds in (*SEND_PAUSES, None):
             due: dict[timedelta, list[Waiting]] = defaultdict(list)
             for one in left:
-                due[pause(attempts(one.message), at_least=one.at_least)].append(one)
+                due[one.delay].append(one)
             sends = [self._send(own, delay, left) for delay, own in due.items()]
             troubles = [trouble for trouble in await asyncio.gather(*sends) if trouble is not None]
             if not troubles:
@@ -171,7 +187,7 @@ class Metering:
     async def _send(self, own: list[Waiting], delay: timedelta, left: Left) -> Exception | None:
         """Together; by halves where that is no fault of the broker's, until the one is found that is a dead letter."""
         try:
-            await self._messaging.send(self._queue, [again(one.message) for one in own], delay=delay)
+            await self._messaging.send(self._queue, [one.again for one in own], delay=delay)
         except Unavailable as error:
             return error
         except Exception as error:
@@ -208,94 +224,3 @@ def _keep(own: Sequence[Waiting], error: Exception) -> None:
         exc_info=None if isinstance(error, FlowgridError) else error,
         extra={"tenant_id": own[0].message.tenant_id, "events": len(own), "reason": str(error)},
     )
-
-
-async def store_events(store: TenantStore, events: list[Event]) -> None:
-    """Batches of as many events as fit beside the rollups that they move."""
-    batch: list[Event] = []
-    moved: dict[str, set[str]] = {}  # the fields of each rollup
-    for event in sorted(events, key=lambda event: event.at):
-        wider = moved | {id: moved.get(id, set()) | event.fields for id in event.rollup_ids}
-        if len(batch) + 1 + sum(patches(len(fields)) for fields in wider.values()) > MAX_OPERATIONS:
-            await _commit(store, batch)
-            batch, wider = [], {id: event.fields for id in event.rollup_ids}
-        batch.append(event)
-        moved = wider
-    await _commit(store, batch)
-
-
-async def _commit(store: TenantStore, events: list[Event]) -> None:
-    for _ in range(TRIES):
-        if not events:
-            return
-        rollups = await _found(store, ROLLUP, {id for event in events for id in event.rollup_ids})
-        try:
-            await store.commit(_operations(events, rollups))
-            return
-        except Rejected:
-            known = await _found(store, UsageEvent.KIND, {event.id for event in events})
-            events = [event for event in events if event.id not in known]
-    raise Contended("Others keep moving the same rollups.")
-
-
-async def _found(store: TenantStore, kind: Kind, ids: set[str]) -> dict[str, Document]:
-    page = await store.query(kind, [Where("id", "in", sorted(ids))])
-    return {stored.body["id"]: stored.body for stored in page.items}
-
-
-def _operations(events: list[Event], rollups: Mapping[str, Document]) -> list[Operation]:
-    operations: list[Operation] = [
-        Create(
-            UsageEvent.KIND,
-            event.id,
-            {"created_at": rfc3339(event.at), "metric": event.metric.value, "value": event.value, "data": event.data},
-            ttl=EVENT_KEPT_SECONDS,
-        )
-        for event in events
-    ]
-    moving: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        for id in event.rollup_ids:
-            moving[id].append(event)
-    for id, own in moving.items():
-        found = rollups.get(id)
-        operations.append(_new_rollup(id, own) if found is None else _moved_rollup(id, own, found))
-    return operations
-
-
-def _new_rollup(id: str, events: Sequence[Event]) -> Create:
-    metric, period, start = id.split(":", 2)
-    dimensions = _divided(events, {}, 0)
-    body = {
-        "created_at": start,
-        "metric": metric,
-        "period": period,
-        "start": start,
-        "value": sum(event.value for event in events),
-        "count": len(events),
-        "dimensions": dimensions,
-        "names": len(dimensions.keys() - {OTHER}),
-    }
-    return Create(ROLLUP, id, body, ttl=KEPT_SECONDS[period])
-
-
-def _moved_rollup(id: str, events: Sequence[Event], found: Document) -> Increment:
-    """New names are counted under a bound, so that two who add the last ones at once do not both."""
-    dimensions = _divided(events, found["dimensions"], found.get("names", 0))
-    amounts = {"value": sum(event.value for event in events), "count": len(events)}
-    amounts |= {f"dimensions.{name}": value for name, value in dimensions.items()}
-    new = len(dimensions.keys() - found["dimensions"].keys() - {OTHER})
-    if not new:
-        return Increment(ROLLUP, id, amounts)
-    return Increment(ROLLUP, id, {**amounts, "names": new}, {"names": MAX_NAMES})
-
-
-def _divided(events: Sequence[Event], known: Mapping[str, int], counted: int) -> dict[str, int]:
-    """What the events add to each name of a rollup."""
-    wanted = [event.dimension for event in events if event.dimension is not None]
-    admitted = admit(wanted, known, counted)
-    added: dict[str, int] = defaultdict(int)
-    for event in events:
-        if event.dimension is not None:
-            added[event.dimension if event.dimension in admitted else OTHER] += event.value
-    return dict(added)

@@ -1,35 +1,32 @@
-"""Usage, as it is stored and shown."""
+"""Usage, as it is shown."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.http.pagination import ListQuery, Query
+from functions.usage.periods import Period
+from functions.usage.tally import Standing
+from shared.http.pagination import PageQuery, Query
 from shared.http.times import Time
-from shared.kinds import Kind
 from shared.work.events import Metric
-from shared.work.resources import Id, Timestamp
-
-Period = Literal["hour", "day", "month"]
-
-
-ROLLUP = Kind("rollup", container="usage", filtered=("metric", "period"), backup="history")
+from shared.work.resources import Timestamp
 
 
 class UsageEvent(BaseModel):
-    """One counted thing (`created_at` is the instant it happened at)."""
+    """One counted thing."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
-    KIND: ClassVar[Kind] = Kind(
-        "usage_event", container="usage", filtered=("metric",), backup="history", append_only=True
-    )
-
-    id: Id = Field(description="The event's id.")
-    created_at: Timestamp = Field(description="When it happened.")
+    id: str = Field(description="The event's id; with its source, it is one event of its hour.")
+    source: str = Field(description="Who has told of it.")
+    time: Timestamp = Field(description="When it happened.")
     metric: Metric = Field(description="What was counted.")
     value: int = Field(description="How much of it.")
+    name: str | None = Field(description="The name that it counts under in `dimensions`.")
     data: dict[str, Any] = Field(description="More about it.")
+    standing: Standing = Field(
+        description="Whether it counts: one that was voided does not, nor one whose id has come with other content."
+    )
 
 
 class Bucket(BaseModel):
@@ -41,7 +38,8 @@ class Bucket(BaseModel):
     value: int = Field(description="The sum of what was counted.")
     count: int = Field(description="Events.")
     dimensions: dict[str, int] = Field(
-        {}, description="The value by name, at most 100 of them and `other`; `%2F` and `%25` are `/` and `%` in a part."
+        {},
+        description="By name, the 100 largest of a period and `other`; `%2F` and `%25` are `/` and `%` in a part.",
     )
 
 
@@ -67,5 +65,11 @@ class UsageQuery(Query):
     until: Time | None = Field(None, alias="to", description="Before this time.")
 
 
-class UsageEventQuery(ListQuery):
-    metric: Metric | None = None
+class UsageEventQuery(PageQuery):
+    """The newest first."""
+
+    metric: Metric | None = Field(None, description="Of this metric.")
+    name: str | None = Field(None, max_length=800, description="Counted under this name.")
+    standing: Standing | None = Field(None, description="Of this standing.")
+    since: Time | None = Field(None, alias="from", description="From this time on; the last 100 days are kept.")
+    until: Time | None = Field(None, alias="to", description="Before this time.")

@@ -1,91 +1,140 @@
-"""Reading a usage event out of a message, and what makes one that cannot be counted."""
+"""Reading a usage event, or a void of some, out of a message; and what makes one that cannot be counted.
 
+Events are CloudEvents 1.0 (https://github.com/cloudevents/spec) of our own types. `time` is mandatory: it says in
+which hour an event counts, and in that hour `source` and `id` make it one event, however often it comes.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property, lru_cache
+from hashlib import blake2b
+from json import dumps
 from typing import Any
 
 from functions.usage.dimensions import dimension
-from functions.usage.periods import PERIODS, start_of
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.limits import encode
 from shared.errors import Invalid
 from shared.ids import is_uuid
 from shared.messaging.port import Message
-from shared.work.events import Metric
+from shared.work.events import SOURCE, VOID, Metric
 
 LATE = timedelta(days=35)
-AHEAD = timedelta(minutes=15)  # no less than clocks are believed to differ
+AHEAD = timedelta(minutes=15)  # no less than clocks are believed to differ; what is further ahead waits until it is due
+VOIDABLE = timedelta(days=62)  # longer than any event is late, shorter than blocks and hours are kept
 MAX_VALUE = 10**12  # far from 2^53, so that no sum of a month gets there
-MAX_DATA_BYTES = 16 * 1024  # so that a batch of the largest events is one that the store takes
+MAX_DATA_BYTES = 16 * 1024
+MAX_TEXT = 256  # characters of an id or a source
+MAX_VOIDED = 2000  # events of one hour that one message takes out
+
+Key = bytes  # 16 of them: which event of its hour
 
 
 class Uncountable(Exception):
     """Why a message is no usage event of ours."""
 
 
-@dataclass(frozen=True)
-class Event:
-    """A checked usage event."""
+class Early(Exception):
+    """The event lies ahead of the clock; it is due in so long."""
 
+    def __init__(self, due_in: timedelta) -> None:
+        super().__init__(f"due in {due_in}")
+        self.due_in = due_in
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A checked usage event; `time` in the one text form (`shared.clock.rfc3339`), `data` as JSON text."""
+
+    key: Key
+    source: str
     id: str
-    at: datetime
+    time: str
     metric: Metric
     value: int
-    data: dict[str, Any]
+    data: str
+    dimension: str | None
 
-    @cached_property
-    def dimension(self) -> str | None:
-        return dimension(self.metric, self.data)
-
-    @cached_property
-    def fields(self) -> set[str]:
-        """What it moves in each of its rollups."""
-        return {"value", "count", "names"} | ({f"dimensions.{self.dimension}"} if self.dimension else set())
-
-    @cached_property
-    def rollup_ids(self) -> list[str]:
-        return _rollup_ids(self.metric, start_of("hour", self.at))
+    @property
+    def hour(self) -> str:
+        return hour_of(self.time)
 
 
-@lru_cache(maxsize=256)
-def _rollup_ids(metric: Metric, hour: datetime) -> list[str]:
-    return [f"{metric}:{period}:{rfc3339(start_of(period, hour))}" for period in PERIODS]
+@dataclass(frozen=True, slots=True)
+class Voids:
+    """Events of one hour that are taken out of it."""
+
+    hour: str
+    refs: Sequence[tuple[str, str]]  # source, id
 
 
-def read(message: Message, now: datetime) -> Event:
-    """The event in a message; `Uncountable` says what is wrong with it."""
+def hour_of(time: str) -> str:
+    """The start of the hour that an instant lies in, both in the one text form."""
+    return f"{time[:13]}:00:00.000000Z"
+
+
+def key_of(source: str, id: str) -> Key:
+    """A UUID of our own is its own key, so that it need not be kept twice; all else is its digest."""
+    if source == SOURCE and is_uuid(id):
+        return bytes.fromhex(id.replace("-", ""))
+    return blake2b(f"{len(source)}:{source}{id}".encode(), digest_size=16).digest()
+
+
+def read(message: Message, now: datetime) -> Event | Voids:
+    """What is in a message. `Uncountable` says what is wrong with it, `Early` when it is due."""
     body = message.body
     if "unreadable" in body:
         raise Uncountable("the body is not a JSON object")
     try:
-        event = Event(
-            id=body["id"],
-            at=parse_rfc3339(body["time"]),
-            metric=Metric(body["type"]),
-            value=body["data"]["value"],
-            data={name: value for name, value in body["data"].items() if name != "value"},
-        )
+        if body["type"] == VOID:
+            return _voids(body, now)
+        data = {name: value for name, value in body["data"].items() if name != "value"}
+        source, id, value, metric = body["source"], body["id"], body["data"]["value"], Metric(body["type"])
+        at = parse_rfc3339(body["time"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Uncountable(f"not a usage event: {type(error).__name__} {error}") from error
-    try:
-        dimension(event.metric, event.data)
-    except ValueError as error:
-        raise Uncountable(str(error)) from error
     if body.get("specversion") != "1.0":
         raise Uncountable("not a CloudEvent of version 1.0")
-    if not (isinstance(event.id, str) and is_uuid(event.id)):
-        raise Uncountable("its id is not a UUID")
-    if type(event.value) is not int or not 0 <= event.value <= MAX_VALUE:
+    if type(value) is not int or not 0 <= value <= MAX_VALUE:
         raise Uncountable("its value is not a whole number from 0 to 10^12")
     try:
-        size = len(encode({"data": event.data}).encode()) - len('{"data":}')  # as deep as it is stored
+        name = dimension(metric, data)
+        text = encode({"data": data})[len('{"data":') : -1]  # checked as deep as it is kept
+        key = key_of(_text(source, "source"), _text(id, "id"))
     except Invalid as error:
         raise Uncountable(f"its data cannot be stored: {error}") from error
-    if size > MAX_DATA_BYTES:
-        raise Uncountable(f"its data is {size} bytes of JSON; at most {MAX_DATA_BYTES} are kept")
-    if event.at > now + AHEAD:
-        raise Uncountable(f"its time {body['time']} is in the future")
-    if event.at < now - LATE:
+    except ValueError as error:
+        raise Uncountable(str(error)) from error
+    if len(text) > MAX_DATA_BYTES // 4 and len(text.encode()) > MAX_DATA_BYTES:
+        raise Uncountable(f"its data is {len(text.encode())} bytes of JSON; at most {MAX_DATA_BYTES} are kept")
+    if at > now + AHEAD:
+        raise Early(at - now)
+    if at < now - LATE:
         raise Uncountable(f"its time {body['time']} is more than {LATE.days} days ago")
-    return event
+    return Event(key, source, id, rfc3339(at), metric, value, text, name)
+
+
+def row(event: Event, source: int) -> str:
+    """An event as JSON text, `source` by its number; an id that is its own key is left out."""
+    id = "0" if event.source == SOURCE and is_uuid(event.id) else dumps(event.id, ensure_ascii=False)
+    return f'[{source},{id},"{event.time}","{event.metric}",{event.value},{event.data}]'
+
+
+def _voids(body: Mapping[str, Any], now: datetime) -> Voids:
+    at = parse_rfc3339(body["time"])
+    refs = [(str(source), str(id)) for source, id in body["data"]["events"]]
+    if not 0 < len(refs) <= MAX_VOIDED:
+        raise Uncountable(f"voids 1 to {MAX_VOIDED} events, not {len(refs)}")
+    if at < now - VOIDABLE:
+        raise Uncountable(f"voids events of more than {VOIDABLE.days} days ago")
+    return Voids(hour_of(rfc3339(at)), sorted(set(refs)))
+
+
+def _text(text: Any, name: str) -> str:
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
+        raise ValueError(f"its {name} is not a text of 1 to {MAX_TEXT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"its {name} holds half a character (a lone surrogate)") from error
+    return text

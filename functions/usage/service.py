@@ -1,15 +1,13 @@
 """Reading usage."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from functions.usage.dimensions import shown
-from functions.usage.models import ROLLUP, Bucket, Usage, UsageEvent, UsageQuery
+from functions.usage.blocks import bounded
+from functions.usage.events import page_of_events
+from functions.usage.models import Bucket, Usage, UsageEvent, UsageEventQuery, UsageQuery
 from functions.usage.periods import LONGEST, LOOK_BACK, start_of
+from functions.usage.rollups import sums
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Document, Where
 from shared.errors import Invalid
-from shared.work.resources import Listing, PageRequest, bounded_page
+from shared.work.resources import Listing, PageRequest
 from shared.work.session import TenantSession
 
 
@@ -26,20 +24,12 @@ class UsageService:
         if end - start > LONGEST[query.period]:
             most = LONGEST[query.period].days
             raise Invalid.of("from", f"at most {most} days by {query.period}; take a longer period", query.since)
-        where = [
-            Where("metric", "=", query.metric.value),
-            Where("period", "=", query.period),
-            Where("created_at", ">=", rfc3339(start)),
-            Where("created_at", "<", rfc3339(end)),
+        found = await sums(tenant.store, query.period, start, end)
+        items = [
+            Bucket.model_validate({"start": beginning, **bounded(metrics)[query.metric]})
+            for beginning, metrics in found.items()
+            if query.metric in metrics
         ]
-        items: list[Bucket] = []
-        after: tuple[str, str] | None = None
-        while True:
-            page = await tenant.store.query(ROLLUP, where, after=after)
-            items += [_bucket(stored.body) for stored in page.items]
-            after = page.next
-            if after is None:
-                break
         return Usage.model_validate(
             {
                 "metric": query.metric,
@@ -51,10 +41,5 @@ class UsageService:
             }
         )
 
-    async def events(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[UsageEvent]:
-        found = await bounded_page(tenant.store, UsageEvent.KIND, filters, page)
-        return Listing([UsageEvent.model_validate(stored.body) for stored in found.items], found.next)
-
-
-def _bucket(body: Document) -> Bucket:
-    return Bucket.model_validate({**body, "dimensions": {shown(name): n for name, n in body["dimensions"].items()}})
+    async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
+        return await page_of_events(tenant.store, query, tenant.services.clock.now(), page.limit, page.after)

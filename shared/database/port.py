@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shared.kinds import Kind
+from shared.kinds import Container, Kind
 
 Document = dict[str, Any]
 
@@ -189,8 +189,8 @@ class TenantStore(ABC):
     async def get(self, kind: Kind, id: str) -> Stored | None:
         """One point read; None when there is no such item of this tenant."""
 
-    async def catch_up(self) -> None:
-        """What is read through this handle from now on is no older than now. Nothing where reads are never behind.
+    async def catch_up(self, container: Container = "items") -> None:
+        """What is read of a container from now on is no older than now. Nothing where reads are never behind.
 
         For who decides by what is not there, in a partition in which this process has committed nothing (0024).
         """

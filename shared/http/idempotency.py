@@ -80,7 +80,9 @@ class Idempotency:
         if recorded.body["fingerprint"] != slot.fingerprint:
             raise Unprocessable("This Idempotency-Key was used for another request; use a new key for a new request.")
         kind, id = recorded.body.get("made") or ("", "")
-        if kind and await self._is_gone(tenant.services.kinds.named(kind), id, tenant):
+        if kind and await self._is_gone(
+            tenant.services.kinds.named(kind), id, recorded.body["body"]["tenant_id"], tenant
+        ):
             raise Conflict(
                 "This Idempotency-Key was answered before, and what it made is gone since; "
                 "use a new key to make it again.",
@@ -88,11 +90,13 @@ class Idempotency:
             )
         return Replay(recorded.body["body"], recorded.body["etag"])
 
-    async def _is_gone(self, kind: Kind, id: str, tenant: TenantSession) -> bool:
+    async def _is_gone(self, kind: Kind, id: str, tenant_id: str, tenant: TenantSession) -> bool:
         if kind == TENANT:
             entry = await self._registry.latest(kind, id, id)
             return entry is None or bool(entry.body.get("undo"))
-        return kind.container == "items" and await tenant.store.get(kind, id) is None
+        if kind.container != "items" or tenant_id != tenant.id:  # what staff have made for a tenant is there for ever
+            return False
+        return await tenant.store.get(kind, id) is None
 
 
 def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) -> IdempotencySlot:

@@ -14,7 +14,9 @@ from shared.messaging.port import Message
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 900.0
 LONGEST_BASE = 100  # an id has 128 characters at most
+LONGEST_HOLD = timedelta(days=1)  # of what is due later: then it is held again
 _RESENT = re.compile(r"(.*):resent:([0-9]{1,9})", re.DOTALL)  # with more digits it is none of ours
+_HELD = re.compile(r"(.*):held:[0-9]{1,9}", re.DOTALL)
 
 
 def attempts(message: Message) -> int:
@@ -34,6 +36,14 @@ def again(message: Message) -> Message:
     return replace(message, id=f"{base}:resent:{count + 1}")
 
 
+def held(message: Message, due_in: timedelta) -> Message:
+    """The message as it is sent to come when it is due, or in a day: that is none of its attempts."""
+    base = _parts(message)[0]
+    if len(base) > LONGEST_BASE:
+        base = derived_id("again", base)
+    return replace(message, id=f"{base}:held:{-(-due_in // LONGEST_HOLD)}")
+
+
 def pause(attempts: int, *, at_least: float = 0.0) -> timedelta:
     """Until it is sent: 5 seconds, doubling, at most a quarter of an hour."""
     seconds = FIRST_PAUSE_SECONDS * 2.0 ** min(attempts, 16)
@@ -41,5 +51,7 @@ def pause(attempts: int, *, at_least: float = 0.0) -> timedelta:
 
 
 def _parts(message: Message) -> tuple[str, int]:
-    found = _RESENT.fullmatch(message.id)
-    return (found[1], int(found[2])) if found else (message.id, 0)
+    held = _HELD.fullmatch(message.id)
+    id = held[1] if held else message.id
+    found = _RESENT.fullmatch(id)
+    return (found[1], int(found[2])) if found else (id, 0)

@@ -9,6 +9,7 @@ from datetime import timedelta
 LOCK = timedelta(minutes=5)  # the longest there is; nobody renews the lock of a batch
 MAX_DELIVERIES = 10
 DUPLICATES_REMEMBERED = timedelta(minutes=10)
-MESSAGES_AT_ONCE = 100  # that a batch function is called with
+MESSAGES_AT_ONCE = 1000  # that a batch function is called with
+GATHERED_WITHIN = timedelta(minutes=1)  # where fewer are waiting: how far behind usage may be
 DELIVERY_SECONDS = 30.0  # for one such call: then what is left is sent again, long before the lock is lost
 SENDING_SECONDS = 80.0  # for that, pauses for a broker that takes nothing included

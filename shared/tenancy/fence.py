@@ -33,7 +33,7 @@ from shared.database.port import (
     Where,
 )
 from shared.errors import Unavailable
-from shared.kinds import Kind
+from shared.kinds import Container, Kind
 
 logger = logging.getLogger("flowgrid.fence")
 AUDIT = Kind(
@@ -93,8 +93,8 @@ class Handle(TenantStore):
             self._see([found])
         return found
 
-    async def catch_up(self) -> None:
-        await self._inner.catch_up()
+    async def catch_up(self, container: Container = "items") -> None:
+        await self._inner.catch_up(container)
 
     async def query(
         self,

@@ -8,7 +8,8 @@ import pytest
 
 from functions.agents.models import Agent
 from functions.catalog.models import Element
-from functions.usage.models import ROLLUP, UsageEvent
+from functions.usage.blocks import BLOCK
+from functions.usage.rollups import ROLLUP
 from shared.clock import rfc3339
 from shared.database.limits import MAX_OPERATIONS
 from shared.database.port import (
@@ -320,7 +321,7 @@ class LimitContract:
 
     async def test_a_batch_stays_within_one_container(self, store: TenantStore) -> None:
         with pytest.raises(ValueError, match="one container"):
-            await store.commit([agent("one"), Create(UsageEvent.KIND, "one", {"created_at": at(0)})])
+            await store.commit([agent("one"), Create(BLOCK, "one", {"created_at": at(0)})])
 
 
 class LifetimeContract:

@@ -7,7 +7,7 @@ import pytest
 
 from functions.agents.models import Agent
 from functions.catalog.models import Element
-from functions.usage.models import UsageEvent
+from functions.usage.blocks import BLOCK
 from shared.database.port import Bury, Create, Database, Delete, Increment, Read, Replace, TenantStore
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT, Fenced, Handle, Overtaken, current, first_permit, permit, rotate
 from tests.contract.database import SHARD, TENANT, agent, at, names, present, rejection
@@ -94,7 +94,7 @@ class FenceContract:
         assert (await current(store)).body["created_at"] == max(moments)
 
     async def test_usage_is_not_fenced(self, store: TenantStore) -> None:
-        await Handle(store).commit([Create(UsageEvent.KIND, "one", {"created_at": at(1)})])
+        await Handle(store).commit([Create(BLOCK, "one", {"created_at": at(1)})])
 
 
 class TombstoneContract:

@@ -22,7 +22,8 @@ from shared.messaging.port import Message, Messaging
 from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import ServiceBusMessaging
 from tests.contract.messaging import QUEUE, Broker, MessagingContract
-from tests.doubles.servicebus import ServiceBusDouble, forget_cut_connections, service_bus
+from tests.doubles.servicebus import ServiceBusDouble, service_bus
+from tests.doubles.sockets import forget_cut_connections
 
 EMULATOR = "TEST_SERVICEBUS_CONNECTION"
 EMULATOR_LOCK_SECONDS = 5.0

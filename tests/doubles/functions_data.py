@@ -8,7 +8,6 @@ from functions.backups.models import NewBackup
 from functions.backups.service import BackupService
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
-from functions.usage.models import UsageEvent
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.core import Core
 from shared.jobs.jobs import Job
@@ -16,6 +15,7 @@ from shared.messaging.port import Message
 from shared.work.events import Metric, usage_event
 from shared.work.resources import load
 from shared.work.session import TenantSession
+from tests.doubles.usage import stored_events
 
 
 async def onboarded(core: Core, new: NewTenant) -> TenantSession:
@@ -44,6 +44,6 @@ async def backup_job(core: Core, session: TenantSession) -> Message:
 
 
 async def what_became_of(session: TenantSession, event: Message, job: Message) -> dict[str, Any]:
-    stored = await session.store.get(UsageEvent.KIND, event.id)
+    stored = [one for one in await stored_events(session.store) if one.id == event.id]
     done = (await load(session, Job, job.body["job_id"])).value
-    return {"usage_event": stored is not None, "job": done.status, "error": done.error}
+    return {"usage_event": len(stored) == 1, "job": done.status, "error": done.error}

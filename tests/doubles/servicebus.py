@@ -6,11 +6,9 @@ Links are `amqps://host/queue`, management links end in `$management` and answer
 import tests.doubles.proton_here  # noqa: F401 - skips what needs Proton where it is not
 
 # isort: split
-import gc
 import queue as queues
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -113,13 +111,6 @@ def service_bus(lock_seconds: float = LOCK_SECONDS, port: int = 0) -> Iterator[S
         yield double
     finally:
         double.stop()
-
-
-def forget_cut_connections() -> None:
-    """The SDK leaves the closing of a cut-off connection to the garbage collector, which warns: here, and not later."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 class _Broker(MessagingHandler):  # type: ignore[misc]

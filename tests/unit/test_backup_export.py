@@ -24,7 +24,7 @@ from functions.backups.models import Backup, NewBackup
 from functions.backups.snapshot import Snapshot
 from functions.catalog.models import Element
 from functions.kinds import KINDS
-from functions.usage.models import UsageEvent
+from functions.usage.blocks import BLOCK
 from shared.database.port import OLDEST_FIRST, Create, Order, Page, Where
 from shared.errors import Conflict, NotFound
 from shared.kinds import Kind
@@ -63,9 +63,9 @@ async def test_a_backup_says_what_is_in_it(world: BackupWorld) -> None:
 
 async def test_the_history_is_in_it_too(world: BackupWorld) -> None:
     await world.furnish(2)
-    await world.tenant.store.commit([Create(UsageEvent.KIND, "event-1", {"created_at": "2026-11-24T00:00:00Z"})])
+    await world.tenant.store.commit([Create(BLOCK, "block-1", {"created_at": "2026-11-24T00:00:00Z"})])
     backup = await world.back_up()
-    assert backup.counts["usage_event"] == 1
+    assert backup.counts["usage_block"] == 1
     assert backup.counts["audit"] >= 8
 
 

@@ -12,7 +12,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from functions.agents.models import Agent
-from functions.usage.models import ROLLUP
+from functions.usage.rollups import ROLLUP
 from shared.database.limits import MAX_BYTES, MAX_OPERATIONS, encode
 from shared.database.port import (
     NEWEST_FIRST,

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from functions.usage.models import ROLLUP
+from functions.usage.periods import start_of
+from functions.usage.rollups import totals
+from shared.work.events import Metric
 from shared.work.outbox import OUTBOX
-from tests.unit.world import AGENT, STAFF, UNLIMITED, World, admin
+from tests.unit.world import AGENT, STAFF, START, UNLIMITED, World, admin
 
 
 @pytest.fixture
@@ -72,9 +75,6 @@ async def test_what_a_stopped_instance_leaves_is_finished_by_another_and_counted
     store = await second.core.directory.store(tenant)
     assert store is not None
     assert (await store.query(OUTBOX)).items == []
-    months = {
-        one.body["metric"]: one.body["value"]
-        for one in (await store.query(ROLLUP)).items
-        if one.body["period"] == "month"
-    }
-    assert months == {"api_calls": 3, "agents_created": 3}
+    hour = start_of("hour", START)
+    found = await totals(store, hour, hour + timedelta(hours=2))
+    assert (found[Metric.API_CALLS], found[Metric.AGENTS_CREATED]) == (3, 3)

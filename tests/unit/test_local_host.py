@@ -625,17 +625,17 @@ async def test_a_message_that_always_fails_becomes_a_dead_letter(
     assert [(dead.id, reason) for dead, reason in await messaging.dead("jobs")] == [("m-1", "MaxDeliveryCountExceeded")]
 
 
-async def test_a_trigger_of_many_gets_a_list_of_at_most_a_hundred(
+async def test_a_trigger_of_many_gets_a_list_of_at_most_a_thousand(
     app: func.FunctionApp, host_of: Any, messaging: SqliteMessaging
 ) -> None:
     inbox = Inbox(app, many=True, data_type=func.DataType.BINARY)
-    await messaging.send("usage-events", [message(number) for number in range(150)])
-    assert await trigger(host_of(app)).drain() == 150
-    assert [len(call) for call in inbox.calls] == [100, 50]
+    await messaging.send("usage-events", [message(number) for number in range(1050)])
+    assert await trigger(host_of(app)).drain() == 1050
+    assert [len(call) for call in inbox.calls] == [1000, 50]
     last = inbox.calls[1][-1]
     assert isinstance(last, func.ServiceBusMessage)
-    assert (last.message_id, last.delivery_count, last.application_properties) == ("m-149", 1, {"tenant_id": GUID})
-    assert last.get_body() == b'{"number":149}'
+    assert (last.message_id, last.delivery_count, last.application_properties) == ("m-1049", 1, {"tenant_id": GUID})
+    assert last.get_body() == b'{"number":1049}'
 
 
 async def test_a_batch_of_one_is_still_a_list_and_fails_as_a_whole(

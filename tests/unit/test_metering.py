@@ -13,19 +13,20 @@ from hypothesis import example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from functions.usage.dimensions import dimension, shown
+from functions.usage.blocks import BLOCK, Block
+from functions.usage.dimensions import dimension
 from functions.usage.metering import SIDE_BY_SIDE, Metering
-from functions.usage.models import ROLLUP, Period
-from functions.usage.periods import PERIODS, start_of
-from functions.usage.reading import Event, read
+from functions.usage.periods import PERIODS, Period, start_of
+from functions.usage.reading import Event, Voids, key_of, read
+from functions.usage.rollups import sums
 from shared.clock import rfc3339
-from shared.database.port import Operation, Rejected
+from shared.database.port import Create, Operation
 from shared.errors import Conflict, FlowgridError, Full, Invalid, Throttled, TooLarge, Unavailable
 from shared.messaging.again import again
 from shared.messaging.port import Message
 from shared.messaging.queues import MAX_DELIVERIES, SENDING_SECONDS
 from shared.tenancy.directory import Directory
-from shared.work.events import Metric, usage_event
+from shared.work.events import SOURCE, Metric, usage_event
 from shared.work.resources import PageRequest
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedDirectory, WatchedStore, World, register
 
@@ -64,12 +65,14 @@ def metering(world: World, directory: WatchedDirectory) -> Metering:
 
 
 async def rollups(world: World, tenant_id: str = TENANT_ID) -> dict[str, tuple[int, int]]:
-    """Value and count of every rollup, by `<metric>:<period>:<start>`."""
+    """Value and count of all there is, by `<metric>:<period>:<start>`."""
     store = await world.core.directory.store(tenant_id)
     assert store is not None
     found: dict[str, tuple[int, int]] = {}
-    async for page in store.scan([ROLLUP]):
-        found |= {one.body["id"]: (one.body["value"], one.body["count"]) for one in page}
+    for period in PERIODS:
+        first = start_of(period, START - timedelta(days=70))
+        for start, metrics in (await sums(store, period, first, START + timedelta(days=400))).items():
+            found |= {f"{metric}:{period}:{start}": (one["value"], one["count"]) for metric, one in metrics.items()}
     return found
 
 
@@ -167,19 +170,13 @@ async def test_each_tenants_events_are_its_own(world: World, metering: Metering)
 async def test_dimensions_add_up_by_kind(world: World, metering: Metering) -> None:
     await metering.store([event(1, operation="list_agents"), event(2, operation="create_agent")])
     await metering.store([event(3, operation="list_agents"), event(4)])
-    store = await world.core.directory.store(TENANT_ID)
-    assert store is not None
-    hour = await store.get(ROLLUP, f"api_calls:hour:{rfc3339(START)}")
-    assert hour is not None and hour.body["dimensions"] == {"list_agents": 2, "create_agent": 1}
+    assert await dimensions(world, "api_calls") == {"list_agents": 2, "create_agent": 1}
 
 
 async def test_a_model_with_a_dot_in_its_name_is_one_dimension(world: World, metering: Metering) -> None:
     for number, value in enumerate([3, 4]):
         await metering.store([event(number, START, value, Metric.AI_TOKENS, provider="openai", model="gpt-4.1")])
-    store = await world.core.directory.store(TENANT_ID)
-    assert store is not None
-    hour = await store.get(ROLLUP, f"ai_tokens:hour:{rfc3339(START)}")
-    assert hour is not None and hour.body["dimensions"] == {"openai/gpt-4%2E1": 7}
+    assert await dimensions(world) == {"openai/gpt-4.1": 7}
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=4) | st.text("./%2EF_", max_size=6)
@@ -194,15 +191,14 @@ def test_two_models_are_never_one_dimension(one: tuple[str, str], other: tuple[s
         return dimension(Metric.AI_TOKENS, dict(zip(("provider", "model"), parts, strict=True))) or ""
 
     assert (name(one) == name(other)) is (one == other)
-    assert (shown(name(one)) == shown(name(other))) is (one == other)
-    assert "." not in name(one)
 
 
 async def dimensions(world: World, metric: str = "ai_tokens", period: Period = "hour") -> dict[str, int]:
     store = await world.core.directory.store(TENANT_ID)
     assert store is not None
-    found = await store.get(ROLLUP, f"{metric}:{period}:{rfc3339(start_of(period, START))}")
-    return found.body["dimensions"] if found else {}
+    found = await sums(store, period, start_of(period, START), START + timedelta(hours=1))
+    (own,) = found.values() or [{}]
+    return dict(own[metric]["dimensions"]) if metric in own else {}
 
 
 @pytest.mark.parametrize("value", [None, True, 7, 1.5, ["gpt"], {"name": "gpt"}])
@@ -218,63 +214,25 @@ async def test_a_name_of_more_than_128_characters_counts_as_other(world: World, 
     assert await dimensions(world, "api_calls") == {"x" * 128: 1, "other": 1}
 
 
-async def test_a_rollup_has_at_most_a_hundred_names_and_counts_the_others_too(world: World, metering: Metering) -> None:
-    for start in range(0, 300, 50):
-        await metering.store([event(number, operation=f"o{number}", value=2) for number in range(start, start + 50)])
-    await metering.store([event(300, operation="o7"), event(301, operation="o299"), event(302, operation="other")])
-    found = await dimensions(world, "api_calls", "day")
-    assert found == {f"o{number}": 3 if number == 7 else 2 for number in range(100)} | {"other": 402}
-    assert (await rollups(world))[f"api_calls:day:{rfc3339(start_of('day', START))}"] == (603, 303)
-
-
-async def test_the_first_delivery_of_an_hour_is_bounded_too(world: World, metering: Metering) -> None:
-    await metering.store([event(number, operation="n" * 120 + str(number)) for number in range(130)])
-    assert (len(found := await dimensions(world, "api_calls")), sum(found.values())) == (101, 130)
-
-
-async def test_two_processes_that_add_the_last_names_at_once_keep_the_bound(
-    world: World, directory: WatchedDirectory, metering: Metering
-) -> None:
-    await metering.store([event(number, operation=f"o{number}") for number in range(95)])
-    store = directory.stores[TENANT_ID]
-
-    async def another(operations: Sequence[Operation]) -> None:
-        store.before = None
-        await metering.store([event(number, operation=f"theirs{number}") for number in range(200, 204)])
-
-    store.before = another
-    await metering.store([event(number, operation=f"ours{number}") for number in range(300, 304)])
-    found = await dimensions(world, "api_calls")
-    assert (len(found), found["other"], sum(found.values())) == (101, 3, 103)
-
-
 # Cost
 
 
-async def test_a_hundred_events_of_one_tenant_take_two_batches(directory: WatchedDirectory, metering: Metering) -> None:
-    await metering.store([event(0)])  # the hour, day and month are there
+async def test_a_delivery_of_one_tenant_and_hour_is_one_batch(directory: WatchedDirectory, metering: Metering) -> None:
+    await metering.store([event(0)])  # the hour is open
     before = directory.commits()
-    await metering.store([event(number) for number in range(1, 101)])
-    assert directory.commits() - before <= 2
-
-
-async def test_ninety_seven_events_of_an_hour_fit_in_one_batch(directory: WatchedDirectory, metering: Metering) -> None:
-    await metering.store([event(0)])
-    before = directory.commits()
-    await metering.store([event(number) for number in range(1, 98)])
+    await metering.store([event(number) for number in range(1, 1001)])
     assert directory.commits() - before == 1
+    assert [one.kind.name for one in directory.stores[TENANT_ID].batches[-1]] == ["usage_open", "usage_block"]
 
 
-async def test_events_and_the_rollups_that_they_move_are_one_batch(
+async def test_the_first_block_of_an_hour_opens_it_in_the_same_batch(
     directory: WatchedDirectory, metering: Metering
 ) -> None:
     await metering.store([event(0)])
-    await metering.store([event(1)])
-    assert sorted(one.kind.name for one in directory.stores[TENANT_ID].batches[-1]) == [
-        "rollup",
-        "rollup",
-        "rollup",
-        "usage_event",
+    assert [one.kind.name for one in directory.stores[TENANT_ID].batches[-1]] == [
+        "usage_hour",
+        "usage_open",
+        "usage_block",
     ]
 
 
@@ -287,7 +245,6 @@ async def test_events_and_the_rollups_that_they_move_are_one_batch(
         (START - timedelta(days=35), True),
         (START - timedelta(days=35, microseconds=1), False),
         (START + timedelta(minutes=15), True),
-        (START + timedelta(minutes=15, microseconds=1), False),
     ],
 )
 async def test_an_event_is_counted_up_to_35_days_late_and_15_minutes_early(
@@ -295,6 +252,37 @@ async def test_an_event_is_counted_up_to_35_days_late_and_15_minutes_early(
 ) -> None:
     await metering.store([event(1, at)])
     assert (len(await rollups(world)), len(await dead(world))) == ((3, 0) if counted else (0, 1))
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=16), timedelta(hours=30), timedelta(days=40)])
+async def test_an_event_that_lies_further_ahead_is_held_until_it_is_due(
+    world: World, metering: Metering, ahead: timedelta
+) -> None:
+    await metering.store([event(1, START + ahead), event(2)])
+    while world.clock.now() < START + ahead - timedelta(seconds=1):
+        assert await dead(world) == []
+        assert len(await rollups(world)) == 3
+        wait = min(timedelta(days=1), START + ahead - world.clock.now())
+        assert len(await sent_again(world, metering, seconds=wait.total_seconds())) == 1
+    assert (await rollups(world))[f"api_calls:hour:{rfc3339(start_of('hour', START + ahead))}"][1] >= 1
+
+
+async def test_an_event_that_was_held_for_months_has_all_its_attempts(
+    world: World, directory: WatchedDirectory, metering: Metering
+) -> None:
+    await metering.store([event(1, START + timedelta(days=20))])
+    for _ in range(19):
+        await sent_again(world, metering, seconds=86400)
+    store = directory.stores.get(TENANT_ID) or await directory.store(TENANT_ID)
+    assert isinstance(store, WatchedStore)
+    store.before = broken
+    assert await sent_again(world, metering, seconds=86400) == [f"{uuid_of(1)}:held:1"]
+    assert await sent_again(world, metering, seconds=5) == [f"{uuid_of(1)}:resent:1"]
+    assert await dead(world) == []
+
+
+async def broken(operations: Sequence[Operation]) -> None:
+    raise RuntimeError("what is this")
 
 
 async def test_a_late_event_moves_the_period_it_happened_in(world: World, metering: Metering) -> None:
@@ -313,7 +301,11 @@ DEEP = json.loads("[" * 200 + "]" * 200)
 POISON = {
     "unreadable": Message(uuid_of(900), TENANT_ID, {"unreadable": "<xml/>"}),
     "no id": bad(900, id=None),
-    "id no uuid": bad(900, id="one"),
+    "no id in it": bad(900, id=""),
+    "id too long": bad(900, id="x" * 257),
+    "half an id": bad(900, id="\ud800"),
+    "no source": bad(900, source=None),
+    "source no text": bad(900, source=["/"]),
     "id no text": bad(900, id=7),
     "no time": bad(900, time=None),
     "time no time": bad(900, time="yesterday"),
@@ -353,7 +345,7 @@ async def test_one_poisonous_message_and_99_good_ones_are_one_dead_letter_and_99
 async def test_a_message_that_nobody_thought_of_is_a_dead_letter_too(
     world: World, metering: Metering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def surprised(message: Message, now: datetime) -> Event:
+    def surprised(message: Message, now: datetime) -> Event | Voids:
         if message.id == "m-1":
             raise RecursionError("too deep")
         return read(message, now)
@@ -394,6 +386,12 @@ async def test_a_batch_of_the_largest_events_is_one_that_the_store_takes(world: 
 
 
 # What cannot be stored now: it is sent again, and its delivery is completed
+
+
+def holds(operations: Sequence[Operation], id: str) -> bool:
+    """Whether an event is in what is to be written."""
+    blocks = [Block(one.body) for one in operations if isinstance(one, Create) and one.kind == BLOCK]
+    return any(key_of(SOURCE, id) in block.keys for block in blocks)
 
 
 async def away(*_: Any, **__: Any) -> None:
@@ -483,7 +481,7 @@ async def test_an_event_that_nothing_explains_spoils_no_other_and_is_a_dead_lett
     await metering.store([event(0)])
 
     async def broken(operations: Sequence[Operation]) -> None:
-        if uuid_of(2) in {one.id for one in operations}:
+        if holds(operations, uuid_of(2)):
             raise RuntimeError("what is this")
 
     directory.stores[TENANT_ID].before = broken
@@ -506,7 +504,7 @@ async def test_an_event_that_the_store_will_never_take_spoils_no_other_and_is_a_
     await metering.store([event(0)])
 
     async def refused(operations: Sequence[Operation]) -> None:
-        if uuid_of(2) in {one.id for one in operations}:
+        if holds(operations, uuid_of(2)):
             raise error
 
     directory.stores[TENANT_ID].before = refused
@@ -732,7 +730,7 @@ async def test_a_broker_that_is_busy_for_a_moment_fails_no_delivery(
 
 
 UNSENDABLE = {
-    "half a character": ({"source": "\ud800"}, "message: holds half a character (a lone surrogate)"),
+    "half a character": ({"more": "\ud800"}, "message: holds half a character (a lone surrogate)"),
     "numbers that grow when they are written again": (
         {"more": [1e9] * 50_000},
         f"Message {uuid_of(2)}:resent:1 is larger than 258048 bytes.",
@@ -759,7 +757,7 @@ async def test_what_can_be_neither_sent_again_nor_kept_now_has_the_others_sent_b
     await metering.store([event(0)])
     directory.stores[TENANT_ID].before = away
     waiting = [event(number) for number in (1, 2, 3)]
-    waiting[0].body["source"] = "\ud800"
+    waiting[0].body["more"] = "\ud800"
     with monkeypatch.context() as patch:
         patch.setattr(world.core.dead_letters, "add", away)
         with pytest.raises(Unavailable):
@@ -768,7 +766,7 @@ async def test_what_can_be_neither_sent_again_nor_kept_now_has_the_others_sent_b
 
 
 async def test_a_reason_with_half_a_character_in_it_is_kept(world: World, metering: Metering) -> None:
-    await metering.store([event(1), bad(2, time="2099-01-01\ud80000:00:00Z")])
+    await metering.store([event(1), bad(2, time="2026-11-2\ud80000:00:00Z")])
     assert (len(await dead(world)), set((await rollups(world)).values())) == (1, {(1, 1)})
 
 
@@ -826,38 +824,3 @@ async def test_an_event_that_somebody_else_stores_meanwhile_is_counted_once_and_
     store.before = faster
     await metering.store([event(1), event(2), event(3)])
     assert set((await rollups(world)).values()) == {(4, 4)}
-
-
-async def test_what_loses_twenty_races_is_sent_again(
-    world: World, directory: WatchedDirectory, metering: Metering
-) -> None:
-    await metering.store([event(0)])
-    store, lost = directory.stores[TENANT_ID], list[int]()
-
-    async def faster(operations: Sequence[Operation]) -> None:
-        lost.append(len(operations))
-        raise Rejected("condition", 0)
-
-    store.before = faster
-    await metering.store([event(1)])
-    store.before = None
-    assert (len(lost), set((await rollups(world)).values())) == (20, {(1, 1)})
-    assert await sent_again(world, metering) == [f"{uuid_of(1)}:resent:1"]
-
-
-async def test_what_finds_the_store_away_between_a_lost_race_and_the_next_look_is_sent_again(
-    world: World, directory: WatchedDirectory, metering: Metering, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await metering.store([event(0)])
-    store = directory.stores[TENANT_ID]
-
-    async def faster(operations: Sequence[Operation]) -> None:
-        store.before = None
-        monkeypatch.setattr(store, "query", away)
-        raise Rejected("exists", 0)
-
-    store.before = faster
-    await metering.store([event(1)])
-    monkeypatch.undo()
-    await sent_again(world, metering)
-    assert set((await rollups(world)).values()) == {(2, 2)}

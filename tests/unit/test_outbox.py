@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions.usage.models import UsageEvent
+from functions.usage.blocks import BLOCK
 from shared.clock import rfc3339
 from shared.database.port import Create, Delete, Operation, Placement, TenantStore
 from shared.errors import Throttled, TooLarge, Unavailable
@@ -49,8 +49,8 @@ async def counted(world: World, tenant_id: str = TENANT_ID) -> int:
     await world.drain()
     store = await world.core.directory.store(tenant_id)
     assert store is not None
-    page = await store.query(UsageEvent.KIND)
-    return sum(int(stored.body["value"]) for stored in page.items)
+    page = await store.query(BLOCK)
+    return sum(int(stored.body["count"]) for stored in page.items)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from shared.core import Core, core
 from shared.database.port import OLDEST_FIRST, Create, Operation, Order, Page, Placement, Stored, TenantStore, Where
 from shared.errors import Unauthenticated
 from shared.http.endpoint import Endpoint
-from shared.kinds import Kind, Kinds
+from shared.kinds import Container, Kind, Kinds
 from shared.members.members import Members
 from shared.members.users import user_id
 from shared.messaging.sqlite import SqliteMessaging
@@ -354,9 +354,9 @@ class WatchedStore(TenantStore):
         await self._call()
         return await self.inner.get(kind, id)
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, container: Container = "items") -> None:
         await self._call()
-        await self.inner.catch_up()
+        await self.inner.catch_up(container)
 
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         await self._call()

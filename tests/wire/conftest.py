@@ -10,13 +10,19 @@ from tests.doubles.certificate import make_certificate
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import NumberedIdentity, make_database
+from tests.doubles.sockets import forget_cut_connections
 
 if TYPE_CHECKING:
     from tests.doubles.servicebus import ServiceBusDouble
 
 HERE = __name__.rpartition(".")[0]
-# The SDK leaves the socket of a broken connection to the garbage collector, which may come in the middle of a test.
-FORGOTTEN_SOCKETS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+# The SDKs leave the socket of a connection that broke, or that was being opened when they were closed (the Cosmos
+# client cancels the refresh of its endpoints), to the garbage collector, which may come in the middle of a test.
+LEFT = r"<(socket\.socket|function (_Selector|_SSLProtocol|StreamWriter))"
+FORGOTTEN_SOCKETS = pytest.mark.filterwarnings(
+    f"ignore:Exception ignored in. {LEFT}:pytest.PytestUnraisableExceptionWarning"
+)
+DOUBLES = {"double", "account"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,14 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if (
             isinstance(item, pytest.Function)
             and item.module.__name__.startswith(HERE)
-            and "double" in item.fixturenames
+            and not DOUBLES.isdisjoint(item.fixturenames)
         ):
             item.add_marker(FORGOTTEN_SOCKETS)
 
 
 @pytest.fixture
 def double() -> "Iterator[ServiceBusDouble]":
-    from tests.doubles.servicebus import forget_cut_connections, service_bus
+    from tests.doubles.servicebus import service_bus
 
     with service_bus() as running:
         yield running
@@ -42,6 +48,7 @@ def double() -> "Iterator[ServiceBusDouble]":
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CosmosDouble]:
     with CosmosDouble(certificate=make_certificate(tmp_path_factory.mktemp("tls"))) as double:
         yield double
+    forget_cut_connections()
 
 
 @pytest.fixture

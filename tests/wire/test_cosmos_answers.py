@@ -7,7 +7,7 @@ import pytest
 
 from functions.agents.models import Agent
 from functions.kinds import KINDS
-from functions.usage.models import ROLLUP
+from functions.usage.rollups import ROLLUP
 from shared.database.cosmos.client import ABSENT_SECONDS
 from shared.database.cosmos.containers import TENANT_CONTAINERS
 from shared.database.cosmos.retry import NoContainer

@@ -12,7 +12,7 @@ import pytest
 from functions.agents.models import Agent, AgentFields
 from functions.agents.service import AgentService
 from functions.kinds import KINDS
-from functions.usage.models import ROLLUP
+from functions.usage.rollups import ROLLUP
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.database.cosmos.store import CosmosDatabase

@@ -9,7 +9,6 @@ from functions.kinds import KINDS
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from functions.usage.metering import Metering
-from functions.usage.models import ROLLUP
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.cosmos.store import CosmosDatabase
 from shared.ids import Uuid7Ids
@@ -25,6 +24,7 @@ from shared.work.session import TenantSession
 from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
+from tests.doubles.usage import total_and_count
 
 
 class Platform:
@@ -82,12 +82,12 @@ async def test_onboarding_takes_four_calls(platform: Platform) -> None:
     assert entry.status == "trial"
 
 
-async def test_a_hundred_events_of_a_tenant_take_two_batches_and_a_look_before_each(platform: Platform) -> None:
+async def test_a_delivery_of_a_tenant_is_one_batch_and_reads_nothing(platform: Platform) -> None:
     tenant_id = await platform.onboard("acme")
-    await platform.metering.store(platform.events(tenant_id, 1))  # the hour's rollups are there
+    await platform.metering.store(platform.events(tenant_id, 1))  # the hour is open
     platform.calls()
-    await platform.metering.store(platform.events(tenant_id, 100))
-    assert platform.calls() == [("Query", "usage"), ("Batch", "usage")] * 2
+    await platform.metering.store(platform.events(tenant_id, 1000))
+    assert platform.calls() == [("Batch", "usage")]
     store = await platform.directory.store(tenant_id)
     assert store is not None
-    assert {one.body["value"] for one in (await store.query(ROLLUP)).items} == {101}
+    assert await total_and_count(store) == (1001, 1001)

@@ -11,7 +11,6 @@ import pytest
 from azure.servicebus.exceptions import MessageLockLostError
 
 from functions.usage.metering import Metering
-from functions.usage.models import ROLLUP, UsageEvent
 from local.servicebus import ServiceBusSource
 from shared.clock import SystemClock
 from shared.database.sqlite import SqliteDatabase
@@ -24,6 +23,7 @@ from shared.tenancy.directory import Directory
 from shared.work.events import Metric, usage_event
 from shared.work.resources import PageRequest
 from tests.doubles.servicebus import ServiceBusDouble
+from tests.doubles.usage import total_and_count
 
 QUEUE = "usage-events"
 TENANT = PLATFORM_TENANT_ID  # always there, so that no onboarding is needed
@@ -67,15 +67,10 @@ class Metered:
             await self.handle()
 
     async def sum(self) -> tuple[int, int]:
-        """The month's rollup and the number of stored events."""
+        """What was counted, and the number of stored events."""
         store = await self.directory.store(TENANT)
         assert store is not None
-        rollups = await store.query(ROLLUP)
-        months = [one.body["value"] for one in rollups.items if one.body["period"] == "month"]
-        events = 0
-        async for page in store.scan([UsageEvent.KIND]):
-            events += len(page)
-        return sum(months), events
+        return await total_and_count(store)
 
     async def close(self) -> None:
         await self.source.close()

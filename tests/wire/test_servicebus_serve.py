@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from functions.usage.models import UsageEvent
+from functions.usage.blocks import BLOCK
 from shared.clock import SystemClock
 from shared.ids import PLATFORM_TENANT_ID, Uuid7Ids
 from shared.messaging.port import Message
 from shared.messaging.servicebus import ServiceBusMessaging
 from shared.work.events import Metric, usage_event
 from tests.doubles.servicebus import ServiceBusDouble
+from tests.doubles.usage import events_in
 from tests.e2e.host import ROOT, Host, eventually
 
 QUEUE = "usage-events"
@@ -48,7 +49,7 @@ async def stored(host: Host, sent: set[str]) -> None:
     """Wait until the events that were sent are stored, and no other."""
 
     async def are_there() -> bool:
-        return {one["id"] for one in await host.items(PLATFORM_TENANT_ID, UsageEvent.KIND)} == sent
+        return {one.id for one in events_in(await host.items(PLATFORM_TENANT_ID, BLOCK))} == sent
 
     await eventually(are_there, within=WITHIN_SECONDS)
 

@@ -37,7 +37,7 @@ from shared.database.port import (
 )
 from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID
-from shared.kinds import Kind, Kinds
+from shared.kinds import Container, Kind, Kinds
 
 logger = logging.getLogger("flowgrid.cosmos")
 DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there
@@ -140,8 +140,8 @@ class _Partition(TenantStore):
         )
         return None if found is None or found["kind"] != kind.name else stored(kind, found)
 
-    async def catch_up(self) -> None:
-        place = (self._database, PROBE.container)
+    async def catch_up(self, container: Container = "items") -> None:
+        place = (self._database, container)
         await self._calls.latest(place, self.tenant_id, check_id(PROBE, NEVER), self.tenant_id)
 
     async def query(

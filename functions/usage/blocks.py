@@ -1,0 +1,150 @@
+"""Blocks: the events of one delivery for one tenant and hour, as one document that is never changed.
+
+Its id comes of its content, so that the same delivery again is the same block. Which events are in it, and what they
+add up to, is read without unpacking them; they are JSON, compressed. A block may take events out of its hour again.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+from functions.usage.dimensions import OTHER, dimension, largest
+from functions.usage.reading import Event, Key, Voids, key_of, row
+from shared.database.limits import encode
+from shared.database.port import Document
+from shared.kinds import Kind
+from shared.work.events import Metric
+
+BLOCK = Kind("usage_block", container="usage", backup="history", append_only=True)
+KEPT_SECONDS = 100 * 86400
+MAX_BYTES = 240 * 1024  # without what the store adds
+MAX_EVENTS = 2000
+MAX_UNPACKED_BYTES = 2 * 1024 * 1024
+KEY_BYTES = 16
+LEVEL = 3
+
+Sums = dict[str, dict[str, Any]]  # metric -> value, count, dimensions
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A block to be stored: its id, the hour it belongs to, and its body but for that hour's opening."""
+
+    id: str
+    hour: str
+    body: Document
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block as it is read; `opening`: which opening of its hour let it in, from 1."""
+
+    body: Mapping[str, Any]
+
+    @property
+    def opening(self) -> int:
+        return int(self.body["opening"])
+
+    @property
+    def sums(self) -> Sums:
+        sums: Sums = self.body["sums"]
+        return sums
+
+    @property
+    def whole(self) -> bool:
+        """Whether its sums name all names there are in it."""
+        return not any(OTHER in one["dimensions"] for one in self.sums.values())
+
+    @cached_property
+    def keys(self) -> list[Key]:
+        """Of its events, in their order."""
+        keys = b64decode(self.body["keys"])
+        return [keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)]
+
+    @cached_property
+    def voids(self) -> frozenset[Key]:
+        """What it takes out of its hour."""
+        return frozenset(key_of(source, id) for source, id in self.body.get("voids", ()))
+
+    def events(self) -> Iterator[Event]:
+        """Unpacked."""
+        import zstandard
+
+        if not self.keys:
+            return
+        packed = b64decode(self.body["events"])
+        content = json.loads(zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED_BYTES))
+        sources = content["sources"]
+        for key, (source, id, time, metric, value, data) in zip(self.keys, content["rows"], strict=True):
+            named, text = Metric(metric), json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+            yield Event(key, sources[source], id or _uuid(key), time, named, value, text, dimension(named, data))
+
+
+def pack(events: Iterable[Event]) -> list[Packed]:
+    """Blocks of events, by their hours. The same event twice is packed once; under one key, another is another row."""
+    by_hour: dict[str, dict[tuple[str, Key, str], Event]] = {}
+    for event in events:
+        own = by_hour.setdefault(event.hour, {})
+        own[event.time, event.key, row(event, 0)] = event
+    return [block for hour, own in by_hour.items() for block in _blocks(hour, [own[place] for place in sorted(own)])]
+
+
+def pack_voids(voids: Voids) -> Packed:
+    """A block that has no events and takes some out."""
+    refs = [list(ref) for ref in voids.refs]
+    return _packed(voids.hour, json.dumps(refs).encode(), {"count": 0, "sums": {}, "keys": "", "voids": refs})
+
+
+def added(sums: Sums, event: Event) -> None:
+    """Add an event to sums."""
+    own = sums.get(event.metric)
+    if own is None:
+        own = sums[event.metric.value] = {"value": 0, "count": 0, "dimensions": {}}
+    own["value"] += event.value
+    own["count"] += 1
+    if event.dimension is not None:
+        names = own["dimensions"]
+        names[event.dimension] = names.get(event.dimension, 0) + event.value
+
+
+def bounded(sums: Mapping[str, Mapping[str, Any]]) -> Sums:
+    """With no more names than one document may hold."""
+    return {metric: {**sums[metric], "dimensions": largest(sums[metric]["dimensions"])} for metric in sorted(sums)}
+
+
+def _blocks(hour: str, events: Sequence[Event]) -> list[Packed]:
+    """One; or by halves, where that would be too large."""
+    import zstandard
+
+    sources = sorted({event.source for event in events})
+    number = {source: at for at, source in enumerate(sources)}
+    rows = ",".join([row(event, number[event.source]) for event in events])
+    content = f'{{"sources":{json.dumps(sources, ensure_ascii=False)},"rows":[{rows}]}}'.encode()
+    sums: Sums = {}
+    for event in events:
+        added(sums, event)
+    body = {
+        "count": len(events),
+        "sums": bounded(sums),
+        "keys": b64encode(b"".join([event.key for event in events])).decode(),
+        "events": b64encode(zstandard.ZstdCompressor(level=LEVEL).compress(content)).decode(),
+    }
+    size = len(encode(body).encode())
+    if len(events) == 1 or (size <= MAX_BYTES and len(content) <= MAX_UNPACKED_BYTES and len(events) <= MAX_EVENTS):
+        return [_packed(hour, content, body)]
+    half = len(events) // 2
+    return [*_blocks(hour, events[:half]), *_blocks(hour, events[half:])]
+
+
+def _packed(hour: str, content: bytes, body: Document) -> Packed:
+    id = blake2b(f"{hour}{body['keys']}".encode() + content, digest_size=16).hexdigest()
+    return Packed(id, hour, {"created_at": hour, **body})
+
+
+def _uuid(key: Key) -> str:
+    digits = key.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

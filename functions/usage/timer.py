@@ -1,0 +1,21 @@
+"""The usage timer: what is over is closed."""
+
+import logging
+
+import azure.functions as func
+
+from functions.usage.closing import Closing
+
+logger = logging.getLogger("flowgrid.usage")
+
+
+def blueprint(closing: Closing) -> func.Blueprint:
+    timers = func.Blueprint()
+
+    @timers.function_name("close_usage")
+    @timers.timer_trigger(arg_name="timer", schedule="%USAGE_SCHEDULE%")
+    async def close_usage(timer: func.TimerRequest) -> None:
+        if closed := await closing.sweep():
+            logger.info("usage closed", extra={"periods": closed})
+
+    return timers
