@@ -36,7 +36,6 @@ from functions.platform.consumers import Consumers
 from functions.platform.costs import Costs
 from functions.platform.counters import counters
 from functions.platform.health import HealthService
-from functions.platform.invariants import ROUND as INVARIANTS
 from functions.platform.invariants import Invariants
 from functions.platform.rounds import Rounds
 from functions.tenants.onboarding import Onboarding
@@ -77,15 +76,8 @@ def compose(core: Core) -> func.FunctionApp:
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     invariants = Invariants(each, {"counters": counters}, core.ledger, services.clock)
-    rounds = Rounds(
-        core.ledger,
-        services.clock,
-        hourly={
-            "reservations": each.over_all(release_abandoned),
-            "thresholds": each.over_all(tell_thresholds),
-        },
-        daily={INVARIANTS: invariants.run},
-    )
+    hourly = {"reservations": each.over_all(release_abandoned), "thresholds": each.over_all(tell_thresholds)}
+    rounds = Rounds(core.ledger, services.clock, hourly, daily={Invariants.ROUND: invariants.run})
     concerns = {
         "backups": Soundness(database, services.clock).check,
         "invariants": invariants.check,
