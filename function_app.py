@@ -38,7 +38,6 @@ from functions.platform.consumers import Consumers
 from functions.platform.costs import Costs
 from functions.platform.counters import counters
 from functions.platform.health import HealthService
-from functions.platform.invariants import ROUND as INVARIANTS
 from functions.platform.invariants import Invariants
 from functions.platform.rounds import Rounds
 from functions.tenants.onboarding import Onboarding
@@ -83,21 +82,11 @@ def compose(core: Core) -> func.FunctionApp:
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
-    invariants = Invariants(
-        each,
-        {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check},
-        core.ledger,
-        services.clock,
-    )
-    rounds = Rounds(
-        core.ledger,
-        services.clock,
-        hourly={
-            "reservations": each.over_all(release_abandoned),
-            "thresholds": each.over_all(tell_thresholds),
-        },
-        daily={"statements": each.over_all(billing.close), INVARIANTS: invariants.run},
-    )
+    checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}
+    invariants = Invariants(each, checks, core.ledger, services.clock)
+    hourly = {"reservations": each.over_all(release_abandoned), "thresholds": each.over_all(tell_thresholds)}
+    rounds_of_day = {"statements": each.over_all(billing.close), Invariants.ROUND: invariants.run}
+    rounds = Rounds(core.ledger, services.clock, hourly, rounds_of_day)
     concerns = {
         "backups": Soundness(database, services.clock).check,
         "invariants": invariants.check,

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from shared.clock import Clock
 from shared.errors import Concern, Unavailable
@@ -13,7 +13,6 @@ from shared.jobs.tenant_sweep import TenantSweep
 from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.invariants")
-ROUND = "invariants"
 KEPT_SECONDS = 300.0  # anybody may ask for health
 SHOWN = 10  # findings of one check and tenant in the log
 Check = Callable[[TenantSession], Awaitable[list[str]]]
@@ -24,6 +23,8 @@ class Invariants:
 
     A check must not take what is just being written for wrong.
     """
+
+    ROUND: ClassVar[str] = "invariants"  # as the ledger knows it
 
     def __init__(self, each_tenant: TenantSweep, checks: Mapping[str, Check], ledger: Ledger, clock: Clock) -> None:
         self._each_tenant = each_tenant
@@ -52,7 +53,7 @@ class Invariants:
     async def _last_round(self) -> str | None:
         today = self._clock.now().date()
         for day in (today, today - timedelta(days=1)):
-            summary = await self._ledger.summary(ROUND, day.isoformat())
+            summary = await self._ledger.summary(self.ROUND, day.isoformat())
             if summary is not None:
                 return _told(day.isoformat(), summary)
         return None

@@ -43,6 +43,11 @@ def units(queue: Queue, clock: FakeClock) -> RequestUnits:
     return RequestUnits(queue, clock, FakeIds(), "usage-events")  # type: ignore[arg-type]
 
 
+async def a_moment() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 async def test_each_tenants_units_are_one_event_of_whole_ones_and_what_is_broken_stays_for_the_next() -> None:
     queue, clock = Queue(), FakeClock()
     own = units(queue, clock)
@@ -58,15 +63,26 @@ async def test_who_finds_five_minutes_over_begins_the_sending_and_does_not_wait_
     queue, clock = Queue(), FakeClock()
     own = units(queue, clock)
     clock.advance(seconds=299)
-    own.add({TENANT_ID: 5.0})
-    await asyncio.sleep(0)
+    own.add({TENANT_ID: 95.0})
+    await a_moment()
     early = len(queue.taken)
     clock.advance(seconds=1)
     own.add({TENANT_ID: 5.0})
     at_once = len(queue.taken)
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert (early, at_once, queue.sums()) == (0, 0, {TENANT_ID: 10})
+    await a_moment()
+    assert (early, at_once, queue.sums()) == (0, 0, {TENANT_ID: 100})
+
+
+async def test_few_units_wait_for_an_hour_so_that_who_does_nothing_is_not_told_of_for_ever() -> None:
+    queue, clock = Queue(), FakeClock()
+    own = units(queue, clock)
+    sent = []
+    for _ in range(13):
+        own.add({TENANT_ID: 7.0})
+        await a_moment()
+        sent.append(queue.sums().get(TENANT_ID, 0))
+        clock.advance(minutes=5)
+    assert (sent[:12], sent[12]) == ([0] * 12, 91)
 
 
 async def test_what_is_no_tenants_is_metered_for_nobody() -> None:

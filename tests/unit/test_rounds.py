@@ -9,7 +9,7 @@ import pytest
 
 from functions.agents.models import Agent
 from functions.platform.counters import counters
-from functions.platform.invariants import ROUND, Invariants
+from functions.platform.invariants import Invariants
 from functions.platform.rounds import Rounds
 from shared.clock import rfc3339
 from shared.database.port import Create, Increment, Stored, TenantStore
@@ -191,6 +191,6 @@ async def test_a_check_that_fails_is_told_and_stops_no_other(world: World, tenan
 
     each = TenantSweep(world.core.adapters.database, world.core.directory, world.core.services)
     own = Invariants(each, {"first": broken, "second": finds}, world.core.ledger, world.clock)
-    await world.core.ledger.run_once(ROUND, "2026-11-24", own.run)
+    await world.core.ledger.run_once(Invariants.ROUND, "2026-11-24", own.run)
     with pytest.raises(Concern, match="second: 2; first of 1 tenants not looked at"):
         await own.check()
