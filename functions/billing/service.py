@@ -165,7 +165,14 @@ class BillingService:
             said = {name: body[name] for name in ("month", "total", "currency", "price_version")}
             change.audit("created", STATEMENT, final.month, 1, None, said)
             text = f"It is at GET /api/v1/billing/statements/{final.month}, as JSON, CSV or a page."
-            notify(change, f"statement:{final.month}", "statement_final", f"The statement of {final.month}", text, said)
+            notify(
+                change,
+                f"statement:{final.month}",
+                "statement_final",
+                f"The statement of {final.month}",
+                text,
+                {"month": final.month},
+            )
             try:
                 await change.commit(None)
                 return 1

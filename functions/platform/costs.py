@@ -1,6 +1,7 @@
 """What each tenant costs Flowgrid in a month: what was metered of it, by a dated table of prices."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from functions.platform.prices import Prices, What, prices_of
 from shared.clock import Clock
 from shared.database.port import Database, Stored, TenantStore, Where
-from shared.errors import NotFound
+from shared.errors import FlowgridError, NotFound
 from shared.http.pagination import ListQuery, Query
 from shared.jobs.tenant_sweep import STATUSES
 from shared.tenancy.directory import TENANT, Directory
@@ -24,6 +25,9 @@ from shared.work.resources import Id, Listing, PageRequest, bounded_page
 TARGET = 5_000_000  # micro-USD a tenant and month
 SIDE_BY_SIDE = 8
 Totals = Callable[[TenantStore, datetime, datetime], Awaitable[Mapping[Metric, int]]]
+
+
+logger = logging.getLogger("flowgrid.costs")
 
 
 class CostLine(BaseModel):
@@ -44,6 +48,7 @@ class TenantCost(BaseModel):
     lines: list[CostLine] = Field(description="One for each thing that costs.")
     total_micro_usd: int = Field(description="The sum of the lines.")
     above_target: bool = Field(description=f"Whether that is more than ${TARGET // 1_000_000}.")
+    unknown: bool = Field(False, description="Its database does not answer: there are no lines; ask again later.")
 
 
 Month = Annotated[str, Field(pattern=r"^20\d\d-(0[1-9]|1[0-2])$", examples=["2026-11"])]
@@ -83,8 +88,26 @@ class Costs:
         month = self._month(query.month)
         wanted = replace(page, where=[*page.where, Where("status", "in", STATUSES)])
         found = await bounded_page(self._database.platform, TENANT, {}, wanted)
-        costs = await asyncio.gather(*(self._of(stored, month) for stored in found.items))
+        costs = await asyncio.gather(*(self._or_unknown(stored, month) for stored in found.items))
         return Listing(costs, found.next)
+
+    async def _or_unknown(self, stored: Stored, month: str) -> TenantCost:
+        """One tenant's outage hides no other's costs."""
+        try:
+            return await self._of(stored, month)
+        except FlowgridError as error:
+            extra = {"tenant_id": stored.body["id"], "reason": str(error)}
+            logger.warning("what a tenant costs is not known now", extra=extra)
+            return TenantCost(
+                tenant_id=stored.body["id"],
+                name=stored.body["name"],
+                month=month,
+                prices_from=prices_of(month).valid_from,
+                lines=[],
+                total_micro_usd=0,
+                above_target=False,
+                unknown=True,
+            )
 
     def _month(self, asked: str | None) -> str:
         return asked or f"{self._clock.now():%Y-%m}"

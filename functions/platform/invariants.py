@@ -56,6 +56,8 @@ class Invariants:
             summary = await self._ledger.summary(self.ROUND, day.isoformat())
             if summary is not None:
                 return _told(day.isoformat(), summary)
+            if day != today and await self._ledger.begun(self.ROUND, day.isoformat()):
+                return f"The look at all data on {day.isoformat()} has never come to its end; see the log."
         return None
 
 

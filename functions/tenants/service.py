@@ -74,6 +74,8 @@ class TenantService:
                 changed |= {**on_plan(tenant, fields.tier), **named}
             if fields.trial_ends_at != tenant.trial_ends_at:
                 changed["trial_told"] = None
+                if tenant.status == "trial" and fields.trial_ends_at is None:  # or it would never end
+                    changed["status"] = "active"
             return changed
 
         return await self.change(staff, id, "updated", change, if_match=if_match)

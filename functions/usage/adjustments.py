@@ -14,9 +14,10 @@ from pydantic import Field, model_validator
 
 from functions.usage.periods import end_of, start_of
 from functions.usage.reading import MAX_TEXT, VOIDABLE, Event, hour_of
-from functions.usage.rollups import blocks_of
-from functions.usage.tally import Standing, judged
+from functions.usage.rollups import blocks_of, judged_of
+from functions.usage.tally import Standing
 from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import Where
 from shared.errors import Conflict, Invalid, NotFound
 from shared.http.times import Time
 from shared.ids import PLATFORM_TENANT_ID, derived_id
@@ -27,6 +28,7 @@ from shared.work.resources import Body, Listing, PageRequest, Resource, Timestam
 from shared.work.session import TenantSession
 
 MOST_EVENTS = 1000  # of one adjustment: it is a document, and so is its audit entry
+ON_THE_WAY = timedelta(minutes=15)
 MOST_HOURS = 48  # each is a message of the same batch
 GONE = "What was counted so long ago stands; credit it on a statement instead."
 
@@ -132,7 +134,8 @@ class Adjustments:
 async def _by_id(tenant: TenantSession, wanted: EventRef) -> list[Event]:
     hour = hour_of(rfc3339(parse_rfc3339(wanted.time)))
     _check_age(tenant, hour, "event.time")
-    of_hour = [one for one in await _of(tenant, hour) if (one[0].id, one[0].source) == (wanted.id, wanted.source)]
+    events = await _of(tenant, hour, await _named(tenant))
+    of_hour = [one for one in events if (one[0].id, one[0].source) == (wanted.id, wanted.source)]
     if any(standing == "voided" for _, standing in of_hour):
         raise AlreadyVoided("This event counts no more.")
     counted = [event for event, standing in of_hour if standing == "counted"]
@@ -150,9 +153,9 @@ async def _by_filter(tenant: TenantSession, wanted: EventFilter | None) -> list[
         raise Invalid.of("filter.from", "is not before `to`", wanted.start)
     _check_age(tenant, hours[0], "filter.from")
     found: list[Event] = []
-    voided = 0
+    voided, named = 0, await _named(tenant)
     for hour in hours:
-        for event, standing in await _of(tenant, hour):
+        for event, standing in await _of(tenant, hour, named):
             inside = rfc3339(start) <= event.time < rfc3339(end)
             if not inside or event.metric != wanted.metric or wanted.name not in (None, event.dimension):
                 continue
@@ -168,8 +171,20 @@ async def _by_filter(tenant: TenantSession, wanted: EventFilter | None) -> list[
     raise NotFound("There is no such event in that time; `GET v1/usage/events` lists them.")
 
 
-async def _of(tenant: TenantSession, hour: str) -> Iterable[tuple[Event, Standing]]:
-    return judged(await blocks_of(tenant.store, hour))
+async def _named(tenant: TenantSession) -> set[tuple[str, str, str]]:
+    """What adjustments have taken out whose messages may not have come yet: hour, source, id."""
+    since = rfc3339(tenant.services.clock.now() - ON_THE_WAY)
+    recent = await tenant.store.query(Adjustment.KIND, [Where("created_at", ">=", since)])
+    events = [one for stored in recent.items for one in Adjustment.model_validate(stored.body).events]
+    return {(one.hour, one.source, one.id) for one in events}
+
+
+async def _of(tenant: TenantSession, hour: str, named: set[tuple[str, str, str]]) -> list[tuple[Event, Standing]]:
+    """The events of an hour; those that are named are voided."""
+    return [
+        (event, "voided" if standing == "counted" and (hour, event.source, event.id) in named else standing)
+        for event, standing in await judged_of(await blocks_of(tenant.store, hour))
+    ]
 
 
 def _hours(start: datetime, end: datetime) -> Iterable[str]:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from functions.usage.blocks import KEPT_SECONDS, bounded
+from functions.usage.blocks import bounded
 from functions.usage.hours import HOUR, ONE_HOUR, closed, stop
 from functions.usage.periods import Period, end_of, start_of
 from functions.usage.rollups import DUE, PARTS, ROLLUP, blocks_of, made, rollup_id, tally_of
@@ -36,7 +36,8 @@ from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.usage")
 GRACE = timedelta(minutes=5)  # after the end of a period: most of what is late has come by then
-ROLLUP_KEPT_SECONDS: dict[Period, int | None] = {"hour": KEPT_SECONDS, "day": 800 * 86400, "month": None}
+ROLLUP_KEPT_SECONDS: dict[Period, int | None] = {"hour": 260 * 86400, "day": 800 * 86400, "month": None}
+# Statements read hours where a plan has changed in a day, as far back as its history goes (shared/tenancy/history.py).
 AT_ONCE = 8  # tenants
 FOUND_AT_ONCE = 1000
 LONGEST_SECONDS = 240.0  # of one sweep; the next goes on
@@ -65,12 +66,17 @@ class Closing:
         return count
 
     async def _each(self, kind: Kind, where: list[Where], close: Close, until: float) -> int:
-        count = 0
-        while found := await self._database.platform.sweep(kind, where, limit=FOUND_AT_ONCE):
+        """The oldest first, a page at a time; what could not be closed is passed over, and keeps nobody waiting."""
+        count, since = 0, ""
+        while self._clock.monotonic() <= until:
+            later = [Where("created_at", ">", since)] if since else []
+            found = await self._database.platform.sweep(kind, [*where, *later], limit=FOUND_AT_ONCE)
             done = await self._all(found, close)
             count += done
-            if done == 0 or len(found) < FOUND_AT_ONCE or self._clock.monotonic() > until:
+            if len(found) < FOUND_AT_ONCE:
                 return count
+            if done < len(found) // 2:
+                since = str(found[-1].body["created_at"])
         return count
 
     async def _all(self, found: list[Stored], close: Close) -> int:

@@ -1,23 +1,25 @@
 """The single events behind the sums, newest first, from the blocks of one hour after another."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from functions.usage.blocks import Block
+from functions.usage.blocks import Sums
+from functions.usage.dimensions import OTHER
 from functions.usage.models import UsageEvent, UsageEventQuery
 from functions.usage.periods import end_of, start_of
 from functions.usage.reading import Event, row
-from functions.usage.rollups import IN_THE_LOOP, ROLLUP, blocks_of, open_hours
-from functions.usage.tally import Standing, judged
+from functions.usage.rollups import ROLLUP, blocks_of, judged_of, open_hours
+from functions.usage.tally import Standing
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import NEWEST_FIRST, TenantStore, Where
+from shared.work.events import Metric
 from shared.work.resources import Listing
 
 KEPT = timedelta(days=100)
-MOST_HOURS = 100  # that one page looks through
+MOST_HOURS = 100  # that one page looks through,
+MOST_EVENTS = 20_000  # or as many hours as have so many events
 HOURS_AT_ONCE = 50
 TICK = timedelta(microseconds=1)
 FIRST = ""  # sorts before every event of an instant, so that newest first it is the end of it
@@ -30,15 +32,17 @@ async def page_of_events(
 ) -> Listing[UsageEvent]:
     """Events in a range, newest first. A page may have fewer than `limit`, where much was looked through in vain."""
     start = max(parse_rfc3339(query.since), now - KEPT) if query.since else now - KEPT
-    end = parse_rfc3339(query.until) if query.until else now + KEPT
+    end = min(parse_rfc3339(query.until), now + KEPT) if query.until else now + KEPT
     before = after or (rfc3339(end), FIRST)
     found: list[UsageEvent] = []
-    last, looked = before, 0
-    async for hour in _hours(store, query, start, before[0]):
-        if looked == MOST_HOURS:
+    last, looked, unpacked = before, 0, 0
+    async for hour in _hours(store, query, start, before):
+        if looked == MOST_HOURS or unpacked >= MOST_EVENTS:
             return Listing(found, (rfc3339(end_of("hour", parse_rfc3339(hour))), FIRST))
         looked += 1
-        for position, event, standing in await _events_of(store, hour):
+        events = await _events_of(store, hour)
+        unpacked += len(events)
+        for position, event, standing in events:
             if position >= before or event.time < rfc3339(start) or not _wanted(query, event, standing):
                 continue
             if len(found) == limit:
@@ -48,14 +52,15 @@ async def page_of_events(
     return Listing(found, None)
 
 
-async def _hours(store: TenantStore, query: UsageEventQuery, start: datetime, before: str) -> AsyncIterator[str]:
+async def _hours(store: TenantStore, query: UsageEventQuery, start: datetime, before: Position) -> AsyncIterator[str]:
     """The hours in which there may be such events, newest first."""
     first = start_of("hour", start)
-    still_open = sorted(await open_hours(store, first, parse_rfc3339(before) + TICK))
+    last = parse_rfc3339(before[0]) if before[1] == FIRST else parse_rfc3339(before[0]) + TICK
+    still_open = sorted(await open_hours(store, first, last))
     where = [
         Where("period", "=", "hour"),
         Where("created_at", ">=", rfc3339(first)),
-        Where("created_at", "<=", before),
+        Where("created_at", "<", rfc3339(last)),
     ]
     after: tuple[str, str] | None = None
     while True:
@@ -66,7 +71,7 @@ async def _hours(store: TenantStore, query: UsageEventQuery, start: datetime, be
                 yield still_open.pop()
             if still_open and still_open[-1] == hour:
                 yield still_open.pop()
-            elif query.metric is None or query.metric in metrics or query.standing not in (None, "counted"):
+            elif _may_have(metrics, query) or stored.body["voided"] or stored.body["conflicting"]:
                 yield hour
         after = page.next
         if after is None:
@@ -75,24 +80,25 @@ async def _hours(store: TenantStore, query: UsageEventQuery, start: datetime, be
         yield still_open.pop()
 
 
+def _may_have(metrics: Sums, query: UsageEventQuery) -> bool:
+    """Whether a closed hour may have counted such an event, by its sums."""
+    names = [one["dimensions"] for metric, one in metrics.items() if query.metric in (None, metric)]
+    return bool(names) if query.name is None else any(query.name in one or OTHER in one for one in names)
+
+
 async def _events_of(store: TenantStore, hour: str) -> list[tuple[Position, Event, Standing]]:
     """All of an hour, newest first."""
-    blocks = await blocks_of(store, hour)
-    many = sum(int(block.body["count"]) for block in blocks) > IN_THE_LOOP
-    return await asyncio.to_thread(_sorted, blocks) if many else _sorted(blocks)
-
-
-def _sorted(blocks: list[Block]) -> list[tuple[Position, Event, Standing]]:
     found = [
         ((event.time, blake2b(event.key + row(event, 0).encode(), digest_size=8).hexdigest()), event, standing)
-        for event, standing in judged(blocks)
+        for event, standing in await judged_of(await blocks_of(store, hour))
     ]
     return sorted(found, key=lambda one: one[0], reverse=True)
 
 
 def _wanted(query: UsageEventQuery, event: Event, standing: Standing) -> bool:
     return (
-        query.metric in (None, event.metric)
+        event.metric is not Metric.REQUEST_UNITS  # ours to pay
+        and query.metric in (None, event.metric)
         and query.name in (None, event.dimension)
         and query.standing in (None, standing)
     )

@@ -11,15 +11,13 @@ from datetime import datetime, timedelta
 
 from functions.usage.blocks import BLOCK, KEPT_SECONDS, Packed
 from shared.clock import parse_rfc3339
-from shared.database.port import Create, Delete, Operation, Read, Rejected, Replace, TenantStore
+from shared.database.port import Create, Delete, Operation, Order, Read, Rejected, Replace, TenantStore, Where
 from shared.errors import Contended
 from shared.kinds import Kind
 
 OPEN = Kind("usage_open", container="usage")
 HOUR = Kind("usage_hour", container="usage", filtered=("state",))
-MOST_OPENINGS = (
-    1000  # of one hour: events are late for 35 days, and an hour that is opened is closed some minutes later
-)
+TRIES = 20  # to follow others who open and close the same hour
 MOST_KNOWN = 10_000
 ONE_HOUR = timedelta(hours=1)
 
@@ -31,23 +29,30 @@ class Hours:
         self._openings: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     async def add(self, store: TenantStore, block: Packed) -> None:
-        """Store a block; again is no error. One batch (two for the first of an hour) and no read.
-
-        `Contended` where an hour is opened and closed faster than this can follow.
+        """Store a block; again is no error. One batch (two for the first of an hour) and no read; for one that is late,
+        up to eight and one query. `Contended` where an hour is opened and closed faster than this can follow.
         """
-        opening = self._openings.get((store.tenant_id, block.hour), 1)
-        asked_twice = False
-        while opening <= MOST_OPENINGS:
-            marker, create = opening_id(block.hour, opening), _create(block, opening)
-            if await _committed(store, [Read(OPEN, marker), create]):
-                return self._remember(store.tenant_id, block.hour, opening)
-            if asked_twice:  # it is closed
-                opening, asked_twice = opening + 1, False
-            elif await _committed(store, [*_opened(block.hour, opening), create]):
-                return self._remember(store.tenant_id, block.hour, opening)
-            else:  # somebody has just opened it, or it was closed before
-                asked_twice = True
-        raise Contended(f"The hour {block.hour} was opened {MOST_OPENINGS} times.")
+        opening, looked = self._openings.get((store.tenant_id, block.hour), 1), False
+        for _ in range(TRIES):
+            if await self._in(store, block, opening):
+                return
+            opening += 1
+            if not looked:  # others have opened and closed it meanwhile, who knows how often
+                opening, looked = max(opening, await _newest(store, block.hour)), True
+        raise Contended(f"The hour {block.hour} is opened and closed all the time.")
+
+    async def _in(self, store: TenantStore, block: Packed, opening: int) -> bool:
+        """Through this opening; False when it is closed."""
+        marker, create = opening_id(block.hour, opening), _create(block, opening)
+        through: list[Operation] = [Read(OPEN, marker), create]
+        done = (
+            await _committed(store, through)
+            or await _committed(store, [*_opened(block.hour, opening), create])
+            or await _committed(store, through)  # somebody has just opened it, or it was closed before
+        )
+        if done:
+            self._remember(store.tenant_id, block.hour, opening)
+        return done
 
     def _remember(self, tenant_id: str, hour: str, opening: int) -> None:
         self._openings[tenant_id, hour] = opening
@@ -70,11 +75,18 @@ def closed(hour: str, opening: int) -> Replace:
 
 
 def opening_id(hour: str, opening: int) -> str:
-    return f"{hour}:{opening}"
+    return f"{hour}:{opening:06}"
 
 
 def end_of(hour: str) -> datetime:
     return parse_rfc3339(hour) + ONE_HOUR
+
+
+async def _newest(store: TenantStore, hour: str) -> int:
+    """The number of the hour's last opening, as far as is known here; 0 without one."""
+    where = [Where("id", ">=", opening_id(hour, 0)), Where("id", "<", f"{hour};")]
+    page = await store.query(HOUR, where, order=Order("id", descending=True), limit=1)
+    return int(page.items[0].body["opening"]) if page.items else 0
 
 
 def _opened(hour: str, opening: int) -> list[Operation]:

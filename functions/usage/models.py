@@ -1,6 +1,6 @@
 """Usage, as it is shown."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,10 @@ from shared.http.pagination import PageQuery, Query
 from shared.http.times import Time
 from shared.work.events import Metric
 from shared.work.resources import Timestamp
+
+Told = Literal[
+    Metric.API_CALLS, Metric.AGENTS_CREATED, Metric.AI_TOKENS, Metric.EXECUTIONS, Metric.STORAGE_BYTES
+]  # the request units of a tenant are ours to pay
 
 
 class UsageEvent(BaseModel):
@@ -57,7 +61,7 @@ class Usage(BaseModel):
 class UsageQuery(Query):
     """`from` (inclusive, whole periods) and `to` (exclusive); by default the last day, month or year."""
 
-    metric: Metric = Field(Metric.API_CALLS, description="What to show.")
+    metric: Told = Field(Metric.API_CALLS, description="What to show.")
     period: Period = Field("day", description="How long each item is.")
     since: Time | None = Field(
         None, alias="from", description="From this time on; the period that it is in is shown whole."
@@ -68,7 +72,7 @@ class UsageQuery(Query):
 class UsageEventQuery(PageQuery):
     """The newest first."""
 
-    metric: Metric | None = Field(None, description="Of this metric.")
+    metric: Told | None = Field(None, description="Of this metric.")
     name: str | None = Field(None, max_length=800, description="Counted under this name.")
     standing: Standing | None = Field(None, description="Of this standing.")
     since: Time | None = Field(None, alias="from", description="From this time on; the last 100 days are kept.")

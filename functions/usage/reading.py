@@ -122,9 +122,14 @@ def row(event: Event, source: int) -> str:
 
 def _voids(body: Mapping[str, Any], now: datetime) -> Voids:
     at = parse_rfc3339(body["time"])
-    refs = [(str(source), str(id)) for source, id in body["data"]["events"]]
+    try:
+        refs = [(_text(source, "source"), _text(id, "id")) for source, id in body["data"]["events"]]
+    except ValueError as error:
+        raise Uncountable(f"voids what is no event: {error}") from error
     if not 0 < len(refs) <= MAX_VOIDED:
         raise Uncountable(f"voids 1 to {MAX_VOIDED} events, not {len(refs)}")
+    if at > now + AHEAD:
+        raise Uncountable("voids events that have not happened")
     if at < now - VOIDABLE:
         raise Uncountable(f"voids events of more than {VOIDABLE.days} days ago")
     return Voids(hour_of(rfc3339(at)), sorted(set(refs)))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from functions.usage.blocks import bounded
 from functions.usage.periods import start_of
-from functions.usage.rollups import DUE, all_of, blocks_of, made, open_hours, tally_of
+from functions.usage.rollups import DUE, ROLLUP, all_of, blocks_of, made, open_hours, tally_of
 from functions.usage.tally import merged
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Where
@@ -16,18 +16,21 @@ LOOKED_AT = timedelta(days=2)
 async def rollups_as_rebuilt(session: TenantSession) -> list[str]:
     """What does not add up, of the day before yesterday and since; one query an hour, and six.
 
-    What is open, or due, is not made yet; what is closed meanwhile is left to the next look.
+    What is open, or due, is not made yet; what is opened or closed meanwhile is left to the next look.
     """
     store = session.store
     await store.catch_up("usage")
     now = session.services.clock.now()
     start = start_of("day", now - LOOKED_AT)
     unmade = await open_hours(store, start, now)
-    hours = await made(store, "hour", start, now)
+    between = [Where("created_at", ">=", rfc3339(start)), Where("created_at", "<", rfc3339(now))]
+    stored = await all_of(store, ROLLUP, [Where("period", "=", "hour"), *between])
+    hours = {one.body["start"]: one.body["metrics"] for one in stored}
     found: list[str] = []
-    for hour, sums in hours.items():
-        if hour not in unmade and sums != bounded((await tally_of(await blocks_of(store, hour))).sums):
-            found.append(f"The rollup of the hour {hour} is not what its blocks add up to.")
+    for body in (one.body for one in stored if one.body["start"] not in unmade):
+        blocks = await blocks_of(store, body["start"], opening=body["opening"])
+        if body["metrics"] != bounded((await tally_of(blocks)).sums):
+            found.append(f"The rollup of the hour {body['start']} is not what its blocks add up to.")
     due = {one.body["start"] for one in await all_of(store, DUE, [Where("period", "=", "day")])}
     for day, sums in (await made(store, "day", start, now)).items():
         own = [one for hour, one in hours.items() if rfc3339(start_of("day", parse_rfc3339(hour))) == day]

@@ -11,7 +11,8 @@ from datetime import MAXYEAR, datetime, timedelta
 from functions.usage.blocks import BLOCK, Block, Sums
 from functions.usage.hours import HOUR
 from functions.usage.periods import Period, end_of, start_of
-from functions.usage.tally import Tally, merged, tally
+from functions.usage.reading import Event
+from functions.usage.tally import Standing, Tally, judged, merged, tally
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Stored, TenantStore, Where
 from shared.kinds import Kind
@@ -39,8 +40,12 @@ async def blocks_of(store: TenantStore, hour: str, *, opening: int | None = None
 
 async def tally_of(blocks: list[Block]) -> Tally:
     """`tally`, beside the loop where there is much."""
-    many = sum(int(block.body["count"]) for block in blocks) > IN_THE_LOOP
-    return await asyncio.to_thread(tally, blocks) if many else tally(blocks)
+    return await asyncio.to_thread(tally, blocks) if _much(blocks) else tally(blocks)
+
+
+async def judged_of(blocks: list[Block]) -> list[tuple[Event, Standing]]:
+    """`judged`, beside the loop where there is much."""
+    return await asyncio.to_thread(lambda: list(judged(blocks))) if _much(blocks) else list(judged(blocks))
 
 
 async def sums(store: TenantStore, period: Period, start: datetime, end: datetime) -> dict[str, Sums]:
@@ -131,3 +136,7 @@ async def all_of(store: TenantStore, kind: Kind, where: list[Where], *, at_once:
         after = page.next
         if after is None:
             return found
+
+
+def _much(blocks: list[Block]) -> bool:
+    return sum(int(block.body["count"]) for block in blocks) > IN_THE_LOOP

@@ -54,6 +54,10 @@ class Ledger:
         held = await self._database.platform.get(RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
         return held.body["summary"] if held is not None and held.body["status"] == "done" else None
 
+    async def begun(self, name: str, slot: str) -> bool:
+        """Whether anybody has begun with the work of a slot."""
+        return await self._database.platform.get(RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}") is not None
+
 
 def _left(held: Stored, now: datetime) -> bool:
     return held.body["status"] != "done" and not runs(held.body["lease_until"], now, LEASE)

@@ -1,5 +1,6 @@
 """All tenants, one after another: what the timers have in common that do something for each of them."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
@@ -16,6 +17,7 @@ logger = logging.getLogger("flowgrid.timers")
 STATUSES = ["active", "trial", "suspended"]
 PAGE_ITEMS = 200
 SHOWN_FAILURES = 50
+LONGEST_SECONDS = 60.0  # for one tenant: whoever hangs keeps those behind it waiting no longer
 
 Work = Callable[[TenantSession], Awaitable[int]]
 
@@ -23,7 +25,10 @@ Work = Callable[[TenantSession], Awaitable[int]]
 class TenantSweep:
     """Does something for each tenant that has data, in the order of their ids, one at a time."""
 
-    def __init__(self, database: Database, directory: Directory, services: Services) -> None:
+    def __init__(
+        self, database: Database, directory: Directory, services: Services, *, within: float = LONGEST_SECONDS
+    ) -> None:
+        self._within = within
         self._database = database
         self._directory = directory
         self._services = services
@@ -43,7 +48,8 @@ class TenantSweep:
             tenant_id = stored.body["id"]
             summary["tenants"] += 1
             try:
-                summary["done"] += await work(self._session(stored))
+                async with asyncio.timeout(self._within):
+                    summary["done"] += await work(self._session(stored))
             except Exception as error:
                 expected = isinstance(error, FlowgridError)
                 extra = {"tenant_id": tenant_id, "reason": str(error)}

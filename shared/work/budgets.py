@@ -108,7 +108,11 @@ async def reserve_once(session: TenantSession, id: str, amounts: Mapping[Budget,
 
 
 async def settle_once(session: TenantSession, id: str, used: Mapping[Budget, int]) -> None:
-    """`settle`, in a change of its own; again changes nothing. `NotFound` without a reservation of the last 35 days."""
+    """`settle`, in a change of its own; again changes nothing. `NotFound` without a reservation of the last 35 days.
+
+    What was used was used: it is settled while the tenant is fenced, too.
+    """
+    session = session.past_the_fence()
     for _ in range(TRIES_AT_A_RACE):
         held = await _find(session, id)
         if held is None:

@@ -87,7 +87,29 @@ async def test_two_at_once_are_one_adjustment(world: World, tenant: str) -> None
     named = {"tenant_id": tenant}
     answers = [await world.call("create_usage_adjustment", STAFF, one(id), params=named) for _ in range(2)]
     assert [answer.status for answer in answers] == [201, 409]
-    assert answers[1].json["adjustment_id"] == answers[0].json["id"]
+    assert answers[1].json["code"] == "already_voided"
+
+
+async def test_an_event_that_another_adjustment_has_just_named_is_not_in_the_next(world: World, tenant: str) -> None:
+    id = await happened(world, tenant, 5)
+    await happened(world, tenant, 7)
+    named = {"tenant_id": tenant}
+    answers = [await world.call("create_usage_adjustment", STAFF, one(id), params=named)]
+    answers.append(await world.call("create_usage_adjustment", STAFF, those(), params=named))
+    await world.drain()
+    assert [answer.json["value"] for answer in answers] == [5, 7]
+    assert await total(world, tenant) == 0
+
+
+async def test_a_voided_event_is_listed_alike_before_and_after_its_hour_is_closed(world: World, tenant: str) -> None:
+    await adjust(world, tenant, one(await happened(world, tenant, 5)))
+    seen = []
+    for _ in range(2):
+        listed = await world.call("list_usage_events", admin(tenant), query={"metric": "ai_tokens"})
+        seen.append([(event["id"], event["standing"]) for event in listed.json["items"]])
+        world.clock.advance(hours=2)
+        await world.functions["close_usage"](None)
+    assert seen[0] == seen[1] != []
 
 
 async def test_a_filter_takes_out_what_it_finds_when_it_is_made(world: World, tenant: str) -> None:

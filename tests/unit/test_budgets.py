@@ -27,6 +27,7 @@ from shared.work.budgets import (
     settle_once,
 )
 from shared.work.change import COUNTER
+from shared.work.fencing import close, reopen
 from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 from tests.unit.world import TENANT_ID, UNLIMITED, WatchedStore, World, admin, entry, register, session
@@ -368,3 +369,13 @@ async def _play(folder: Path, steps: list[tuple[str, str, int]]) -> None:
                 held.pop(id, None)
         assert await counted(tenant) == sum(book.values())
     await world.close()
+
+
+async def test_what_was_used_is_settled_while_the_tenant_is_fenced_too(tenant: TenantSession) -> None:
+    await reserve_once(tenant, "call", {TOKENS: 100})
+    await close(tenant.past_the_fence(), "job-1")
+    await settle_once(tenant, "call", {TOKENS: 90})
+    await reopen(tenant.past_the_fence(), "job-1")
+    month = f"{tenant.services.clock.now():%Y-%m}"
+    stored = await tenant.store.get(COUNTER, counter_of(TOKENS, month))
+    assert stored is not None and stored.body["value"] == 90

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from functions.usage.blocks import BLOCK
-from functions.usage.closing import GRACE, Closing, close_hour
-from functions.usage.hours import HOUR, OPEN
+from functions.usage.closing import GRACE, ROLLUP_KEPT_SECONDS, Closing, close_hour
+from functions.usage.hours import HOUR, OPEN, stop
 from functions.usage.metering import Metering
 from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import DUE, ROLLUP, rollup_id, sums, totals
@@ -18,6 +18,7 @@ from shared.database.limits import encode
 from shared.database.port import TenantStore, Upsert
 from shared.errors import Unavailable
 from shared.messaging.port import Message
+from shared.tenancy.history import KEPT
 from shared.work.events import Metric, usage_event, void_event
 from tests.unit.world import (
     OTHER_ID,
@@ -108,7 +109,7 @@ async def test_an_hour_that_is_not_over_stays_open(
     await metering.store([event(1)])
     world.clock.advance(seconds=OVER.total_seconds() - 1)
     assert await closing.sweep() == 0
-    assert await ids(store, OPEN) == [f"{HOUR_TEXT}:1"]
+    assert await ids(store, OPEN) == [f"{HOUR_TEXT}:000001"]
 
 
 async def test_a_second_sweep_closes_nothing(world: World, metering: Metering, closing: Closing) -> None:
@@ -125,7 +126,7 @@ async def test_what_is_late_opens_its_hour_again_and_is_in_its_rollup_after_the_
     world.clock.advance(days=2)
     await closing.sweep()
     await metering.store([event(2)])
-    assert await ids(store, OPEN) == [f"{HOUR_TEXT}:2"]
+    assert await ids(store, OPEN) == [f"{HOUR_TEXT}:000002"]
     assert await value(store) == 2  # at once
     assert await closing.sweep() == 2
     assert (await rollup(store))["metrics"]["api_calls"]["value"] == 2
@@ -303,6 +304,32 @@ async def test_thousands_of_models_in_a_month_make_no_large_document(
     assert (month["value"], month["count"], len(month["dimensions"])) == (22_500, 7_500, 101)
 
 
+async def test_a_late_block_that_comes_while_rollups_are_looked_at_is_no_false_alarm(
+    world: World, metering: Metering, closing: Closing, store: WatchedStore
+) -> None:
+    await metering.store([event(1)])
+    world.clock.advance(hours=3)
+    await closing.sweep()
+    calls = 0
+
+    async def meanwhile() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # the hours are read, and their blocks not yet
+            store.on_call = None
+            await metering.store([event(2)])
+
+    store.on_call = meanwhile
+    assert await rollups_as_rebuilt(session(world.core, entry(), store, admin(TENANT_ID))) == []
+    assert calls == 4
+
+
+def test_hours_are_kept_for_as_long_as_a_plans_change_may_cut_a_day() -> None:
+    """A late statement reads the hours of a day that a change of plan has cut, as far back as its history goes."""
+    kept = ROLLUP_KEPT_SECONDS["hour"]
+    assert kept is not None and timedelta(seconds=kept) > KEPT
+
+
 # Crashes, and others who are at it
 
 
@@ -382,6 +409,55 @@ async def test_a_thousand_times_the_same_event_is_one(
     world.clock.advance(days=2)
     await closing.sweep()
     assert (await rollup(store))["metrics"]["api_calls"] == {"value": 5, "count": 1, "dimensions": {}}
+
+
+async def test_a_day_that_was_added_up_before_another_hour_was_closed_is_not_done_with(
+    world: World, metering: Metering, closing: Closing, store: WatchedStore
+) -> None:
+    await metering.store([event(1)])
+    world.clock.advance(days=2)
+
+    async def meanwhile(operations: Any) -> None:
+        if any(one.kind == ROLLUP and one.id.startswith("day:") for one in operations):
+            store.before = None
+            await metering.store([event(2, START + timedelta(hours=1))])
+            await close_hour(store, rfc3339(START + timedelta(hours=1)), 1)
+
+    store.before = meanwhile
+    await closing.sweep()
+    await closing.sweep()
+    assert (await rollup(store, "day", "2026-11-24T00:00:00.000000Z"))["metrics"]["api_calls"]["value"] == 2
+
+
+async def test_an_hour_that_was_opened_hundreds_of_times_is_followed_by_who_does_not_know_it(
+    world: World, metering: Metering, directory: WatchedDirectory, store: WatchedStore
+) -> None:
+    for number in range(300):
+        await metering.store([event(number)])
+        await stop(store, HOUR_TEXT, number + 1)
+    cold = Metering(directory, world.core.dead_letters, world.queue, world.clock, "usage-events")
+    before = len(store.batches)
+    await cold.store([event(1000)])
+    assert (await value(store), len(store.batches) - before) == (301, 8)
+
+
+async def test_hours_that_cannot_be_closed_keep_no_others_waiting(
+    world: World, metering: Metering, closing: Closing, directory: WatchedDirectory, store: WatchedStore
+) -> None:
+    """As many as are found at once, and more."""
+    for number in range(30):
+        await metering.store([event(number, START - timedelta(hours=number + 1))])
+    await metering.store([event(100, tenant_id=OTHER_ID)])
+    world.clock.advance(days=2)
+
+    async def away() -> None:
+        raise Unavailable("away")
+
+    store.on_call = away
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("functions.usage.closing.FOUND_AT_ONCE", 10)
+        await closing.sweep()
+    assert (await rollup(directory.stores[OTHER_ID]))["metrics"]["api_calls"]["value"] == 1
 
 
 async def test_many_closers_at_once_close_once(world: World, metering: Metering, directory: WatchedDirectory) -> None:

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from functions.platform.prices import PRICES, Price, prices_of
+from shared.database.port import TenantStore
+from shared.errors import Unavailable
+from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Budget
 from shared.work.budgets import reserve_once, settle_once
 from shared.work.events import Metric, usage_event
-from tests.unit.world import OTHER_ID, STAFF, START, World, admin
+from tests.unit.world import OTHER_ID, STAFF, START, WatchedStore, World, admin
 
 
 async def happened(world: World, tenant: str, metric: Metric, value: int, days_ago: int = 0) -> None:
@@ -103,3 +106,22 @@ def test_prices_say_where_they_are_from_and_since_when_they_are_believed() -> No
     assert [prices.valid_from for prices in PRICES] == sorted({prices.valid_from for prices in PRICES})
     assert all(price.source and price.per > 0 for prices in PRICES for price in prices.by.values())
     assert (prices_of("2020-01"), prices_of("2026-11")) == (PRICES[0], PRICES[0])
+
+
+async def test_one_tenant_whose_database_is_away_hides_no_others_costs(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = str((await world.onboard("globex", tier="enterprise"))["id"])
+    real = world.core.directory.open
+
+    def opened(entry: TenantEntry) -> TenantStore:
+        store = WatchedStore(real(entry))
+        store.on_call = away if entry.id == other else None
+        return store
+
+    async def away() -> None:
+        raise Unavailable("its database does not answer")
+
+    monkeypatch.setattr(world.core.directory, "open", opened)
+    found = {one["tenant_id"]: one["unknown"] for one in await costs(world)}
+    assert found == {tenant: False, other: True}

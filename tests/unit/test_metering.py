@@ -332,6 +332,19 @@ POISON = {
 }
 
 
+POISON |= {
+    "a void of nothing": bad(900, type="void", data={"events": []}),
+    "a void of too much": bad(900, type="void", data={"events": [["/", str(n)] for n in range(2001)]}),
+    "a void of what is no event": bad(900, type="void", data={"events": [["/", 7]]}),
+    "a void of an id too long": bad(900, type="void", data={"events": [["/", "x" * 257]]}),
+    "a void of what has not happened": bad(
+        900, type="void", time="9999-01-01T00:00:00Z", data={"events": [["/", "x"]]}
+    ),
+    "a void of long ago": bad(900, type="void", time="2026-01-01T00:00:00Z", data={"events": [["/", "x"]]}),
+    "a void without events": bad(900, type="void", data={}),
+}
+
+
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
 async def test_one_poisonous_message_and_99_good_ones_are_one_dead_letter_and_99_counted(
     world: World, metering: Metering, poison: Message

@@ -1,5 +1,6 @@
 """What is done once an hour or a day: caught up whoever asks, done once; what must be true is looked at and told."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -194,3 +195,34 @@ async def test_a_check_that_fails_is_told_and_stops_no_other(world: World, tenan
     await world.core.ledger.run_once(Invariants.ROUND, "2026-11-24", own.run)
     with pytest.raises(Concern, match="second: 2; first of 1 tenants not looked at"):
         await own.check()
+
+
+async def test_a_look_that_has_never_come_to_its_end_is_told_the_day_after(world: World, tenant: TenantSession) -> None:
+    async def killed(session: TenantSession) -> list[str]:
+        raise KeyboardInterrupt
+
+    each = TenantSweep(world.core.adapters.database, world.core.directory, world.core.services)
+    invariants = Invariants(each, {"counters": killed}, world.core.ledger, world.clock)
+    rounds = Rounds(world.core.ledger, world.clock, {}, {Invariants.ROUND: invariants.run})
+    with pytest.raises(KeyboardInterrupt):
+        await rounds.run()
+    await invariants.check()
+    world.clock.advance(days=1)
+    with pytest.raises(Concern, match="has never come to its end"):
+        await invariants.check()
+
+
+async def test_a_tenant_that_hangs_keeps_those_behind_it_waiting_for_so_long_only(
+    world: World, tenant: TenantSession
+) -> None:
+    other = str((await world.onboard("globex"))["id"])
+    first = min(tenant.id, other)
+
+    async def work(session: TenantSession) -> int:
+        if session.id == first:
+            await asyncio.Event().wait()
+        return 1
+
+    each = TenantSweep(world.core.adapters.database, world.core.directory, world.core.services, within=0.05)
+    summary = await each.each(work)
+    assert (summary["done"], list(summary["failures"])) == (1, [first])

@@ -171,7 +171,7 @@ async def test_the_tenant_is_told_and_its_trail_says_what_it_comes_to(office: Of
     store = (await office.world.session(office.tenant)).store
     notices = [one.body for one in (await store.query(NOTIFICATION)).items]
     audited = [one.body for one in (await store.query(AUDIT)).items if one.body["action"] == "statement.created"]
-    assert [(one["code"], one["data"]["total"]) for one in notices] == [("statement_final", 49_000_000)]
+    assert [(one["code"], one["data"]) for one in notices] == [("statement_final", {"month": "2026-11"})]
     assert [(one["resource_id"], one["new_value"]["total"]) for one in audited] == [("2026-11", 49_000_000)]
 
 

@@ -160,6 +160,53 @@ async def test_usage_events_are_listed_newest_first(world: World, tenant: str) -
     assert [event["value"] for event in answer.json["items"]] == [2, 1]
 
 
+@pytest.mark.parametrize("query", [{"to": "9999-12-31T23:59:59.999999Z"}, {"from": "9999-12-31T23:59:59Z"}])
+async def test_events_at_the_edge_of_time_are_no_error_of_ours(
+    world: World, tenant: str, query: dict[str, str]
+) -> None:
+    await happened(world, tenant, START)
+    answer = await world.call("list_usage_events", admin(tenant), query=query)
+    assert (answer.status, len(answer.json["items"])) == (200, 1 if "to" in query else 0)
+
+
+async def test_what_a_tenants_calls_cost_us_is_not_told_to_it(world: World, tenant: str) -> None:
+    await happened(world, tenant, START, metric=Metric.REQUEST_UNITS)
+    assert (await usage(world, tenant, metric="request_units")).status == 400
+    assert (await world.call("list_usage_events", admin(tenant))).json["items"] == []
+
+
+async def test_pages_of_events_end_where_much_was_looked_through_and_go_on(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.usage.events.MOST_EVENTS", 2)
+    for hours in range(6):
+        await happened(world, tenant, START - timedelta(hours=hours), hours + 1)
+    found: list[int] = []
+    pages, query = 0, {"metric": "ai_tokens", "standing": "counted"}
+    while True:
+        answer = await world.call("list_usage_events", admin(tenant), query=query)
+        found += [event["value"] for event in answer.json["items"]]
+        pages += 1
+        if answer.json["next_cursor"] is None:
+            break
+        query = {**query, "cursor": answer.json["next_cursor"]}
+    assert (found, pages) == ([1, 2, 3, 4, 5, 6], 3)
+
+
+async def test_events_of_one_instant_are_listed_once_whatever_the_page(world: World, tenant: str) -> None:
+    for value in range(7):
+        await happened(world, tenant, START, value)
+    found: list[int] = []
+    query = {"metric": "ai_tokens", "limit": "2"}
+    while True:
+        answer = await world.call("list_usage_events", admin(tenant), query=query)
+        found += [event["value"] for event in answer.json["items"]]
+        if answer.json["next_cursor"] is None:
+            break
+        query = {**query, "cursor": answer.json["next_cursor"]}
+    assert sorted(found) == list(range(7))
+
+
 async def test_usage_of_another_tenant_is_not_seen(world: World, tenant: str) -> None:
     other = await world.onboard("globex", tier="enterprise")
     await happened(world, other["id"], START, 5)
