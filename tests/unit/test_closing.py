@@ -411,6 +411,26 @@ async def test_a_thousand_times_the_same_event_is_one(
     assert (await rollup(store))["metrics"]["api_calls"] == {"value": 5, "count": 1, "dimensions": {}}
 
 
+async def test_a_closer_of_an_hour_that_is_late_for_the_second_time_overwrites_no_third(
+    world: World, metering: Metering, closing: Closing, store: WatchedStore
+) -> None:
+    await metering.store([event(1)])
+    world.clock.advance(days=2)
+    await closing.sweep()
+    await metering.store([event(2)])
+
+    async def asleep(operations: Any) -> None:
+        if any(one.kind == ROLLUP for one in operations):
+            store.before = None
+            await close_hour(store, HOUR_TEXT, 2)
+            await metering.store([event(3)])
+            await close_hour(store, HOUR_TEXT, 3)
+
+    store.before = asleep
+    await close_hour(store, HOUR_TEXT, 2)
+    assert (await rollup(store))["metrics"]["api_calls"]["value"] == 3
+
+
 async def test_a_day_that_was_added_up_before_another_hour_was_closed_is_not_done_with(
     world: World, metering: Metering, closing: Closing, store: WatchedStore
 ) -> None:
