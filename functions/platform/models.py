@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from shared.http.pagination import ListQuery, ResourceQuery
+from shared.http.times import Time
 from shared.jobs.jobs import Job as StoredJob
 from shared.jobs.jobs import JobStatus, Progress
 from shared.kinds import Kind
@@ -50,3 +51,4 @@ class WhichLetters(Body):
     queue: str | None = Field(None, max_length=260, description="The queue that they came from.")
     tenant: str | None = Field(None, max_length=1000, description="The tenant that they named.")
     reason: str | None = Field(None, max_length=1000, description="Why they cannot be handled.")
+    created_from: Time | None = Field(None, description="Moved aside at this time or later.")

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ MAX_LETTER_BYTES = 1024 * 1024  # half of what the store takes for one item
 MAX_TEXT = 500_000  # characters of a body that is kept as text: quotes and backslashes take two bytes in the letter
 REPLAYED_AT_ONCE = 200
 LOOKED_AT = 1000
-PAGE_ITEMS = 100  # of 1 MB at most, and mostly of 1 KB
+PAGE_ITEMS = 20  # of 1 MB at most, and mostly of 1 KB
 MAX_PART = 1000  # characters of an id or a reason
 
 
@@ -49,7 +49,9 @@ class Replayed(BaseModel):
 
     replayed: int = Field(description="Sent to their queues again.")
     failed: int = Field(description="Could not be sent; they are still in the list.")
-    left: int = Field(description=f"Still in the list, counted up to {LOOKED_AT:,}; ask again for the next ones.")
+    next_from: Timestamp | None = Field(
+        description="When the next one was moved aside: `created_from` of the next request; null: that was all."
+    )
 
 
 class DeadLetters:
@@ -100,36 +102,43 @@ class DeadLetters:
     async def replay_all(self, filters: Mapping[str, Any]) -> Replayed:
         """`replay` of the oldest of those letters, at most `REPLAYED_AT_ONCE`; one that cannot be sent stops no other.
 
-        Raises `Unavailable` when the broker takes nothing.
+        `filters` mean equality, but `created_from`. Raises `Unavailable` when the broker takes nothing.
         """
-        where = [Where(name, "=", value) for name, value in filters.items() if value is not None]
+        since = filters.get("created_from")
+        same = {name: value for name, value in filters.items() if name != "created_from" and value is not None}
+        where = [Where(name, "=", value) for name, value in same.items()]
+        if since is not None:
+            where.append(Where("created_at", ">=", since))
         replayed = failed = 0
-        for stored in await self._oldest(where, LOOKED_AT):
+        next_from: str | None = None
+        async for stored in self._oldest(where):
+            if replayed == REPLAYED_AT_ONCE or replayed + failed == LOOKED_AT:
+                next_from = stored.body["created_at"]
+                break
             try:
                 await self._replay(stored)
+                replayed += 1
             except Unavailable:
                 if not replayed:
                     raise
+                next_from = stored.body["created_at"]
                 break
             except FlowgridError as error:
                 extra = {"letter_id": stored.body["id"], "reason": error.message}
                 logger.warning("a dead letter cannot be sent again", extra=extra)
                 failed += 1
-                continue
-            replayed += 1
-            if replayed == REPLAYED_AT_ONCE:
-                break
-        return Replayed(replayed=replayed, failed=failed, left=len(await self._oldest(where, LOOKED_AT)))
+        return Replayed(replayed=replayed, failed=failed, next_from=next_from)
 
-    async def _oldest(self, where: Sequence[Where], most: int) -> Sequence[Stored]:
-        found: Sequence[Stored] = []
+    async def _oldest(self, where: Sequence[Where]) -> AsyncIterator[Stored]:
+        """Those that there are, few at a time: they may be large."""
         after: tuple[str, str] | None = None
-        while len(found) < most:
+        while True:
             page = await self._platform.query(DeadLetter.KIND, where, limit=PAGE_ITEMS, after=after)
-            found, after = [*found, *page.items], page.next
+            for stored in page.items:
+                yield stored
+            after = page.next
             if after is None:
-                break
-        return found
+                return
 
     async def _replay(self, stored: Stored) -> DeadLetter:
         id = stored.body["id"]

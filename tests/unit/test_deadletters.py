@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from shared.clock import rfc3339
 from shared.errors import FlowgridError, NotFound, Throttled, TooLarge
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetter
@@ -13,7 +15,7 @@ from shared.messaging.port import Message
 from shared.messaging.queues import MAX_DELIVERIES
 from shared.messaging.received import message_from, message_of
 from shared.work.resources import PageRequest
-from tests.unit.world import STAFF, TENANT_ID, World, admin
+from tests.unit.world import STAFF, START, TENANT_ID, World, admin
 
 
 def message(number: int = 1, **body: Any) -> Message:
@@ -221,8 +223,8 @@ async def test_staff_replay_all_dead_letters_or_those_of_one_queue(world: World)
     of_one = await replay_all(world, queue="q")
     rest = await replay_all(world)
     assert (of_one, rest) == (
-        {"replayed": 2, "failed": 0, "left": 0},
-        {"replayed": 1, "failed": 0, "left": 0},
+        {"replayed": 2, "failed": 0, "next_from": None},
+        {"replayed": 1, "failed": 0, "next_from": None},
     )
     queued = [len(await world.queued(queue)) for queue in ("q", "p")]
     assert (queued, await letters(world)) == ([2, 1], [])
@@ -232,9 +234,30 @@ async def test_two_hundred_are_replayed_at_a_time_the_oldest_first(world: World)
     for number in range(203):
         await world.core.dead_letters.add("q", message(number), "no good")
         world.clock.advance(seconds=1)
-    assert await replay_all(world) == {"replayed": 200, "failed": 0, "left": 3}
+    first = await replay_all(world)
+    assert (first["replayed"], first["next_from"]) == (200, rfc3339(START + timedelta(seconds=200)))
     assert [letter.body["number"] for letter in await letters(world)] == [202, 201, 200]
-    assert await replay_all(world) == {"replayed": 3, "failed": 0, "left": 0}
+    assert await replay_all(world) == {"replayed": 3, "failed": 0, "next_from": None}
+
+
+async def test_behind_a_thousand_that_cannot_be_sent_the_next_ones_are_reached(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.jobs.deadletters.LOOKED_AT", 3)
+    for number in range(4):
+        await world.core.dead_letters.add("q", message(number), "no good")
+        world.clock.advance(seconds=1)
+    send = world.core.adapters.messaging.send
+
+    async def picky(queue: str, messages: Sequence[Message], **more: Any) -> None:
+        if messages[0].body["number"] < 3:
+            raise TooLarge("too large")
+        await send(queue, messages, **more)
+
+    monkeypatch.setattr(world.core.adapters.messaging, "send", picky)
+    first = await replay_all(world)
+    second = await replay_all(world, created_from=first["next_from"])
+    assert (first["failed"], second) == (3, {"replayed": 1, "failed": 0, "next_from": None})
 
 
 @pytest.mark.parametrize(("error", "told"), [(Throttled("slow down"), 503), (TooLarge("too large"), 200)])
