@@ -46,6 +46,7 @@ from functions.tenants.service import TenantService
 from functions.tenants.subscriptions import Subscriptions
 from functions.tenants.trials import Trials
 from functions.usage.adjustments import Adjustments
+from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
 from functions.usage.metering import Metering
 from functions.usage.quotas import QuotaService
@@ -85,8 +86,13 @@ def compose(core: Core) -> func.FunctionApp:
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}
     invariants = Invariants(each, checks, core.ledger, services.clock)
     hourly = {"reservations": each.over_all(release_abandoned), "thresholds": each.over_all(tell_thresholds)}
-    rounds_of_day = {"statements": each.over_all(billing.close), Invariants.ROUND: invariants.run}
-    rounds = Rounds(core.ledger, services.clock, hourly, rounds_of_day)
+    archive = Archive(adapters.blobs)
+    daily_rounds = {
+        "statements": each.over_all(billing.close),
+        "usage archive": each.over_all(archive.keep),
+        Invariants.ROUND: invariants.run,
+    }
+    rounds = Rounds(core.ledger, services.clock, hourly, daily_rounds)
     concerns = {
         "backups": Soundness(database, services.clock).check,
         "invariants": invariants.check,
@@ -114,7 +120,7 @@ def compose(core: Core) -> func.FunctionApp:
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
-        functions.usage.http.blueprint(endpoint, UsageService(), QuotaService(), Adjustments(directory)),
+        functions.usage.http.blueprint(endpoint, UsageService(archive), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters, costs),
         functions.platform.timer.blueprint(sweeps),

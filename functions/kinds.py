@@ -6,6 +6,7 @@ from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.usage.adjustments import Adjustment
+from functions.usage.archiving import ARCHIVED
 from functions.usage.blocks import BLOCK
 from functions.usage.hours import HOUR, OPEN
 from functions.usage.rollups import DUE, ROLLUP
@@ -49,6 +50,7 @@ KINDS = Kinds(
     HOUR,
     OPEN,
     DUE,
+    ARCHIVED,
     TENANT,
     RESERVATION,
     DeadLetter.KIND,

@@ -1,23 +1,24 @@
-"""The single events behind the sums, newest first, from the blocks of one hour after another."""
+"""The single events behind the sums, newest first, from the blocks of one hour after another, archived or not."""
 
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
+from functions.usage.archiving import Archive
 from functions.usage.blocks import Sums
 from functions.usage.dimensions import OTHER
 from functions.usage.models import UsageEvent, UsageEventQuery
 from functions.usage.periods import end_of, start_of
 from functions.usage.reading import Event, row
-from functions.usage.rollups import ROLLUP, blocks_of, judged_of, open_hours
+from functions.usage.rollups import ROLLUP, judged_of, open_hours
 from functions.usage.tally import Standing
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import NEWEST_FIRST, TenantStore, Where
 from shared.work.events import Metric
 from shared.work.resources import Listing
 
-KEPT = timedelta(days=100)
+KEPT = timedelta(days=250)  # as hours are, which say where to look
 MOST_HOURS = 100  # that one page looks through,
 MOST_EVENTS = 20_000  # or as many hours as have so many events
 HOURS_AT_ONCE = 50
@@ -28,7 +29,7 @@ Position = tuple[str, str]  # time, and which of that instant
 
 
 async def page_of_events(
-    store: TenantStore, query: UsageEventQuery, now: datetime, limit: int, after: Position | None
+    store: TenantStore, archive: Archive, query: UsageEventQuery, now: datetime, limit: int, after: Position | None
 ) -> Listing[UsageEvent]:
     """Events in a range, newest first. A page may have fewer than `limit`, where much was looked through in vain."""
     start = max(parse_rfc3339(query.since), now - KEPT) if query.since else now - KEPT
@@ -36,11 +37,12 @@ async def page_of_events(
     before = after or (rfc3339(end), FIRST)
     found: list[UsageEvent] = []
     last, looked, unpacked = before, 0, 0
+    archived = await archive.so_far(store)
     async for hour in _hours(store, query, start, before):
         if looked == MOST_HOURS or unpacked >= MOST_EVENTS:
             return Listing(found, (rfc3339(end_of("hour", parse_rfc3339(hour))), FIRST))
         looked += 1
-        events = await _events_of(store, hour)
+        events = _sorted(await judged_of(await archive.blocks(store, hour, archived)))
         unpacked += len(events)
         for position, event, standing in events:
             if position >= before or event.time < rfc3339(start) or not _wanted(query, event, standing):
@@ -86,11 +88,11 @@ def _may_have(metrics: Sums, query: UsageEventQuery) -> bool:
     return bool(names) if query.name is None else any(query.name in one or OTHER in one for one in names)
 
 
-async def _events_of(store: TenantStore, hour: str) -> list[tuple[Position, Event, Standing]]:
-    """All of an hour, newest first."""
+def _sorted(events: list[tuple[Event, Standing]]) -> list[tuple[Position, Event, Standing]]:
+    """Newest first."""
     found = [
         ((event.time, blake2b(event.key + row(event, 0).encode(), digest_size=8).hexdigest()), event, standing)
-        for event, standing in await judged_of(await blocks_of(store, hour))
+        for event, standing in events
     ]
     return sorted(found, key=lambda one: one[0], reverse=True)
 

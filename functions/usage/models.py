@@ -75,5 +75,5 @@ class UsageEventQuery(PageQuery):
     metric: Told | None = Field(None, description="Of this metric.")
     name: str | None = Field(None, max_length=800, description="Counted under this name.")
     standing: Standing | None = Field(None, description="Of this standing.")
-    since: Time | None = Field(None, alias="from", description="From this time on; the last 100 days are kept.")
+    since: Time | None = Field(None, alias="from", description="From this time on; the last 250 days are kept.")
     until: Time | None = Field(None, alias="to", description="Before this time.")

@@ -1,5 +1,6 @@
 """Reading usage."""
 
+from functions.usage.archiving import Archive
 from functions.usage.blocks import bounded
 from functions.usage.events import page_of_events
 from functions.usage.models import Bucket, Usage, UsageEvent, UsageEventQuery, UsageQuery
@@ -41,5 +42,10 @@ class UsageService:
             }
         )
 
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
     async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
-        return await page_of_events(tenant.store, query, tenant.services.clock.now(), page.limit, page.after)
+        return await page_of_events(
+            tenant.store, self._archive, query, tenant.services.clock.now(), page.limit, page.after
+        )
