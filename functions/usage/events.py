@@ -84,7 +84,7 @@ async def _events_of(store: TenantStore, hour: str) -> list[tuple[Position, Even
 
 def _sorted(blocks: list[Block]) -> list[tuple[Position, Event, Standing]]:
     found = [
-        ((event.time, blake2b(event.key + row(event, 0).encode(), digest_size=8).hexdigest()), event, standing)
+        ((event.time, blake2b(event.key + row(event).encode(), digest_size=8).hexdigest()), event, standing)
         for event, standing in judged(blocks)
     ]
     return sorted(found, key=lambda one: one[0], reverse=True)
