@@ -21,7 +21,7 @@ from shared.messaging.receiving import Lease, Source
 logger = logging.getLogger("flowgrid.local.queues")
 CONCURRENT_CALLS = 4  # of a function that takes messages one by one; batches run one after another
 POLL_SECONDS = 0.05
-GATHER_SECONDS = 1.0  # before the next batch, unless more than one is waiting
+GATHER_SECONDS = 0.5  # before the next batch, unless more than one is waiting
 LOCK_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0

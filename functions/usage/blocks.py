@@ -28,6 +28,7 @@ KEY_BYTES = 16
 LEVEL = 3
 
 Sums = dict[str, dict[str, Any]]  # metric -> value, count, dimensions
+Place = tuple[str, Key, str]  # of an event in its block: time, key and row
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ class Block:
 
 def pack(events: Iterable[Event]) -> list[Packed]:
     """Blocks of events, by their hours. The same event twice is packed once; under one key, another is another row."""
-    by_hour: dict[str, dict[tuple[str, Key, str], Event]] = {}
+    by_hour: dict[str, dict[Place, Event]] = {}
     for event in events:
         own = by_hour.setdefault(event.hour, {})
-        own[event.time, event.key, row(event, 0)] = event
-    return [block for hour, own in by_hour.items() for block in _blocks(hour, [own[place] for place in sorted(own)])]
+        own[event.time, event.key, row(event)] = event
+    return [block for hour, own in by_hour.items() for block in _blocks(hour, own, sorted(own))]
 
 
 def pack_voids(voids: Voids) -> Packed:
@@ -116,13 +117,14 @@ def bounded(sums: Mapping[str, Mapping[str, Any]]) -> Sums:
     return {metric: {**sums[metric], "dimensions": largest(sums[metric]["dimensions"])} for metric in sorted(sums)}
 
 
-def _blocks(hour: str, events: Sequence[Event]) -> list[Packed]:
-    """One; or by halves, where that would be too large."""
+def _blocks(hour: str, own: Mapping[Place, Event], places: Sequence[Place]) -> list[Packed]:
+    """One of the events at these places; or by halves, where that would be too large."""
     import zstandard
 
+    events = [own[place] for place in places]
     sources = sorted({event.source for event in events})
     number = {source: at for at, source in enumerate(sources)}
-    rows = ",".join([row(event, number[event.source]) for event in events])
+    rows = ",".join([f"[{number[own[place].source]},{place[2]}]" for place in places])
     content = f'{{"sources":{json.dumps(sources, ensure_ascii=False)},"rows":[{rows}]}}'.encode()
     sums: Sums = {}
     for event in events:
@@ -136,8 +138,8 @@ def _blocks(hour: str, events: Sequence[Event]) -> list[Packed]:
     size = len(encode(body).encode())
     if len(events) == 1 or (size <= MAX_BYTES and len(content) <= MAX_UNPACKED_BYTES and len(events) <= MAX_EVENTS):
         return [_packed(hour, content, body)]
-    half = len(events) // 2
-    return [*_blocks(hour, events[:half]), *_blocks(hour, events[half:])]
+    half = len(places) // 2
+    return [*_blocks(hour, own, places[:half]), *_blocks(hour, own, places[half:])]
 
 
 def _packed(hour: str, content: bytes, body: Document) -> Packed:

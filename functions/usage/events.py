@@ -91,7 +91,7 @@ def _may_have(metrics: Sums, query: UsageEventQuery) -> bool:
 def _sorted(events: list[tuple[Event, Standing]]) -> list[tuple[Position, Event, Standing]]:
     """Newest first."""
     found = [
-        ((event.time, blake2b(event.key + row(event, 0).encode(), digest_size=8).hexdigest()), event, standing)
+        ((event.time, blake2b(event.key + row(event).encode(), digest_size=8).hexdigest()), event, standing)
         for event, standing in events
     ]
     return sorted(found, key=lambda one: one[0], reverse=True)

@@ -114,10 +114,10 @@ def read(message: Message, now: datetime) -> Event | Voids:
     return Event(key, source, id, rfc3339(at), metric, value, text, name)
 
 
-def row(event: Event, source: int) -> str:
-    """An event as JSON text, `source` by its number; an id that is its own key is left out."""
+def row(event: Event) -> str:
+    """An event as JSON text: the items of a list, but for its source; an id that is its own key is left out."""
     id = "0" if event.source == SOURCE and is_uuid(event.id) else dumps(event.id, ensure_ascii=False)
-    return f'[{source},{id},"{event.time}","{event.metric}",{event.value},{event.data}]'
+    return f'{id},"{event.time}","{event.metric}",{event.value},{event.data}'
 
 
 def _voids(body: Mapping[str, Any], now: datetime) -> Voids:

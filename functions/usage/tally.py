@@ -48,7 +48,7 @@ def judged(blocks: Sequence[Block]) -> Iterator[tuple[Event, Standing]]:
     for block in blocks:
         for event in block.events():
             own = found.setdefault(event.key, {})
-            text = row(event, 0)
+            text = row(event)
             if text not in own or block.opening < own[text][0]:
                 own[text] = (block.opening, event)
     for key, payloads in found.items():

@@ -51,6 +51,8 @@ def pause(attempts: int, *, at_least: float = 0.0) -> timedelta:
 
 
 def _parts(message: Message) -> tuple[str, int]:
+    if ":" not in message.id:  # as most
+        return message.id, 0
     held = _HELD.fullmatch(message.id)
     id = held[1] if held else message.id
     found = _RESENT.fullmatch(id)
