@@ -97,7 +97,7 @@ def blueprint(
     @endpoint(
         routes,
         "POST",
-        "v1/platform/dead-letters/replay",
+        "v1/platform/dead-letter-replays",
         role=Role.PLATFORM,
         body=WhichLetters,
         answer=Replayed,

@@ -18,8 +18,8 @@ ALL = "examples,coverage,fuzzing"
 # - a request that is wrong may be refused for its size (413), or for the version that it is meant for (412);
 # - a request that is right by its schema may still contradict an earlier one under its Idempotency-Key (422).
 # A restore that the run itself has begun fences the tenant while it runs: a 503 is expected, no other 5xx.
-# And what ArchiMate allows between which elements, which backup there is, which of two times is later: no schema can
-# say that, so a 400 is expected there and only there.
+# What ArchiMate allows between which elements, which backup there is, how long ago is too long, which of two times is
+# later: no schema can say that, so a 400 is expected there and only there.
 CONFIG = f"""
 hooks = "{HOOKS}"
 
@@ -32,7 +32,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "304", "401", "403", "404",
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 [[operations]]
-include-path-regex = "/v1/(elements|relationships|catalog/import|restores|usage$)"
+include-path-regex = "/v1/(elements|relationships|catalog/import|restores|usage$|platform/tenants/.*/usage-adj)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
 """
 
@@ -46,10 +46,15 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401",
         ("user", ["--phases", ALL]),
         ("admin", ["--phases", f"{ALL},stateful"]),
         ("staff", ["--phases", ALL, "--include-path", "/api/v1/platform/tenants"]),
-        ("staff", ["--phases", ALL, "--include-path-regex", "/platform/tenants/"]),
-        ("staff", ["--phases", ALL, "--exclude-path-regex", "/platform/tenants"]),
+        ("staff", ["--phases", ALL, "--include-path-regex", "/platform/tenants/[^/]+($|/[a-z]+$)"]),
+        ("staff", ["--phases", ALL, "--include-path-regex", "/usage-adjustments"]),
+        ("staff", ["--phases", ALL, "--include-path-regex", "/platform/dead-letter"]),
+        ("staff", ["--phases", ALL, "--exclude-path-regex", "/platform/(tenants|dead-letter)"]),
     ],
-    ids=["viewer", "user", "admin", "staff on tenants", "staff on one tenant", "staff on all else"],
+    ids=[
+        *("viewer", "user", "admin", "staff on tenants", "staff on one tenant", "staff on its usage"),
+        *("staff on dead letters", "staff on all else"),
+    ],
 )
 async def test_the_api_does_what_its_description_says(
     flowgrid: Flowgrid, tmp_path: Path, role: str, selection: list[str]
