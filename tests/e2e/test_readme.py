@@ -31,7 +31,7 @@ async def test_the_tour_can_be_typed_as_it_stands_and_twice_in_a_minute(flowgrid
     script = "\n".join([first, *(f"{call}\necho; echo '{END}'" for call, _ in commands)])
     script = script.replace("http://127.0.0.1:7071", flowgrid.host.url).replace(".venv/bin/python", sys.executable)
     environment = {**os.environ, "FLOWGRID_DATA_DIR": str(flowgrid.host.data)}
-    for _ in range(2):
+    for again in (False, True):
         done = subprocess.run(  # noqa: ASYNC221
             ["bash", "-euc", script], cwd=ROOT, env=environment, capture_output=True, text=True
         )
@@ -39,4 +39,6 @@ async def test_the_tour_can_be_typed_as_it_stands_and_twice_in_a_minute(flowgrid
         answers = done.stdout.split(END)[:-1]
         for (call, shown), answer in zip(commands, answers, strict=True):
             assert json.loads(answer).get("status") != 429, call
+            if not again and json.loads(answer).get("total") == 0:
+                continue  # usage is half a second behind, or a second on a queue that is far away
             assert keys(shown) <= keys(answer), f"{call}\n{answer}"
