@@ -538,3 +538,9 @@ async def test_names_given_back_are_only_ones_own(world: World) -> None:
     await world.core.names.release("slug", "acme", holder="somebody else")
     await world.core.names.reserve("slug", "acme", holder=tenant["id"])
     assert (await onboard(world)).status == 409
+
+
+async def test_a_trial_whose_end_staff_take_away_is_over_and_paid_for(world: World) -> None:
+    tenant = await world.onboard()
+    answer = await world.call("patch_tenant", STAFF, {"trial_ends_at": None}, params={"tenant_id": tenant["id"]})
+    assert (answer.status, answer.json["status"], answer.json["trial_ends_at"]) == (200, "active", None)
