@@ -16,6 +16,7 @@ from shared.errors import FlowgridError, NotFound
 from shared.http.pagination import ListQuery, Query
 from shared.jobs.tenant_sweep import STATUSES
 from shared.tenancy.directory import TENANT, Directory
+from shared.tenancy.history import month_after
 from shared.tenancy.plans import Budget
 from shared.work.budgets import counter_of
 from shared.work.change import COUNTER
@@ -116,9 +117,8 @@ class Costs:
         entry = self._directory.remember(stored)
         store = self._directory.open(entry)
         start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-        end = start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
         async with self._places:
-            used = await self._totals(store, start, end)
+            used = await self._totals(store, start, month_after(start))
             spent = await store.get(COUNTER, counter_of(Budget.AI_SPEND, month))
         prices = prices_of(month)
         lines = _lines(used, prices, 0 if spent is None else int(spent.body["value"]))

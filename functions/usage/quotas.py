@@ -5,11 +5,10 @@ number for some minutes, and is what is billed.
 """
 
 import asyncio
-from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from functions.usage.periods import start_of
+from functions.usage.periods import end_of
 from shared.clock import rfc3339
 from shared.tenancy.plans import Budget
 from shared.work.budgets import counter_of
@@ -65,13 +64,8 @@ async def quotas_of(tenant: TenantSession) -> list[Quota]:
     }
     monthly = {budget.value: counter_of(budget, month) for budget in Budget}
     found = await asyncio.gather(*(tenant.store.get(COUNTER, monthly.get(name, name)) for name in limits))
-    reset = rfc3339(_next_month(now))
+    reset = rfc3339(end_of("month", now))
     return [
         Quota.of(name, limit, 0 if stored is None else int(stored.body["value"]), reset if name in monthly else None)
         for (name, limit), stored in zip(limits.items(), found, strict=True)
     ]
-
-
-def _next_month(now: datetime) -> datetime:
-    first = start_of("month", now)
-    return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from functions.usage.blocks import bounded
 from functions.usage.periods import start_of
-from functions.usage.rollups import DUE, ROLLUP, all_of, blocks_of, made, open_hours, tally_of
+from functions.usage.rollups import DUE, ROLLUP, all_of, between, blocks_of, made, open_hours, tally_of
 from functions.usage.tally import merged
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Where
@@ -23,8 +23,7 @@ async def rollups_as_rebuilt(session: TenantSession) -> list[str]:
     now = session.services.clock.now()
     start = start_of("day", now - LOOKED_AT)
     unmade = await open_hours(store, start, now)
-    between = [Where("created_at", ">=", rfc3339(start)), Where("created_at", "<", rfc3339(now))]
-    stored = await all_of(store, ROLLUP, [Where("period", "=", "hour"), *between])
+    stored = await all_of(store, ROLLUP, [Where("period", "=", "hour"), *between(start, now)])
     hours = {one.body["start"]: one.body["metrics"] for one in stored}
     found: list[str] = []
     for body in (one.body for one in stored if one.body["start"] not in unmade):

@@ -19,9 +19,8 @@ from shared.kinds import Kind
 from shared.work.events import Metric
 
 ROLLUP = Kind("rollup", container="usage", filtered=("period",), backup="history")
-DUE = Kind(
-    "usage_due", container="usage", filtered=("period",)
-)  # a day or a month that has to be made (again); created_at is its end
+# A day or a month that has to be made (again); created_at is its end.
+DUE = Kind("usage_due", container="usage", filtered=("period",))
 BLOCKS_AT_ONCE = 40  # of 256 KB at most
 IN_THE_LOOP = 2000  # events; more are added up beside it
 PARTS: Mapping[Period, Period] = {"day": "hour", "month": "day"}
@@ -78,13 +77,13 @@ async def totals(store: TenantStore, start: datetime, end: datetime) -> dict[Met
 
 async def open_hours(store: TenantStore, start: datetime, end: datetime) -> set[str]:
     """Hours in a range that are open, or open again; one query."""
-    where = [Where("state", "=", "open"), *_between(start, end)]
+    where = [Where("state", "=", "open"), *between(start, end)]
     return {str(one.body["created_at"]) for one in await all_of(store, HOUR, where)}
 
 
 async def made(store: TenantStore, period: Period, start: datetime, end: datetime) -> dict[str, Sums]:
     """The rollups of a period that begin in a range, as they were made."""
-    where = [Where("period", "=", period), *_between(start, end)]
+    where = [Where("period", "=", period), *between(start, end)]
     return {str(one.body["start"]): one.body["metrics"] for one in await all_of(store, ROLLUP, where)}
 
 
@@ -123,7 +122,8 @@ def _in_order(found: Mapping[str, Sums]) -> dict[str, Sums]:
     return {start: found[start] for start in sorted(found)}
 
 
-def _between(start: datetime, end: datetime) -> list[Where]:
+def between(start: datetime, end: datetime) -> list[Where]:
+    """What is created from `start` on and before `end`."""
     return [Where("created_at", ">=", rfc3339(start)), Where("created_at", "<", rfc3339(end))]
 
 
