@@ -1,0 +1,67 @@
+"""Making what a proposal says: one batch, so that it is there whole or not at all, and once, whoever repeats it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from functions.agents.models import Agent
+from functions.agents.service import AgentService
+from functions.catalog.models import Element, ElementFields, Relationship, RelationshipFields
+from functions.catalog.values import element_values, relationship_values
+from functions.design.judging import AGENT
+from functions.design.models import Design, Made, Proposal, ProposedAgent
+from shared.ids import derived_id
+from shared.work.change import Change
+from shared.work.resources import Versioned, load
+from shared.work.session import TenantSession
+
+
+async def make(tenant: TenantSession, change: Change, design: Design, proposal: Proposal, agents: AgentService) -> Made:
+    """Put into the change what the proposal says; ids follow from the session and the proposal's keys.
+
+    At commit `QuotaReached` where the plan has no room for the agents, `Invalid` or `Stale` where an element that it
+    means has gone or changed meanwhile.
+    """
+    elements = {one.key: one.existing_id or _id(design, Element.KIND, one.key) for one in proposal.elements}
+    made = Made(
+        agents={one.key: _id(design, Agent.KIND, one.key) for one in proposal.agents},
+        elements=elements,
+        relationships=[_id(design, Relationship.KIND, str(number)) for number in range(len(proposal.relationships))],
+    )
+    there: dict[str, Versioned[Element]] = {}
+    for number, one in enumerate(proposal.elements):
+        if one.existing_id is None:
+            sent = ElementFields(name=one.name, type=one.type, description=one.description)
+            change.create(Element, element_values(sent, None), id=elements[one.key])
+        elif one.existing_id not in there:
+            there[one.existing_id] = held = await load(tenant, Element, one.existing_id)
+            change.touch(Element.KIND, held.value.id, f"elements.{number}", revision=held.value.revision)
+    for arrow, id in zip(proposal.relationships, made.relationships, strict=True):
+        fields = RelationshipFields(
+            type=arrow.type, source_id=elements[arrow.source], target_id=elements[arrow.target], name=arrow.name
+        )
+        change.create(Relationship, relationship_values(fields, None), id=id)
+    for agent in proposal.agents:
+        resource = change.create(Agent, _agent_values(agent, made, design), id=made.agents[agent.key])
+        agents.created(change, resource)
+    change.count("agents", len(proposal.agents), limit=tenant.plan.max_agents)
+    return made
+
+
+def _agent_values(agent: ProposedAgent, made: Made, design: Design) -> Mapping[str, Any]:
+    """Keys of others become their ids."""
+    tools = [_tool(tool, made) for tool in agent.tools]
+    config = {**agent.config}
+    if agent.config.get("agent") in made.agents:
+        config["agent"] = made.agents[str(agent.config["agent"])]
+    own = agent.model_dump(exclude={"key", "element", "tools", "config"})
+    element = made.elements[agent.element] if agent.element is not None else None
+    chosen = {"provider": design.provider, "model": design.model, "status": "draft", "element_id": element}
+    return {**own, **chosen, "tools": tools, "config": config}
+
+
+def _tool(tool: str, made: Made) -> str:
+    return f"{AGENT}{made.agents[tool.removeprefix(AGENT)]}" if tool.startswith(AGENT) else tool
+
+
+def _id(design: Design, kind: str, key: str) -> str:
+    return derived_id(kind, "design", design.id, key)

@@ -1,0 +1,98 @@
+"""Whether a proposal can be made as it is: all that is wrong with it, by field, in words that a model can mend."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from functions.agents.models import Pattern
+from functions.catalog.archimate import ElementType, allowed_types
+from functions.design.drafting import Known
+from functions.design.models import MAX_ITEMS, Proposal, ProposedAgent
+from shared.errors import FieldError
+
+AGENT = "agent:"
+TOOLS = ("catalog.search", "catalog.read", "catalog.neighbors", "catalog.propose")
+LEADING: tuple[Pattern, ...] = ("Router", "Orchestrator")
+
+
+def wrong_with(proposal: Proposal, known: Mapping[str, Known]) -> list[FieldError]:
+    """What forbids it; `known` are the elements of the catalog by id that it may mean."""
+    found: list[FieldError] = []
+    made = len(proposal.agents) + len(proposal.relationships)
+    made += sum(one.existing_id is None for one in proposal.elements)
+    if made > MAX_ITEMS:
+        found.append(FieldError("", f"makes {made} agents, elements and relationships; at most {MAX_ITEMS} at once"))
+    types = _elements(proposal, known, found)
+    for number, one in enumerate(proposal.relationships):
+        at = f"relationships.{number}"
+        ends = {end: types.get(getattr(one, end)) for end in ("source", "target")}
+        for end, type in ends.items():
+            if type is None:
+                found.append(FieldError(f"{at}.{end}", "is no key of an element of this proposal", getattr(one, end)))
+        source, target = ends["source"], ends["target"]
+        if source and target and one.type not in (allowed := allowed_types(source, target)):
+            choice = ", ".join(allowed) or "none"
+            found.append(
+                FieldError(f"{at}.type", f"ArchiMate 3.2 allows from {source} to {target}: {choice}", one.type)
+            )
+    _agents(proposal, types, found)
+    return found
+
+
+def _elements(proposal: Proposal, known: Mapping[str, Known], found: list[FieldError]) -> dict[str, ElementType]:
+    types: dict[str, ElementType] = {}
+    for number, one in enumerate(proposal.elements):
+        at = f"elements.{number}"
+        if one.key in types:
+            found.append(FieldError(f"{at}.key", "is another element's key as well", one.key))
+        there = known.get(one.existing_id) if one.existing_id is not None else None
+        if one.existing_id is not None and there is None:
+            found.append(FieldError(f"{at}.existing_id", "is no element of this tenant", one.existing_id))
+        types[one.key] = there.type if there else one.type
+    return types
+
+
+def _agents(proposal: Proposal, types: Mapping[str, ElementType], found: list[FieldError]) -> None:
+    keys = [one.key for one in proposal.agents]
+    for number, one in enumerate(proposal.agents):
+        at = f"agents.{number}"
+        if keys.count(one.key) > 1:
+            found.append(FieldError(f"{at}.key", "is another agent's key as well", one.key))
+        if one.element is not None and one.element not in types:
+            found.append(FieldError(f"{at}.element", "is no key of an element of this proposal", one.element))
+        for tool in one.tools:
+            if tool.startswith(AGENT):
+                if tool.removeprefix(AGENT) not in keys:
+                    found.append(FieldError(f"{at}.tools", "names no agent of this proposal", tool))
+            elif tool not in TOOLS and not tool.startswith("http:"):
+                found.append(FieldError(f"{at}.tools", f"is none of {', '.join(TOOLS)}, agent:<key>", tool))
+        found += _pattern(at, one, keys)
+    for key in _circle(proposal):
+        found.append(FieldError("agents", "call each other in a circle", key))
+
+
+def _pattern(at: str, one: ProposedAgent, keys: list[str]) -> list[FieldError]:
+    if one.pattern in LEADING and not any(tool.startswith(AGENT) for tool in one.tools):
+        return [FieldError(f"{at}.tools", f"a {one.pattern} needs agents: agent:<key>", one.tools)]
+    if one.pattern == "Evaluator" and one.config.get("agent") not in keys:
+        return [FieldError(f"{at}.config.agent", "an Evaluator needs the key of the agent whose work it judges")]
+    if one.pattern == "Monitor" and not ("rule" in one.config and "tool" in one.config):
+        return [FieldError(f"{at}.config", "a Monitor needs tool, arguments and rule {path, op, value}")]
+    return []
+
+
+def _circle(proposal: Proposal) -> list[str]:
+    """The keys of agents that lead back to themselves."""
+    calls = {one.key: {*called(one)} for one in proposal.agents}
+    reached = {key: {*nexts} for key, nexts in calls.items()}
+    for _ in calls:
+        reached = {
+            key: nexts.union(*(calls.get(other, set[str]()) for other in nexts)) for key, nexts in reached.items()
+        }
+    return [key for key, nexts in reached.items() if key in nexts]
+
+
+def called(agent: ProposedAgent) -> list[str]:
+    """The keys of the agents that it calls."""
+    judged: Any = agent.config.get("agent") if agent.pattern == "Evaluator" else None
+    own = [tool.removeprefix(AGENT) for tool in agent.tools if tool.startswith(AGENT)]
+    return [*own, *([judged] if isinstance(judged, str) else [])]
