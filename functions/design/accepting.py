@@ -48,15 +48,22 @@ async def make(tenant: TenantSession, change: Change, design: Design, proposal: 
 
 
 def _agent_values(agent: ProposedAgent, made: Made, design: Design) -> Mapping[str, Any]:
-    """Keys of others become their ids."""
-    tools = [_tool(tool, made) for tool in agent.tools]
-    config = {**agent.config}
-    if agent.config.get("agent") in made.agents:
-        config["agent"] = made.agents[str(agent.config["agent"])]
-    own = agent.model_dump(exclude={"key", "element", "tools", "config"})
-    element = made.elements[agent.element] if agent.element is not None else None
-    chosen = {"provider": design.provider, "model": design.model, "status": "draft", "element_id": element}
-    return {**own, **chosen, "tools": tools, "config": config}
+    """Keys of others become their ids, and what a pattern needs its settings."""
+    config: dict[str, Any] = {}
+    if agent.pattern == "Evaluator" and agent.judges is not None:
+        config = {"agent": made.agents[agent.judges], "criteria": agent.criteria, "rounds": agent.rounds}
+    if agent.pattern == "Monitor":
+        rule = {"path": "items", "op": agent.trips}
+        config = {"tool": "catalog.search", "arguments": {"name": agent.watches}, "rule": rule}
+    return {
+        **agent.model_dump(include={"name", "description", "pattern", "instructions", "schedule"}),
+        "provider": design.provider,
+        "model": design.model,
+        "status": "draft",
+        "element_id": made.elements[agent.element] if agent.element is not None else None,
+        "tools": [_tool(tool, made) for tool in agent.tools],
+        "config": config,
+    }
 
 
 def _tool(tool: str, made: Made) -> str:

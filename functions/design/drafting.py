@@ -7,7 +7,7 @@ catalog whose name the clause has, else a new one. Two or more of them get an or
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from functions.agents.models import Pattern
 from functions.catalog.archimate import ElementType, RelationshipType, allowed_types
@@ -132,13 +132,6 @@ def _add_worker(draft: _Draft, clause: str, subject: str, often: str, propose_ch
     tools = ["catalog.search", "catalog.read", "catalog.neighbors"]
     if propose_changes:
         tools.append("catalog.propose")
-    config: dict[str, Any] = {}
-    if pattern == "Monitor":
-        config = {
-            "tool": "catalog.search",
-            "arguments": {"name": draft.elements[element].name},
-            "rule": {"path": "items", "op": "nonempty"},
-        }
     draft.agents.append(
         ProposedAgent(
             key=key,
@@ -147,7 +140,7 @@ def _add_worker(draft: _Draft, clause: str, subject: str, often: str, propose_ch
             pattern=pattern,
             instructions=_instructions(pattern, clause, draft.elements[element].name),
             tools=tools if pattern not in ("Router", "Orchestrator") else [],
-            config=config,
+            watches=draft.elements[element].name[:255] if pattern == "Monitor" else None,
             element=element,
             schedule=_OFTEN[often] if pattern == "Monitor" else None,
         )
@@ -178,11 +171,11 @@ def _lead(draft: _Draft, brief: str) -> None:
         if one.pattern == "Evaluator":
             before = [other for other in draft.agents[:number] if other.pattern == "Specialist"]
             if before:
-                config = {"agent": before[-1].key, "rounds": 2, "criteria": one.description}
-                draft.agents[number] = one.model_copy(update={"config": config})
+                judging = {"judges": before[-1].key, "criteria": one.description}
+                draft.agents[number] = one.model_copy(update=judging)
             else:  # nobody's work but what it is given: it is a specialist for checks
                 draft.agents[number] = one.model_copy(update={"pattern": "Specialist"})
-    evaluated = {one.config.get("agent") for one in draft.agents if one.pattern == "Evaluator"}
+    evaluated = {one.judges for one in draft.agents if one.pattern == "Evaluator"}
     handed = [one for one in draft.agents if one.pattern not in ("Router", "Orchestrator", "Monitor")]
     tools = [f"agent:{one.key}" for one in handed if one.key not in evaluated]
     if not leads and len(tools) > 1:

@@ -1,7 +1,6 @@
 """Whether a proposal can be made as it is: all that is wrong with it, by field, in words that a model can mend."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from functions.agents.models import Pattern
 from functions.catalog.archimate import ElementType, allowed_types
@@ -73,10 +72,10 @@ def _agents(proposal: Proposal, types: Mapping[str, ElementType], found: list[Fi
 def _pattern(at: str, one: ProposedAgent, keys: list[str]) -> list[FieldError]:
     if one.pattern in LEADING and not any(tool.startswith(AGENT) for tool in one.tools):
         return [FieldError(f"{at}.tools", f"a {one.pattern} needs agents: agent:<key>", one.tools)]
-    if one.pattern == "Evaluator" and one.config.get("agent") not in keys:
-        return [FieldError(f"{at}.config.agent", "an Evaluator needs the key of the agent whose work it judges")]
-    if one.pattern == "Monitor" and not ("rule" in one.config and "tool" in one.config):
-        return [FieldError(f"{at}.config", "a Monitor needs tool, arguments and rule {path, op, value}")]
+    if one.pattern == "Evaluator" and one.judges not in keys:
+        return [FieldError(f"{at}.judges", "an Evaluator needs the key of the agent whose work it judges", one.judges)]
+    if one.pattern == "Monitor" and not one.watches:
+        return [FieldError(f"{at}.watches", "a Monitor needs the beginning of the names that it looks for")]
     return []
 
 
@@ -93,6 +92,5 @@ def _circle(proposal: Proposal) -> list[str]:
 
 def called(agent: ProposedAgent) -> list[str]:
     """The keys of the agents that it calls."""
-    judged: Any = agent.config.get("agent") if agent.pattern == "Evaluator" else None
     own = [tool.removeprefix(AGENT) for tool in agent.tools if tool.startswith(AGENT)]
-    return [*own, *([judged] if isinstance(judged, str) else [])]
+    return [*own, *([agent.judges] if agent.pattern == "Evaluator" and agent.judges else [])]

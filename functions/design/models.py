@@ -8,7 +8,7 @@ from functions.agents.models import Pattern
 from functions.catalog.archimate import ElementType, RelationshipType
 from shared.http.pagination import ResourceQuery
 from shared.kinds import Kind
-from shared.work.resources import Body, Id, JsonObject, Name, Resource
+from shared.work.resources import Body, Id, Name, Resource
 
 Status = Literal["asking", "proposed", "accepted"]
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
@@ -66,7 +66,16 @@ class ProposedAgent(Body):
     tools: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field(
         [], max_length=20, description="What it may use."
     )
-    config: JsonObject = Field({}, description="Settings of its pattern; `agent` names another by its key.")
+    judges: Key | None = Field(None, description="Of an Evaluator: key of the agent whose work it judges.")
+    criteria: Prose = Field("", description="Of an Evaluator: what it judges by.")
+    rounds: Annotated[int, Field(ge=1, le=5)] = Field(2, description="Of an Evaluator: how often it has work mended.")
+    watches: Annotated[str, Field(max_length=255)] | None = Field(
+        None, description="Of a Monitor: how the names of the elements begin that it looks for in the catalog."
+    )
+    trips: Literal["nonempty", "empty"] = Field(
+        "nonempty",
+        description="Of a Monitor: whether it is asked when there are such elements, or when there are none.",
+    )
     element: Key | None = Field(None, description="Key of the element that it works on.")
     schedule: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="When it runs by itself: cron of five fields, UTC; null: when it is asked to."

@@ -15,9 +15,8 @@ SHOWN_NAME = 120
 INSTRUCTIONS = f"""You design teams of AI agents for a company, in its ArchiMate 3.2 landscape. Answer with JSON only.
 
 Patterns: Specialist does a task with tools. Orchestrator has other agents as tools and puts their results together.
-Router chooses the one agent that a task is for. Evaluator judges the work of another agent (config: agent, its key;
-rounds, 1 to 5; criteria). Monitor runs by schedule: a tool is used, and only when the rule trips the model is asked
-(config: tool, arguments, rule with path, op and value).
+Router chooses the one agent that a task is for. Evaluator judges the work of another agent (judges, criteria, rounds).
+Monitor runs by schedule: it looks into the catalog (watches), and only when that trips it is asked what it means.
 
 Tools: {", ".join(TOOLS)}, and agent:<key> for another agent of the proposal.
 Reuse elements of the catalog (existing_id) wherever one is meant. At most {MAX_AGENTS} agents, and {MAX_ITEMS} agents,
