@@ -74,7 +74,7 @@ class ProposedAgent(Body):
     )
     trips: Literal["nonempty", "empty"] = Field(
         "nonempty",
-        description="Of a Monitor: whether it is asked when there are such elements, or when there are none.",
+        description="Of a Monitor: whether it is asked when there are such elements, or when there is none.",
     )
     element: Key | None = Field(None, description="Key of the element that it works on.")
     schedule: Annotated[str, Field(max_length=100)] | None = Field(
