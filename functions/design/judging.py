@@ -71,7 +71,7 @@ def _agents(proposal: Proposal, types: Mapping[str, ElementType], found: list[Fi
 
 def _pattern(at: str, one: ProposedAgent, keys: list[str]) -> list[FieldError]:
     if one.pattern in LEADING and not any(tool.startswith(AGENT) for tool in one.tools):
-        return [FieldError(f"{at}.tools", f"a {one.pattern} needs agents: agent:<key>", one.tools)]
+        return [FieldError(f"{at}.tools", "needs agents that it hands work to: agent:<key>", one.tools)]
     if one.pattern == "Evaluator" and one.judges not in keys:
         return [FieldError(f"{at}.judges", "an Evaluator needs the key of the agent whose work it judges", one.judges)]
     if one.pattern == "Monitor" and not one.watches:
