@@ -20,6 +20,7 @@ import functions.usage.bus
 import functions.usage.http
 import functions.usage.timer
 from functions.agents.service import AgentService
+from functions.agents.teams import Teams
 from functions.audit.service import AuditService
 from functions.backups.copies import Copies
 from functions.backups.daily import Daily, DailyBackups
@@ -30,6 +31,7 @@ from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
 from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
+from functions.catalog.models import Element
 from functions.catalog.service import ElementService, RelationshipService
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
@@ -70,6 +72,7 @@ def compose(core: Core) -> func.FunctionApp:
     tenants = TenantService(database, directory, services)
     subscriptions = Subscriptions(tenants, directory, services.clock)
     metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
+    agents = AgentService()
     export = Export(adapters.blobs)
     imports = CatalogImport(adapters.blobs)
     copies = Copies(names, database)
@@ -111,7 +114,7 @@ def compose(core: Core) -> func.FunctionApp:
         "daily": daily.sweep,  # the last, as it may take as long as its timers do
     }
     blueprints = [
-        functions.agents.http.blueprint(endpoint, AgentService()),
+        functions.agents.http.blueprint(endpoint, agents, Teams(agents, Element.KIND)),
         functions.audit.http.blueprint(endpoint, AuditService()),
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),

@@ -2,16 +2,23 @@
 
 import azure.functions as func
 
-from functions.agents.models import AgentFields, AgentQuery
+from functions.agents.models import Agent, AgentFields, AgentQuery
+from functions.agents.revisions import revisions
 from functions.agents.service import AgentService
+from functions.agents.teams import Team, TeamExportQuery, TeamImported, TeamImportQuery, Teams
+from shared.auth.roles import Role
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
+from shared.http.pagination import Page, PageQuery
+from shared.http.routes import Call
 from shared.tenancy.plans import Limit
+from shared.work.resources import Listing
 
 EXAMPLE = {"name": "Claims intake", "pattern": "Orchestrator", "description": "Routes a new claim.", "status": "active"}
+TEAM = {"agents": [{"key": "intake", "name": "Claims intake", "pattern": "Specialist"}]}
 
 
-def blueprint(endpoint: Endpoint, agents: AgentService) -> func.Blueprint:
+def blueprint(endpoint: Endpoint, agents: AgentService, teams: Teams) -> func.Blueprint:
     routes = func.Blueprint()
     crud(
         endpoint,
@@ -24,4 +31,51 @@ def blueprint(endpoint: Endpoint, agents: AgentService) -> func.Blueprint:
         patch={"status": "retired"},
         limit=Limit.AGENTS,
     )
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/agents/{agent_id}/revisions",
+        role=Role.VIEWER,
+        query=PageQuery,
+        answer=Page[Agent],
+        errors=(404,),
+        summary="List an agent's revisions, the newest first, as they were",
+    )
+    async def list_agent_revisions(call: Call[None, PageQuery]) -> Listing[Agent]:
+        return await revisions(call.tenant, call.params["agent_id"], call.page)
+
+    _teams(endpoint, routes, teams)
     return routes
+
+
+def _teams(endpoint: Endpoint, routes: func.Blueprint, teams: Teams) -> None:
+    @endpoint(
+        routes,
+        "GET",
+        "v1/teams/export",
+        role=Role.VIEWER,
+        query=TeamExportQuery,
+        answer=Team,
+        errors=(404, 413),
+        summary="Export agents as a team, for another tenant to import",
+    )
+    async def export_team(call: Call[None, TeamExportQuery]) -> Team:
+        ids = None if call.query.id is None else [id.strip() for id in call.query.id.split(",")]
+        return await teams.export(call.tenant, ids)
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/teams/import",
+        role=Role.USER,
+        body=Team,
+        query=TeamImportQuery,
+        answer=TeamImported,
+        limit=Limit.AGENTS,
+        errors=(409,),
+        summary="Import a team: all of its agents, as drafts, or none",
+        example=TEAM,
+    )
+    async def import_team(call: Call[Team, TeamImportQuery]) -> TeamImported:
+        return await teams.take(call.tenant, call.body, dry_run=call.query.dry_run)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from shared.http.pagination import NamedQuery
 from shared.kinds import Kind
@@ -10,6 +10,18 @@ from shared.work.resources import Body, Id, JsonObject, Name, Resource
 
 Pattern = Literal["Orchestrator", "Specialist", "Monitor", "Router", "Evaluator"]
 Status = Literal["draft", "active", "retired"]
+
+
+def _cron(text: str) -> str:
+    from croniter import croniter  # only who has a schedule waits for it
+
+    fields = text.split()
+    if len(fields) != 5 or not croniter.is_valid(text):
+        raise ValueError("should be cron of five fields in UTC, such as `0 6 * * 1`: minute, hour, day, month, weekday")
+    return " ".join(fields)
+
+
+Schedule = Annotated[str, StringConstraints(max_length=100), AfterValidator(_cron), Field(examples=["0 6 * * 1"])]
 
 
 class AgentFields(Body):
@@ -24,6 +36,9 @@ class AgentFields(Body):
     tools: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field([], max_length=100)
     config: JsonObject = Field({}, description="Free settings of the agent.")
     element_id: Id | None = Field(None, description="The element of the landscape that the agent works on.")
+    schedule: Schedule | None = Field(
+        None, description="When it runs by itself while it is active: cron of five fields, UTC; null: when asked to."
+    )
     status: Status = "draft"
 
 
@@ -32,7 +47,7 @@ class Agent(Resource):
 
     KIND: ClassVar[Kind] = Kind(
         "agent",
-        filtered=("name", "pattern", "status", "element_id"),
+        filtered=("name", "pattern", "status", "element_id", "schedule"),
         sorted=("updated_at", "name"),
         refers={"element_id": ("element",)},
         counter="agents",
@@ -50,6 +65,7 @@ class Agent(Resource):
     tools: list[str] = Field(description="Names of the tools that it may use.")
     config: dict[str, Any] = Field(description="Free settings of the agent.")
     element_id: Id | None = Field(description="The element of the landscape that it works on.")
+    schedule: str | None = Field(None, description="When it runs by itself while it is active: cron, UTC.")
     status: Status = Field(description="Whether it is meant to be used.")
 
 
