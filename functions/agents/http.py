@@ -15,7 +15,7 @@ from shared.tenancy.plans import Limit
 from shared.work.resources import Listing
 
 EXAMPLE = {"name": "Claims intake", "pattern": "Orchestrator", "description": "Routes a new claim.", "status": "active"}
-TEAM = {"agents": [{"key": "intake", "name": "Claims intake", "pattern": "Specialist"}]}
+TEAM = {"agents": [{"key": "intake", "agent": EXAMPLE}]}
 
 
 def blueprint(endpoint: Endpoint, agents: AgentService, teams: Teams) -> func.Blueprint:

@@ -42,6 +42,11 @@ class AgentFields(Body):
     status: Status = "draft"
 
 
+def asked_only(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 to 2: what was there before there were schedules runs when it is asked to."""
+    return {"schedule": None, **body}
+
+
 class Agent(Resource):
     """An AI agent of the tenant."""
 
@@ -49,6 +54,7 @@ class Agent(Resource):
         "agent",
         filtered=("name", "pattern", "status", "element_id", "schedule"),
         sorted=("updated_at", "name"),
+        upcasts=[asked_only],
         refers={"element_id": ("element",)},
         counter="agents",
         backup="restored",
@@ -65,7 +71,7 @@ class Agent(Resource):
     tools: list[str] = Field(description="Names of the tools that it may use.")
     config: dict[str, Any] = Field(description="Free settings of the agent.")
     element_id: Id | None = Field(description="The element of the landscape that it works on.")
-    schedule: str | None = Field(None, description="When it runs by itself while it is active: cron, UTC.")
+    schedule: str | None = Field(description="When it runs by itself while it is active: cron, UTC.")
     status: Status = Field(description="Whether it is meant to be used.")
 
 

@@ -27,19 +27,19 @@ class ElementName(Body):
     type: Annotated[str, Field(max_length=50)] = Field(description="Its type in ArchiMate 3.2.")
 
 
-class TeamAgent(AgentFields):
-    """An agent of a team; `agent:<key>` in its tools, and `config.agent`, mean others of it."""
+class TeamAgent(Body):
+    """An agent of a team; `agent:<key>` in its tools, and `agent` in its config, mean others of the team."""
 
     key: Key = Field(description="What the others call it.")
+    agent: AgentFields = Field(description="The agent, of no element.")
     element: ElementName | None = Field(None, description="The element that it works on.")
-    element_id: None = Field(None, description="Always null: ids mean nothing elsewhere.")
 
 
 class Team(Body):
     """Agents that belong together."""
 
     format: Literal["flowgrid.team/1"] = Field("flowgrid.team/1", description="The form of this document.")
-    agents: list[TeamAgent] = Field(min_length=1, max_length=MAX_AGENTS)
+    agents: list[TeamAgent] = Field(min_length=1, max_length=MAX_AGENTS, description="The agents.")
 
 
 class TeamExportQuery(Query):
@@ -103,9 +103,13 @@ class Teams:
         ]
         warnings: list[str] = []
         for number, one in enumerate(team.agents):
-            for tool in one.tools:
+            at = f"agents.{number}.agent"
+            if one.agent.element_id is not None:
+                named = FieldError(f"{at}.element_id", "means nothing here; name the element (`element`)")
+                errors.append(named)
+            for tool in one.agent.tools:
                 if tool.startswith(AGENT) and tool.removeprefix(AGENT) not in keys:
-                    errors.append(FieldError(f"agents.{number}.tools", "names no agent of this team", tool))
+                    errors.append(FieldError(f"{at}.tools", "names no agent of this team", tool))
         if errors:
             raise Invalid(errors)
         ids = dict(zip(keys, (tenant.services.ids.new() for _ in keys), strict=True))
@@ -113,8 +117,8 @@ class Teams:
         for number, one in enumerate(team.agents):
             element = await self._element_here(tenant, one.element)
             if one.element is not None and element is None:
-                warnings.append(f"{one.name}: there is no {one.element.type} called {one.element.name!r} here.")
-            fields = {**_fields(one, ids), "status": "draft", "element_id": element}
+                warnings.append(f"{one.agent.name}: there is no {one.element.type} called {one.element.name!r} here.")
+            fields = {**_fields(one.agent, ids), "status": "draft", "element_id": element}
             resource = change.create(Agent, fields, id=ids[one.key])
             if element is not None:
                 change.touch(self._element_kind, element, f"agents.{number}.element")
@@ -126,13 +130,15 @@ class Teams:
         return report if dry_run else await change.commit(report)
 
     async def _exported(self, tenant: TenantSession, agent: Agent, keys: Mapping[str, str]) -> TeamAgent:
-        element = None
+        element: ElementName | None = None
         if agent.element_id is not None:
             stored = await tenant.store.get(self._element_kind, agent.element_id)
-            element = stored and ElementName(name=stored.body["name"], type=stored.body["type"])
-        own = agent.model_dump(include={*AgentFields.model_fields} - {"element_id"})
+            if stored is not None:
+                element = ElementName(name=stored.body["name"], type=stored.body["type"])
         tools = [tool for tool in agent.tools if not tool.startswith(AGENT) or tool.removeprefix(AGENT) in keys]
-        return TeamAgent.model_validate({**own, "tools": tools, "key": agent.id, "element": element, "status": "draft"})
+        own = agent.model_dump(include={*AgentFields.model_fields})
+        fields = {**own, "tools": tools, "element_id": None, "status": "draft"}
+        return TeamAgent(key=agent.id, agent=AgentFields.model_validate(fields), element=element)
 
     async def _element_here(self, tenant: TenantSession, wanted: ElementName | None) -> str | None:
         """The first of this name and type; one query."""
@@ -143,10 +149,10 @@ class Teams:
         return str(page.items[0].body["id"]) if page.items else None
 
 
-def _fields(agent: TeamAgent, ids: Mapping[str, str]) -> dict[str, Any]:
+def _fields(agent: AgentFields, ids: Mapping[str, str]) -> dict[str, Any]:
     """Keys of others become their ids."""
     tools = [f"{AGENT}{ids[tool.removeprefix(AGENT)]}" if tool.startswith(AGENT) else tool for tool in agent.tools]
     config = dict(agent.config)
     if isinstance(named := config.get("agent"), str) and named in ids:
         config["agent"] = ids[named]
-    return {**agent.model_dump(exclude={"key", "element", "element_id"}), "tools": tools, "config": config}
+    return {**agent.model_dump(), "tools": tools, "config": config}

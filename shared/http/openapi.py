@@ -24,6 +24,7 @@ TAGS = {  # of what is not one resource, which says itself what it is
     "notifications": "What the tenant must be told: the end of a trial, quotas, failed backups.",
     "platform": "Health, this description, and what only Flowgrid's staff may do: tenants, dead letters, room.",
     "quotas": "What the tenant's plan allows, and what is used of it.",
+    "teams": "Agents that belong together, out of one tenant and into another.",
     "usage": "What was metered: calls, agents, tokens.",
 }
 ABOUT = """Multi-tenant AI agent management platform.

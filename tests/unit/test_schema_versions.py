@@ -209,7 +209,7 @@ async def test_what_is_counted_up_unread_cannot_change_its_schema(releases: Rele
 
 
 STORED = {  # kind -> its schema, and the fields that items of it have beside the envelope
-    "agent": (1, "config description element_id instructions model name pattern provider status tools"),
+    "agent": (2, "config description element_id instructions model name pattern provider schedule status tools"),
     "element": (
         2,
         "description languages layer model_id name properties source_identifier translations type",

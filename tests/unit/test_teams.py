@@ -79,11 +79,12 @@ async def test_tools_that_name_agents_outside_are_left_behind(world: World, acme
     other = await made(world, acme, "Other")
     lead = await made(world, acme, "Lead", pattern="Orchestrator", tools=[f"agent:{other}", "catalog.read"])
     team = await exported(world, acme, lead)
-    assert [one["tools"] for one in team["agents"]] == [["catalog.read"]]
+    assert [one["agent"]["tools"] for one in team["agents"]] == [["catalog.read"]]
 
 
 async def test_all_of_a_team_or_none_is_taken(world: World, globex: str) -> None:
-    agents = [{"key": f"k{number}", "name": "x", "pattern": "Specialist"} for number in range(MAX_AGENTS)]
+    agent = {"name": "x", "pattern": "Specialist"}
+    agents = [{"key": f"k{number}", "agent": agent} for number in range(MAX_AGENTS)]
     await taken(world, globex, {"agents": agents})
     await taken(world, globex, {"agents": agents})
     await taken(world, globex, {"agents": agents[:9]})
@@ -96,8 +97,8 @@ async def test_all_of_a_team_or_none_is_taken(world: World, globex: str) -> None
     ("agents", "field"),
     [
         ([{"key": "a"}, {"key": "a"}], "agents.1.key"),
-        ([{"key": "a", "tools": ["agent:b"]}], "agents.0.tools"),
-        ([{"key": "a", "element_id": "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"}], "agents.0.element_id"),
+        ([{"key": "a", "tools": ["agent:b"]}], "agents.0.agent.tools"),
+        ([{"key": "a", "element_id": "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"}], "agents.0.agent.element_id"),
         ([{"key": "a b"}], "agents.0.key"),
         ([], "agents"),
         ([{"key": f"k{number}"} for number in range(MAX_AGENTS + 1)], "agents"),
@@ -106,7 +107,8 @@ async def test_all_of_a_team_or_none_is_taken(world: World, globex: str) -> None
 async def test_what_is_wrong_with_a_team_is_said_by_field(
     world: World, acme: str, agents: list[dict[str, Any]], field: str
 ) -> None:
-    body = {"agents": [{"name": "x", "pattern": "Specialist", **one} for one in agents]}
+    bare = {"name": "x", "pattern": "Specialist"}
+    body = {"agents": [{"key": one.pop("key"), "agent": {**bare, **one}} for one in map(dict, agents)]}
     answer = await world.call("import_team", admin(acme), body)
     assert (answer.status, [one["field"] for one in answer.json["errors"]]) == (400, [field])
 
