@@ -1,0 +1,59 @@
+"""Tools: what an agent may use beside its model. Each works for one tenant at a time, through that tenant's session."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from shared.ai.port import ToolSpec
+from shared.auth.roles import Role
+from shared.errors import FieldError, Invalid
+from shared.work.session import TenantSession
+
+
+class ToolFailed(Exception):
+    """What was asked of a tool cannot be done; the text is told to the model, which may ask for something else."""
+
+
+class Tool(Protocol):
+    """`idempotent`: the same call may be made again under its key. `approval`: the role that approves each call."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    @property
+    def idempotent(self) -> bool: ...
+
+    @property
+    def approval(self) -> Role | None: ...
+
+    async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
+        """JSON. Raises `ToolFailed`, and `Unavailable` where it may be tried again; cancelled, it ends at once."""
+        ...
+
+
+class Toolbox(ABC):
+    """All tools that a tenant's agents may name."""
+
+    @abstractmethod
+    async def find(self, session: TenantSession, names: Sequence[str]) -> dict[str, Tool]:
+        """Those of these names that there are, by name."""
+
+    async def named(self, session: TenantSession, names: Sequence[str]) -> dict[str, Tool]:
+        """`find`; `Invalid`, naming those that there are not."""
+        found = await self.find(session, names)
+        if unknown := [name for name in names if name not in found]:
+            raise Invalid([FieldError("tools", "is no tool of this tenant", name) for name in unknown])
+        return found
+
+
+class Toolboxes(Toolbox):
+    """Several as one."""
+
+    def __init__(self, *boxes: Toolbox) -> None:
+        self._boxes = boxes
+
+    async def find(self, session: TenantSession, names: Sequence[str]) -> dict[str, Tool]:
+        found: dict[str, Tool] = {}
+        for box in self._boxes:
+            found |= await box.find(session, [name for name in names if name not in found])
+        return found
