@@ -1,10 +1,13 @@
 """Every kind of item that the app keeps: a kind that is not here is in no index and in no backup (a test says so)."""
 
+from functions.agents.cases import Case
 from functions.agents.models import Agent
 from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
+from functions.design.models import Design
+from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
 from functions.usage.blocks import BLOCK
@@ -29,6 +32,8 @@ KINDS = Kinds(
     Element.KIND,
     Relationship.KIND,
     Agent.KIND,
+    Case.KIND,
+    Design.KIND,
     AUDIT,
     ROLLUP,
     BLOCK,
@@ -44,6 +49,7 @@ KINDS = Kinds(
     RESERVED,
     OUTBOX,
     IDEMPOTENCY,
+    USED,
     PERMIT,
     FENCE,
     LOCK,

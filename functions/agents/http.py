@@ -2,6 +2,7 @@
 
 import azure.functions as func
 
+from functions.agents.cases import CaseFields, CaseQuery, CaseService
 from functions.agents.models import Agent, AgentFields, AgentQuery
 from functions.agents.revisions import revisions
 from functions.agents.service import AgentService
@@ -15,6 +16,12 @@ from shared.tenancy.plans import Limit
 from shared.work.resources import Listing
 
 EXAMPLE = {"name": "Claims intake", "pattern": "Orchestrator", "description": "Routes a new claim.", "status": "active"}
+CASE = {
+    "agent_id": "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11",
+    "name": "A broken roof",
+    "input": "My roof is broken. What now?",
+    "expected": [{"op": "contains", "value": "photo"}],
+}
 TEAM = {"agents": [{"key": "intake", "agent": EXAMPLE}]}
 
 
@@ -45,6 +52,17 @@ def blueprint(endpoint: Endpoint, agents: AgentService, teams: Teams) -> func.Bl
     async def list_agent_revisions(call: Call[None, PageQuery]) -> Listing[Agent]:
         return await revisions(call.tenant, call.params["agent_id"], call.page)
 
+    crud(
+        endpoint,
+        routes,
+        CaseService(),
+        path="cases",
+        fields=CaseFields,
+        query=CaseQuery,
+        example=CASE,
+        patch={"name": "A leaking roof"},
+        limit=Limit.AGENTS,
+    )
     _teams(endpoint, routes, teams)
     return routes
 

@@ -5,13 +5,11 @@ from typing import Any
 
 from functions.agents.models import Agent
 from functions.agents.service import AgentService
-from functions.catalog.models import Element, ElementFields, Relationship, RelationshipFields
-from functions.catalog.values import element_values, relationship_values
+from functions.catalog.additions import add
 from functions.design.judging import AGENT
 from functions.design.models import Design, Made, Proposal, ProposedAgent
 from shared.ids import derived_id
 from shared.work.change import Change
-from shared.work.resources import Versioned, load
 from shared.work.session import TenantSession
 
 
@@ -21,25 +19,11 @@ async def make(tenant: TenantSession, change: Change, design: Design, proposal: 
     At commit `QuotaReached` where the plan has no room for the agents, `Invalid` or `Stale` where an element that it
     means has gone or changed meanwhile.
     """
-    elements = {one.key: one.existing_id or _id(design, Element.KIND, one.key) for one in proposal.elements}
-    made = Made(
-        agents={one.key: _id(design, Agent.KIND, one.key) for one in proposal.agents},
-        elements=elements,
-        relationships=[_id(design, Relationship.KIND, str(number)) for number in range(len(proposal.relationships))],
+    elements, relationships = await add(
+        tenant, change, proposal.elements, proposal.relationships, lambda kind, key: _id(design, kind, key)
     )
-    there: dict[str, Versioned[Element]] = {}
-    for number, one in enumerate(proposal.elements):
-        if one.existing_id is None:
-            sent = ElementFields(name=one.name, type=one.type, description=one.description)
-            change.create(Element, element_values(sent, None), id=elements[one.key])
-        elif one.existing_id not in there:
-            there[one.existing_id] = held = await load(tenant, Element, one.existing_id)
-            change.touch(Element.KIND, held.value.id, f"elements.{number}", revision=held.value.revision)
-    for arrow, id in zip(proposal.relationships, made.relationships, strict=True):
-        fields = RelationshipFields(
-            type=arrow.type, source_id=elements[arrow.source], target_id=elements[arrow.target], name=arrow.name
-        )
-        change.create(Relationship, relationship_values(fields, None), id=id)
+    agents_made = {one.key: _id(design, Agent.KIND, one.key) for one in proposal.agents}
+    made = Made(agents=agents_made, elements=elements, relationships=relationships)
     for agent in proposal.agents:
         resource = change.create(Agent, _agent_values(agent, made, design), id=made.agents[agent.key])
         agents.created(change, resource)

@@ -10,15 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from functions.agents.models import Pattern
+from functions.catalog.additions import AddedElement, AddedRelationship
 from functions.catalog.archimate import ElementType, RelationshipType, allowed_types
-from functions.design.models import (
-    MAX_AGENTS,
-    Proposal,
-    ProposedAgent,
-    ProposedElement,
-    ProposedRelationship,
-    Question,
-)
+from functions.design.models import MAX_AGENTS, Proposal, ProposedAgent, Question
 from functions.design.words import HEADING, among, clauses, key_of, stem, stems, titled, words
 
 WORKERS: Final = MAX_AGENTS - 1  # one more may have to lead them
@@ -57,8 +51,8 @@ class Known:
 class _Draft:
     known: Sequence[Known]
     agents: list[ProposedAgent] = field(default_factory=list)
-    elements: dict[str, ProposedElement] = field(default_factory=dict)
-    relationships: list[ProposedRelationship] = field(default_factory=list)
+    elements: dict[str, AddedElement] = field(default_factory=dict)
+    relationships: list[AddedRelationship] = field(default_factory=list)
 
 
 def questions(brief: str, known: Sequence[Known]) -> list[Question]:
@@ -205,7 +199,7 @@ def _element_of(draft: _Draft, clause: str, subject: str, name: str) -> str:
         worked: ElementType = found.type if found else "BusinessProcess"
         called = found.name if found else titled(subject or clause, 4) or name
         same = key_of(called, draft.elements)
-        draft.elements[same] = ProposedElement(
+        draft.elements[same] = AddedElement(
             key=same, existing_id=found.id if found else None, name=called[:255], type=worked
         )
     _component(draft, name, same)
@@ -221,7 +215,7 @@ def _component(draft: _Draft, name: str, worked_on: str) -> None:
     called = f"Agent: {name}"[:255]
     there = next((one for one in draft.known if one.name == called and one.type == "ApplicationComponent"), None)
     key = key_of(called, draft.elements)
-    draft.elements[key] = ProposedElement(
+    draft.elements[key] = AddedElement(
         key=key,
         existing_id=there.id if there else None,
         name=called,
@@ -231,7 +225,7 @@ def _component(draft: _Draft, name: str, worked_on: str) -> None:
     allowed = allowed_types("ApplicationComponent", draft.elements[worked_on].type)
     kind = next((one for one in _WORKED_ON if one in allowed), None)
     if kind is not None:
-        draft.relationships.append(ProposedRelationship(type=kind, source=key, target=worked_on))
+        draft.relationships.append(AddedRelationship(type=kind, source=key, target=worked_on))
 
 
 def _best(text: str, known: Sequence[Known]) -> Known | None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from functions.agents.models import Pattern
-from functions.catalog.archimate import ElementType, allowed_types
-from functions.design.drafting import Known
+from functions.catalog import additions
+from functions.catalog.archimate import ElementType
 from functions.design.models import MAX_ITEMS, Proposal, ProposedAgent
 from shared.errors import FieldError
 
@@ -13,50 +13,26 @@ TOOLS = ("catalog.search", "catalog.read", "catalog.neighbors", "catalog.propose
 LEADING: tuple[Pattern, ...] = ("Router", "Orchestrator")
 
 
-def wrong_with(proposal: Proposal, known: Mapping[str, Known]) -> list[FieldError]:
-    """What forbids it; `known` are the elements of the catalog by id that it may mean."""
+def wrong_with(proposal: Proposal, known: Mapping[str, ElementType]) -> list[FieldError]:
+    """What forbids it; `known`: the types of the elements, by id, that it means and that are there."""
     found: list[FieldError] = []
     made = len(proposal.agents) + len(proposal.relationships)
     made += sum(one.existing_id is None for one in proposal.elements)
     if made > MAX_ITEMS:
         found.append(FieldError("", f"makes {made} agents, elements and relationships; at most {MAX_ITEMS} at once"))
-    types = _elements(proposal, known, found)
-    for number, one in enumerate(proposal.relationships):
-        at = f"relationships.{number}"
-        ends = {end: types.get(getattr(one, end)) for end in ("source", "target")}
-        for end, type in ends.items():
-            if type is None:
-                found.append(FieldError(f"{at}.{end}", "is no key of an element of this proposal", getattr(one, end)))
-        source, target = ends["source"], ends["target"]
-        if source and target and one.type not in (allowed := allowed_types(source, target)):
-            choice = ", ".join(allowed) or "none"
-            found.append(
-                FieldError(f"{at}.type", f"ArchiMate 3.2 allows from {source} to {target}: {choice}", one.type)
-            )
-    _agents(proposal, types, found)
+    found += additions.wrong_with(proposal.elements, proposal.relationships, known)
+    _agents(proposal, found)
     return found
 
 
-def _elements(proposal: Proposal, known: Mapping[str, Known], found: list[FieldError]) -> dict[str, ElementType]:
-    types: dict[str, ElementType] = {}
-    for number, one in enumerate(proposal.elements):
-        at = f"elements.{number}"
-        if one.key in types:
-            found.append(FieldError(f"{at}.key", "is another element's key as well", one.key))
-        there = known.get(one.existing_id) if one.existing_id is not None else None
-        if one.existing_id is not None and there is None:
-            found.append(FieldError(f"{at}.existing_id", "is no element of this tenant", one.existing_id))
-        types[one.key] = there.type if there else one.type
-    return types
-
-
-def _agents(proposal: Proposal, types: Mapping[str, ElementType], found: list[FieldError]) -> None:
+def _agents(proposal: Proposal, found: list[FieldError]) -> None:
+    elements = {one.key for one in proposal.elements}
     keys = [one.key for one in proposal.agents]
     for number, one in enumerate(proposal.agents):
         at = f"agents.{number}"
         if keys.count(one.key) > 1:
             found.append(FieldError(f"{at}.key", "is another agent's key as well", one.key))
-        if one.element is not None and one.element not in types:
+        if one.element is not None and one.element not in elements:
             found.append(FieldError(f"{at}.element", "is no key of an element of this proposal", one.element))
         for tool in one.tools:
             if tool.startswith(AGENT):

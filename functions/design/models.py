@@ -5,13 +5,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from functions.agents.models import Pattern
-from functions.catalog.archimate import ElementType, RelationshipType
+from functions.catalog.additions import AddedElement, AddedRelationship, Key
 from shared.http.pagination import ResourceQuery
 from shared.kinds import Kind
 from shared.work.resources import Body, Id, Name, Resource
 
 Status = Literal["asking", "proposed", "accepted"]
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
 Prose = Annotated[str, Field(max_length=5000)]
 
 MAX_AGENTS = 8
@@ -34,25 +33,6 @@ class Questions(Body):
     """What a model answers first."""
 
     questions: list[Question] = Field(max_length=MAX_QUESTIONS)
-
-
-class ProposedElement(Body):
-    """An element of the landscape: one that is there (`existing_id`), or a new one."""
-
-    key: Key = Field(description="What the rest of the proposal calls it.")
-    existing_id: Id | None = Field(None, description="The element of the catalog that is meant; null: a new one.")
-    name: Name = Field(description="What it is called.")
-    type: ElementType = Field(description="Its type in ArchiMate 3.2.")
-    description: Prose = Field("", description="What it is, in words.")
-
-
-class ProposedRelationship(Body):
-    """A new relationship between two of the proposal's elements."""
-
-    type: RelationshipType = Field(description="Its type in ArchiMate 3.2.")
-    source: Key = Field(description="Key of the element that it begins at.")
-    target: Key = Field(description="Key of the element that it ends at.")
-    name: Annotated[str, Field(max_length=255)] = Field("", description="What it is called; may be empty.")
 
 
 class ProposedAgent(Body):
@@ -87,8 +67,8 @@ class Proposal(Body):
 
     summary: Prose = Field(description="What is proposed, and why, in words.")
     agents: list[ProposedAgent] = Field(min_length=1, max_length=MAX_AGENTS)
-    elements: list[ProposedElement] = Field([], max_length=MAX_ITEMS)
-    relationships: list[ProposedRelationship] = Field([], max_length=MAX_ITEMS)
+    elements: list[AddedElement] = Field([], max_length=MAX_ITEMS)
+    relationships: list[AddedRelationship] = Field([], max_length=MAX_ITEMS)
 
 
 class Made(BaseModel):

@@ -20,7 +20,7 @@ LANDSCAPE = [
     Known("e-goal", "Customer satisfaction", "Goal"),
     Known("e-junction", "Damage", "Junction"),
 ]
-BY_ID = {one.id: one for one in LANDSCAPE}
+BY_ID = {one.id: one.type for one in LANDSCAPE}
 
 # brief -> the agents' patterns, and the elements of the catalog that are reused
 BRIEFS: dict[str, tuple[list[Pattern], set[str]]] = {

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from functions.design.drafting import Known
+from functions.catalog.archimate import ElementType
 from functions.design.judging import wrong_with
 from functions.design.models import MAX_AGENTS, Proposal
 
-KNOWN = {"e-1": Known("e-1", "Claim handling", "BusinessProcess")}
+KNOWN: dict[str, ElementType] = {"e-1": "BusinessProcess"}
 
 
 def agent(key: str, **more: Any) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import azure.functions as func
 import pytest
 
+from functions.agents.cases import Case
 from functions.agents.models import Agent
 from functions.catalog.models import Element, Model, Relationship
+from functions.design.models import Design
 from functions.kinds import KINDS
 from shared.clock import rfc3339
 from shared.database.documents import opened
@@ -210,6 +212,11 @@ async def test_what_is_counted_up_unread_cannot_change_its_schema(releases: Rele
 
 STORED = {  # kind -> its schema, and the fields that items of it have beside the envelope
     "agent": (2, "config description element_id instructions model name pattern provider schedule status tools"),
+    "case": (1, "agent_id expected input name"),
+    "design": (
+        1,
+        "answers brief execution_id feedback made model proposal provider questions status",
+    ),
     "element": (
         2,
         "description languages layer model_id name properties source_identifier translations type",
@@ -224,7 +231,9 @@ STORED = {  # kind -> its schema, and the fields that items of it have beside th
 }
 
 
-@pytest.mark.parametrize("model", [Agent, Element, Model, Relationship, User], ids=lambda model: model.KIND)
+@pytest.mark.parametrize(
+    "model", [Agent, Case, Design, Element, Model, Relationship, User], ids=lambda model: model.KIND
+)
 def test_a_field_that_an_older_release_would_lose_comes_with_a_version(model: type[Resource]) -> None:
     """A release that does not know a field writes the item back without it, unless the version keeps it away."""
     fields = set(model.model_fields) - set(Resource.model_fields)
