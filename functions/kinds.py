@@ -5,6 +5,7 @@ from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
+from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
 from functions.usage.blocks import BLOCK
@@ -37,6 +38,11 @@ KINDS = Kinds(
     STATEMENT,
     Backup.KIND,
     Job.KIND,
+    Execution.KIND,
+    Snapshot.KIND,
+    Step.KIND,
+    TREE,
+    TICKET,
     BINDING,
     REMOVED,
     COPY,
