@@ -1,5 +1,6 @@
 """The composition root: settings -> adapters -> services -> blueprints. Nothing is opened here, nothing decided."""
 
+import asyncio
 import os
 
 import azure.functions as func
@@ -10,6 +11,8 @@ import functions.backups.http
 import functions.backups.timer
 import functions.billing.http
 import functions.catalog.http
+import functions.executions.bus
+import functions.executions.http
 import functions.identity.http
 import functions.notifications.http
 import functions.platform.bus
@@ -33,6 +36,10 @@ from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element
 from functions.catalog.service import ElementService, RelationshipService
+from functions.executions.assembly import Executions
+from functions.executions.connections import NoModels, offline_only
+from functions.executions.holding import Pause
+from functions.executions.working import World
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
 from functions.notifications.service import NotificationService
@@ -47,6 +54,7 @@ from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
 from functions.tenants.subscriptions import Subscriptions
 from functions.tenants.trials import Trials
+from functions.tools.catalog import CatalogTools
 from functions.usage.adjustments import Adjustments
 from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
@@ -56,14 +64,15 @@ from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.thresholds import tell_thresholds
+from shared.ai.port import Models
 from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
 from shared.work.budgets import release_abandoned
 
 
-def compose(core: Core) -> func.FunctionApp:
-    """Every function of the app, over one core."""
+def compose(core: Core, models: Models | None = None, pause: Pause = asyncio.sleep) -> func.FunctionApp:
+    """Every function of the app, over one core. `models` and `pause`: what runs ask, and how they wait."""
     settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
     database, directory, names = adapters.database, core.directory, core.names
     provisioning = Provisioning(adapters.provisioner, directory, services, settings.jobs_queue)
@@ -85,7 +94,19 @@ def compose(core: Core) -> func.FunctionApp:
         {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
         {"backup": export.give_up, "restore": restoring.give_up},
     )
-    consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
+    elements, relationships = ElementService(), RelationshipService()
+    executions = Executions.of(
+        World(models or NoModels(), offline_only, settings.executions_queue, pause),
+        CatalogTools(elements, relationships),
+        blobs=adapters.blobs,
+        database=database,
+        messaging=adapters.messaging,
+        directory=directory,
+        services=services,
+        dead_letters=core.dead_letters,
+    )
+    others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
+    consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}
     invariants = Invariants(each, checks, core.ledger, services.clock)
     hourly = {"reservations": each.over_all(release_abandoned), "thresholds": each.over_all(tell_thresholds)}
@@ -110,6 +131,7 @@ def compose(core: Core) -> func.FunctionApp:
         "trials": Trials(tenants, services.clock).sweep,
         "downgrades": subscriptions.sweep,
         "jobs": jobs.sweep,
+        "runs": executions.sweeping.sweep,
         "dead_letters": consumers.collect_dead,
         "daily": daily.sweep,  # the last, as it may take as long as its timers do
     }
@@ -119,7 +141,8 @@ def compose(core: Core) -> func.FunctionApp:
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),
-        functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
+        functions.catalog.http.blueprint(endpoint, elements, relationships, imports),
+        functions.executions.http.blueprint(endpoint, executions.service),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
@@ -130,7 +153,11 @@ def compose(core: Core) -> func.FunctionApp:
         functions.platform.timer.rounds_blueprint(rounds),
     ]
     if settings.queue_triggers:
-        blueprints += [functions.usage.bus.blueprint(metering), functions.platform.bus.blueprint(consumers)]
+        blueprints += [
+            functions.usage.bus.blueprint(metering),
+            functions.platform.bus.blueprint(consumers),
+            functions.executions.bus.blueprint(executions.messages),
+        ]
     elif adapters.source is not None:
         blueprints += [functions.platform.timer.drain_blueprint(consumers, adapters.source)]
     app = func.FunctionApp()

@@ -7,6 +7,7 @@ from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
+from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
 from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
@@ -42,6 +43,11 @@ KINDS = Kinds(
     STATEMENT,
     Backup.KIND,
     Job.KIND,
+    Execution.KIND,
+    Snapshot.KIND,
+    Step.KIND,
+    TREE,
+    TICKET,
     BINDING,
     REMOVED,
     COPY,

@@ -19,7 +19,7 @@ from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Lease, Source
 
 logger = logging.getLogger("flowgrid.local.queues")
-CONCURRENT_CALLS = 4  # of a function that takes messages one by one; batches run one after another
+CONCURRENT_CALLS = 16  # as host.json says, of a function that takes messages one by one; batches run one after another
 POLL_SECONDS = 0.05
 GATHER_SECONDS = 0.5  # before the next batch, unless more than one is waiting
 LOCK_SECONDS = 20.0

@@ -26,6 +26,7 @@ MAX_SNAPSHOT_BYTES = 192 * 1024  # eight of them fit into one batch
 MAX_CHILDREN_AT_ONCE = 8
 MAX_INLINE_BYTES = 32 * 1024  # of a step's messages; what is larger is a blob
 AREA = "executions"
+MAX_CONTEXT_BYTES = 16 * 1024
 
 
 class Limits(BaseModel):
@@ -64,8 +65,9 @@ class Execution(Resource):
     """A run. Whoever changes it replaces it by its ETag, and so nobody goes on who has lost it.
 
     `admitted`: it is one of those that the tenant's counter `runs` counts. `lease_until`: when somebody has to look at
-    it, whatever it does. `runner`: the one attempt that has it now, None between two. Its `tokens` and `cost` are its
-    own, without its children's.
+    it, whatever it does. `runner`: the one attempt that has it now, None between two. `mark`: of the write that made it
+    what it is, for whose answer was lost. `full`: the partition took no more. Its `tokens` and `cost` are its own,
+    without its children's; a cost is None once a part of it is not known.
     """
 
     KIND: ClassVar[Kind] = Kind(
@@ -89,6 +91,7 @@ class Execution(Resource):
     root_created_at: str
     parent_id: str | None = None
     parent_step: int | None = None
+    parent_revision: int = 0
     depth: int = 0
     ancestors: list[str] = Field([])
     steps: int = 0
@@ -101,6 +104,7 @@ class Execution(Resource):
     admitted: bool = False
     epoch: int = 0
     runner: str | None = None
+    mark: str = ""
     lease_until: str
     full: bool = False
 
@@ -166,7 +170,7 @@ class StepError(BaseModel):
     message: str = Field(description="In words.")
 
 
-StepKind = Literal["model", "tool", "child", "approval"]
+StepType = Literal["model", "tool", "child", "approval"]
 
 
 class Step(BaseModel):
@@ -184,7 +188,7 @@ class Step(BaseModel):
     created_at: str
     execution_id: str
     number: int
-    kind: StepKind
+    type: StepType
     name: str
     label: str = ""
     status: Literal["begun", "ended", "cancelled"] = "begun"

@@ -40,6 +40,9 @@ class Limits(Body):
     max_backups: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = Field(
         None, description="Backups on demand, kept at a time."
     )
+    max_runs: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = Field(
+        None, description="Runs of agents at a time; 0: none begins."
+    )
     max_copies: Count | None = Field(None, description="Tenants that restores may make of this one.")
 
     @model_serializer(mode="wrap")

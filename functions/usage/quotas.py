@@ -61,6 +61,7 @@ async def quotas_of(tenant: TenantSession) -> list[Quota]:
         **{budget.value: plan.budget(budget) for budget in Budget},
         "backups": plan.max_backups,
         "copies": plan.max_copies,
+        "runs": plan.max_runs,
     }
     monthly = {budget.value: counter_of(budget, month) for budget in Budget}
     found = await asyncio.gather(*(tenant.store.get(COUNTER, monthly.get(name, name)) for name in limits))

@@ -8,7 +8,7 @@ from functions.usage.quotas import NEAR_PERCENT, Quota, quotas_of
 from shared.work.notices import Code, notify_once
 from shared.work.session import TenantSession
 
-NAMES = {
+NAMES = {  # who has as many runs as may be at a time waits a little, and is told nothing
     "agents": "agents",
     "users": "users",
     "ai_tokens_per_month": "AI tokens of this month",
@@ -23,7 +23,7 @@ async def tell_thresholds(session: TenantSession) -> int:
     month = f"{session.services.clock.now():%Y-%m}"
     told = 0
     for quota in await quotas_of(session):
-        if quota.near_limit:
+        if quota.near_limit and quota.resource in NAMES:
             told += await _tell(session, quota, month)
     return told
 

@@ -5,8 +5,8 @@ their quotas, the outbox events, the idempotency record. All or nothing.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -184,7 +184,8 @@ class Change:
     def count(self, counter: str, by: int, *, limit: int | None = None, called: str | None = None) -> None:
         """Move a counter; with `limit`, `QuotaReached` at commit when it would go beyond.
 
-        `called`: what one of them is called then; None: as the counter is, in the singular.
+        `called`: what one of them is called then; None: as the counter is, in the singular. Several movements of one
+        counter are one, within the lowest of their limits: what is given back makes room for what is taken.
         """
         self._counters.append(Counted(counter, by, limit, called or _one_of(counter)))
 
@@ -214,11 +215,14 @@ class Change:
     def empty(self) -> bool:
         return not self._operations
 
-    def write(self, operation: Operation) -> None:
-        """An operation on something that is no resource (a job, a rollup): not audited."""
+    def write(self, operation: Operation, failure: Failure | None = None) -> None:
+        """An operation on something that is no resource (a job, a rollup): not audited.
+
+        `failure`: what to raise at commit when it is rejected; None: `Conflict`.
+        """
         if isinstance(operation, Create) and operation.kind.journalled:
             raise TypeError(f"a {operation.kind} is journalled: make it with `Change.create`")
-        self._add(operation, _unexpected)
+        self._add(operation, failure or _unexpected)
 
     async def commit(self, answer: A) -> A:
         """Write all of it in one batch, send the events, and return `answer`."""
@@ -228,7 +232,7 @@ class Change:
             self._operations.insert(0, scope.idempotency.record(answer, self.at))
             self._failures.insert(0, lambda _: AnsweredMeanwhile("answered meanwhile"))
         counted: dict[int, Counted] = {}
-        for one in self._counters:
+        for one in _merged(self._counters):
             counted[len(self._operations)] = one
             at_most = {} if one.limit is None else {"value": one.limit}
             self._add(Increment(COUNTER, one.counter, {"value": one.by}, at_most), _unexpected)
@@ -258,6 +262,18 @@ class Change:
     def _add(self, operation: Operation, failure: Failure) -> None:
         self._operations.append(operation)
         self._failures.append(failure)
+
+
+def _merged(counters: Sequence[Counted]) -> list[Counted]:
+    """One movement for each counter, called as the one whose limit it has."""
+    merged: dict[str, Counted] = {}
+    for one in counters:
+        known = merged.get(one.counter)
+        if known is not None:
+            tighter = one if known.limit is None or (one.limit is not None and one.limit < known.limit) else known
+            one = replace(tighter, by=known.by + one.by)
+        merged[one.counter] = one
+    return list(merged.values())
 
 
 def _one_of(counter: str) -> str:

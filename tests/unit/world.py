@@ -1,5 +1,6 @@
 """A whole Flowgrid in a folder, clock and ids owned by the test: calls go through the real registered handlers."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,9 @@ from typing import Any, cast
 import azure.functions as func
 
 import function_app
+from functions.executions.holding import Pause
 from functions.kinds import KINDS
+from shared.ai.port import Models
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
@@ -133,11 +136,13 @@ class World:
         process: int = 0,
         kinds: Kinds = KINDS,
         more: Callable[[Endpoint], func.Blueprint] | None = None,
+        models: Models | None = None,
+        pause: Pause = asyncio.sleep,
         **settings: Any,
     ) -> "World":
         """A process over this folder; a second one over the same folder is another instance of the same service.
 
-        `kinds` and `more` routes: those of an app with more in it.
+        `kinds` and `more` routes: those of an app with more in it. `models` and `pause`: those of its runs.
         """
         clock = clock or FakeClock()
         own = core(
@@ -149,7 +154,7 @@ class World:
         own.endpoint.verifier = verifier = FakeVerifier()
         own.endpoint.members = Acquaintances(own.members)
         own.services.outbox.pause = never  # tests say when: `outbox.flush()`
-        app = function_app.compose(own)
+        app = function_app.compose(own, models, pause)
         if more is not None:
             app.register_functions(more(own.endpoint))
         world = cls(own, app, clock, verifier)

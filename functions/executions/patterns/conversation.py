@@ -45,7 +45,7 @@ def tool_loop(snapshot: Snapshot, steps: Sequence[Step], *, agents: bool) -> Nex
         return UseTool(other[0])
     if left:
         return RunChildren([ChildCall(call, callees[call.name].id, _input(call)) for call in left])
-    last = next((step for step in reversed(steps) if step.kind == "model"), None)
+    last = next((step for step in reversed(steps) if step.type == "model"), None)
     if last is not None and last.messages and not last.messages[-1].calls:
         if last.finish == "length":
             return Finish("failed", last.number, reason="length", error=CUT)

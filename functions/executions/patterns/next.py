@@ -10,7 +10,7 @@ from shared.auth.roles import Role
 
 @dataclass(frozen=True)
 class AskModel:
-    """One question to the agent's model: a step of the kind `model`, whose one message is the answer.
+    """One question to the agent's model: a step of the type `model`, whose one message is the answer.
 
     `tools`: which of the snapshot's tools and agents the model is told of, as it calls them (`called`); `schema`: the
     answer is to be JSON of it. `instructions` None: the agent's own. `label`: what the pattern knows the step by.
@@ -25,7 +25,7 @@ class AskModel:
 
 @dataclass(frozen=True)
 class UseTool:
-    """One call of a tool, by the name it is `called`: a step of the kind `tool`, whose one message is the result.
+    """One call of a tool, by the name it is `called`: a step of the type `tool`, whose one message is the result.
 
     What cannot be done (no such tool, wrong arguments) is a result that says so. A tool that needs an approval waits
     for it first, in a step of its own; then the pattern is asked again, and says the same again.
@@ -46,7 +46,7 @@ class ChildCall:
 
 @dataclass(frozen=True)
 class RunChildren:
-    """Agents that run side by side: a step of the kind `child` for each, whose one message is what came of it.
+    """Agents that run side by side: a step of the type `child` for each, whose one message is what came of it.
 
     More than may run at once are run in groups: the pattern is asked again, and names those that have no result.
     """
@@ -57,7 +57,7 @@ class RunChildren:
 
 @dataclass(frozen=True)
 class Wait:
-    """A person has to approve this call first: a step of the kind `approval`. Refused, it has a message that says it."""
+    """A person has to approve this call first: a step of the type `approval`, whose message says so if they do not."""
 
     call: ToolCall
     role: Role

@@ -1,0 +1,124 @@
+"""What a run does in the world: asks a model, uses a tool. Bounded in time and tries; watched, so that it can be ended.
+
+Nothing is written here. What may have been done and is not known is told as `Undecided`, never repeated.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from functions.executions.conversing import MESSAGES, result_text
+from functions.executions.holding import Pause
+from functions.tools.port import Tool, ToolFailed
+from shared.ai.port import Answer, Connection, ModelFailed, Models, Question
+from shared.errors import FlowgridError, Unavailable
+from shared.tenancy.fence import Fenced, Overtaken
+from shared.work.session import TenantSession
+
+logger = logging.getLogger("flowgrid.executions")
+T = TypeVar("T")
+CALL_SECONDS = 100.0  # for one call of a model
+TOOL_SECONDS = 60.0
+TRIES = 3
+LONGEST_PAUSE = 30.0
+POLL_SECONDS = 0.5
+TOKENS_A_MESSAGE = 16  # that no text of it says
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ends although it is not done; `lost`: it is another's, and nothing is to be written."""
+
+    status: str
+    reason: str
+    error: str | None = None
+    lost: bool = False
+
+
+class Undecided(Exception):
+    """A tool was called, and nobody knows whether it was done."""
+
+
+async def watched(work: Coroutine[Any, Any, T], look: Callable[[], Awaitable[Stop | None]], pause: Pause) -> T | Stop:
+    """What the work comes to; or why it was ended: it is looked for a reason every half second."""
+    doing, watching = asyncio.ensure_future(work), asyncio.ensure_future(_watch(look, pause))
+    try:
+        await asyncio.wait([doing, watching], return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return doing.result()
+        return watching.result()
+    finally:
+        for task in (doing, watching):
+            task.cancel()
+        await asyncio.gather(doing, watching, return_exceptions=True)
+
+
+async def _watch(look: Callable[[], Awaitable[Stop | None]], pause: Pause) -> Stop:
+    while True:
+        await pause(POLL_SECONDS)
+        try:
+            stop = await look()
+        except Unavailable as error:
+            logger.info("a run could not be looked at", extra={"reason": error.message})
+            continue
+        if stop is not None:
+            return stop
+
+
+async def ask(models: Models, connection: Connection, question: Question, pause: Pause) -> tuple[Answer, int]:
+    """The answer, and in how many tries. Raises `ModelFailed`, when it is no use trying again or was tried enough."""
+    for tried in range(1, TRIES + 1):
+        try:
+            return await models.ask(connection, question), tried
+        except ModelFailed as error:
+            if not error.again or tried == TRIES:
+                raise
+            await pause(_before_again(error.retry_after, tried))
+    raise AssertionError("the last try either returns or raises")
+
+
+async def use(tool: Tool, session: TenantSession, arguments: Mapping[str, Any], key: str, pause: Pause) -> str:
+    """The result as a model is told it. Raises `ToolFailed` with what it is told instead, and `Undecided`."""
+    for tried in range(1, TRIES + 1):
+        try:
+            async with asyncio.timeout(TOOL_SECONDS):
+                return result_text(await tool.use(session, arguments, key))
+        except ToolFailed:
+            raise
+        except (Unavailable, TimeoutError) as error:
+            undone = isinstance(error, Fenced | Overtaken)
+            if not tool.idempotent and not undone:
+                raise Undecided from error
+            if tried == TRIES:
+                raise ToolFailed("This tool does not answer now.") from error
+            await pause(_before_again(getattr(error, "retry_after", None), tried))
+        except FlowgridError as error:
+            raise ToolFailed(error.message) from error
+        except Exception as error:
+            logger.error("a tool failed", exc_info=error, extra={"tenant_id": session.id, "tool": tool.spec.name})
+            if not tool.idempotent:
+                raise Undecided from error
+            raise ToolFailed("This tool failed, for a reason that is ours to mend.") from error
+    raise AssertionError("the last try either returns or raises")
+
+
+def tokens_at_most(question: Question) -> int:
+    """How many tokens a question and its answer may come to: a token is rarely less than two bytes of text."""
+    told = len(question.instructions.encode(errors="replace"))
+    for spec in question.tools:
+        told += len(spec.description) + len(str(dict(spec.parameters)))
+    if question.schema is not None:
+        told += len(str(dict(question.schema)))
+    told += len(MESSAGES.dump_json([_plain(message) for message in question.messages]))
+    return told // 2 + TOKENS_A_MESSAGE * (len(question.messages) + 1) + question.max_tokens
+
+
+def _plain(message: Any) -> Any:
+    """Without what only an adapter reads: it says the same again."""
+    return type(message)(message.role, message.text, message.calls, message.call_id, message.name)
+
+
+def _before_again(asked: float | None, tried: int) -> float:
+    return min(LONGEST_PAUSE, max(0.0, asked) if asked is not None else float(2**tried))

@@ -1,0 +1,73 @@
+"""The messages of the runs' queue: to work on a run, or to end what waits of a cancelled tree."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from functions.executions.cancelling import Cancelling
+from functions.executions.runner import Runner
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
+from shared.errors import Unavailable
+from shared.ids import is_uuid
+from shared.jobs.deadletters import DeadLetters
+from shared.messaging.port import Message
+from shared.tenancy.directory import Directory
+from shared.work.scope import Services
+from shared.work.session import TenantSession
+
+SIDE_BY_SIDE = 16  # as host.json has them, where a timer drains the queue
+
+
+class RunMessages:
+    """What is no message of ours is moved aside."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        cancelling: Cancelling,
+        directory: Directory,
+        services: Services,
+        dead_letters: DeadLetters,
+        queue: str,
+    ) -> None:
+        self._runner = runner
+        self._cancelling = cancelling
+        self._directory = directory
+        self._services = services
+        self._dead_letters = dead_letters
+        self._queue = queue
+
+    async def take(self, message: Message) -> None:
+        """One message. Raises `Unavailable`: it comes again."""
+        run, revision, cancelled = (message.body.get(name) for name in ("execution_id", "revision", "cancel"))
+        if _is_id(cancelled) and message.tenant_id:
+            await self._end_tree(message.tenant_id, str(cancelled))
+        elif _is_id(run) and isinstance(revision, int) and message.tenant_id:
+            await self._runner.advance(message.tenant_id, str(run), revision)
+        else:
+            await self._dead_letters.add(self._queue, message, "names no run of a tenant")
+
+    async def take_all(self, messages: Sequence[Message]) -> None:
+        """Side by side: one that takes long keeps no other waiting. Raises the first failure, when all are done."""
+        places = asyncio.Semaphore(SIDE_BY_SIDE)
+        outcomes = await asyncio.gather(*map(partial(self._placed, places), messages), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _placed(self, places: asyncio.Semaphore, message: Message) -> None:
+        async with places:
+            await self.take(message)
+
+    async def _end_tree(self, tenant_id: str, root_id: str) -> None:
+        entry = await self._directory.entry(tenant_id)
+        if entry is None:
+            raise Unavailable(f"There is no tenant {tenant_id} (yet).")
+        store = self._directory.open(entry)
+        session = TenantSession(entry, store, SYSTEM, SYSTEM_REQUEST, self._services)
+        await store.catch_up()
+        await self._cancelling.end_tree(session, root_id)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and is_uuid(value)

@@ -1,0 +1,164 @@
+"""What people ask of runs: to be started, shown, followed, decided, cancelled, paused."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from functions.executions import children
+from functions.executions.admission import RUNS, admit, open_counter, set_paused
+from functions.executions.cancelling import Cancelling
+from functions.executions.conversing import Conversing, steps_of
+from functions.executions.deciding import Deciding, Decision
+from functions.executions.holding import Pause
+from functions.executions.models import ACTIVE, Execution, Step, step_id
+from functions.executions.starting import Asked, Starting
+from functions.executions.views import (
+    Admission,
+    Cancelled,
+    Event,
+    Events,
+    EventsQuery,
+    NewExecution,
+    PlatformExecutions,
+    PlatformQuery,
+    Steps,
+    StepsQuery,
+)
+from functions.executions.views import Execution as Shown
+from functions.executions.views import Step as ShownStep
+from shared.blobs.port import Blobs
+from shared.database.port import Database, Order, Where
+from shared.errors import NotFound
+from shared.tenancy.directory import Directory
+from shared.work.change import COUNTER
+from shared.work.resources import Listing, PageRequest, find, load
+from shared.work.session import TenantSession
+
+LOOK_SECONDS = 1.0
+
+
+class ExecutionService:
+    """`blobs`: where large messages are. The rest does what its name says."""
+
+    def __init__(
+        self,
+        starting: Starting,
+        cancelling: Cancelling,
+        deciding: Deciding,
+        blobs: Blobs,
+        database: Database,
+        directory: Directory,
+        queue: str,
+        pause: Pause,
+    ) -> None:
+        self._starting = starting
+        self._cancelling = cancelling
+        self._deciding = deciding
+        self._blobs = blobs
+        self._database = database
+        self._directory = directory
+        self._queue = queue
+        self._pause = pause
+
+    async def start(self, tenant: TenantSession, agent_id: str, new: NewExecution) -> Shown:
+        asked = Asked(new.input, new.context, new.limits.limits())
+        return Shown.of(await self._starting.start(tenant, agent_id, asked))
+
+    async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Shown]:
+        """One query; without outputs."""
+        found = await find(tenant, Execution, filters, page)
+        return Listing([Shown.of(run) for run in found.items], found.next)
+
+    async def get(self, tenant: TenantSession, id: str) -> Shown:
+        """One point read; two, once there is an output."""
+        run = (await load(tenant, Execution, id)).value
+        return Shown.of(run, await children.output_of(tenant.store, self._conversing(tenant), run))
+
+    async def steps(self, tenant: TenantSession, id: str, query: StepsQuery) -> Steps:
+        """A page of them; what is in blobs is left out."""
+        run = (await load(tenant, Execution, id)).value
+        where = [Where("id", ">", step_id(run.id, query.after)), Where("id", "<", step_id(run.id, 99_999))]
+        page = await tenant.store.query(Step.KIND, where, order=Order("id"), limit=query.limit)
+        found = [Step.model_validate(stored.body) for stored in page.items]
+        return Steps(
+            items=[ShownStep.of(step) for step in found],
+            next_after=found[-1].number if page.next is not None else None,
+        )
+
+    async def step(self, tenant: TenantSession, id: str, number: int) -> ShownStep:
+        """One step, whole."""
+        found = await tenant.store.get(Step.KIND, step_id(id, number))
+        if found is None:
+            raise NotFound("There is no such step.")
+        return ShownStep.of(await self._conversing(tenant).whole(Step.model_validate(found.body)), whole=True)
+
+    async def events(self, tenant: TenantSession, id: str, query: EventsQuery) -> Events:
+        """What has happened after a number; one point read a second until something has."""
+        run = (await load(tenant, Execution, id)).value
+        for _ in range(query.wait):
+            if run.revision > query.after or run.ended:
+                break
+            await self._pause(LOOK_SECONDS)
+            run = (await load(tenant, Execution, id)).value
+        steps = await steps_of(tenant.store, run) if run.revision > query.after else []
+        items = [event for event in _events(run, steps) if query.after < event.number <= run.revision]
+        return Events(status=run.status, items=items, next_after=max(query.after, run.revision))
+
+    async def decide(self, tenant: TenantSession, id: str, decision: Decision) -> Shown:
+        return Shown.of(await self._deciding.decide(tenant, id, decision))
+
+    async def cancel(self, tenant: TenantSession, id: str) -> Shown:
+        return Shown.of(await self._cancelling.cancel(tenant, id))
+
+    async def cancel_all(self, tenant: TenantSession) -> Cancelled:
+        cancelled, more = await self._cancelling.cancel_all(tenant)
+        return Cancelled(cancelled=cancelled, more=more)
+
+    async def pause(self, tenant: TenantSession, paused: bool) -> Admission:
+        """Begin no more runs, or begin them again; those under way go on."""
+        await set_paused(tenant, paused)
+        if not paused:
+            await admit(tenant, self._queue, self._pause)
+        return await self.admission(tenant)
+
+    async def admission(self, tenant: TenantSession) -> Admission:
+        await open_counter(tenant)
+        found = await tenant.store.get(COUNTER, RUNS)
+        body = {"value": 0, "paused": 0} if found is None else found.body
+        return Admission(paused=bool(body["paused"]), running=body["value"], limit=tenant.plan.max_runs)
+
+    async def everywhere(self, query: PlatformQuery) -> PlatformExecutions:
+        """For staff: runs of all tenants that are not over."""
+        where = [Where("status", "in", list(ACTIVE))]
+        if query.tenant_id is not None:
+            where.append(Where("tenant_id", "=", query.tenant_id))
+        found = await self._database.platform.sweep(Execution.KIND, where)
+        return PlatformExecutions(items=[Shown.of(Execution.model_validate(stored.body)) for stored in found])
+
+    async def cancel_of(self, staff: TenantSession, tenant_id: str, id: str) -> Shown:
+        """For staff: cancel a run of any tenant. `NotFound` where there is none."""
+        entry = await self._directory.entry(tenant_id)
+        if entry is None:
+            raise NotFound("There is no such execution.")
+        tenant = replace(staff, entry=entry, store=self._directory.open(entry), idempotency=None)
+        return await self.cancel(tenant, id)
+
+    def _conversing(self, tenant: TenantSession) -> Conversing:
+        return Conversing(self._blobs, tenant.id)
+
+
+def _events(run: Execution, steps: Sequence[Step]) -> list[Event]:
+    """Those of the steps, by the run's revision in which they were; and the run's end."""
+    found = [Event(number=step.begun_in, type="step.begun", **_about(step)) for step in steps]
+    found += [
+        Event(number=step.ended_in, type=f"step.{step.status}", **_about(step))
+        for step in steps
+        if step.ended_in is not None
+    ]
+    if run.ended:
+        found.append(Event(number=run.revision, type=f"run.{run.status}", step=None, step_type=None, name=None))
+    return sorted(found, key=lambda event: (event.number, event.type.startswith("run."), event.step or 0))
+
+
+def _about(step: Step) -> dict[str, Any]:
+    return {"step": step.number, "step_type": step.type, "name": step.name}

@@ -1,0 +1,247 @@
+"""The start of a run: the run, the agent as it is now, the tree's sums and the audit entry, in one batch.
+
+The same batch admits the run, or gives it a ticket.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from functions.agents.models import Agent
+from functions.executions.admission import NoRoom, admit, call, hand_in, look_at, open_counter, take, waiting
+from functions.executions.holding import Pause
+from functions.executions.models import (
+    LONGEST_LEASE,
+    MAX_CONTEXT_BYTES,
+    MAX_INPUT_BYTES,
+    MAX_SNAPSHOT_BYTES,
+    TREE,
+    Callee,
+    Execution,
+    Limits,
+    Offered,
+    Purpose,
+    Snapshot,
+    stored,
+)
+from functions.tools.port import Toolbox
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import Create, Where
+from shared.errors import FieldError, Invalid, Taken, TooLarge, WrongState
+from shared.ids import is_uuid
+from shared.work.change import Change
+from shared.work.resources import load
+from shared.work.session import TenantSession
+
+AGENT = "agent:"  # before the name or id of an agent, among another's tools
+MAX_CALLED = 64
+MAX_DESCRIBED = 1000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is given."""
+
+    input: str
+    context: Mapping[str, Any]
+    limits: Limits
+    purpose: Purpose = "task"
+
+
+class Starting:
+    """`queue`: of the messages that have runs worked on."""
+
+    def __init__(self, toolbox: Toolbox, queue: str, pause: Pause) -> None:
+        self._toolbox = toolbox
+        self._queue = queue
+        self._pause = pause
+
+    async def start(self, tenant: TenantSession, agent_id: str, asked: Asked, *, id: str | None = None) -> Execution:
+        """A run of the agent as it is now, waiting or under way. `Taken` where there is a run of this `id` already.
+
+        `Invalid` names tools and agents that there are not, `TooLarge` says what is; `WrongState` for a retired agent.
+        """
+        agent = (await load(tenant, Agent, agent_id)).value
+        if agent.status == "retired":
+            raise WrongState("This agent is retired; make it active again, or run another one.")
+        _check(asked)
+        id = id or tenant.repeatable_id(Execution.KIND)
+        names = [name for name in agent.tools if not name.startswith(AGENT)]
+        await self._toolbox.named(tenant, names)
+        await open_counter(tenant)
+        at_once = not await waiting(tenant)
+        for admitted in (True, False) if at_once else (False,):
+            change = tenant.change()
+            run = _root(change, tenant, agent, asked, id, admitted)
+            snapshot = await snapshot_of_agent(tenant, agent, asked.input, asked.context, id, change.at, strict=True)
+            self._write(change, tenant, run, snapshot)
+            try:
+                await change.commit(run)
+            except NoRoom:
+                continue
+            if not admitted:
+                await admit(tenant, self._queue, self._pause)
+            return run
+        raise AssertionError("a ticket is never refused")
+
+    def _write(self, change: Change, tenant: TenantSession, run: Execution, snapshot: Snapshot) -> None:
+        # first, so that one of this id that is there already is what is told
+        change.write(Create(Execution.KIND, run.id, stored(run)), lambda _: _taken(run.id))
+        change.write(Create(Snapshot.KIND, run.id, stored(snapshot)))
+        zero = {"steps": 0, "tokens": 0, "cost": 0, "runs": 0, "cancelled": 0}
+        change.write(Create(TREE, run.id, {"created_at": run.created_at, **zero}))
+        change.audit("started", Execution.KIND, run.id, 1, None, run.model_dump(mode="json"))
+        if run.admitted:
+            take(change, tenant)
+            call(change, run, self._queue)
+        else:
+            hand_in(change, run)
+
+
+def _root(change: Change, tenant: TenantSession, agent: Agent, asked: Asked, id: str, admitted: bool) -> Execution:
+    now = tenant.services.clock.now()
+    return Execution(
+        id=id,
+        tenant_id=tenant.id,
+        revision=1,
+        created_at=change.at,
+        updated_at=change.at,
+        created_by=tenant.user_id,
+        updated_by=tenant.user_id,
+        agent_id=agent.id,
+        agent_name=agent.name,
+        agent_revision=agent.revision,
+        pattern=agent.pattern,
+        purpose=asked.purpose,
+        root_id=id,
+        root_created_at=change.at,
+        limits=asked.limits,
+        deadline_at=rfc3339(parse_rfc3339(change.at) + timedelta(seconds=asked.limits.seconds)),
+        admitted=admitted,
+        mark=tenant.services.ids.new(),
+        lease_until=look_at(now) if admitted else rfc3339(now + LONGEST_LEASE),
+    )
+
+
+def child_of(parent: Execution, at: str, parent_step: int, agent: Agent, id: str, mark: str) -> Execution:
+    """A run that another starts: of its tree, with its limits and its deadline. `parent` as it is from then on."""
+    return Execution(
+        id=id,
+        tenant_id=parent.tenant_id,
+        revision=1,
+        created_at=at,
+        updated_at=at,
+        created_by=parent.created_by,
+        updated_by=parent.created_by,
+        agent_id=agent.id,
+        agent_name=agent.name,
+        agent_revision=agent.revision,
+        pattern=agent.pattern,
+        purpose=parent.purpose,
+        root_id=parent.root_id,
+        root_created_at=parent.root_created_at,
+        parent_id=parent.id,
+        parent_step=parent_step,
+        parent_revision=parent.revision,
+        depth=parent.depth + 1,
+        ancestors=[*parent.ancestors, parent.agent_id],
+        limits=parent.limits,
+        deadline_at=parent.deadline_at,
+        mark=mark,
+        lease_until=rfc3339(parse_rfc3339(at) + LONGEST_LEASE),
+    )
+
+
+async def snapshot_of_agent(
+    tenant: TenantSession,
+    agent: Agent,
+    input: str,
+    context: Mapping[str, Any],
+    id: str,
+    at: str,
+    *,
+    strict: bool,
+) -> Snapshot:
+    """The agent as it is now, with the agents that it names. `strict`: `Invalid` for those that there are not.
+
+    One point read or query for each agent that it names. `TooLarge` for more than a run can keep.
+    """
+    called = _Called()
+    tools = [Offered(name=name, called=called.as_(name)) for name in agent.tools if not name.startswith(AGENT)]
+    agents: list[Callee] = []
+    unknown: list[FieldError] = []
+    for name in agent.tools:
+        if not name.startswith(AGENT):
+            continue
+        callee = await _agent(tenant, name.removeprefix(AGENT))
+        if callee is None:
+            unknown.append(FieldError("tools", "names no agent of this tenant that is in use", name))
+            continue
+        described = callee.description[:MAX_DESCRIBED]
+        known_as = called.as_(f"{AGENT}{callee.name}")
+        agents.append(Callee(id=callee.id, name=callee.name, called=known_as, description=described))
+    if unknown and strict:
+        raise Invalid(unknown)
+    snapshot = Snapshot(
+        id=id,
+        created_at=at,
+        agent_id=agent.id,
+        agent_name=agent.name,
+        agent_revision=agent.revision,
+        pattern=agent.pattern,
+        provider=agent.provider,
+        model=agent.model,
+        instructions=agent.instructions,
+        tools=tools,
+        agents=agents,
+        config=agent.config,
+        input=input,
+        context=dict(context),
+    )
+    size = len(snapshot.model_dump_json().encode())
+    if size > MAX_SNAPSHOT_BYTES:
+        raise TooLarge(f"The agent and what it is given are {size} bytes of JSON; a run keeps {MAX_SNAPSHOT_BYTES}.")
+    return snapshot
+
+
+async def _agent(tenant: TenantSession, name: str) -> Agent | None:
+    """By id, or by name: of several, the oldest that is in use. Retired agents are run by nobody."""
+    if is_uuid(name):
+        found = await tenant.store.get(Agent.KIND, name)
+        candidates: Sequence[Agent] = [] if found is None else [Agent.model_validate(found.body)]
+    else:
+        page = await tenant.store.query(Agent.KIND, [Where("name", "=", name)], limit=20)
+        candidates = [Agent.model_validate(one.body) for one in page.items]
+    return next((agent for agent in candidates if agent.status != "retired"), None)
+
+
+class _Called:
+    """What a model calls things: 1 to 64 of `[a-zA-Z0-9_-]`, no two alike."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def as_(self, name: str) -> str:
+        plain = re.sub(r"[^a-zA-Z0-9_-]+", "_", name)[:MAX_CALLED]
+        called, number = plain, 1
+        while called in self._taken:
+            number += 1
+            called = f"{plain[: MAX_CALLED - 4]}_{number}"
+        self._taken.add(called)
+        return called
+
+
+def _check(asked: Asked) -> None:
+    size = len(asked.input.encode(errors="replace"))
+    if size > MAX_INPUT_BYTES:
+        raise TooLarge(f"The input is {size} bytes; a run takes {MAX_INPUT_BYTES}.")
+    size = len(json.dumps(dict(asked.context), ensure_ascii=False).encode(errors="replace"))
+    if size > MAX_CONTEXT_BYTES:
+        raise TooLarge(f"The context is {size} bytes of JSON; a run takes {MAX_CONTEXT_BYTES}.")
+
+
+def _taken(id: str) -> Taken:
+    return Taken("There is such a run already.", id=id)

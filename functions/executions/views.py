@@ -1,0 +1,207 @@
+"""Runs as they are shown, and what a client may ask for."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+from functions.agents.models import Pattern
+from functions.executions.models import Execution as StoredExecution
+from functions.executions.models import Limits, Purpose, Status, StepError, StepType, Tokens, WaitingFor
+from functions.executions.models import Step as StoredStep
+from shared.ai.port import Message
+from shared.http.pagination import Query, ResourceQuery
+from shared.kinds import Kind
+from shared.work.resources import WHOLE, Body, Id, JsonObject, Resource, Timestamp
+
+MAX_WAIT_SECONDS = 20
+OPERATIONS: Mapping[StepType, str] = {
+    "model": "chat",
+    "tool": "execute_tool",
+    "child": "invoke_agent",
+    "approval": "execute_tool",
+}
+
+
+class NewLimits(Body):
+    """What the run and all that it starts may use, together; each has a standard."""
+
+    steps: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = Field(None, description="Steps begun; standard 100.")
+    tokens: Annotated[int, Field(ge=1, le=10**9), WHOLE] | None = Field(
+        None, description="AI tokens, those reserved for a call under way included; standard 500,000."
+    )
+    cost: Annotated[int, Field(ge=0, le=10**12), WHOLE] | None = Field(
+        None, description="Micro-USD (a millionth); none: as much as the plan allows."
+    )
+    seconds: Annotated[int, Field(ge=1, le=7 * 86400), WHOLE] | None = Field(
+        None, description="From its start to its end, waiting included; standard 3,600."
+    )
+    depth: Annotated[int, Field(ge=0, le=5), WHOLE] | None = Field(
+        None, description="Agents below each other; standard 3."
+    )
+    children: Annotated[int, Field(ge=0, le=100), WHOLE] | None = Field(
+        None, description="Runs that are started by it, or by those; standard 20."
+    )
+
+    def limits(self) -> Limits:
+        return Limits(**{name: value for name, value in self.model_dump().items() if value is not None})
+
+
+class NewExecution(Body):
+    """A task for an agent."""
+
+    input: str = Field(min_length=1, max_length=65_536, description="The task, in words.", examples=["Classify this."])
+    context: JsonObject = Field({}, description="What the task is about, as JSON; told to the model after the task.")
+    limits: NewLimits = Field(NewLimits(), description="What the run may use.")
+
+
+class Execution(Resource):
+    """A run of an agent."""
+
+    KIND: ClassVar[Kind] = StoredExecution.KIND
+
+    agent_id: Id = Field(description="The agent that runs.")
+    agent_name: str = Field(description="What it was called when the run began.")
+    agent_revision: int = Field(description="The revision of the agent that runs.")
+    pattern: Pattern = Field(description="The agent's pattern.")
+    purpose: Purpose = Field(description="What it is run for.")
+    status: Status = Field(description="`waiting`: for its children, or for a person.")
+    stop_reason: str | None = Field(description="Why it did not come to its own end; null: it did, or has not ended.")
+    error: str | None = Field(description="The same in words.")
+    waiting_for: WaitingFor | None = Field(description="What it waits for; `decision`: on a call that was interrupted.")
+    root_id: Id = Field(description="The run that all of its tree began with; its own id: it is that one.")
+    parent_id: Id | None = Field(description="The run that has started it.")
+    parent_step: int | None = Field(description="The step of that run.")
+    depth: int = Field(description="How many agents are above it.")
+    steps: int = Field(description="Steps begun so far.")
+    tokens: Tokens = Field(description="AI tokens used, without those of its children.")
+    cost: int | None = Field(description="Micro-USD of those; null: a part of it is not known.")
+    limits: Limits = Field(description="What its tree may use.")
+    deadline_at: Timestamp = Field(description="When it is ended if it is not over.")
+    result: dict[str, Any] | None = Field(description="What its pattern has found out beside the output.")
+    output: str | None = Field(None, description="What it has come to; of one that failed, so far. Not in lists.")
+
+    @classmethod
+    def of(cls, run: StoredExecution, output: str | None = None) -> "Execution":
+        return cls.model_validate({**run.model_dump(), "output": output})
+
+
+class ExecutionQuery(ResourceQuery):
+    """The filters of the list of runs, all of them equality."""
+
+    agent_id: str | None = Field(None, max_length=100)
+    status: Status | None = None
+    root_id: str | None = Field(None, max_length=100)
+
+
+class PlatformQuery(Query):
+    """Which runs staff looks for."""
+
+    tenant_id: str | None = Field(None, max_length=100, description="Of this tenant alone.")
+
+
+class Step(BaseModel):
+    """One thing that a run does."""
+
+    number: int = Field(description="1, 2, …, in the order in which they were begun.")
+    type: StepType = Field(description="What it is.")
+    name: str = Field(description="The model, the tool, or the agent as its caller knows it.")
+    label: str = Field(description="What the pattern does with it.")
+    status: str = Field(description="`begun`, `ended` or `cancelled`.")
+    attempts: int = Field(description="How often it was begun; only what came of the last is known, and charged.")
+    begun_at: Timestamp = Field(description="When it was first begun.")
+    ended_at: Timestamp | None = Field(description="When it ended.")
+    arguments: dict[str, Any] | None = Field(description="What the tool or agent is called with.")
+    child_id: Id | None = Field(description="The run that it waits for.")
+    role: str | None = Field(description="Who may approve it.")
+    until: Timestamp | None = Field(description="Until when it can be approved.")
+    told: str | None = Field(description="What a person has decided.")
+    told_by: str | None = Field(description="Who.")
+    comment: str | None = Field(description="Why.")
+    messages: list[Message] = Field(description="What it adds to the conversation; of large ones see the step itself.")
+    large: bool = Field(description="Whether its messages are left out here.")
+    usage: Tokens | None = Field(description="AI tokens, as the provider has counted them.")
+    cost: int | None = Field(description="Micro-USD; null: none, or not known.")
+    error: StepError | None = Field(description="Why it came to nothing.")
+    attributes: dict[str, Any] = Field(description="The same by the names of OpenTelemetry's GenAI conventions.")
+
+    @classmethod
+    def of(cls, step: StoredStep, *, whole: bool = False) -> "Step":
+        messages = [Message(one.role, one.text, one.calls, one.call_id, one.name) for one in step.messages]
+        own = step.model_dump(exclude={"messages", "call"})
+        arguments = None if step.call is None else dict(step.call.arguments)
+        shown = {"messages": messages, "large": step.blob is not None and not whole, "arguments": arguments}
+        return cls.model_validate({**own, **shown, "attributes": _attributes(step)})
+
+
+def _attributes(step: StoredStep) -> dict[str, Any]:
+    """https://opentelemetry.io/docs/specs/semconv/gen-ai/ (in development)."""
+    named: dict[str, Any] = {"gen_ai.operation.name": OPERATIONS[step.type]}
+    if step.type == "model":
+        named |= {"gen_ai.provider.name": step.provider, "gen_ai.request.model": step.name}
+        named |= {"gen_ai.response.model": step.model, "gen_ai.response.finish_reasons": [step.finish]}
+    elif step.call is not None:
+        named |= {"gen_ai.tool.name": step.name, "gen_ai.tool.call.id": step.call.id}
+    if step.usage is not None:
+        named["gen_ai.usage.input_tokens"] = step.usage.input
+        named["gen_ai.usage.output_tokens"] = step.usage.output
+        named["gen_ai.usage.cache_read.input_tokens"] = step.usage.cached
+    if step.error is not None:
+        named["error.type"] = step.error.code
+    return named
+
+
+class Steps(BaseModel):
+    """The steps of a run, in their order."""
+
+    items: list[Step] = Field(description="Those after the number asked for.")
+    next_after: int | None = Field(description="`after` of the next page; null: these are the last so far.")
+
+
+class StepsQuery(Query):
+    after: int = Field(0, ge=0, le=99_999, description="Steps after this number.")
+    limit: int = Field(50, ge=1, le=200, description="Steps on a page.")
+
+
+class Event(BaseModel):
+    """One thing that has happened in a run."""
+
+    number: int = Field(description="Grows with time; several at one moment have the same.")
+    type: str = Field(description="`step.begun`, `step.ended`, `step.cancelled` or `run.<status>`.")
+    step: int | None = Field(description="The step that it is about.")
+    step_type: StepType | None = Field(description="Of which type that is.")
+    name: str | None = Field(description="Its name.")
+
+
+class Events(BaseModel):
+    """What has happened since; ask again with `next_after`."""
+
+    status: Status = Field(description="The run's, now.")
+    items: list[Event] = Field(description="Oldest first; none: nothing has happened within `wait` seconds.")
+    next_after: int = Field(description="`after` of the next call.")
+
+
+class EventsQuery(Query):
+    after: int = Field(0, ge=0, le=10**9, description="What has happened after this number.")
+    wait: int = Field(0, ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for something to happen.")
+
+
+class Cancelled(BaseModel):
+    """How many runs were cancelled, each with all that it has started."""
+
+    cancelled: int = Field(description="So many.")
+    more: bool = Field(description="Whether there are others: send the same again.")
+
+
+class Admission(BaseModel):
+    """Whether waiting runs begin."""
+
+    paused: bool = Field(description="True: none begins until they are resumed.")
+    running: int = Field(description="Runs that have a place now; they go on.")
+    limit: int = Field(description="How many may have one at a time.")
+
+
+class PlatformExecutions(BaseModel):
+    """Runs that are not over, the oldest first."""
+
+    items: list[Execution] = Field(description="At most two hundred.")

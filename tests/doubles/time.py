@@ -1,0 +1,47 @@
+"""Time that passes when a test says so: whoever waits wakes up when the clock has come so far."""
+
+import asyncio
+import heapq
+from collections.abc import Awaitable
+from itertools import count
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+TICK_SECONDS = 0.5
+LONGEST_TICKS = 4000
+
+
+class Advancing(Protocol):
+    def monotonic(self) -> float: ...
+
+    def advance(self, **delta: float) -> None: ...
+
+
+class Time:
+    def __init__(self, clock: Advancing) -> None:
+        self.clock = clock
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._number = count()
+
+    async def pause(self, seconds: float) -> None:
+        woken = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (self.clock.monotonic() + seconds, next(self._number), woken))
+        await woken
+
+    def forward(self, seconds: float) -> None:
+        self.clock.advance(seconds=seconds)
+        while self._waiting and self._waiting[0][0] <= self.clock.monotonic():
+            woken = heapq.heappop(self._waiting)[2]
+            if not woken.done():
+                woken.set_result(None)
+
+    async def passing(self, work: Awaitable[T]) -> T:
+        """What the work comes to, while time passes."""
+        doing = asyncio.ensure_future(work)
+        for _ in range(LONGEST_TICKS):
+            await asyncio.wait([doing], timeout=0.002)
+            if doing.done():
+                return await doing
+            self.forward(TICK_SECONDS)
+        doing.cancel()
+        raise AssertionError("this takes for ever")
