@@ -11,6 +11,7 @@ import functions.backups.http
 import functions.backups.timer
 import functions.billing.http
 import functions.catalog.http
+import functions.design.http
 import functions.executions.bus
 import functions.executions.http
 import functions.identity.http
@@ -36,6 +37,8 @@ from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element
 from functions.catalog.service import ElementService, RelationshipService
+from functions.design.service import DesignService
+from functions.design.tools import WizardTools
 from functions.executions.assembly import Executions
 from functions.executions.connections import NoModels, offline_only
 from functions.executions.holding import Pause
@@ -55,6 +58,8 @@ from functions.tenants.service import TenantService
 from functions.tenants.subscriptions import Subscriptions
 from functions.tenants.trials import Trials
 from functions.tools.catalog import CatalogTools
+from functions.tools.port import Toolboxes
+from functions.tools.proposing import ProposingTools
 from functions.usage.adjustments import Adjustments
 from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
@@ -97,7 +102,8 @@ def compose(core: Core, models: Models | None = None, pause: Pause = asyncio.sle
     elements, relationships = ElementService(), RelationshipService()
     executions = Executions.of(
         World(models or NoModels(), offline_only, settings.executions_queue, pause),
-        CatalogTools(elements, relationships),
+        Toolboxes(CatalogTools(elements, relationships), ProposingTools()),
+        WizardTools(),
         blobs=adapters.blobs,
         database=database,
         messaging=adapters.messaging,
@@ -142,6 +148,7 @@ def compose(core: Core, models: Models | None = None, pause: Pause = asyncio.sle
         functions.backups.timer.blueprint(daily),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),
         functions.catalog.http.blueprint(endpoint, elements, relationships, imports),
+        functions.design.http.blueprint(endpoint, DesignService(executions.starting, agents)),
         functions.executions.http.blueprint(endpoint, executions.service),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),

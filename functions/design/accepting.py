@@ -37,7 +37,7 @@ def _agent_values(agent: ProposedAgent, made: Made, design: Design) -> Mapping[s
     if agent.pattern == "Evaluator" and agent.judges is not None:
         config = {"agent": made.agents[agent.judges], "criteria": agent.criteria, "rounds": agent.rounds}
     if agent.pattern == "Monitor":
-        rule = {"path": "items", "op": agent.trips}
+        rule = {"path": "elements", "op": agent.trips}
         config = {"tool": "catalog.search", "arguments": {"name": agent.watches}, "rule": rule}
     return {
         **agent.model_dump(include={"name", "description", "pattern", "instructions", "schedule"}),

@@ -134,7 +134,7 @@ def _add_worker(draft: _Draft, clause: str, subject: str, often: str, propose_ch
             pattern=pattern,
             instructions=_instructions(pattern, clause, draft.elements[element].name),
             tools=tools if pattern not in ("Router", "Orchestrator") else [],
-            watches=draft.elements[element].name[:255] if pattern == "Monitor" else None,
+            watches=draft.elements[element].name[:100] if pattern == "Monitor" else None,
             element=element,
             schedule=_OFTEN[often] if pattern == "Monitor" else None,
         )

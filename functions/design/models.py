@@ -49,7 +49,7 @@ class ProposedAgent(Body):
     judges: Key | None = Field(None, description="Of an Evaluator: key of the agent whose work it judges.")
     criteria: Prose = Field("", description="Of an Evaluator: what it judges by.")
     rounds: Annotated[int, Field(ge=1, le=5)] = Field(2, description="Of an Evaluator: how often it has work mended.")
-    watches: Annotated[str, Field(max_length=255)] | None = Field(
+    watches: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="Of a Monitor: how the names of the elements begin that it looks for in the catalog."
     )
     trips: Literal["nonempty", "empty"] = Field(

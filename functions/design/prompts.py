@@ -10,8 +10,8 @@ from functions.design.judging import TOOLS
 from functions.design.landscape import likeliest
 from functions.design.models import MAX_AGENTS, MAX_ITEMS, MAX_QUESTIONS, Design, Proposal, Questions
 
-SHOWN_ELEMENTS = 200
-SHOWN_NAME = 120
+SHOWN_ELEMENTS = 150
+SHOWN_NAME = 80
 INSTRUCTIONS = f"""You design teams of AI agents for a company, in its ArchiMate 3.2 landscape. Answer with JSON only.
 
 Patterns: Specialist does a task with tools. Orchestrator has other agents as tools and puts their results together.

@@ -10,7 +10,7 @@ from functions.executions.service import ExecutionService
 from functions.executions.starting import Starting
 from functions.executions.sweeping import Sweeping
 from functions.executions.working import World
-from functions.tools.port import Toolbox
+from functions.tools.port import Toolbox, Toolboxes
 from shared.blobs.port import Blobs
 from shared.database.port import Database
 from shared.jobs.deadletters import DeadLetters
@@ -34,6 +34,7 @@ class Executions:
         cls,
         world: World,
         toolbox: Toolbox,
+        own: Toolbox,
         *,
         blobs: Blobs,
         database: Database,
@@ -42,8 +43,9 @@ class Executions:
         services: Services,
         dead_letters: DeadLetters,
     ) -> "Executions":
+        """`toolbox`: what agents may name; `own`: what else Flowgrid's own runs use."""
         queue, pause = world.queue, world.pause
-        runner = Runner(world, toolbox, blobs, directory, services)
+        runner = Runner(world, Toolboxes(toolbox, own), blobs, directory, services)
         starting, cancelling = Starting(toolbox, queue, pause), Cancelling(runner, queue, pause)
         deciding = Deciding(runner, queue, pause)
         return cls(

@@ -15,6 +15,8 @@ from shared.work.resources import Resource
 
 Status = Literal["queued", "running", "waiting", "succeeded", "failed", "cancelled"]
 Purpose = Literal["task", "case", "design", "schedule"]
+RunPattern = Pattern | Literal["Former"]
+"""An agent's, or that of Flowgrid's own runs (functions/executions/patterns/former.py)."""
 WaitingFor = Literal["children", "approval", "decision"]
 ACTIVE = ("queued", "running", "waiting")
 LEASE = timedelta(seconds=90)
@@ -81,7 +83,7 @@ class Execution(Resource):
     agent_id: str
     agent_name: str
     agent_revision: int
-    pattern: Pattern
+    pattern: RunPattern
     purpose: Purpose = "task"
     status: Status = "queued"
     stop_reason: str | None = None
@@ -150,7 +152,7 @@ class Snapshot(BaseModel):
     agent_id: str
     agent_name: str
     agent_revision: int
-    pattern: Pattern
+    pattern: RunPattern
     provider: str
     model: str
     instructions: str

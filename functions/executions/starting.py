@@ -5,7 +5,7 @@ The same batch admits the run, or gives it a ticket.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -31,12 +31,13 @@ from functions.tools.port import Toolbox
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Create, Where
 from shared.errors import FieldError, Invalid, Taken, TooLarge, WrongState
-from shared.ids import is_uuid
+from shared.ids import derived_id, is_uuid
 from shared.work.change import Change
 from shared.work.resources import load
 from shared.work.session import TenantSession
 
 AGENT = "agent:"  # before the name or id of an agent, among another's tools
+OWN_AGENT_ID = derived_id("agent", "flowgrid")
 MAX_CALLED = 64
 MAX_DESCRIBED = 1000
 
@@ -49,6 +50,37 @@ class Asked:
     context: Mapping[str, Any]
     limits: Limits
     purpose: Purpose = "task"
+
+
+@dataclass(frozen=True)
+class OwnAgent:
+    """An agent of Flowgrid's own, of the pattern Former: nobody's resource. `tools`: of the runner's toolbox."""
+
+    name: str
+    provider: str
+    model: str
+    instructions: str
+    tools: Sequence[str]
+    config: Mapping[str, Any]
+
+    def snapshot(self, asked: Asked, id: str, at: str) -> Snapshot:
+        called = Called()
+        snapshot = Snapshot(
+            id=id,
+            created_at=at,
+            agent_id=OWN_AGENT_ID,
+            agent_name=self.name,
+            agent_revision=1,
+            pattern="Former",
+            provider=self.provider,
+            model=self.model,
+            instructions=self.instructions,
+            tools=[Offered(name=name, called=called.as_(name)) for name in self.tools],
+            config=dict(self.config),
+            input=asked.input,
+            context=dict(asked.context),
+        )
+        return _bounded(snapshot)
 
 
 class Starting:
@@ -68,15 +100,37 @@ class Starting:
         if agent.status == "retired":
             raise WrongState("This agent is retired; make it active again, or run another one.")
         _check(asked)
-        id = id or tenant.repeatable_id(Execution.KIND)
-        names = [name for name in agent.tools if not name.startswith(AGENT)]
-        await self._toolbox.named(tenant, names)
+        await self._toolbox.named(tenant, tools_of(agent))
+
+        async def seen(change: Change, id: str) -> Snapshot:
+            return await snapshot_of_agent(tenant, agent, asked.input, asked.context, id, change.at, strict=True)
+
+        return await self._start(tenant, asked, seen, id or tenant.repeatable_id(Execution.KIND))
+
+    async def start_own(
+        self, tenant: TenantSession, agent: OwnAgent, asked: Asked, *, id: str, also: Callable[[Change], None]
+    ) -> Execution:
+        """A run of an agent of Flowgrid's own, begun in one batch with what `also` adds to the change.
+
+        Raises what that raises at commit.
+        """
+
+        async def seen(change: Change, id: str) -> Snapshot:
+            also(change)
+            return agent.snapshot(asked, id, change.at)
+
+        return await self._start(tenant, asked, seen, id)
+
+    async def _start(
+        self, tenant: TenantSession, asked: Asked, seen: Callable[[Change, str], Awaitable[Snapshot]], id: str
+    ) -> Execution:
+        """`seen`: the agent as it is, made with the change that begins the run, to which it may add."""
         await open_counter(tenant)
         at_once = not await waiting(tenant)
         for admitted in (True, False) if at_once else (False,):
             change = tenant.change()
-            run = _root(change, tenant, agent, asked, id, admitted)
-            snapshot = await snapshot_of_agent(tenant, agent, asked.input, asked.context, id, change.at, strict=True)
+            snapshot = await seen(change, id)
+            run = _root(change, tenant, snapshot, asked, admitted)
             self._write(change, tenant, run, snapshot)
             try:
                 await change.commit(run)
@@ -101,22 +155,22 @@ class Starting:
             hand_in(change, run)
 
 
-def _root(change: Change, tenant: TenantSession, agent: Agent, asked: Asked, id: str, admitted: bool) -> Execution:
+def _root(change: Change, tenant: TenantSession, agent: Snapshot, asked: Asked, admitted: bool) -> Execution:
     now = tenant.services.clock.now()
     return Execution(
-        id=id,
+        id=agent.id,
         tenant_id=tenant.id,
         revision=1,
         created_at=change.at,
         updated_at=change.at,
         created_by=tenant.user_id,
         updated_by=tenant.user_id,
-        agent_id=agent.id,
-        agent_name=agent.name,
-        agent_revision=agent.revision,
+        agent_id=agent.agent_id,
+        agent_name=agent.agent_name,
+        agent_revision=agent.agent_revision,
         pattern=agent.pattern,
         purpose=asked.purpose,
-        root_id=id,
+        root_id=agent.id,
         root_created_at=change.at,
         limits=asked.limits,
         deadline_at=rfc3339(parse_rfc3339(change.at) + timedelta(seconds=asked.limits.seconds)),
@@ -169,16 +223,15 @@ async def snapshot_of_agent(
 
     One point read or query for each agent that it names. `TooLarge` for more than a run can keep.
     """
-    called = _Called()
-    tools = [Offered(name=name, called=called.as_(name)) for name in agent.tools if not name.startswith(AGENT)]
+    called = Called()
+    tools = [Offered(name=name, called=called.as_(name)) for name in tools_of(agent)]
     agents: list[Callee] = []
     unknown: list[FieldError] = []
-    for name in agent.tools:
-        if not name.startswith(AGENT):
-            continue
-        callee = await _agent(tenant, name.removeprefix(AGENT))
+    for name in agents_of(agent):
+        callee = await _agent(tenant, name)
         if callee is None:
-            unknown.append(FieldError("tools", "names no agent of this tenant that is in use", name))
+            field = "config.agent" if name == agent.config.get("agent") else "tools"
+            unknown.append(FieldError(field, "names no agent of this tenant that is in use", name))
             continue
         described = callee.description[:MAX_DESCRIBED]
         known_as = called.as_(f"{AGENT}{callee.name}")
@@ -201,10 +254,28 @@ async def snapshot_of_agent(
         input=input,
         context=dict(context),
     )
+    return _bounded(snapshot)
+
+
+def _bounded(snapshot: Snapshot) -> Snapshot:
     size = len(snapshot.model_dump_json().encode())
     if size > MAX_SNAPSHOT_BYTES:
         raise TooLarge(f"The agent and what it is given are {size} bytes of JSON; a run keeps {MAX_SNAPSHOT_BYTES}.")
     return snapshot
+
+
+def tools_of(agent: Agent) -> list[str]:
+    """The names of what it uses beside other agents; of a Monitor, what it looks with."""
+    looks = agent.config.get("tool") if agent.pattern == "Monitor" else None
+    names = [*agent.tools, *([looks] if isinstance(looks, str) else [])]
+    return [name for name in dict.fromkeys(names) if not name.startswith(AGENT)]
+
+
+def agents_of(agent: Agent) -> list[str]:
+    """Those that it runs, as it names them; of an Evaluator, whose work it judges."""
+    judged = agent.config.get("agent") if agent.pattern == "Evaluator" else None
+    own = [name.removeprefix(AGENT) for name in agent.tools if name.startswith(AGENT)]
+    return list(dict.fromkeys([*own, *([judged] if isinstance(judged, str) else [])]))
 
 
 async def _agent(tenant: TenantSession, name: str) -> Agent | None:
@@ -218,7 +289,7 @@ async def _agent(tenant: TenantSession, name: str) -> Agent | None:
     return next((agent for agent in candidates if agent.status != "retired"), None)
 
 
-class _Called:
+class Called:
     """What a model calls things: 1 to 64 of `[a-zA-Z0-9_-]`, no two alike."""
 
     def __init__(self) -> None:

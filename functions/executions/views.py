@@ -5,9 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from functions.agents.models import Pattern
 from functions.executions.models import Execution as StoredExecution
-from functions.executions.models import Limits, Purpose, Status, StepError, StepType, Tokens, WaitingFor
+from functions.executions.models import Limits, Purpose, RunPattern, Status, StepError, StepType, Tokens, WaitingFor
 from functions.executions.models import Step as StoredStep
 from shared.ai.port import Message
 from shared.http.pagination import Query, ResourceQuery
@@ -63,7 +62,7 @@ class Execution(Resource):
     agent_id: Id = Field(description="The agent that runs.")
     agent_name: str = Field(description="What it was called when the run began.")
     agent_revision: int = Field(description="The revision of the agent that runs.")
-    pattern: Pattern = Field(description="The agent's pattern.")
+    pattern: RunPattern = Field(description="The agent's pattern.")
     purpose: Purpose = Field(description="What it is run for.")
     status: Status = Field(description="`waiting`: for its children, or for a person.")
     stop_reason: str | None = Field(description="Why it did not come to its own end; null: it did, or has not ended.")

@@ -1,7 +1,7 @@
 """The tool by which agents change the catalog: each call is approved by a person first, and made once, in one batch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import Field, ValidationError
@@ -10,7 +10,7 @@ from functions.catalog.additions import AddedElement, AddedRelationship, add, ty
 from functions.catalog.models import Element, ElementFields, Text
 from functions.catalog.models import Name as ElementName
 from functions.catalog.values import element_values
-from functions.tools.port import ToolFailed
+from functions.tools.port import Tool, Toolbox, ToolFailed
 from shared.ai.port import ToolSpec
 from shared.auth.roles import Role
 from shared.database.port import Create
@@ -74,6 +74,13 @@ class Propose:
             except (Conflict, Stale):  # made by another runner of the same call, or what it means has changed
                 continue
         raise Contended("Others keep changing what this is about; try again.")
+
+
+class ProposingTools(Toolbox):
+    """`catalog.propose`."""
+
+    async def find(self, session: TenantSession, names: Sequence[str]) -> dict[str, Tool]:
+        return {Propose.NAME: Propose()} if Propose.NAME in names else {}
 
 
 async def _made(session: TenantSession, proposed: Proposed, key: str) -> dict[str, Any]:

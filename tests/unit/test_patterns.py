@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from functions.executions.models import Callee, Offered, Snapshot, Step, StepError, StepKind
+from functions.executions.models import Callee, Offered, Snapshot, Step, StepError, StepType
 from functions.executions.patterns import evaluator, former, monitor, router
 from functions.executions.patterns.next import AskModel, Finish, Next, RunChildren, UseTool
 from shared.ai.port import Message, ToolCall
@@ -31,8 +31,8 @@ def snapshot(**fields: Any) -> Snapshot:
     return Snapshot.model_validate({**base, **fields})
 
 
-def step(number: int, kind: StepKind, text: str = "", *, error: str | None = None, **fields: Any) -> Step:
-    role = {"model": "assistant", "tool": "tool", "child": "tool"}[kind]
+def step(number: int, type: StepType, text: str = "", *, error: str | None = None, **fields: Any) -> Step:
+    role = {"model": "assistant", "tool": "tool", "child": "tool"}[type]
     message = Message(role, text, call_id=None if role == "assistant" else fields.get("call_id", "x"))  # type: ignore[arg-type]
     fields.pop("call_id", None)
     base = {
@@ -40,7 +40,7 @@ def step(number: int, kind: StepKind, text: str = "", *, error: str | None = Non
         "created_at": "2026-11-24T12:00:00.000000Z",
         "execution_id": "run",
         "number": number,
-        "kind": kind,
+        "type": type,
         "name": "x",
         "status": "ended",
         "begun_at": "2026-11-24T12:00:00.000000Z",
@@ -194,7 +194,7 @@ def test_rounds_are_bounded(rounds: Any, meant: int) -> None:
 # Monitor
 
 
-def watching(op: str, path: str = "items", **rule: Any) -> Snapshot:
+def watching(op: str, path: str = "elements", **rule: Any) -> Snapshot:
     config = {"tool": "catalog.search", "arguments": {"name": "Roof"}, "rule": {"op": op, "path": path, **rule}}
     return snapshot(pattern="Monitor", tools=[SEARCH], config=config)
 
@@ -206,12 +206,12 @@ def observed(value: Any) -> Step:
 def test_a_monitor_looks_first_and_asks_no_model() -> None:
     used = uses(monitor.decide(watching("nonempty"), []))
     assert (used.call.name, used.call.arguments) == ("catalog_search", {"name": "Roof"})
-    done = finishes(monitor.decide(watching("nonempty"), [observed({"items": []})]))
+    done = finishes(monitor.decide(watching("nonempty"), [observed({"elements": []})]))
     assert (done.status, done.output_step, done.result) == ("succeeded", 1, {"tripped": False, "seen": "[]"})
 
 
 def test_a_tripped_rule_asks_the_model_with_what_was_seen() -> None:
-    given, seen = watching("nonempty"), observed({"items": ["Roof 7"]})
+    given, seen = watching("nonempty"), observed({"elements": ["Roof 7"]})
     asked = asks(monitor.decide(given, [seen]))
     assert [one.role for one in asked.messages] == ["user"]
     assert "My roof is broken." in asked.messages[0].text and "Roof 7" in asked.messages[0].text
@@ -223,7 +223,7 @@ def test_a_tripped_rule_asks_the_model_with_what_was_seen() -> None:
 def test_its_model_may_use_tools_as_a_specialist_does() -> None:
     call = ToolCall("c1", "catalog_search", {})
     answer = step(2, "model", messages=[Message("assistant", calls=[call])])
-    steps = [observed({"items": [1]}), answer]
+    steps = [observed({"elements": [1]}), answer]
     assert uses(monitor.decide(watching("nonempty"), steps)).call == call
 
 
@@ -275,7 +275,7 @@ TOOLS = [Offered(name="design.keep", called="design_keep"), Offered(name="design
 
 
 def form(provider: str = "openai") -> Snapshot:
-    config = {"keep": "design.keep", "draft": "design.draft", "schema": {"type": "object"}}
+    config = {"keep": "design.keep", "draft": "design.draft", "schema": {"type": "object"}, "arguments": {"of": "x"}}
     return snapshot(provider=provider, tools=TOOLS, config=config)
 
 
@@ -284,7 +284,7 @@ def test_a_form_is_filled_in_and_kept() -> None:
     assert (asked.schema, len(asked.messages)) == ({"type": "object"}, 1)
     answer = step(1, "model", '{"a": 1}')
     kept = uses(former.decide(form(), [answer]))
-    assert (kept.call.name, kept.call.arguments) == ("design_keep", {"text": '{"a": 1}'})
+    assert (kept.call.name, kept.call.arguments) == ("design_keep", {"of": "x", "text": '{"a": 1}'})
     assert finishes(former.decide(form(), [answer, step(2, "tool", "{}")])).output_step == 2
 
 

@@ -6,17 +6,20 @@ again. The same steps give the same answer, whoever asks, on whatever machine.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from functions.agents.models import Pattern
-from functions.executions.models import Snapshot, Step
-from functions.executions.patterns import orchestrator, specialist
+from functions.executions.models import RunPattern, Snapshot, Step
+from functions.executions.patterns import evaluator, former, monitor, orchestrator, router, specialist
 from functions.executions.patterns.next import Next
 
-DECIDE: Mapping[Pattern, Callable[[Snapshot, Sequence[Step]], Next]] = {
+DECIDE: Mapping[RunPattern, Callable[[Snapshot, Sequence[Step]], Next]] = {
     "Specialist": specialist.decide,
     "Orchestrator": orchestrator.decide,
+    "Router": router.decide,
+    "Evaluator": evaluator.decide,
+    "Monitor": monitor.decide,
+    "Former": former.decide,
 }
 
 
 def decide(snapshot: Snapshot, steps: Sequence[Step]) -> Next:
-    """What the run does next. KeyError for a pattern that nobody has written."""
+    """What the run does next."""
     return DECIDE[snapshot.pattern](snapshot, steps)

@@ -43,7 +43,7 @@ def decide(snapshot: Snapshot, steps: Sequence[Step]) -> Next:
     callee = worker_of(snapshot)
     if callee is None:
         return Finish("failed", reason="misconfigured", error=NOBODY)
-    works = [step for step in steps if step.kind == "child"]
+    works = [step for step in steps if step.type == "child"]
     if not works:
         return _work(callee, 1, asked(snapshot))
     last = works[-1]

@@ -1,7 +1,7 @@
 """A form that is filled in: JSON of a schema, which a tool takes; what the tool refuses is mended once.
 
-For runs of Flowgrid's own, as the design wizard's. Config: `keep`, the tool that takes the answer as `text`; `schema`;
-`draft`, the tool that does without a model what is asked, for the provider `offline`.
+For runs of Flowgrid's own, as the design wizard's. Config: `schema`; `keep`, the tool that takes the answer as `text`;
+`draft`, the tool that does without a model what is asked, for the provider `offline`; `arguments` of both.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,17 @@ OFFLINE = "offline"
 
 def decide(snapshot: Snapshot, steps: Sequence[Step]) -> Next:
     called = {one.name: one.called for one in snapshot.tools}
-    answers = [step for step in steps if step.kind == "model"]
-    kept = [step for step in steps if step.kind == "tool"]
+    given = snapshot.config["arguments"]
+    answers = [step for step in steps if step.type == "model"]
+    kept = [step for step in steps if step.type == "tool"]
     if kept and kept[-1].error is None:
         return Finish(output_step=kept[-1].number)
     if snapshot.provider == OFFLINE:
-        return _failed(kept[-1]) if kept else UseTool(ToolCall("draft", called[snapshot.config["draft"]], {}))
+        return _failed(kept[-1]) if kept else UseTool(ToolCall("draft", called[snapshot.config["draft"]], given))
     if len(answers) > len(kept):
         number = len(answers)
-        return UseTool(ToolCall(f"keep-{number}", called[snapshot.config["keep"]], {"text": said(answers[-1])}))
+        arguments = {**given, "text": said(answers[-1])}
+        return UseTool(ToolCall(f"keep-{number}", called[snapshot.config["keep"]], arguments))
     if len(kept) >= TRIES:
         return _failed(kept[-1])
     messages = [Message("user", asked(snapshot))]

@@ -25,7 +25,7 @@ class Choice(BaseModel):
 def decide(snapshot: Snapshot, steps: Sequence[Step]) -> Next:
     if not snapshot.agents:
         return Finish("failed", reason="misconfigured", error=NOBODY)
-    child = next((step for step in steps if step.kind == "child"), None)
+    child = next((step for step in steps if step.type == "child"), None)
     choices = [step for step in steps if step.label == CHOICE]
     chosen = read(Choice, choices[-1]) if choices else None
     callee = next((one for one in snapshot.agents if isinstance(chosen, Choice) and one.called == chosen.agent), None)
