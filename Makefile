@@ -34,13 +34,13 @@ $(DEV): $(RUN) requirements/dev.txt requirements/servicebus.txt
 run: $(RUN) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines
 	@$(BIN)/python -m cli serve
 
-TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
+TESTS := $(BIN)/python -m pytest --dist loadfile
 
 test: $(DEV) ## Run the tests, but for the long ones
-	$(TESTS) -m "not long"
+	$(TESTS) -n 4 -m "not long" # they wait for sockets as long as they compute
 
 test-long: $(DEV) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
-	$(TESTS) -m long
+	$(TESTS) -n 2 -m long
 
 EMULATORS := TEST_COSMOS_ENDPOINT='http://127.0.0.1:8081/' \
   TEST_SERVICEBUS_CONNECTION='Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;' \
