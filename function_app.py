@@ -1,6 +1,5 @@
 """The composition root: settings -> adapters -> services -> blueprints. Nothing is opened here, nothing decided."""
 
-import asyncio
 import os
 
 import azure.functions as func
@@ -35,8 +34,6 @@ from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
 from functions.catalog.service import ElementService, RelationshipService
 from functions.executions.assembly import Executions
-from functions.executions.connections import NoModels, offline_only
-from functions.executions.holding import Pause
 from functions.executions.working import World
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
@@ -62,15 +59,14 @@ from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.thresholds import tell_thresholds
-from shared.ai.port import Models
 from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
 from shared.work.budgets import release_abandoned
 
 
-def compose(core: Core, models: Models | None = None, pause: Pause = asyncio.sleep) -> func.FunctionApp:
-    """Every function of the app, over one core. `models` and `pause`: what runs ask, and how they wait."""
+def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
+    """Every function of the app, over one core. `runs`: what runs of agents work with, where it is not the usual."""
     settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
     database, directory, names = adapters.database, core.directory, core.names
     provisioning = Provisioning(adapters.provisioner, directory, services, settings.jobs_queue)
@@ -92,16 +88,7 @@ def compose(core: Core, models: Models | None = None, pause: Pause = asyncio.sle
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     elements, relationships = ElementService(), RelationshipService()
-    executions = Executions.of(
-        World(models or NoModels(), offline_only, settings.executions_queue, pause),
-        CatalogTools(elements, relationships),
-        blobs=adapters.blobs,
-        database=database,
-        messaging=adapters.messaging,
-        directory=directory,
-        services=services,
-        dead_letters=core.dead_letters,
-    )
+    executions = Executions.of(core, CatalogTools(elements, relationships), runs or World())
     others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}

@@ -21,9 +21,9 @@ from functions.executions.models import (
     TREE,
     Callee,
     Execution,
-    Limits,
     Offered,
     Purpose,
+    RunLimits,
     Snapshot,
     stored,
 )
@@ -47,7 +47,7 @@ class Asked:
 
     input: str
     context: Mapping[str, Any]
-    limits: Limits
+    limits: RunLimits
     purpose: Purpose = "task"
 
 
