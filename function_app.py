@@ -1,6 +1,5 @@
 """The composition root: settings -> adapters -> services -> blueprints. Nothing is opened here, nothing decided."""
 
-import asyncio
 import os
 
 import azure.functions as func
@@ -40,8 +39,6 @@ from functions.catalog.service import ElementService, RelationshipService
 from functions.design.service import DesignService
 from functions.design.tools import WizardTools
 from functions.executions.assembly import Executions
-from functions.executions.connections import NoModels, offline_only
-from functions.executions.holding import Pause
 from functions.executions.working import World
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
@@ -69,15 +66,14 @@ from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.thresholds import tell_thresholds
-from shared.ai.port import Models
 from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
 from shared.work.budgets import release_abandoned
 
 
-def compose(core: Core, models: Models | None = None, pause: Pause = asyncio.sleep) -> func.FunctionApp:
-    """Every function of the app, over one core. `models` and `pause`: what runs ask, and how they wait."""
+def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
+    """Every function of the app, over one core. `runs`: what runs of agents work with, where it is not the usual."""
     settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
     database, directory, names = adapters.database, core.directory, core.names
     provisioning = Provisioning(adapters.provisioner, directory, services, settings.jobs_queue)
@@ -100,17 +96,8 @@ def compose(core: Core, models: Models | None = None, pause: Pause = asyncio.sle
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     elements, relationships = ElementService(), RelationshipService()
-    executions = Executions.of(
-        World(models or NoModels(), offline_only, settings.executions_queue, pause),
-        Toolboxes(CatalogTools(elements, relationships), ProposingTools()),
-        WizardTools(),
-        blobs=adapters.blobs,
-        database=database,
-        messaging=adapters.messaging,
-        directory=directory,
-        services=services,
-        dead_letters=core.dead_letters,
-    )
+    tools = Toolboxes(CatalogTools(elements, relationships), ProposingTools())
+    executions = Executions.of(core, tools, WizardTools(), runs or World())
     others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}

@@ -11,7 +11,7 @@ from functions.design.landscape import known_elements
 from functions.design.models import Answers, Design, DesignView, Feedback, NewDesign
 from functions.design.prompts import INSTRUCTIONS, asking, proposing, schema_of
 from functions.design.tools import Draft, Keep, Phase
-from functions.executions.models import Execution, Limits
+from functions.executions.models import Execution, RunLimits
 from functions.executions.starting import Asked, OwnAgent
 from shared.errors import Conflict, Contended, FieldError, Invalid, Stale, WrongState
 from shared.work.change import Change
@@ -20,7 +20,7 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 MAX_FEEDBACK = 20
 NAME = "Design wizard"
-LIMITS = Limits(steps=8, tokens=400_000, seconds=900, depth=0, children=0)
+LIMITS = RunLimits(steps=8, tokens=400_000, seconds=900, depth=0, children=0)
 
 
 Also = Callable[[Change], None]

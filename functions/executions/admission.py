@@ -13,7 +13,7 @@ from functions.executions.holding import Hold, Lost, Pause
 from functions.executions.models import LOOK_WITHIN, TICKET, Execution
 from shared.clock import rfc3339
 from shared.database.port import Create, Delete, Increment, Rejected, Stored
-from shared.errors import Conflict, Unavailable
+from shared.errors import FlowgridError, Unavailable
 from shared.messaging.port import Message
 from shared.work.change import COUNTER, Change
 from shared.work.resources import Versioned
@@ -24,7 +24,7 @@ AT_ONCE = 20  # tickets looked at by one asking: whoever ends one of those admit
 ROUNDS = 10
 
 
-class NoRoom(Conflict):
+class NoRoom(FlowgridError):
     """As many runs as the plan allows are under way, or the tenant's runs are paused."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """All of the runs' parts, put together once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from functions.executions.cancelling import Cancelling
 from functions.executions.deciding import Deciding
@@ -11,12 +11,7 @@ from functions.executions.starting import Starting
 from functions.executions.sweeping import Sweeping
 from functions.executions.working import World
 from functions.tools.port import Toolbox, Toolboxes
-from shared.blobs.port import Blobs
-from shared.database.port import Database
-from shared.jobs.deadletters import DeadLetters
-from shared.messaging.port import Messaging
-from shared.tenancy.directory import Directory
-from shared.work.scope import Services
+from shared.core import Core
 
 
 @dataclass(frozen=True)
@@ -30,28 +25,17 @@ class Executions:
     sweeping: Sweeping
 
     @classmethod
-    def of(
-        cls,
-        world: World,
-        toolbox: Toolbox,
-        own: Toolbox,
-        *,
-        blobs: Blobs,
-        database: Database,
-        messaging: Messaging,
-        directory: Directory,
-        services: Services,
-        dead_letters: DeadLetters,
-    ) -> "Executions":
+    def of(cls, core: Core, toolbox: Toolbox, own: Toolbox, world: World) -> "Executions":
         """`toolbox`: what agents may name; `own`: what else Flowgrid's own runs use."""
-        queue, pause = world.queue, world.pause
-        runner = Runner(world, Toolboxes(toolbox, own), blobs, directory, services)
+        queue, pause, blobs = core.settings.executions_queue, world.pause, core.adapters.blobs
+        database, directory, services = core.adapters.database, core.directory, core.services
+        runner = Runner(replace(world, queue=queue), Toolboxes(toolbox, own), blobs, directory, services)
         starting, cancelling = Starting(toolbox, queue, pause), Cancelling(runner, queue, pause)
         deciding = Deciding(runner, queue, pause)
         return cls(
             starting=starting,
             service=ExecutionService(starting, cancelling, deciding, blobs, database, directory, queue, pause),
             runner=runner,
-            messages=RunMessages(runner, cancelling, directory, services, dead_letters, queue),
-            sweeping=Sweeping(runner, database, directory, messaging, services, queue, pause),
+            messages=RunMessages(runner, cancelling, directory, services, core.dead_letters, queue),
+            sweeping=Sweeping(runner, database, directory, core.adapters.messaging, services, queue, pause),
         )

@@ -11,7 +11,7 @@ from functions.executions.holding import Hold, Lost, Pause
 from functions.executions.models import ACTIVE, TREE, Execution
 from functions.executions.runner import Runner
 from shared.database.port import Increment, Where
-from shared.errors import Contended, WrongState
+from shared.errors import Contended, FlowgridError, WrongState
 from shared.messaging.port import Message
 from shared.work.resources import Versioned, load
 from shared.work.session import TenantSession
@@ -20,7 +20,7 @@ ROUNDS = 10
 TREES_AT_ONCE = 100
 
 
-class Already(WrongState):
+class Already(FlowgridError):
     """The tree is cancelled, or over."""
 
 

@@ -29,13 +29,17 @@ async def steps_of(store: TenantStore, execution: Execution) -> list[Step]:
     """All steps in their order, without what is in blobs; one query for each 200."""
     found: list[Step] = []
     after: tuple[str, str] | None = None
-    where = [Where("id", ">=", f"{execution.id}.00000"), Where("id", "<", f"{execution.id}.99999~")]
     while True:
-        page = await store.query(Step.KIND, where, order=Order("id"), after=after)
+        page = await store.query(Step.KIND, of_run(execution.id), order=Order("id"), after=after)
         found += [Step.model_validate(stored.body) for stored in page.items]
         after = page.next
         if after is None:
             return found
+
+
+def of_run(execution_id: str) -> list[Where]:
+    """Which steps are of this run: those whose ids begin with its id."""
+    return [Where("id", ">", f"{execution_id}."), Where("id", "<", f"{execution_id}/")]
 
 
 class Conversing:

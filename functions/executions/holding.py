@@ -14,7 +14,7 @@ from typing import Any
 from functions.executions.models import LEASE, RENEW_SECONDS, Execution, stored
 from shared.clock import rfc3339
 from shared.database.port import Rejected, Replace
-from shared.errors import Conflict, FlowgridError, Unavailable, Unknown
+from shared.errors import FlowgridError, Unavailable, Unknown
 from shared.work.change import Change
 from shared.work.resources import Versioned
 from shared.work.session import TenantSession
@@ -26,7 +26,7 @@ COMMIT_PAUSES = (0.1, 0.5, 2.0, 5.0)  # what a model has said was paid for: it i
 LOOKS = 3
 
 
-class Lost(Conflict):
+class Lost(FlowgridError):
     """Another has this run now, or it is over; nothing was written."""
 
     def __init__(self) -> None:

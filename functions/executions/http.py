@@ -15,13 +15,10 @@ from functions.executions.views import (
     PlatformExecutions,
     PlatformQuery,
     Step,
-    Steps,
-    StepsQuery,
 )
 from shared.auth.roles import Role
-from shared.errors import NotFound
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import Page
+from shared.http.pagination import Page, PageQuery
 from shared.http.routes import Begins, Call
 from shared.work.resources import Listing
 
@@ -92,21 +89,18 @@ def _following(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
         "GET",
         f"{ONE}/steps",
         role=Role.VIEWER,
-        query=StepsQuery,
-        answer=Steps,
+        query=PageQuery,
+        answer=Page[Step],
         summary="What a run has done, step by step",
     )
-    async def list_steps(call: Call[None, StepsQuery]) -> Steps:
-        return await executions.steps(call.tenant, call.params["execution_id"], call.query)
+    async def list_steps(call: Call[None, PageQuery]) -> Listing[Step]:
+        return await executions.steps(call.tenant, call.params["execution_id"], call.page)
 
     @endpoint(
         routes, "GET", f"{ONE}/steps/{{step}}", role=Role.VIEWER, answer=Step, summary="Get a step with all it has said"
     )
     async def get_step(call: Call) -> Step:
-        number = call.params["step"]
-        if not number.isascii() or not number.isdigit() or len(number) > 5:
-            raise NotFound("There is no such step.")
-        return await executions.step(call.tenant, call.params["execution_id"], int(number))
+        return await executions.step(call.tenant, call.params["execution_id"], call.params["step"])
 
     @endpoint(
         routes,

@@ -31,7 +31,7 @@ AREA = "executions"
 MAX_CONTEXT_BYTES = 16 * 1024
 
 
-class Limits(BaseModel):
+class RunLimits(BaseModel):
     """What a run and all that it starts may use, together."""
 
     model_config = ConfigDict(frozen=True)
@@ -74,7 +74,7 @@ class Execution(Resource):
 
     KIND: ClassVar[Kind] = Kind(
         "execution",
-        filtered=("agent_id", "status", "root_id", "parent_id", "lease_until"),
+        filtered=("agent_id", "status", "root_id", "lease_until"),
         sorted=("updated_at",),
         backup="history",
         exported=True,
@@ -99,7 +99,7 @@ class Execution(Resource):
     steps: int = 0
     tokens: Tokens = Tokens()
     cost: int | None = 0
-    limits: Limits
+    limits: RunLimits
     deadline_at: str
     output_step: int | None = None
     result: dict[str, Any] | None = None
@@ -173,6 +173,8 @@ class StepError(BaseModel):
 
 
 StepType = Literal["model", "tool", "child", "approval"]
+StepStatus = Literal["begun", "ended", "cancelled"]
+Told = Literal["approved", "rejected", "expired", "repeat", "skipped"]
 
 
 class Step(BaseModel):
@@ -193,7 +195,7 @@ class Step(BaseModel):
     type: StepType
     name: str
     label: str = ""
-    status: Literal["begun", "ended", "cancelled"] = "begun"
+    status: StepStatus = "begun"
     attempts: int = 1
     begun_at: str
     ended_at: str | None = None
@@ -203,7 +205,7 @@ class Step(BaseModel):
     child_id: str | None = None
     role: Role | None = None
     until: str | None = None
-    told: Literal["approved", "rejected", "expired", "repeat", "skipped"] | None = None
+    told: Told | None = None
     told_by: str | None = None
     comment: str | None = None
     messages: list[Message] = []

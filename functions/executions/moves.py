@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from functions.executions.conversing import bare
-from functions.executions.models import TREE, Execution, Limits, Step, Tokens, stored
+from functions.executions.models import TREE, Execution, RunLimits, Step, Tokens, stored
 from shared.database.port import Create, Increment, Operation, Replace, TenantStore
-from shared.errors import Conflict
+from shared.errors import FlowgridError
 from shared.ids import derived_id
 from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, Reservation, reserve, settle
@@ -20,7 +20,7 @@ from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 
 
-class Refused(Conflict):
+class Refused(FlowgridError):
     """The tree's limits allow no further step, or it is cancelled."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Move:
             change.write(Increment(TREE, run.root_id, moved, most), lambda _: Refused())
 
 
-def bounds(limits: Limits) -> dict[str, int]:
+def bounds(limits: RunLimits) -> dict[str, int]:
     """What the sums of a tree may come to."""
     most = {"cancelled": 0, "steps": limits.steps, "runs": limits.children, "tokens": limits.tokens}
     return most if limits.cost is None else {**most, "cost": limits.cost}

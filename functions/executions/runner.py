@@ -63,7 +63,7 @@ class Runner:
             else:
                 await self.look_at(session, hold)
         except Lost:
-            logger.info("a run is in other hands", extra={"tenant_id": tenant_id, "execution_id": execution_id})
+            logger.debug("a run is in other hands", extra={"tenant_id": tenant_id, "execution_id": execution_id})
         await admit(session, self._world.queue, self._world.pause)
 
     async def stop(self, session: TenantSession, run: Execution) -> Stop | None:

@@ -7,7 +7,7 @@ from typing import Any
 from functions.executions import children
 from functions.executions.admission import RUNS, admit, open_counter, set_paused
 from functions.executions.cancelling import Cancelling
-from functions.executions.conversing import Conversing, steps_of
+from functions.executions.conversing import Conversing, of_run, steps_of
 from functions.executions.deciding import Deciding, Decision
 from functions.executions.holding import Pause
 from functions.executions.models import ACTIVE, Execution, Step, step_id
@@ -21,20 +21,20 @@ from functions.executions.views import (
     NewExecution,
     PlatformExecutions,
     PlatformQuery,
-    Steps,
-    StepsQuery,
 )
 from functions.executions.views import Execution as Shown
 from functions.executions.views import Step as ShownStep
 from shared.blobs.port import Blobs
 from shared.database.port import Database, Order, Where
 from shared.errors import NotFound
+from shared.ids import is_uuid
 from shared.tenancy.directory import Directory
 from shared.work.change import COUNTER
-from shared.work.resources import Listing, PageRequest, find, load
+from shared.work.resources import Listing, PageRequest, bounded_page, find, load
 from shared.work.session import TenantSession
 
 LOOK_SECONDS = 1.0
+MOST_DIGITS = 5
 
 
 class ExecutionService:
@@ -74,20 +74,17 @@ class ExecutionService:
         run = (await load(tenant, Execution, id)).value
         return Shown.of(run, await children.output_of(tenant.store, self._conversing(tenant), run))
 
-    async def steps(self, tenant: TenantSession, id: str, query: StepsQuery) -> Steps:
-        """A page of them; what is in blobs is left out."""
+    async def steps(self, tenant: TenantSession, id: str, page: PageRequest) -> Listing[ShownStep]:
+        """A page of them, in their order; what is in blobs is left out."""
         run = (await load(tenant, Execution, id)).value
-        where = [Where("id", ">", step_id(run.id, query.after)), Where("id", "<", step_id(run.id, 99_999))]
-        page = await tenant.store.query(Step.KIND, where, order=Order("id"), limit=query.limit)
-        found = [Step.model_validate(stored.body) for stored in page.items]
-        return Steps(
-            items=[ShownStep.of(step) for step in found],
-            next_after=found[-1].number if page.next is not None else None,
-        )
+        wanted = PageRequest(page.limit, page.after, Order("id"), of_run(run.id))
+        found = await bounded_page(tenant.store, Step.KIND, {}, wanted)
+        return Listing([ShownStep.of(Step.model_validate(stored.body)) for stored in found.items], found.next)
 
-    async def step(self, tenant: TenantSession, id: str, number: int) -> ShownStep:
+    async def step(self, tenant: TenantSession, id: str, number: str) -> ShownStep:
         """One step, whole."""
-        found = await tenant.store.get(Step.KIND, step_id(id, number))
+        named = is_uuid(id) and number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS
+        found = await tenant.store.get(Step.KIND, step_id(id, int(number))) if named else None
         if found is None:
             raise NotFound("There is no such step.")
         return ShownStep.of(await self._conversing(tenant).whole(Step.model_validate(found.body)), whole=True)

@@ -21,9 +21,9 @@ from functions.executions.models import (
     TREE,
     Callee,
     Execution,
-    Limits,
     Offered,
     Purpose,
+    RunLimits,
     Snapshot,
     stored,
 )
@@ -48,7 +48,7 @@ class Asked:
 
     input: str
     context: Mapping[str, Any]
-    limits: Limits
+    limits: RunLimits
     purpose: Purpose = "task"
 
 

@@ -1,14 +1,25 @@
 """Runs as they are shown, and what a client may ask for."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from functions.executions.models import Execution as StoredExecution
-from functions.executions.models import Limits, Purpose, RunPattern, Status, StepError, StepType, Tokens, WaitingFor
+from functions.executions.models import (
+    Purpose,
+    RunLimits,
+    RunPattern,
+    Status,
+    StepError,
+    StepStatus,
+    StepType,
+    Tokens,
+    Told,
+    WaitingFor,
+)
 from functions.executions.models import Step as StoredStep
-from shared.ai.port import Message
 from shared.http.pagination import Query, ResourceQuery
 from shared.kinds import Kind
 from shared.work.resources import WHOLE, Body, Id, JsonObject, Resource, Timestamp
@@ -22,7 +33,7 @@ OPERATIONS: Mapping[StepType, str] = {
 }
 
 
-class NewLimits(Body):
+class NewRunLimits(Body):
     """What the run and all that it starts may use, together; each has a standard."""
 
     steps: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = Field(None, description="Steps begun; standard 100.")
@@ -42,8 +53,8 @@ class NewLimits(Body):
         None, description="Runs that are started by it, or by those; standard 20."
     )
 
-    def limits(self) -> Limits:
-        return Limits(**{name: value for name, value in self.model_dump().items() if value is not None})
+    def limits(self) -> RunLimits:
+        return RunLimits(**{name: value for name, value in self.model_dump().items() if value is not None})
 
 
 class NewExecution(Body):
@@ -51,7 +62,7 @@ class NewExecution(Body):
 
     input: str = Field(min_length=1, max_length=65_536, description="The task, in words.", examples=["Classify this."])
     context: JsonObject = Field({}, description="What the task is about, as JSON; told to the model after the task.")
-    limits: NewLimits = Field(NewLimits(), description="What the run may use.")
+    limits: NewRunLimits = Field(NewRunLimits(), description="What the run may use.")
 
 
 class Execution(Resource):
@@ -75,7 +86,7 @@ class Execution(Resource):
     steps: int = Field(description="Steps begun so far.")
     tokens: Tokens = Field(description="AI tokens used, without those of its children.")
     cost: int | None = Field(description="Micro-USD of those; null: a part of it is not known.")
-    limits: Limits = Field(description="What its tree may use.")
+    limits: RunLimits = Field(description="What its tree may use.")
     deadline_at: Timestamp = Field(description="When it is ended if it is not over.")
     result: dict[str, Any] | None = Field(description="What its pattern has found out beside the output.")
     output: str | None = Field(None, description="What it has come to; of one that failed, so far. Not in lists.")
@@ -99,6 +110,24 @@ class PlatformQuery(Query):
     tenant_id: str | None = Field(None, max_length=100, description="Of this tenant alone.")
 
 
+class StepCall(BaseModel):
+    """What a model wants to be done."""
+
+    id: str = Field(description="Its id in the conversation.")
+    name: str = Field(description="The tool or agent, as the model calls it.")
+    arguments: dict[str, Any] = Field(description="What with.")
+
+
+class StepMessage(BaseModel):
+    """One turn of the conversation."""
+
+    role: Literal["user", "assistant", "tool"] = Field(description="Whose turn it is.")
+    text: str = Field(description="What is said.")
+    calls: list[StepCall] = Field(description="Of the model: what it wants to be done.")
+    call_id: str | None = Field(description="Of a result: the call that it is of.")
+    name: str | None = Field(description="Of a result: what was called.")
+
+
 class Step(BaseModel):
     """One thing that a run does."""
 
@@ -106,7 +135,7 @@ class Step(BaseModel):
     type: StepType = Field(description="What it is.")
     name: str = Field(description="The model, the tool, or the agent as its caller knows it.")
     label: str = Field(description="What the pattern does with it.")
-    status: str = Field(description="`begun`, `ended` or `cancelled`.")
+    status: StepStatus = Field(description="How far it is.")
     attempts: int = Field(description="How often it was begun; only what came of the last is known, and charged.")
     begun_at: Timestamp = Field(description="When it was first begun.")
     ended_at: Timestamp | None = Field(description="When it ended.")
@@ -114,10 +143,12 @@ class Step(BaseModel):
     child_id: Id | None = Field(description="The run that it waits for.")
     role: str | None = Field(description="Who may approve it.")
     until: Timestamp | None = Field(description="Until when it can be approved.")
-    told: str | None = Field(description="What a person has decided.")
+    told: Told | None = Field(description="What a person has decided.")
     told_by: str | None = Field(description="Who.")
     comment: str | None = Field(description="Why.")
-    messages: list[Message] = Field(description="What it adds to the conversation; of large ones see the step itself.")
+    messages: list[StepMessage] = Field(
+        description="What it adds to the conversation; large ones are in the step alone."
+    )
     large: bool = Field(description="Whether its messages are left out here.")
     usage: Tokens | None = Field(description="AI tokens, as the provider has counted them.")
     cost: int | None = Field(description="Micro-USD; null: none, or not known.")
@@ -126,7 +157,7 @@ class Step(BaseModel):
 
     @classmethod
     def of(cls, step: StoredStep, *, whole: bool = False) -> "Step":
-        messages = [Message(one.role, one.text, one.calls, one.call_id, one.name) for one in step.messages]
+        messages = [StepMessage.model_validate(asdict(one)) for one in step.messages]
         own = step.model_dump(exclude={"messages", "call"})
         arguments = None if step.call is None else dict(step.call.arguments)
         shown = {"messages": messages, "large": step.blob is not None and not whole, "arguments": arguments}
@@ -148,18 +179,6 @@ def _attributes(step: StoredStep) -> dict[str, Any]:
     if step.error is not None:
         named["error.type"] = step.error.code
     return named
-
-
-class Steps(BaseModel):
-    """The steps of a run, in their order."""
-
-    items: list[Step] = Field(description="Those after the number asked for.")
-    next_after: int | None = Field(description="`after` of the next page; null: these are the last so far.")
-
-
-class StepsQuery(Query):
-    after: int = Field(0, ge=0, le=99_999, description="Steps after this number.")
-    limit: int = Field(50, ge=1, le=200, description="Steps on a page.")
 
 
 class Event(BaseModel):

@@ -1,12 +1,14 @@
 """One claimed run at work: step after step, each begun in the batch that ends the one before."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from functions.executions import children
 from functions.executions.acting import Stop, Undecided, ask, tokens_at_most, use, watched
+from functions.executions.connections import NoModels, offline_only
 from functions.executions.conversing import Conversing
 from functions.executions.holding import Pause
 from functions.executions.models import MAX_CHILDREN_AT_ONCE, Execution, Snapshot, Step, StepError, Tokens
@@ -30,12 +32,12 @@ Look = Callable[[Execution], Awaitable[Stop | None]]
 
 @dataclass(frozen=True)
 class World:
-    """What runs work with. `resolve`: where a provider's model answers."""
+    """What runs work with. `resolve`: where a provider's model answers; `queue`: of the messages that they send."""
 
-    models: Models
-    resolve: Resolve
-    queue: str
-    pause: Pause
+    models: Models = field(default_factory=NoModels)
+    resolve: Resolve = offline_only
+    pause: Pause = asyncio.sleep
+    queue: str = "executions"
 
 
 class Work:

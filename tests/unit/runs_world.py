@@ -8,6 +8,7 @@ from typing import Any
 from functions.executions.admission import RUNS
 from functions.executions.conversing import steps_of
 from functions.executions.models import TICKET, TREE, Execution, Step
+from functions.executions.working import World as Runs
 from shared.database.port import OLDEST_FIRST, Where
 from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, counter_of
@@ -32,7 +33,7 @@ class RunsWorld:
     async def over(cls, folder: Path, **limits: int) -> "RunsWorld":
         clock, models = FakeClock(), ScriptedModels()
         time = Time(clock)
-        world = World.over(folder, clock=clock, models=models, pause=time.pause)
+        world = World.over(folder, clock=clock, runs=Runs(models, pause=time.pause))
         made = await world.onboard("acme", limits={**LIMITS, **limits})
         return cls(world, models, time, made["id"])
 

@@ -42,6 +42,7 @@ async def test_quotas_tell_limit_use_and_what_is_left_of_everything_that_is_limi
         "ai_spend_per_month": told(1_000_000_000, 70, december),
         "backups": told(50, 0),
         "copies": told(2, 0),
+        "runs": told(50, 0),
     }
 
 

@@ -1,6 +1,5 @@
 """A whole Flowgrid in a folder, clock and ids owned by the test: calls go through the real registered handlers."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,8 @@ from typing import Any, cast
 import azure.functions as func
 
 import function_app
-from functions.executions.holding import Pause
+from functions.executions.working import World as Runs
 from functions.kinds import KINDS
-from shared.ai.port import Models
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
@@ -136,13 +134,12 @@ class World:
         process: int = 0,
         kinds: Kinds = KINDS,
         more: Callable[[Endpoint], func.Blueprint] | None = None,
-        models: Models | None = None,
-        pause: Pause = asyncio.sleep,
+        runs: Runs | None = None,
         **settings: Any,
     ) -> "World":
         """A process over this folder; a second one over the same folder is another instance of the same service.
 
-        `kinds` and `more` routes: those of an app with more in it. `models` and `pause`: those of its runs.
+        `kinds` and `more` routes: those of an app with more in it. `runs`: what those of agents work with.
         """
         clock = clock or FakeClock()
         own = core(
@@ -154,7 +151,7 @@ class World:
         own.endpoint.verifier = verifier = FakeVerifier()
         own.endpoint.members = Acquaintances(own.members)
         own.services.outbox.pause = never  # tests say when: `outbox.flush()`
-        app = function_app.compose(own, models, pause)
+        app = function_app.compose(own, runs)
         if more is not None:
             app.register_functions(more(own.endpoint))
         world = cls(own, app, clock, verifier)
