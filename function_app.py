@@ -15,6 +15,7 @@ import functions.notifications.http
 import functions.platform.bus
 import functions.platform.http
 import functions.platform.timer
+import functions.providers.http
 import functions.tenants.http
 import functions.usage.bus
 import functions.usage.http
@@ -40,6 +41,8 @@ from functions.platform.counters import counters
 from functions.platform.health import HealthService
 from functions.platform.invariants import Invariants
 from functions.platform.rounds import Rounds
+from functions.providers.keys import Keys
+from functions.providers.service import ProviderService
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
@@ -85,7 +88,12 @@ def compose(core: Core) -> func.FunctionApp:
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}
     invariants = Invariants(each, checks, core.ledger, services.clock)
-    hourly = {"reservations": each.over_all(release_abandoned), "thresholds": each.over_all(tell_thresholds)}
+    keys = Keys(adapters.secrets)
+    hourly = {
+        "reservations": each.over_all(release_abandoned),
+        "thresholds": each.over_all(tell_thresholds),
+        "provider keys": each.over_all(keys.sweep),
+    }
     archive = Archive(adapters.blobs)
     daily_rounds = {
         "statements": each.over_all(billing.close),
@@ -119,6 +127,7 @@ def compose(core: Core) -> func.FunctionApp:
         functions.catalog.http.blueprint(endpoint, ElementService(), RelationshipService(), imports),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
+        functions.providers.http.blueprint(endpoint, ProviderService(keys, adapters.outgoing.allowed)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService(archive), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),

@@ -5,6 +5,8 @@ from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
+from functions.providers.keys import KEY
+from functions.providers.models import Provider
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
 from functions.usage.blocks import BLOCK
@@ -29,6 +31,7 @@ KINDS = Kinds(
     Element.KIND,
     Relationship.KIND,
     Agent.KIND,
+    Provider.KIND,
     AUDIT,
     ROLLUP,
     BLOCK,
@@ -40,6 +43,7 @@ KINDS = Kinds(
     BINDING,
     REMOVED,
     COPY,
+    KEY,
     COUNTER,
     RESERVED,
     OUTBOX,
