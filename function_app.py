@@ -18,6 +18,7 @@ import functions.notifications.http
 import functions.platform.bus
 import functions.platform.http
 import functions.platform.timer
+import functions.providers.http
 import functions.tenants.http
 import functions.usage.bus
 import functions.usage.http
@@ -49,6 +50,9 @@ from functions.platform.counters import counters
 from functions.platform.health import HealthService
 from functions.platform.invariants import Invariants
 from functions.platform.rounds import Rounds
+from functions.providers.connections import Connections
+from functions.providers.keys import Keys
+from functions.providers.service import ProviderService
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
@@ -97,12 +101,18 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     )
     elements, relationships = ElementService(), RelationshipService()
     tools = Toolboxes(CatalogTools(elements, relationships), ProposingTools())
-    executions = Executions.of(core, tools, WizardTools(), runs or World())
+    connections = Connections(adapters.secrets, settings)
+    executions = Executions.of(core, tools, WizardTools(), runs or World(adapters.models, connections.resolve))
     others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}
     invariants = Invariants(each, checks, core.ledger, services.clock)
-    hourly = {"reservations": each.over_all(release_abandoned), "thresholds": each.over_all(tell_thresholds)}
+    keys = Keys(adapters.secrets)
+    hourly = {
+        "reservations": each.over_all(release_abandoned),
+        "thresholds": each.over_all(tell_thresholds),
+        "provider keys": each.over_all(keys.sweep),
+    }
     archive = Archive(adapters.blobs)
     daily_rounds = {
         "statements": each.over_all(billing.close),
@@ -139,6 +149,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.executions.http.blueprint(endpoint, executions.service),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
+        functions.providers.http.blueprint(endpoint, ProviderService(keys, adapters.outgoing.allowed)),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService(archive), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),

@@ -8,6 +8,8 @@ from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
+from functions.providers.keys import KEY
+from functions.providers.models import Provider
 from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
@@ -35,6 +37,7 @@ KINDS = Kinds(
     Agent.KIND,
     Case.KIND,
     Design.KIND,
+    Provider.KIND,
     AUDIT,
     ROLLUP,
     BLOCK,
@@ -51,6 +54,7 @@ KINDS = Kinds(
     BINDING,
     REMOVED,
     COPY,
+    KEY,
     COUNTER,
     RESERVED,
     OUTBOX,

@@ -4,6 +4,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from shared.ai.models import AiModels
+from shared.ai.port import Models
 from shared.blobs.port import Blobs
 from shared.clock import Clock
 from shared.database.port import Database, Provisioner
@@ -27,6 +29,7 @@ class Adapters:
     blobs: Blobs
     secrets: Secrets
     outgoing: Outgoing
+    models: Models
     provisioner: Provisioner | None = None
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -39,7 +42,7 @@ class Adapters:
         }
 
     async def close(self) -> None:
-        for adapter in (self.messaging, self.database, self.blobs, self.secrets, self.outgoing):
+        for adapter in (self.messaging, self.database, self.blobs, self.secrets, self.models, self.outgoing):
             await adapter.close()
         if self.provisioner is not None:
             await self.provisioner.close()
@@ -50,6 +53,7 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
     """No file and no socket is opened here."""
     messaging, source = _messaging(settings, clock)
     charges = Charges()
+    outgoing = Outgoing(settings.outgoing_allowed)
     return Adapters(
         database=_database(settings, clock, kinds, charges),
         charges=charges,
@@ -57,7 +61,8 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
         source=source,
         blobs=_blobs(settings),
         secrets=_secrets(settings),
-        outgoing=Outgoing(settings.outgoing_allowed),
+        outgoing=outgoing,
+        models=AiModels(outgoing),
         provisioner=_provisioner(settings, kinds),
     )
 

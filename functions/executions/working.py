@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from functions.executions import children
 from functions.executions.acting import Stop, Undecided, ask, tokens_at_most, use, watched
-from functions.executions.connections import NoModels, offline_only
 from functions.executions.conversing import Conversing
 from functions.executions.holding import Pause
 from functions.executions.models import MAX_CHILDREN_AT_ONCE, Execution, Snapshot, Step, StepError, Tokens
@@ -34,8 +33,8 @@ Look = Callable[[Execution], Awaitable[Stop | None]]
 class World:
     """What runs work with. `resolve`: where a provider's model answers; `queue`: of the messages that they send."""
 
-    models: Models = field(default_factory=NoModels)
-    resolve: Resolve = offline_only
+    models: Models
+    resolve: Resolve
     pause: Pause = asyncio.sleep
     queue: str = "executions"
 

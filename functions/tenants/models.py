@@ -7,6 +7,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from functions.identity.models import PersonName
+from shared.ai.names import PROVIDER_NAME
 from shared.auth.emails import Email
 from shared.http.pagination import NamedQuery
 from shared.http.times import Time
@@ -61,6 +62,9 @@ class TenantSettings(Body):
     limits: Limits = Field(Limits(), description="Numbers in place of the plan's.")
     membership: Membership = Field(
         "required", description="open: who comes with a role and a verified e-mail address becomes a user by coming."
+    )
+    ai_providers: Annotated[list[Annotated[str, Field(pattern=PROVIDER_NAME)]], Field(max_length=100)] | None = Field(
+        None, description="The AI providers that its agents may use: offline, platform, names of its own; null: all."
     )
 
 

@@ -31,8 +31,9 @@ def crud(
     patch: Mapping[str, Any],
     limit: Limit | None = None,
     delete: bool = True,
+    writes_by: Role = Role.USER,
 ) -> None:
-    """`v1/<path>` and `v1/<path>/{<kind>_id}`: viewers read, users write, admins delete.
+    """`v1/<path>` and `v1/<path>/{<kind>_id}`: viewers read, users (`writes_by`) write, admins delete.
 
     `example`: a body that POST and PUT take; `patch`: one for PATCH. `delete` False: its route is declared elsewhere.
     """
@@ -60,7 +61,7 @@ def crud(
         await service.delete(call.tenant, call.params[id], call.if_match)
 
     reads: dict[str, Any] = {"role": Role.VIEWER}
-    writes: dict[str, Any] = {"role": Role.USER, "limit": limit, "errors": (409,), "answer": model}
+    writes: dict[str, Any] = {"role": writes_by, "limit": limit, "errors": (409,), "answer": model}
     page: Any = Page[model]  # type: ignore[valid-type]  # known when it runs
     endpoint(
         routes,

@@ -84,7 +84,7 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
             },
             "parameters": parameters,
             "headers": HEADERS,
-            "responses": {**answers, **shared_responses()},
+            "responses": {**answers, **shared_responses(routes)},
             "schemas": {**schemas.shown(), "Problem": PROBLEM, "FieldProblem": FIELD_PROBLEM},
         },
     }

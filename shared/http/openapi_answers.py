@@ -1,8 +1,10 @@
 """The answers of an operation in OpenAPI: its own, and the problems that it can meet, with examples that are real."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from shared.ai.port import ModelMalformed, ModelRefused, ModelThrottled, ModelTimeout, ModelUnavailable
 from shared.errors import (
     SHOWN_ERRORS,
     Conflict,
@@ -87,6 +89,11 @@ EXAMPLES: tuple[FlowgridError, ...] = (
     RateLimited("Too many requests of this tenant in a minute", limit=10, retry_after=23),
     QuotaReached("Agent", limit=50, current=50),
     FlowgridError("Something went wrong on our side; quote the request_id when you ask about it."),
+    ModelRefused("The AI provider does not know the key."),
+    ModelMalformed("The AI provider's answer is no JSON."),
+    ModelThrottled("The AI provider asked to slow down."),
+    ModelUnavailable("The AI provider cannot be reached."),
+    ModelTimeout("The AI provider did not answer within 60 s."),
     Unavailable("The database cannot be reached; try again.", retry_after=5),
     Throttled("The database asked to slow down.", retry_after=1),
     Unknown("The answer of the database was lost; send the same request again to find out."),
@@ -152,9 +159,10 @@ FIELD_PROBLEM = {
 }
 
 
-def shared_responses() -> dict[str, Any]:
-    """The answers that mean the same whatever was called."""
-    return {_name(status): _problem_answer(status) for status in TITLES}
+def shared_responses(routes: Sequence[Route]) -> dict[str, Any]:
+    """The answers that mean the same whatever was called, as far as one of these routes has them."""
+    met = {status for route in routes for status in _statuses(route)}
+    return {_name(status): _problem_answer(status) for status in TITLES if status in met}
 
 
 def responses(route: Route, schemas: Schemas) -> dict[str, Any]:

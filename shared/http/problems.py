@@ -6,6 +6,7 @@ from typing import Any
 
 from azure.functions import HttpResponse
 
+from shared.ai.port import ModelFailed
 from shared.errors import (
     Conflict,
     FlowgridError,
@@ -39,6 +40,7 @@ STATUS: dict[type[FlowgridError], int] = {
     Unprocessable: 422,
     PreconditionRequired: 428,
     LimitReached: 429,
+    ModelFailed: 502,
     Unavailable: 503,
     Full: 507,
     FlowgridError: 500,
@@ -57,6 +59,7 @@ TITLES = {
     428: "Version needed",
     429: "Too many",
     500: "Internal error",
+    502: "AI provider failed",
     503: "Temporarily unavailable",
     507: "No room left",
 }

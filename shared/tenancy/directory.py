@@ -1,6 +1,6 @@
 """Tenants as the infrastructure knows them: which there are, what they may do, and where their data lives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -52,6 +52,7 @@ class TenantEntry:
     limits: Mapping[str, int] = field(default_factory=dict)
     membership: Membership = "required"
     copy_of: str | None = None
+    ai_providers: tuple[str, ...] | None = None  # that its agents may use; None: all
 
     @cached_property
     def plan(self) -> Plan:
@@ -74,6 +75,7 @@ class TenantEntry:
             placement=Placement.from_document(body["placement"]),
             limits=body["settings"]["limits"],
             membership=body["settings"].get("membership", "required"),
+            ai_providers=_names(body["settings"].get("ai_providers")),
             copy_of=body.get("copy_of"),
         )
 
@@ -149,3 +151,7 @@ class Directory:
 def shard(number: int) -> Placement:
     """The shared database of this number."""
     return Placement("shared", f"shard-{number}")
+
+
+def _names(found: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if found is None else tuple(found)

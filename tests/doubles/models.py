@@ -83,3 +83,8 @@ class ScriptedModels(Models):
 
     async def close(self) -> None:
         return None
+
+
+async def anywhere(session: object, provider: str, model: str) -> tuple[Connection, str]:
+    """Every provider is the script."""
+    return Connection("offline", provider), model or "offline"

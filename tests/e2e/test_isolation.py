@@ -38,6 +38,7 @@ STAFF_ROUTES = [route for route in ROUTES if route.platform]
 LISTS = [route for route in TENANT_ROUTES if route.paged and "{" not in route.path]
 OF_THE_MOMENT = {"date", "server-timing", "ratelimit-remaining", "ratelimit-reset"}
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess"}
+PROVIDER = {"name": "ours", "wire": "openai", "models": ["gpt-5"], "key": "key-of-the-victim"}
 XML = {"content-type": "application/xml"}
 CALENDAR = {"month": f"{platform.services.clock.now():%Y-%m}"}  # path parameters that are no ids: everybody has them
 
@@ -65,6 +66,7 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     ends = {"source_id": ids["element_id"], "target_id": target["id"]}
     ids["relationship_id"] = (await admin.ok("POST", "relationships", {"type": "Association", **ends}))["id"]
     ids["agent_id"] = (await admin.ok("POST", "agents", {**AGENT, "element_id": ids["element_id"]}))["id"]
+    ids["provider_id"] = (await admin.ok("POST", "providers", PROVIDER))["id"]
     file = (ROOT / "cli" / "samples" / "it4it.xml").read_bytes()
     ids["model_id"] = (await admin.ok("POST", "catalog/import", content=file, headers=XML))["model_id"]
     created = await admin.every("audit", action="agent.created")

@@ -52,7 +52,7 @@ from shared.work.outbox import OUTBOX, Outbox, sweep_outbox
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 from tests.doubles.clock import never
-from tests.doubles.models import ScriptedModels
+from tests.doubles.models import ScriptedModels, anywhere
 from tests.doubles.time import Time
 from tests.unit.world import FakeClock, FakeIds, entry
 
@@ -245,7 +245,7 @@ class Process:
         self.services = Services(plant.clock, FakeIds(number), outbox, USAGE, KINDS)
         self.directory = Directory(database, plant.clock)
         pause = plant.time.pause
-        world = World(LivingModels(plant.models, life), pause=pause, queue=QUEUE)
+        world = World(LivingModels(plant.models, life), anywhere, pause, QUEUE)
         toolbox = Notebook({"note": Noting(plant.uses, life)})
         self.runner = Runner(world, toolbox, plant.blobs, self.directory, self.services)
         self.cancelling = Cancelling(self.runner, QUEUE, pause)

@@ -14,7 +14,7 @@ from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, counter_of
 from shared.work.change import COUNTER
 from shared.work.session import TenantSession
-from tests.doubles.models import Reply, ScriptedModels
+from tests.doubles.models import Reply, ScriptedModels, anywhere
 from tests.doubles.time import Time
 from tests.unit.world import UNLIMITED, Answer, FakeClock, World, admin
 
@@ -33,7 +33,7 @@ class RunsWorld:
     async def over(cls, folder: Path, **limits: int) -> "RunsWorld":
         clock, models = FakeClock(), ScriptedModels()
         time = Time(clock)
-        world = World.over(folder, clock=clock, runs=Runs(models, pause=time.pause))
+        world = World.over(folder, clock=clock, runs=Runs(models, anywhere, time.pause))
         made = await world.onboard("acme", limits={**LIMITS, **limits})
         return cls(world, models, time, made["id"])
 

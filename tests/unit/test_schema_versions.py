@@ -12,6 +12,7 @@ from functions.agents.models import Agent
 from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
 from functions.kinds import KINDS
+from functions.providers.models import Provider
 from shared.clock import rfc3339
 from shared.database.documents import opened
 from shared.database.port import Increment
@@ -222,6 +223,7 @@ STORED = {  # kind -> its schema, and the fields that items of it have beside th
         "description languages layer model_id name properties source_identifier translations type",
     ),
     "model": (1, "identifier last_import name"),
+    "provider": (1, "api_version base_url default_model key_reference models name wire"),
     "relationship": (
         2,
         "access_type description influence is_directed languages model_id name properties source_id source_identifier "
@@ -231,9 +233,10 @@ STORED = {  # kind -> its schema, and the fields that items of it have beside th
 }
 
 
-@pytest.mark.parametrize(
-    "model", [Agent, Case, Design, Element, Model, Relationship, User], ids=lambda model: model.KIND
-)
+RESTORED = [Agent, Case, Design, Element, Model, Provider, Relationship, User]
+
+
+@pytest.mark.parametrize("model", RESTORED, ids=lambda model: model.KIND)
 def test_a_field_that_an_older_release_would_lose_comes_with_a_version(model: type[Resource]) -> None:
     """A release that does not know a field writes the item back without it, unless the version keeps it away."""
     fields = set(model.model_fields) - set(Resource.model_fields)

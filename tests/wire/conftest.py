@@ -1,4 +1,4 @@
-"""The doubles of Service Bus and of a Cosmos DB account over https, as the wire tests use them."""
+"""The doubles of Service Bus, of AI providers and of a Cosmos DB account over https, as the wire tests use them."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.database.cosmos.containers import REGISTRY_CONTAINERS
+from tests.doubles.ai import AiDouble, ai_double
 from tests.doubles.certificate import make_certificate
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
@@ -49,6 +50,19 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CosmosDouble]:
     with CosmosDouble(certificate=make_certificate(tmp_path_factory.mktemp("tls"))) as double:
         yield double
     forget_cut_connections()
+
+
+@pytest.fixture(scope="package")
+def ai_server() -> Iterator[AiDouble]:
+    with ai_double() as double:
+        yield double
+
+
+@pytest.fixture
+def provider(ai_server: AiDouble) -> AiDouble:
+    """An AI provider that nobody has asked yet."""
+    ai_server.reset()
+    return ai_server
 
 
 @pytest.fixture
