@@ -88,7 +88,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     elements, relationships = ElementService(), RelationshipService()
-    executions = Executions.of(core, CatalogTools(elements, relationships), runs or World())
+    executions = Executions.of(core, runs or World(CatalogTools(elements, relationships)))
     others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}

@@ -5,10 +5,12 @@ The same batch admits the run, or gives it a ticket.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from pydantic import BaseModel
 
 from functions.agents.models import Agent
 from functions.executions.admission import NoRoom, admit, call, hand_in, look_at, open_counter, take, waiting
@@ -59,8 +61,18 @@ class Starting:
         self._queue = queue
         self._pause = pause
 
-    async def start(self, tenant: TenantSession, agent_id: str, asked: Asked, *, id: str | None = None) -> Execution:
+    async def start(
+        self,
+        tenant: TenantSession,
+        agent_id: str,
+        asked: Asked,
+        *,
+        id: str | None = None,
+        shown: Callable[[Execution], BaseModel] = lambda run: run,
+    ) -> Execution:
         """A run of the agent as it is now, waiting or under way. `Taken` where there is a run of this `id` already.
+
+        `shown`: the answer of the request, for when it comes again.
 
         `Invalid` names tools and agents that there are not, `TooLarge` says what is; `WrongState` for a retired agent.
         """
@@ -79,7 +91,7 @@ class Starting:
             snapshot = await snapshot_of_agent(tenant, agent, asked.input, asked.context, id, change.at, strict=True)
             self._write(change, tenant, run, snapshot)
             try:
-                await change.commit(run)
+                await change.commit(shown(run))
             except NoRoom:
                 continue
             if not admitted:

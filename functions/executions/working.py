@@ -16,7 +16,7 @@ from functions.executions.patterns import decide
 from functions.executions.patterns.next import AskModel, Finish, Next, RunChildren, UseTool, Wait
 from functions.executions.progress import Progress
 from functions.executions.questions import Resolve, question_of
-from functions.tools.port import Tool, ToolFailed
+from functions.tools.port import Tool, Toolbox, Toolboxes, ToolFailed
 from shared.ai.port import Connection, Message, Models, Question, TokenUsage, ToolCall
 from shared.auth.roles import Role
 from shared.clock import rfc3339
@@ -32,8 +32,12 @@ Look = Callable[[Execution], Awaitable[Stop | None]]
 
 @dataclass(frozen=True)
 class World:
-    """What runs work with. `resolve`: where a provider's model answers; `queue`: of the messages that they send."""
+    """What runs work with. `resolve`: where a provider's model answers; `queue`: of the messages that they send.
 
+    `toolbox`: what agents may use.
+    """
+
+    toolbox: Toolbox = field(default_factory=Toolboxes)
     models: Models = field(default_factory=NoModels)
     resolve: Resolve = offline_only
     pause: Pause = asyncio.sleep

@@ -1,14 +1,23 @@
 """A tenant with agents whose models answer by script, in a time that passes when a test says so."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from functions.catalog.service import ElementService, RelationshipService
 from functions.executions.admission import RUNS
+from functions.executions.assembly import Executions
 from functions.executions.conversing import steps_of
 from functions.executions.models import TICKET, TREE, Execution, Step
 from functions.executions.working import World as Runs
+from functions.tools.catalog import CatalogTools
+from functions.tools.port import Tool, Toolbox, Toolboxes
+from shared.ai.port import ToolSpec
+from shared.auth.caller import Caller
+from shared.auth.roles import Role
+from shared.clock import rfc3339
 from shared.database.port import OLDEST_FIRST, Where
 from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, counter_of
@@ -23,19 +32,58 @@ MONTH = "2026-11"
 
 
 @dataclass
+class Letter:
+    """A tool that does something outside, each time that it is used; `raises` it afterwards."""
+
+    spec: ToolSpec
+    idempotent: bool = False
+    approval: Role | None = None
+    raises: Exception | None = None
+    hangs: bool = False
+    sent: list[str] = field(default_factory=list)
+
+    async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
+        self.sent.append(key)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.raises is not None:
+            raise self.raises
+        return {"sent": True}
+
+
+class Desk(Toolbox):
+    """`letter`: not to be sent twice; `order`: to be approved by an admin; `note`: idempotent."""
+
+    def __init__(self) -> None:
+        spec = {name: ToolSpec(name, f"Sends a {name}.", {"type": "object"}) for name in ("letter", "order", "note")}
+        self.letter, self.note = Letter(spec["letter"]), Letter(spec["note"], idempotent=True)
+        self.order = Letter(spec["order"], approval=Role.ADMIN)
+        self._tools: dict[str, Tool] = {"letter": self.letter, "order": self.order, "note": self.note}
+
+    async def find(self, session: TenantSession, names: Sequence[str]) -> dict[str, Tool]:
+        return {name: self._tools[name] for name in names if name in self._tools}
+
+
+@dataclass
 class RunsWorld:
     world: World
     models: ScriptedModels
     time: Time
     tenant: str
+    desk: Desk
+    executions: Executions
 
     @classmethod
     async def over(cls, folder: Path, **limits: int) -> "RunsWorld":
         clock, models = FakeClock(), ScriptedModels()
         time = Time(clock)
-        world = World.over(folder, clock=clock, runs=Runs(models, pause=time.pause))
+        desk = Desk()
+        toolbox = Toolboxes(CatalogTools(ElementService(), RelationshipService()), desk)
+        parts = Runs(toolbox, models, pause=time.pause)
+        world = World.over(folder, clock=clock, runs=parts)
+        executions = Executions.of(world.core, parts)
         made = await world.onboard("acme", limits={**LIMITS, **limits})
-        return cls(world, models, time, made["id"])
+        return cls(world, models, time, made["id"], desk, executions)
 
     async def agent(
         self,
@@ -60,6 +108,45 @@ class RunsWorld:
         answer = await self.call("create_execution", {"input": input, "limits": limits}, agent_id=agent)
         assert answer.status == 202, answer.raw
         return str(answer.json["id"])
+
+    @property
+    def admin(self) -> Caller:
+        return admin(self.tenant)
+
+    def now(self) -> str:
+        return rfc3339(self.world.clock.now())
+
+    async def work(self) -> None:
+        """Work until nothing is left in the queue of runs; usage stays in its queue."""
+        messaging, queue = self.world.queue, self.world.core.settings.executions_queue
+        while (lease := await messaging.receive(queue, most=16)).messages:
+            await self.executions.messages.take_all([message for message, _ in lease.messages])
+            await messaging.complete(lease)
+
+    async def advance(self, id: str) -> None:
+        """A message about this run comes (again)."""
+        await self.time.passing(self.executions.runner.advance(self.tenant, id))
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.ensure_future(work)
+
+    async def killed(self, working: asyncio.Task[None]) -> None:
+        """The process that works on this is no more: it writes nothing from now on."""
+        working.cancel()
+        await asyncio.wait([working])
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        """Until this is so, without any time passing."""
+        for _ in range(2000):
+            if so():
+                return
+            await asyncio.sleep(0.002)
+        raise AssertionError("this never comes")
+
+    async def leased_beyond(self, id: str, until: str) -> None:
+        """Until the run's lease runs longer than that."""
+        while (await self.stored(id)).lease_until <= until:
+            await self.time.pause(1)
 
     async def drain(self) -> None:
         """Work until nothing is left in the queues."""
