@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from functions.catalog.service import ElementService, RelationshipService
 from functions.executions.admission import RUNS
 from functions.executions.assembly import Executions
-from functions.executions.conversing import steps_of
-from functions.executions.models import TICKET, TREE, Execution, Step
+from functions.executions.cancelling import Cancelling
+from functions.executions.conversing import snapshot_of, steps_of
+from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step, stored
 from functions.executions.working import World as Runs
 from functions.tools.catalog import CatalogTools
 from functions.tools.port import Tool, Toolbox, Toolboxes
@@ -18,14 +19,15 @@ from shared.ai.port import ToolSpec
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.clock import rfc3339
-from shared.database.port import OLDEST_FIRST, Where
+from shared.database.port import OLDEST_FIRST, Create, Operation, TenantStore, Where
+from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, counter_of
 from shared.work.change import COUNTER
 from shared.work.session import TenantSession
 from tests.doubles.models import Reply, ScriptedModels
 from tests.doubles.time import Time
-from tests.unit.world import UNLIMITED, Answer, FakeClock, World, admin
+from tests.unit.world import UNLIMITED, Answer, FakeClock, WatchedStore, World, admin
 
 LIMITS = {**UNLIMITED, "max_runs": 2, "ai_tokens_per_month": 10_000_000}
 MONTH = "2026-11"
@@ -116,12 +118,54 @@ class RunsWorld:
     def now(self) -> str:
         return rfc3339(self.world.clock.now())
 
-    async def work(self) -> None:
-        """Work until nothing is left in the queue of runs; usage stays in its queue."""
+    async def work(self, most: int | None = None) -> None:
+        """Work until nothing is left in the queue of runs, or on so many messages; usage stays in its queue."""
         messaging, queue = self.world.queue, self.world.core.settings.executions_queue
-        while (lease := await messaging.receive(queue, most=16)).messages:
+        while (lease := await messaging.receive(queue, most=most or 16)).messages:
             await self.executions.messages.take_all([message for message, _ in lease.messages])
             await messaging.complete(lease)
+            if most is not None:
+                return
+
+    async def beside(self, slug: str) -> "RunsWorld":
+        """Another tenant of the same service."""
+        made = await self.world.onboard(slug, limits=LIMITS)
+        return replace(self, tenant=made["id"])
+
+    @property
+    def cancelling(self) -> Cancelling:
+        return self.executions.messages._cancelling
+
+    def watch(self, look: Callable[[Sequence[Operation]], Any]) -> None:
+        """From now on `look` before each commit of any tenant."""
+        directory, opened, stores = self.world.core.directory, self.world.core.directory.open, dict[str, WatchedStore]()
+
+        def watched(entry: TenantEntry) -> TenantStore:
+            if entry.id not in stores:
+                stores[entry.id] = WatchedStore(opened(entry))
+                stores[entry.id].before = look
+            return stores[entry.id]
+
+        directory.open = watched  # type: ignore[method-assign]
+
+    async def copied(self, waiting: Execution, many: int) -> None:
+        """So many other runs that wait as this one does."""
+        store, new = (await self.session()).store.control, self.world.core.services.ids.new
+        snapshot = await snapshot_of(store, waiting.id)
+        for start in range(0, many, 20):
+            operations: list[Operation] = []
+            for _ in range(min(20, many - start)):
+                id = new()
+                run = waiting.model_copy(update={"id": id, "root_id": id})
+                zero = {"created_at": run.created_at, "steps": 0, "tokens": 0, "cost": 0, "runs": 0, "cancelled": 0}
+                ticket = {"created_at": run.root_created_at, "run_id": id}
+                operations += [
+                    Create(Execution.KIND, id, stored(run)),
+                    Create(Snapshot.KIND, id, stored(snapshot.model_copy(update={"id": id}))),
+                    Create(TREE, id, zero),
+                    Create(TICKET, run.ticket, ticket),
+                ]
+            await store.commit(operations)
 
     async def advance(self, id: str) -> None:
         """A message about this run comes (again)."""
@@ -173,9 +217,14 @@ class RunsWorld:
         return Execution.model_validate(found.body)
 
     async def runs(self, *where: Where) -> list[Execution]:
-        store = (await self.session()).store
-        found = await store.query(Execution.KIND, list(where), order=OLDEST_FIRST)
-        return [Execution.model_validate(one.body) for one in found.items]
+        """All of them, the oldest first."""
+        store, found, after = (await self.session()).store, list[Execution](), None
+        while True:
+            page = await store.query(Execution.KIND, list(where), order=OLDEST_FIRST, after=after)
+            found += [Execution.model_validate(one.body) for one in page.items]
+            after = page.next
+            if after is None:
+                return found
 
     async def steps(self, id: str) -> list[Step]:
         return await steps_of((await self.session()).store, await self.stored(id))
