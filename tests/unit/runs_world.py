@@ -132,6 +132,12 @@ class RunsWorld:
         made = await self.world.onboard(slug, limits=LIMITS)
         return replace(self, tenant=made["id"])
 
+    async def commit(self, operations: Sequence[Operation]) -> None:
+        """Past everything that watches, and past the fence."""
+        entry = await self.world.core.directory.entry(self.tenant)
+        assert entry is not None
+        await self.world.core.adapters.database.tenant(self.tenant, entry.placement).commit(operations)
+
     @property
     def cancelling(self) -> Cancelling:
         return self.executions.messages._cancelling
