@@ -10,7 +10,7 @@ from functions.agents.teams import Team, TeamExportQuery, TeamImported, TeamImpo
 from shared.auth.roles import Role
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import Page, PageQuery
+from shared.http.pagination import ListQuery, Page
 from shared.http.routes import Call
 from shared.tenancy.plans import Limit
 from shared.work.resources import Listing
@@ -44,12 +44,12 @@ def blueprint(endpoint: Endpoint, agents: AgentService, teams: Teams) -> func.Bl
         "GET",
         "v1/agents/{agent_id}/revisions",
         role=Role.VIEWER,
-        query=PageQuery,
+        query=ListQuery,
         answer=Page[Agent],
         errors=(404,),
         summary="List an agent's revisions, the newest first, as they were",
     )
-    async def list_agent_revisions(call: Call[None, PageQuery]) -> Listing[Agent]:
+    async def list_agent_revisions(call: Call[None, ListQuery]) -> Listing[Agent]:
         return await revisions(call.tenant, call.params["agent_id"], call.page)
 
     crud(

@@ -32,7 +32,7 @@ class Question(Body):
 class Questions(Body):
     """What a model answers first."""
 
-    questions: list[Question] = Field(max_length=MAX_QUESTIONS)
+    questions: list[Question] = Field(max_length=MAX_QUESTIONS, description="What is asked.")
 
 
 class ProposedAgent(Body):
@@ -66,9 +66,9 @@ class Proposal(Body):
     """What would be made: agents, and the elements and relationships that they stand among."""
 
     summary: Prose = Field(description="What is proposed, and why, in words.")
-    agents: list[ProposedAgent] = Field(min_length=1, max_length=MAX_AGENTS)
-    elements: list[AddedElement] = Field([], max_length=MAX_ITEMS)
-    relationships: list[AddedRelationship] = Field([], max_length=MAX_ITEMS)
+    agents: list[ProposedAgent] = Field(min_length=1, max_length=MAX_AGENTS, description="New agents.")
+    elements: list[AddedElement] = Field([], max_length=MAX_ITEMS, description="What they work on, and what they are.")
+    relationships: list[AddedRelationship] = Field([], max_length=MAX_ITEMS, description="New ones between these.")
 
 
 class Made(BaseModel):
@@ -124,7 +124,9 @@ class NewDesign(Body):
 class Answers(Body):
     """Answers to the questions; those that are left out are up to the wizard."""
 
-    answers: dict[Key, Annotated[str, Field(max_length=2000)]] = Field({}, max_length=MAX_QUESTIONS)
+    answers: dict[Key, Annotated[str, Field(max_length=2000)]] = Field(
+        {}, max_length=MAX_QUESTIONS, description="By the questions' keys."
+    )
 
 
 class Feedback(Body):

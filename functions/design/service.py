@@ -1,7 +1,11 @@
 """The wizard: each thing that it works out is a run of its own, metered and bounded as any other."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
+
+from pydantic import BaseModel
 
 from functions.agents.service import AgentService
 from functions.catalog.additions import types_of
@@ -31,8 +35,27 @@ class Runs(Protocol):
     """What starts a run, in one batch with the change of the session that it is for."""
 
     async def start_own(
-        self, tenant: TenantSession, agent: OwnAgent, asked: Asked, *, id: str, also: Also
+        self,
+        tenant: TenantSession,
+        agent: OwnAgent,
+        asked: Asked,
+        *,
+        id: str,
+        also: Also,
+        shown: Callable[[Execution], BaseModel],
     ) -> Execution: ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the wizard is to work out next."""
+
+    design_id: str
+    execution_id: str
+    provider: str
+    model: str
+    phase: Phase
+    prompt: str
 
 
 class DesignService:
@@ -45,16 +68,10 @@ class DesignService:
     async def create(self, tenant: TenantSession, new: NewDesign) -> DesignView:
         """A session whose questions are being worked out. `Invalid` where the provider or its model is none."""
         id = tenant.repeatable_id(Design.KIND)
-        fields = {**new.model_dump(), "status": "asking"}
         prompt = asking(new.brief, await known_elements(tenant))
-        made: list[Design] = []
-
-        def also(change: Change) -> None:
-            made[:] = [change.create(Design, {**fields, "execution_id": execution_id}, id=id)]
-
-        execution_id = tenant.services.ids.new()
-        run = await self._begin(tenant, new.provider, new.model, "asking", prompt, id, execution_id, also)
-        return _view(made[0], run)
+        turn = Turn(id, tenant.services.ids.new(), new.provider, new.model, "asking", prompt)
+        fields = {**new.model_dump(), "status": "asking", "execution_id": turn.execution_id}
+        return await self._begin(tenant, turn, lambda change: change.create(Design, fields, id=id))
 
     async def get(self, tenant: TenantSession, id: str) -> DesignView:
         """Two point reads."""
@@ -127,53 +144,41 @@ class DesignService:
             if old.status == "accepted":
                 raise WrongState("This session is accepted; begin a new one.")
             await self._check_idle(tenant, old)
-            execution_id = tenant.services.ids.new()
-            changes = {**fields(old), "execution_id": execution_id}
+            changes = {**fields(old), "execution_id": tenant.services.ids.new()}
             given = Design.model_validate({**old.model_dump(), **changes})
             prompt = proposing(given, await known_elements(tenant))
-            updated: list[Design] = []
-
-            def also(
-                change: Change,
-                held: Versioned[Design] = held,
-                changes: Mapping[str, Any] = changes,
-                updated: list[Design] = updated,
-            ) -> None:
-                updated[:] = [change.update(held, changes)]
-
+            turn = Turn(id, changes["execution_id"], old.provider, old.model, "proposing", prompt)
             try:
-                run = await self._begin(tenant, old.provider, old.model, "proposing", prompt, id, execution_id, also)
+                return await self._begin(tenant, turn, partial(_updated, held, changes))
             except Stale:
                 continue
-            return _view(updated[0], run)
         raise Contended("Others keep changing this session; try again.")
 
-    async def _begin(
-        self,
-        tenant: TenantSession,
-        provider: str,
-        model: str,
-        phase: Phase,
-        prompt: str,
-        id: str,
-        execution_id: str,
-        also: Also,
-    ) -> Execution:
+    async def _begin(self, tenant: TenantSession, turn: Turn, write: Callable[[Change], Design]) -> DesignView:
+        """The run of a turn, in one batch with what `write` makes of the session."""
         agent = OwnAgent(
             name=NAME,
-            provider=provider,
-            model=model,
+            provider=turn.provider,
+            model=turn.model,
             instructions=INSTRUCTIONS,
             tools=[Keep.NAME, Draft.NAME],
             config={
-                "schema": schema_of(phase),
+                "schema": schema_of(turn.phase),
                 "keep": Keep.NAME,
                 "draft": Draft.NAME,
-                "arguments": {"design_id": id, "execution_id": execution_id, "phase": phase},
+                "arguments": {"design_id": turn.design_id, "execution_id": turn.execution_id, "phase": turn.phase},
             },
         )
-        asked = Asked(prompt, {}, LIMITS, "design")
-        return await self._runs.start_own(tenant, agent, asked, id=execution_id, also=also)
+        written: list[Design] = []
+        run = await self._runs.start_own(
+            tenant,
+            agent,
+            Asked(turn.prompt, {}, LIMITS, "design"),
+            id=turn.execution_id,
+            also=lambda change: written.append(write(change)),
+            shown=lambda run: _view(written[-1], run),
+        )
+        return _view(written[-1], run)
 
     async def _check_idle(self, tenant: TenantSession, design: Design) -> None:
         if (await self._viewed(tenant, design)).working:
@@ -184,6 +189,10 @@ class DesignService:
             return _view(design, None)
         stored = await tenant.store.get(Execution.KIND, design.execution_id)
         return _view(design, None if stored is None else Execution.model_validate(stored.body))
+
+
+def _updated(held: Versioned[Design], changes: Mapping[str, Any], change: Change) -> Design:
+    return change.update(held, changes)
 
 
 def _view(design: Design, run: Execution | None) -> DesignView:

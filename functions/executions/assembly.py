@@ -10,7 +10,6 @@ from functions.executions.service import ExecutionService
 from functions.executions.starting import Starting
 from functions.executions.sweeping import Sweeping
 from functions.executions.working import World
-from functions.tools.port import Toolbox, Toolboxes
 from shared.core import Core
 
 
@@ -25,12 +24,11 @@ class Executions:
     sweeping: Sweeping
 
     @classmethod
-    def of(cls, core: Core, toolbox: Toolbox, own: Toolbox, world: World) -> "Executions":
-        """`toolbox`: what agents may name; `own`: what else Flowgrid's own runs use."""
+    def of(cls, core: Core, world: World) -> "Executions":
         queue, pause, blobs = core.settings.executions_queue, world.pause, core.adapters.blobs
         database, directory, services = core.adapters.database, core.directory, core.services
-        runner = Runner(replace(world, queue=queue), Toolboxes(toolbox, own), blobs, directory, services)
-        starting, cancelling = Starting(toolbox, queue, pause), Cancelling(runner, queue, pause)
+        runner = Runner(replace(world, queue=queue), blobs, directory, services)
+        starting, cancelling = Starting(world.toolbox, queue, pause), Cancelling(runner, queue, pause)
         deciding = Deciding(runner, queue, pause)
         return cls(
             starting=starting,

@@ -18,7 +18,7 @@ from functions.executions.holding import Hold, Lost
 from functions.executions.models import LEASE, LONGEST_LEASE, TREE, Execution, Snapshot, Step, stored
 from functions.executions.progress import Progress
 from functions.executions.working import Work, World
-from functions.tools.port import Tool, Toolbox
+from functions.tools.port import Tool, Toolboxes
 from shared.ai.port import Message
 from shared.auth.caller import Caller, RequestInfo
 from shared.blobs.port import Blobs
@@ -39,11 +39,10 @@ NOT_APPROVED = "Nobody has approved this call in time; it was not made."
 
 
 class Runner:
-    """Works on runs. `toolbox`: what agents may use."""
+    """Works on runs."""
 
-    def __init__(self, world: World, toolbox: Toolbox, blobs: Blobs, directory: Directory, services: Services) -> None:
+    def __init__(self, world: World, blobs: Blobs, directory: Directory, services: Services) -> None:
         self._world = world
-        self._toolbox = toolbox
         self._blobs = blobs
         self._directory = directory
         self._services = services
@@ -189,7 +188,7 @@ class Runner:
 
     async def _tools(self, session: TenantSession, snapshot: Snapshot) -> dict[str, Tool]:
         names = {one.name: one.called for one in snapshot.tools}
-        found = await self._toolbox.find(session, list(names))
+        found = await Toolboxes(self._world.toolbox, self._world.own).find(session, list(names))
         return {names[name]: tool for name, tool in found.items()}
 
     async def _steps(self, run: Execution, session: TenantSession) -> list[Step]:

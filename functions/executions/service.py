@@ -62,7 +62,7 @@ class ExecutionService:
 
     async def start(self, tenant: TenantSession, agent_id: str, new: NewExecution) -> Shown:
         asked = Asked(new.input, new.context, new.limits.limits())
-        return Shown.of(await self._starting.start(tenant, agent_id, asked))
+        return Shown.of(await self._starting.start(tenant, agent_id, asked, shown=Shown.of))
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Shown]:
         """One query; without outputs."""

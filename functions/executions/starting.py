@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic import BaseModel
+
 from functions.agents.models import Agent
 from functions.executions.admission import NoRoom, admit, call, hand_in, look_at, open_counter, take, waiting
 from functions.executions.holding import Pause
@@ -91,8 +93,18 @@ class Starting:
         self._queue = queue
         self._pause = pause
 
-    async def start(self, tenant: TenantSession, agent_id: str, asked: Asked, *, id: str | None = None) -> Execution:
+    async def start(
+        self,
+        tenant: TenantSession,
+        agent_id: str,
+        asked: Asked,
+        *,
+        id: str | None = None,
+        shown: Callable[[Execution], BaseModel] = lambda run: run,
+    ) -> Execution:
         """A run of the agent as it is now, waiting or under way. `Taken` where there is a run of this `id` already.
+
+        `shown`: the answer of the request, for when it comes again.
 
         `Invalid` names tools and agents that there are not, `TooLarge` says what is; `WrongState` for a retired agent.
         """
@@ -105,10 +117,17 @@ class Starting:
         async def seen(change: Change, id: str) -> Snapshot:
             return await snapshot_of_agent(tenant, agent, asked.input, asked.context, id, change.at, strict=True)
 
-        return await self._start(tenant, asked, seen, id or tenant.repeatable_id(Execution.KIND))
+        return await self._start(tenant, asked, seen, id or tenant.repeatable_id(Execution.KIND), shown)
 
     async def start_own(
-        self, tenant: TenantSession, agent: OwnAgent, asked: Asked, *, id: str, also: Callable[[Change], None]
+        self,
+        tenant: TenantSession,
+        agent: OwnAgent,
+        asked: Asked,
+        *,
+        id: str,
+        also: Callable[[Change], None],
+        shown: Callable[[Execution], BaseModel],
     ) -> Execution:
         """A run of an agent of Flowgrid's own, begun in one batch with what `also` adds to the change.
 
@@ -119,10 +138,15 @@ class Starting:
             also(change)
             return agent.snapshot(asked, id, change.at)
 
-        return await self._start(tenant, asked, seen, id)
+        return await self._start(tenant, asked, seen, id, shown)
 
     async def _start(
-        self, tenant: TenantSession, asked: Asked, seen: Callable[[Change, str], Awaitable[Snapshot]], id: str
+        self,
+        tenant: TenantSession,
+        asked: Asked,
+        seen: Callable[[Change, str], Awaitable[Snapshot]],
+        id: str,
+        shown: Callable[[Execution], BaseModel],
     ) -> Execution:
         """`seen`: the agent as it is, made with the change that begins the run, to which it may add."""
         await open_counter(tenant)
@@ -133,7 +157,7 @@ class Starting:
             run = _root(change, tenant, snapshot, asked, admitted)
             self._write(change, tenant, run, snapshot)
             try:
-                await change.commit(run)
+                await change.commit(shown(run))
             except NoRoom:
                 continue
             if not admitted:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from functions.executions.patterns import decide
 from functions.executions.patterns.next import AskModel, Finish, Next, RunChildren, UseTool, Wait
 from functions.executions.progress import Progress
 from functions.executions.questions import Resolve, question_of
-from functions.tools.port import Tool, ToolFailed
+from functions.tools.port import Tool, Toolbox, Toolboxes, ToolFailed
 from shared.ai.port import Connection, Message, Models, Question, TokenUsage, ToolCall
 from shared.auth.roles import Role
 from shared.clock import rfc3339
@@ -31,10 +31,15 @@ Look = Callable[[Execution], Awaitable[Stop | None]]
 
 @dataclass(frozen=True)
 class World:
-    """What runs work with. `resolve`: where a provider's model answers; `queue`: of the messages that they send."""
+    """What runs work with. `resolve`: where a provider's model answers; `queue`: of the messages that they send.
 
+    `toolbox`: what agents may use; `own`: what else Flowgrid's own runs do.
+    """
+
+    toolbox: Toolbox
     models: Models
     resolve: Resolve
+    own: Toolbox = field(default_factory=Toolboxes)
     pause: Pause = asyncio.sleep
     queue: str = "executions"
 

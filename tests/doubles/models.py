@@ -31,8 +31,8 @@ def says(text: str, **fields: Any) -> Reply:
     return Reply(text, **fields)
 
 
-def calls(*wanted: tuple[str, Mapping[str, Any]], **fields: Any) -> Reply:
-    return Reply("", wanted, finish="calls", **fields)
+def calls(*wanted: tuple[str, Mapping[str, Any]], text: str = "", **fields: Any) -> Reply:
+    return Reply(text, wanted, finish="calls", **fields)
 
 
 @dataclass

@@ -28,6 +28,11 @@ class Time:
         heapq.heappush(self._waiting, (self.clock.monotonic() + seconds, next(self._number), woken))
         await woken
 
+    @property
+    def polling(self) -> int:
+        """How many wait no longer than a tick."""
+        return sum(due <= self.clock.monotonic() + TICK_SECONDS and not woken.done() for due, _, woken in self._waiting)
+
     def forward(self, seconds: float) -> None:
         self.clock.advance(seconds=seconds)
         while self._waiting and self._waiting[0][0] <= self.clock.monotonic():

@@ -245,9 +245,9 @@ class Process:
         self.services = Services(plant.clock, FakeIds(number), outbox, USAGE, KINDS)
         self.directory = Directory(database, plant.clock)
         pause = plant.time.pause
-        world = World(LivingModels(plant.models, life), anywhere, pause, QUEUE)
         toolbox = Notebook({"note": Noting(plant.uses, life)})
-        self.runner = Runner(world, toolbox, plant.blobs, self.directory, self.services)
+        world = World(toolbox, LivingModels(plant.models, life), anywhere, pause=pause, queue=QUEUE)
+        self.runner = Runner(world, plant.blobs, self.directory, self.services)
         self.cancelling = Cancelling(self.runner, QUEUE, pause)
         self.starting = Starting(toolbox, QUEUE, pause)
         self.sweeping = Sweeping(self.runner, database, self.directory, queue, self.services, QUEUE, pause)

@@ -21,7 +21,7 @@ SEED = 20261130
 SAMPLED = {
     "SqliteDatabase": 9,
     "CosmosDatabase": 41,
-}  # every so many calls, where not all are killed: a call takes longer
+}  # every so many calls are killed, where not all are
 
 
 @pytest.fixture(params=["sqlite", "cosmos"])

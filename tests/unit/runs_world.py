@@ -1,25 +1,70 @@
 """A tenant with agents whose models answer by script, in a time that passes when a test says so."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from functions.catalog.service import ElementService, RelationshipService
+from functions.design.tools import WizardTools
 from functions.executions.admission import RUNS
-from functions.executions.conversing import steps_of
-from functions.executions.models import TICKET, TREE, Execution, Step
+from functions.executions.assembly import Executions
+from functions.executions.cancelling import Cancelling
+from functions.executions.conversing import snapshot_of, steps_of
+from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step, stored
 from functions.executions.working import World as Runs
-from shared.database.port import OLDEST_FIRST, Where
+from functions.tools.catalog import CatalogTools
+from functions.tools.port import Tool, Toolbox, Toolboxes
+from shared.ai.port import ToolSpec
+from shared.auth.caller import Caller
+from shared.auth.roles import Role
+from shared.clock import rfc3339
+from shared.database.port import OLDEST_FIRST, Create, Operation, TenantStore, Where
+from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, counter_of
 from shared.work.change import COUNTER
 from shared.work.session import TenantSession
 from tests.doubles.models import Reply, ScriptedModels, anywhere
 from tests.doubles.time import Time
-from tests.unit.world import UNLIMITED, Answer, FakeClock, World, admin
+from tests.unit.world import UNLIMITED, Answer, FakeClock, WatchedStore, World, admin
 
 LIMITS = {**UNLIMITED, "max_runs": 2, "ai_tokens_per_month": 10_000_000}
 MONTH = "2026-11"
+
+
+@dataclass
+class Letter:
+    """A tool that does something outside, each time that it is used; `raises` it afterwards."""
+
+    spec: ToolSpec
+    idempotent: bool = False
+    approval: Role | None = None
+    raises: Exception | None = None
+    hangs: bool = False
+    sent: list[str] = field(default_factory=list)
+
+    async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
+        self.sent.append(key)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.raises is not None:
+            raise self.raises
+        return {"sent": True}
+
+
+class Desk(Toolbox):
+    """`letter`: not to be sent twice; `order`: to be approved by an admin; `note`: idempotent."""
+
+    def __init__(self) -> None:
+        spec = {name: ToolSpec(name, f"Sends a {name}.", {"type": "object"}) for name in ("letter", "order", "note")}
+        self.letter, self.note = Letter(spec["letter"]), Letter(spec["note"], idempotent=True)
+        self.order = Letter(spec["order"], approval=Role.ADMIN)
+        self._tools: dict[str, Tool] = {"letter": self.letter, "order": self.order, "note": self.note}
+
+    async def find(self, session: TenantSession, names: Sequence[str]) -> dict[str, Tool]:
+        return {name: self._tools[name] for name in names if name in self._tools}
 
 
 @dataclass
@@ -28,14 +73,20 @@ class RunsWorld:
     models: ScriptedModels
     time: Time
     tenant: str
+    desk: Desk
+    executions: Executions
 
     @classmethod
     async def over(cls, folder: Path, **limits: int) -> "RunsWorld":
         clock, models = FakeClock(), ScriptedModels()
         time = Time(clock)
-        world = World.over(folder, clock=clock, runs=Runs(models, anywhere, time.pause))
+        desk = Desk()
+        toolbox = Toolboxes(CatalogTools(ElementService(), RelationshipService()), desk)
+        parts = Runs(toolbox, models, anywhere, WizardTools(), time.pause)
+        world = World.over(folder, clock=clock, runs=parts)
+        executions = Executions.of(world.core, parts)
         made = await world.onboard("acme", limits={**LIMITS, **limits})
-        return cls(world, models, time, made["id"])
+        return cls(world, models, time, made["id"], desk, executions)
 
     async def agent(
         self,
@@ -60,6 +111,93 @@ class RunsWorld:
         answer = await self.call("create_execution", {"input": input, "limits": limits}, agent_id=agent)
         assert answer.status == 202, answer.raw
         return str(answer.json["id"])
+
+    @property
+    def admin(self) -> Caller:
+        return admin(self.tenant)
+
+    def now(self) -> str:
+        return rfc3339(self.world.clock.now())
+
+    async def work(self, most: int | None = None) -> None:
+        """Work until nothing is left in the queue of runs, or on so many messages; usage stays in its queue."""
+        messaging, queue = self.world.queue, self.world.core.settings.executions_queue
+        while (lease := await messaging.receive(queue, most=most or 16)).messages:
+            await self.executions.messages.take_all([message for message, _ in lease.messages])
+            await messaging.complete(lease)
+            if most is not None:
+                return
+
+    async def beside(self, slug: str) -> "RunsWorld":
+        """Another tenant of the same service."""
+        made = await self.world.onboard(slug, limits=LIMITS)
+        return replace(self, tenant=made["id"])
+
+    async def commit(self, operations: Sequence[Operation]) -> None:
+        """Past everything that watches, and past the fence."""
+        entry = await self.world.core.directory.entry(self.tenant)
+        assert entry is not None
+        await self.world.core.adapters.database.tenant(self.tenant, entry.placement).commit(operations)
+
+    @property
+    def cancelling(self) -> Cancelling:
+        return self.executions.messages._cancelling
+
+    def watch(self, look: Callable[[Sequence[Operation]], Any]) -> None:
+        """From now on `look` before each commit of any tenant."""
+        directory, opened, stores = self.world.core.directory, self.world.core.directory.open, dict[str, WatchedStore]()
+
+        def watched(entry: TenantEntry) -> TenantStore:
+            if entry.id not in stores:
+                stores[entry.id] = WatchedStore(opened(entry))
+                stores[entry.id].before = look
+            return stores[entry.id]
+
+        directory.open = watched  # type: ignore[method-assign]
+
+    async def copied(self, waiting: Execution, many: int) -> None:
+        """So many other runs that wait as this one does."""
+        store, new = (await self.session()).store.control, self.world.core.services.ids.new
+        snapshot = await snapshot_of(store, waiting.id)
+        for start in range(0, many, 20):
+            operations: list[Operation] = []
+            for _ in range(min(20, many - start)):
+                id = new()
+                run = waiting.model_copy(update={"id": id, "root_id": id})
+                zero = {"created_at": run.created_at, "steps": 0, "tokens": 0, "cost": 0, "runs": 0, "cancelled": 0}
+                ticket = {"created_at": run.root_created_at, "run_id": id}
+                operations += [
+                    Create(Execution.KIND, id, stored(run)),
+                    Create(Snapshot.KIND, id, stored(snapshot.model_copy(update={"id": id}))),
+                    Create(TREE, id, zero),
+                    Create(TICKET, run.ticket, ticket),
+                ]
+            await store.commit(operations)
+
+    async def advance(self, id: str) -> None:
+        """A message about this run comes (again)."""
+        await self.time.passing(self.executions.runner.advance(self.tenant, id))
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.ensure_future(work)
+
+    async def killed(self, working: asyncio.Task[None]) -> None:
+        """The process that works on this is no more: it writes nothing from now on."""
+        working.cancel()
+        await asyncio.wait([working])
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        """Until this is so, without any time passing."""
+        for _ in range(2000):
+            if so():
+                return
+            await asyncio.sleep(0.002)
+        raise AssertionError("this never comes")
+
+    async def leased_beyond(self, id: str, until: str) -> None:
+        """Until the run's lease runs longer than that."""
+        while (await self.stored(id)).lease_until <= until:
+            await self.time.pause(1)
 
     async def drain(self) -> None:
         """Work until nothing is left in the queues."""
@@ -86,9 +224,14 @@ class RunsWorld:
         return Execution.model_validate(found.body)
 
     async def runs(self, *where: Where) -> list[Execution]:
-        store = (await self.session()).store
-        found = await store.query(Execution.KIND, list(where), order=OLDEST_FIRST)
-        return [Execution.model_validate(one.body) for one in found.items]
+        """All of them, the oldest first."""
+        store, found, after = (await self.session()).store, list[Execution](), None
+        while True:
+            page = await store.query(Execution.KIND, list(where), order=OLDEST_FIRST, after=after)
+            found += [Execution.model_validate(one.body) for one in page.items]
+            after = page.next
+            if after is None:
+                return found
 
     async def steps(self, id: str) -> list[Step]:
         return await steps_of((await self.session()).store, await self.stored(id))

@@ -70,6 +70,7 @@ async def test_no_status_has_two_names(world: World) -> None:
         *("queued", "running", "succeeded", "failed", "inconsistent", "pruning"),
         *("waiting", "cancelled", "begun", "ended"),
         *("provisioning", "trial", "active", "suspended", "deleting", "invited", "disabled", "draft", "retired"),
+        *("asking", "proposed", "accepted"),
         *("open", "final"),
         *("healthy", "warning", "degraded", "ok", "error"),
     }
