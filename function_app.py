@@ -40,6 +40,7 @@ from functions.catalog.service import ElementService, RelationshipService
 from functions.design.service import DesignService
 from functions.design.tools import WizardTools
 from functions.executions.assembly import Executions
+from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
 from functions.identity.service import IdentityService
 from functions.kinds import KINDS
@@ -106,7 +107,8 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     executions = Executions.of(core, runs or parts)
     others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
-    checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}
+    checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
+    checks |= {"statements": billing.check}
     invariants = Invariants(each, checks, core.ledger, services.clock)
     keys = Keys(adapters.secrets)
     hourly = {

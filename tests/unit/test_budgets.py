@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from shared.database.port import Operation, Page, Stored, TenantStore, Where
+from shared.database.port import Create, Increment, Operation, Page, Stored, TenantStore, Where
 from shared.errors import Conflict, NotFound, QuotaReached
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.kinds import Kind
@@ -89,6 +89,42 @@ async def test_where_one_budget_has_no_room_nothing_is_reserved_of_the_other(ten
     with pytest.raises(QuotaReached, match="AI spend"):
         await reserve_once(tenant, "call", {TOKENS: 1, SPEND: 10 * LIMIT + 1})
     assert (await counted(tenant), await tenant.store.get(RESERVED, "call")) == (0, None)
+
+
+async def test_settling_one_and_reserving_the_next_in_one_change_is_one_movement_within_the_limit(
+    tenant: TenantSession,
+) -> None:
+    await reserve_once(tenant, "one", {TOKENS: 90})
+    change = tenant.change()
+    assert settle(change, await reservation(tenant, "one"), {TOKENS: 20})
+    await reserve(change, tenant, "two", {TOKENS: 80})
+    await change.commit(None)
+    assert await counted(tenant) == LIMIT
+
+
+async def test_what_does_not_fit_beside_what_was_used_is_refused_as_that_quotas_and_nothing_is_settled(
+    tenant: TenantSession,
+) -> None:
+    await reserve_once(tenant, "one", {TOKENS: 90})
+    change = tenant.change()
+    assert settle(change, await reservation(tenant, "one"), {TOKENS: 20})
+    await reserve(change, tenant, "two", {TOKENS: 81})
+    with pytest.raises(QuotaReached, match="AI token") as refused:
+        await change.commit(None)
+    assert refused.value.members == {"limit": LIMIT, "current": 90, "upgradeUrl": "/billing/upgrade"}
+    assert ((await reservation(tenant, "one")).value.status, await counted(tenant)) == ("held", 90)
+
+
+async def test_movements_of_one_counter_are_one_operation_within_the_lowest_limit(tenant: TenantSession) -> None:
+    store = WatchedStore(tenant.store)
+    await store.commit([Create(COUNTER, "things", {"created_at": "", "value": 0})])
+    change = replace(tenant, store=store).change()
+    change.count("things", 5)
+    change.count("things", 3, limit=10)
+    change.count("things", -2, limit=20)
+    await change.commit(None)
+    (moved,) = [one for one in store.batches[-1] if isinstance(one, Increment)]
+    assert (moved.amounts, moved.at_most) == ({"value": 6}, {"value": 10})
 
 
 async def test_the_same_reservation_again_is_the_same(tenant: TenantSession) -> None:

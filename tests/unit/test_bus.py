@@ -1,7 +1,8 @@
-"""The Service Bus triggers: real messages of the SDK in, stored usage and finished jobs out."""
+"""The Service Bus triggers: real messages of the SDK in, stored usage, finished jobs and runs out."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +84,23 @@ async def test_a_jobs_message_that_is_no_json_is_a_dead_letter(world: World, ten
     await delivered(world, "run_job", (Message("m-1", tenant, {"unreadable": "<xml/>"}), 1))
     (letter,) = (await world.core.dead_letters.list(PageRequest(10))).items
     assert (letter.queue, letter.body) == ("jobs", {"unreadable": "<xml/>"})
+
+
+async def test_a_message_of_the_runs_queue_has_its_run_worked_on(world: World, tenant: str) -> None:
+    agent = await world.call("create_agent", admin(tenant), {"name": "clerk", "pattern": "Specialist", "provider": "x"})
+    run = await world.call(
+        "create_execution", admin(tenant), {"input": "Do it."}, params={"agent_id": agent.json["id"]}
+    )
+    id = run.json["id"]
+    await delivered(world, "run_execution", (Message("m-1", tenant, {"execution_id": id, "revision": 1}), 1))
+    found = (await world.call("get_execution", admin(tenant), params={"execution_id": id})).json
+    assert (found["status"], found["stop_reason"]) == ("failed", "invalid_request")  # there is no such provider
+
+
+@pytest.mark.parametrize("body", [{"unreadable": "<xml/>"}, {"execution_id": "x", "revision": 1}, {"cancel": 7}])
+async def test_a_message_of_the_runs_queue_that_names_none_is_a_dead_letter(
+    world: World, tenant: str, body: dict[str, Any]
+) -> None:
+    await delivered(world, "run_execution", (Message("m-1", tenant, body), 1))
+    (letter,) = (await world.core.dead_letters.list(PageRequest(10))).items
+    assert (letter.queue, letter.body) == ("executions", body)

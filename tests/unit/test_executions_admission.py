@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from functions.executions.admission import RUNS
+from functions.executions.soundness import admitted_as_counted
 from shared.database.port import Increment, Operation, Replace, Where
 from shared.tenancy.directory import TENANT
 from shared.work.change import COUNTER
@@ -111,6 +112,14 @@ async def test_quotas_tell_how_many_runs_there_may_be(runs: RunsWorld) -> None:
     await runs.start(await runs.agent("clerk", [says("Done.")]))
     found = {one["resource"]: one for one in (await runs.call("get_quotas")).json["items"]}
     assert (found["runs"]["used"], found["runs"]["limit"], found["runs"]["reset"]) == (1, 2, None)
+
+
+async def test_a_counter_that_is_wrong_is_found_once_a_day(runs: RunsWorld) -> None:
+    await runs.start(await runs.agent("clerk", [says("Done.")]))
+    session = await runs.session()
+    assert await admitted_as_counted(session) == []
+    await session.store.control.commit([Increment(COUNTER, RUNS, {"value": 1})])
+    assert await admitted_as_counted(session) == ["the counter `runs` is 2, and 1 runs are admitted"]
 
 
 async def test_a_tenant_with_a_thousand_waiting_runs_keeps_nobody_else_waiting(runs: RunsWorld) -> None:
