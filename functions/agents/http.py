@@ -3,8 +3,8 @@
 import azure.functions as func
 
 from functions.agents.cases import CaseFields, CaseQuery, CaseService
-from functions.agents.models import Agent, AgentFields, AgentQuery
-from functions.agents.revisions import revisions
+from functions.agents.models import AgentFields, AgentQuery
+from functions.agents.revisions import AgentRevision, revisions
 from functions.agents.service import AgentService
 from functions.agents.teams import Team, TeamExportQuery, TeamImported, TeamImportQuery, Teams
 from shared.auth.roles import Role
@@ -45,11 +45,11 @@ def blueprint(endpoint: Endpoint, agents: AgentService, teams: Teams) -> func.Bl
         "v1/agents/{agent_id}/revisions",
         role=Role.VIEWER,
         query=ListQuery,
-        answer=Page[Agent],
+        answer=Page[AgentRevision],
         errors=(404,),
         summary="List an agent's revisions, the newest first, as they were",
     )
-    async def list_agent_revisions(call: Call[None, ListQuery]) -> Listing[Agent]:
+    async def list_agent_revisions(call: Call[None, ListQuery]) -> Listing[AgentRevision]:
         return await revisions(call.tenant, call.params["agent_id"], call.page)
 
     crud(

@@ -40,6 +40,7 @@ from shared.work.session import TenantSession
 
 AGENT = "agent:"  # before the name or id of an agent, among another's tools
 OWN_AGENT_ID = derived_id("agent", "flowgrid")
+UNKNOWN_AGENT = "names no agent of this tenant that is in use"
 MAX_CALLED = 64
 MAX_DESCRIBED = 1000
 
@@ -254,8 +255,13 @@ async def snapshot_of_agent(
     for name in agents_of(agent):
         callee = await _agent(tenant, name)
         if callee is None:
-            field = "config.agent" if name == agent.config.get("agent") else "tools"
-            unknown.append(FieldError(field, "names no agent of this tenant that is in use", name))
+            judged = name == agent.config.get("agent")
+            named = (
+                FieldError("config.agent", UNKNOWN_AGENT, name)
+                if judged
+                else FieldError("tools", UNKNOWN_AGENT, f"{AGENT}{name}")
+            )
+            unknown.append(named)
             continue
         described = callee.description[:MAX_DESCRIBED]
         known_as = called.as_(f"{AGENT}{callee.name}")

@@ -45,7 +45,7 @@ class Provider(Resource):
 
     KIND: ClassVar[Kind] = Kind(
         "provider",
-        filtered=("name", "wire"),
+        filtered=("name",),
         sorted=("updated_at", "name"),
         backup="restored",
         journalled=True,
@@ -65,4 +65,3 @@ class ProviderQuery(NamedQuery):
     """The filters of the provider list, all of them equality."""
 
     name: str | None = Field(None, max_length=50)
-    wire: Speaks | None = None

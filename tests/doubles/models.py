@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.ai.port import Answer, Connection, Finish, Message, Models, Question, TokenUsage, ToolCall
+from shared.errors import Invalid
 
 USAGE = TokenUsage(100, 10, 30)
 
@@ -86,5 +87,7 @@ class ScriptedModels(Models):
 
 
 async def anywhere(session: object, provider: str, model: str) -> tuple[Connection, str]:
-    """Every provider is the script."""
+    """Every provider is the script, but the one that is `nowhere`."""
+    if provider == "nowhere":
+        raise Invalid.of("provider", "is no provider", provider)
     return Connection("offline", provider), model or "offline"

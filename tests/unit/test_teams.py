@@ -133,8 +133,8 @@ async def test_revisions_are_told_as_they_were(world: World, acme: str, globex: 
     await world.call("patch_agent", admin(acme), {"name": "Two"}, params=params)
     await world.call("delete_agent", admin(acme), params=params)
     listed = (await world.call("list_agent_revisions", viewer, params=params)).json["items"]
-    assert [(one["name"], one["revision"]) for one in listed] == [("Two", 2), ("One", 1)]
-    assert listed[1] == first
+    assert [(one["agent"]["name"], one["revision"]) for one in listed] == [("Two", 2), ("One", 1)]
+    assert listed[1]["agent"] == first
     assert (await world.call("list_agent_revisions", admin(globex), params=params)).status == 404
     paged = await world.call("list_agent_revisions", viewer, params=params, query={"limit": "2"})
     rest = await world.call("list_agent_revisions", viewer, params=params, query={"cursor": paged.json["next_cursor"]})
