@@ -19,6 +19,7 @@ import functions.platform.bus
 import functions.platform.http
 import functions.platform.timer
 import functions.providers.http
+import functions.publishing.http
 import functions.tenants.http
 import functions.usage.bus
 import functions.usage.http
@@ -54,6 +55,8 @@ from functions.platform.rounds import Rounds
 from functions.providers.connections import Connections
 from functions.providers.keys import Keys
 from functions.providers.service import ProviderService
+from functions.publishing.models import TYPE as PUBLISH
+from functions.publishing.service import Publishing
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
@@ -96,15 +99,21 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     each = TenantSweep(database, directory, services)
     daily = Daily(DailyBackups(each, backups), Retention(each, adapters.blobs), core.ledger, services.clock)
     billing = BillingService(database, totals)
-    jobs = core.jobs(
-        {"backup": export.run_backup, "restore": restoring.run_restore, "provision": onboarding.run_provision},
-        {"backup": export.give_up, "restore": restoring.give_up},
-    )
     elements, relationships = ElementService(), RelationshipService()
     tools = Toolboxes(CatalogTools(elements, relationships), ProposingTools())
     connections = Connections(adapters.secrets, settings)
     parts = World(tools, adapters.models, connections.resolve, WizardTools())
     executions = Executions.of(core, runs or parts)
+    publishing = Publishing(executions.starting, executions.service, settings.jobs_queue)
+    jobs = core.jobs(
+        {
+            "backup": export.run_backup,
+            "restore": restoring.run_restore,
+            "provision": onboarding.run_provision,
+            PUBLISH: publishing.run,
+        },
+        {"backup": export.give_up, "restore": restoring.give_up},
+    )
     others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
@@ -120,6 +129,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     daily_rounds = {
         "statements": each.over_all(billing.close),
         "usage archive": each.over_all(archive.keep),
+        "runs' retention": each.over_all(executions.retention.purge),
         Invariants.ROUND: invariants.run,
     }
     rounds = Rounds(core.ledger, services.clock, hourly, daily_rounds)
@@ -138,6 +148,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "downgrades": subscriptions.sweep,
         "jobs": jobs.sweep,
         "runs": executions.sweeping.sweep,
+        "schedules": executions.scheduling.sweep,
         "dead_letters": consumers.collect_dead,
         "daily": daily.sweep,  # the last, as it may take as long as its timers do
     }
@@ -153,6 +164,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.providers.http.blueprint(endpoint, ProviderService(keys, adapters.outgoing.allowed)),
+        functions.publishing.http.blueprint(endpoint, publishing),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.usage.http.blueprint(endpoint, UsageService(archive), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from functions.executions.cancelling import Cancelling
 from functions.executions.deciding import Deciding
 from functions.executions.messages import RunMessages
+from functions.executions.retention import RunRetention
 from functions.executions.runner import Runner
+from functions.executions.scheduling import Scheduling
 from functions.executions.service import ExecutionService
 from functions.executions.starting import Starting
 from functions.executions.sweeping import Sweeping
@@ -22,6 +24,8 @@ class Executions:
     runner: Runner
     messages: RunMessages
     sweeping: Sweeping
+    scheduling: Scheduling
+    retention: RunRetention
 
     @classmethod
     def of(cls, core: Core, world: World) -> "Executions":
@@ -36,4 +40,6 @@ class Executions:
             runner=runner,
             messages=RunMessages(runner, cancelling, directory, services, core.dead_letters, queue),
             sweeping=Sweeping(runner, database, directory, core.adapters.messaging, services, queue, pause),
+            scheduling=Scheduling(starting, database, directory, services),
+            retention=RunRetention(blobs),
         )

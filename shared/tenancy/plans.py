@@ -39,6 +39,7 @@ class Plan:
     backup_retention_days: int
     max_backups: int  # on demand, kept at a time
     max_runs: int  # of agents at a time
+    run_retention_days: int  # that what they are given and say is kept
     max_copies: int = 0  # tenants that restores may make of one
 
     def quota(self, counter: str) -> int:
@@ -71,7 +72,7 @@ GLOBAL_REQUESTS = 1000
 GLOBAL_WINDOW_MINUTES = 15
 
 PLANS: Mapping[Tier, Plan] = {
-    Tier.STANDARD: Plan(50, 5, 1_000_000, 10_000_000, 10, 10, 5, 30, 5, 2),
-    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 100_000_000, 50, 50, 25, 30, 20, 10),
-    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 1_000_000_000, 100, 100, 50, 90, 50, 50, max_copies=2),
+    Tier.STANDARD: Plan(50, 5, 1_000_000, 10_000_000, 10, 10, 5, 30, 5, 2, 90),
+    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 100_000_000, 50, 50, 25, 30, 20, 10, 90),
+    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 1_000_000_000, 100, 100, 50, 90, 50, 50, 90, max_copies=2),
 }

@@ -14,6 +14,7 @@ from functions.executions.cancelling import Cancelling
 from functions.executions.conversing import snapshot_of, steps_of
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step, stored
 from functions.executions.working import World as Runs
+from functions.publishing.service import Publishing
 from functions.tools.catalog import CatalogTools
 from functions.tools.port import Tool, Toolbox, Toolboxes
 from shared.ai.port import ToolSpec
@@ -21,6 +22,7 @@ from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.clock import rfc3339
 from shared.database.port import OLDEST_FIRST, Create, Operation, TenantStore, Where
+from shared.jobs.jobs import Job
 from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, counter_of
@@ -103,6 +105,16 @@ class RunsWorld:
         answer = await self.call("create_agent", body)
         assert answer.status == 201, answer.raw
         return str(answer.json["id"])
+
+    @property
+    def publishing(self) -> Publishing:
+        executions = self.executions
+        return Publishing(executions.starting, executions.service, self.world.core.settings.jobs_queue)
+
+    async def job(self, id: str) -> Job:
+        found = await (await self.session()).store.get(Job.KIND, id)
+        assert found is not None
+        return Job.model_validate(found.body)
 
     async def call(self, name: str, body: Any = None, **params: str) -> Answer:
         return await self.world.call(name, admin(self.tenant), body, params=params)

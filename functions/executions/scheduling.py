@@ -1,0 +1,105 @@
+"""Schedules: agents that run by themselves. The run of a slot has an id made of agent and slot, so there is one.
+
+A slot that nobody was there for is made up once, by the last of those that were missed; one whose agent still runs is
+left out.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+from functions.agents.models import Agent
+from functions.executions.admission import RUNS
+from functions.executions.models import ACTIVE, Execution, RunLimits
+from functions.executions.starting import Asked, Starting
+from shared.apart import apart
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
+from shared.clock import parse_rfc3339, rfc3339
+from shared.database.port import Database, Stored, Where
+from shared.errors import Taken
+from shared.ids import derived_id
+from shared.tenancy.directory import Directory
+from shared.work.change import COUNTER
+from shared.work.scope import Services
+from shared.work.session import TenantSession
+
+logger = logging.getLogger("flowgrid.executions")
+CAUGHT_UP = timedelta(days=1)
+PAGE = 200
+PAGES = 50
+INPUT = "It is time: do what your instructions say."
+
+
+class Scheduling:
+    """Starts what is due."""
+
+    def __init__(self, starting: Starting, database: Database, directory: Directory, services: Services) -> None:
+        self._starting = starting
+        self._platform = database.platform
+        self._directory = directory
+        self._services = services
+
+    async def sweep(self) -> int:
+        """How many runs were started. One agent's trouble keeps no other from its slot."""
+        started, now = 0, self._services.clock.now()
+        async for stored in self._scheduled():
+            with apart(logger, "a scheduled run was not started", agent_id=stored.body["id"]):
+                started += await self._run(stored, now)
+        return started
+
+    async def _run(self, stored: Stored, now: datetime) -> bool:
+        agent = Agent.model_validate(stored.body)
+        slot = last_slot(agent.schedule or "", now)
+        if slot <= max(parse_rfc3339(agent.updated_at), now - CAUGHT_UP):
+            return False  # it has this schedule since
+        entry = await self._directory.entry(agent.tenant_id)
+        if entry is None or entry.status not in ("active", "trial"):
+            return False
+        session = TenantSession(entry, self._directory.open(entry), SYSTEM, SYSTEM_REQUEST, self._services)
+        id = derived_id(Execution.KIND, "schedule", agent.tenant_id, agent.id, rfc3339(slot))
+        if await session.store.get(Execution.KIND, id) is not None or await _hindered(session, agent.id):
+            return False
+        asked = Asked(_input(agent), {"scheduled_for": rfc3339(slot)}, RunLimits(), "schedule")
+        try:
+            await self._starting.start(session, agent.id, asked, id=id)
+        except Taken:  # another instance was faster
+            return False
+        return True
+
+    async def _scheduled(self) -> AsyncIterator[Stored]:
+        """Every agent in use that has a schedule, the oldest first; each once."""
+        seen: set[str] = set()
+        since: list[Where] = []
+        for _ in range(PAGES):
+            where = [Where("status", "=", "active"), Where("schedule", ">", ""), *since]
+            page = await self._platform.sweep(Agent.KIND, where, limit=PAGE)
+            new = [one for one in page if one.body["id"] not in seen]
+            for stored in new:
+                seen.add(stored.body["id"])
+                yield stored
+            if len(page) < PAGE or not new:
+                return
+            since = [Where("created_at", ">=", page[-1].body["created_at"])]
+
+
+def last_slot(schedule: str, now: datetime) -> datetime:
+    """The last instant of a cron schedule (five fields, UTC) that is not after now."""
+    from croniter import croniter  # only who has schedules waits for it
+
+    found: datetime = croniter(schedule, now + timedelta(microseconds=1), ret_type=datetime).get_prev(datetime)
+    return found
+
+
+async def _hindered(session: TenantSession, agent_id: str) -> bool:
+    """Whether the tenant's runs are paused, or the agent's last one by schedule is not over."""
+    counter = await session.store.get(COUNTER, RUNS)
+    if session.entry.copy_of is not None if counter is None else counter.body["paused"]:
+        return True
+    where = [Where("agent_id", "=", agent_id), Where("status", "in", list(ACTIVE))]
+    page = await session.store.query(Execution.KIND, where, limit=PAGE)
+    return any(one.body["purpose"] == "schedule" for one in page.items)
+
+
+def _input(agent: Agent) -> str:
+    given = agent.config.get("input")
+    return given if isinstance(given, str) and given else INPUT

@@ -1,0 +1,120 @@
+"""Agents that run by themselves: each slot once, whoever asks and however often."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.executions.scheduling import last_slot
+from tests.doubles.models import says
+from tests.unit.runs_world import RunsWorld
+from tests.unit.world import STAFF
+
+HOURLY = "0 * * * *"
+
+
+@pytest.fixture
+async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
+    made = await RunsWorld.over(tmp_path)
+    yield made
+    await made.world.close()
+
+
+async def scheduled(runs: RunsWorld, schedule: str = HOURLY, **fields: Any) -> str:
+    return await runs.agent("watch", [says("All is well.")], schedule=schedule, **{"status": "active", **fields})
+
+
+async def hours_pass(runs: RunsWorld, hours: float) -> None:
+    runs.world.clock.advance(hours=hours)
+    await runs.time.passing(runs.world.sweep())
+    await runs.drain()
+
+
+async def test_a_slot_that_has_come_is_run(runs: RunsWorld) -> None:
+    agent = await scheduled(runs, config={"input": "Look around."})
+    await hours_pass(runs, 0.5)
+    assert await runs.runs() == []
+    await hours_pass(runs, 0.6)
+    (run,) = await runs.runs()
+    assert (run.agent_id, run.purpose, run.status) == (agent, "schedule", "succeeded")
+    asked = runs.models.asked[0].messages[0].text
+    assert "Look around." in asked and "2026-11-24T13:00:00" in asked
+
+
+async def test_however_often_is_asked_a_slot_is_run_once(runs: RunsWorld) -> None:
+    await scheduled(runs)
+    for _ in range(3):
+        await hours_pass(runs, 0.4)
+    assert len(await runs.runs()) == 1
+
+
+async def test_of_what_was_missed_the_last_slot_is_made_up(runs: RunsWorld) -> None:
+    await scheduled(runs)
+    await hours_pass(runs, 7.5)
+    assert len(await runs.runs()) == 1
+    await hours_pass(runs, 1)
+    assert len(await runs.runs()) == 2
+
+
+async def test_what_was_missed_for_longer_than_a_day_is_not_made_up(runs: RunsWorld) -> None:
+    await scheduled(runs, "0 13 24 11 *")
+    await hours_pass(runs, 26)
+    assert await runs.runs() == []
+
+
+@pytest.mark.parametrize("fields", [{"status": "draft"}, {"status": "retired"}, {"schedule": None}])
+async def test_who_is_not_in_use_or_has_no_schedule_is_left_alone(runs: RunsWorld, fields: dict[str, Any]) -> None:
+    agent = await scheduled(runs)
+    await runs.call("patch_agent", fields, agent_id=agent)
+    await hours_pass(runs, 2)
+    assert await runs.runs() == []
+
+
+async def test_a_new_schedule_makes_up_nothing(runs: RunsWorld) -> None:
+    agent = await scheduled(runs)
+    runs.world.clock.advance(hours=1.5)
+    await runs.call("patch_agent", {"schedule": "30 12 * * *"}, agent_id=agent)
+    await hours_pass(runs, 0.1)
+    assert await runs.runs() == []
+
+
+async def test_a_run_that_still_goes_on_keeps_the_next_slot_away(runs: RunsWorld) -> None:
+    await scheduled(runs)
+    await runs.call("pause_executions")
+    await runs.call("resume_executions")
+    runs.world.clock.advance(hours=1)
+    await runs.time.passing(runs.world.sweep())  # started, and not worked on
+    runs.world.clock.advance(minutes=30)
+    (first,) = await runs.runs()
+    assert not first.ended
+    runs.world.clock.advance(minutes=29)
+    await runs.time.passing(runs.world.sweep())
+    assert len(await runs.runs()) == 1
+
+
+async def test_paused_and_suspended_tenants_run_nothing(runs: RunsWorld) -> None:
+    await scheduled(runs)
+    await runs.call("pause_executions")
+    await hours_pass(runs, 2)
+    assert await runs.runs() == []
+    await runs.call("resume_executions")
+    await runs.world.call("suspend_tenant", STAFF, params={"tenant_id": runs.tenant})
+    await hours_pass(runs, 2)
+    assert await runs.runs() == []
+
+
+@pytest.mark.parametrize("schedule", ["* * * *", "0 0 0 0 0", "hourly", "0 0 * * * *", "61 * * * *", ""])
+async def test_what_is_no_schedule_is_refused(runs: RunsWorld, schedule: str) -> None:
+    body = {"name": "x", "pattern": "Monitor", "schedule": schedule}
+    answer = await runs.call("create_agent", body)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (400, "schedule")
+
+
+def test_the_last_slot_is_not_after_now() -> None:
+    six = datetime(2026, 11, 30, 6, tzinfo=UTC)
+    assert last_slot("0 6 * * 1", six) == six
+    assert last_slot("0 6 * * 1", six.replace(microsecond=1)) == six
+    assert last_slot("0 6 * * 1", six.replace(hour=5)) == datetime(2026, 11, 23, 6, tzinfo=UTC)
+    assert last_slot("*/5 * * * *", six.replace(minute=4, second=59)) == six
