@@ -40,6 +40,7 @@ class Demo:
     apis: dict[str, Api] = field(default_factory=dict)
     before: Snapshot = field(default_factory=dict)
     backup_id: str = ""
+    lead_id: str = ""
 
     @property
     def north(self) -> Api:
@@ -55,6 +56,8 @@ class Demo:
 
 
 def steps() -> list[Callable[[Demo], Awaitable[list[Check]]]]:
+    from cli import demo_agents  # which takes from here what the steps share
+
     return [
         healthy,
         onboard,
@@ -66,6 +69,8 @@ def steps() -> list[Callable[[Demo], Awaitable[list[Check]]]]:
         back_up,
         damage_and_restore,
         restore_elsewhere,
+        demo_agents.design_team,
+        demo_agents.run_team,
         suspend_and_resume,
     ]
 

@@ -17,7 +17,7 @@ from functions.design.words import HEADING, among, clauses, key_of, stem, stems,
 
 WORKERS: Final = MAX_AGENTS - 1  # one more may have to lead them
 _CUES: Final[Sequence[tuple[Pattern, str]]] = (
-    ("Monitor", "monitor watch alert detect observe track whenever threshold hourly daily weekly nightly overdue"),
+    ("Monitor", "monitor watch alert detect observe track whenever threshold overdue"),
     ("Router", "route routing triage dispatch classify forward distribute sort redirect"),
     ("Evaluator", "review evaluate verify validate quality judge inspect proofread audit"),
     ("Orchestrator", "orchestrate coordinate lead supervise delegate"),
