@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functions.executions.cancelling import Cancelling
 from functions.executions.deciding import Deciding
 from functions.executions.messages import RunMessages
+from functions.executions.retention import Retention
 from functions.executions.runner import Runner
 from functions.executions.service import ExecutionService
 from functions.executions.starting import Starting
@@ -22,6 +23,7 @@ class Executions:
     runner: Runner
     messages: RunMessages
     sweeping: Sweeping
+    retention: Retention
 
     @classmethod
     def of(cls, core: Core, world: World) -> "Executions":
@@ -36,4 +38,5 @@ class Executions:
             runner=runner,
             messages=RunMessages(runner, cancelling, directory, services, core.dead_letters, queue),
             sweeping=Sweeping(runner, database, directory, core.adapters.messaging, services, queue, pause),
+            retention=Retention(blobs),
         )

@@ -43,6 +43,9 @@ class Limits(Body):
     max_runs: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = Field(
         None, description="Runs of agents at a time; 0: none begins."
     )
+    runs_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = Field(
+        None, description="Days that the prompts and outputs of a run are kept after its end."
+    )
     max_copies: Count | None = Field(None, description="Tenants that restores may make of this one.")
 
     @model_serializer(mode="wrap")

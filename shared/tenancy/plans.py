@@ -39,6 +39,7 @@ class Plan:
     backup_retention_days: int
     max_backups: int  # on demand, kept at a time
     max_runs: int  # of agents at a time
+    runs_retention_days: int = 90  # of what was said in them
     max_copies: int = 0  # tenants that restores may make of one
 
     def quota(self, counter: str) -> int:
