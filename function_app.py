@@ -129,7 +129,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     daily_rounds = {
         "statements": each.over_all(billing.close),
         "usage archive": each.over_all(archive.keep),
-        "runs' retention": each.over_all(executions.retention.purge),
+        "run retention": each.over_all(executions.retention.purge),
         Invariants.ROUND: invariants.run,
     }
     rounds = Rounds(core.ledger, services.clock, hourly, daily_rounds)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functions.executions.cancelling import Cancelling
 from functions.executions.deciding import Deciding
 from functions.executions.messages import RunMessages
-from functions.executions.retention import RunRetention
+from functions.executions.retention import Retention
 from functions.executions.runner import Runner
 from functions.executions.scheduling import Scheduling
 from functions.executions.service import ExecutionService
@@ -25,7 +25,7 @@ class Executions:
     messages: RunMessages
     sweeping: Sweeping
     scheduling: Scheduling
-    retention: RunRetention
+    retention: Retention
 
     @classmethod
     def of(cls, core: Core, world: World) -> "Executions":
@@ -41,5 +41,5 @@ class Executions:
             messages=RunMessages(runner, cancelling, directory, services, core.dead_letters, queue),
             sweeping=Sweeping(runner, database, directory, core.adapters.messaging, services, queue, pause),
             scheduling=Scheduling(starting, database, directory, services),
-            retention=RunRetention(blobs),
+            retention=Retention(blobs),
         )

@@ -21,7 +21,7 @@ from functions.executions.patterns.next import ChildCall, RunChildren
 from functions.executions.starting import child_of, snapshot_of_agent
 from shared.ai.port import Message
 from shared.database.port import Create, TenantStore
-from shared.errors import TooLarge
+from shared.errors import NotFound, TooLarge
 from shared.work.change import Change
 from shared.work.session import TenantSession
 
@@ -126,7 +126,10 @@ async def output_of(store: TenantStore, conversing: Conversing, run: Execution) 
     if run.output_step is None:
         return None
     found = await store.get(Step.KIND, step_id(run.id, run.output_step))
-    return None if found is None else said(await conversing.whole(Step.model_validate(found.body)))
+    try:
+        return None if found is None else said(await conversing.whole(Step.model_validate(found.body)))
+    except NotFound:  # its blob is not kept any more
+        return None
 
 
 def _result(step: Step, text: str) -> Message:

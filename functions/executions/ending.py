@@ -8,6 +8,8 @@ from shared.messaging.port import Message
 from shared.work.change import Change
 from shared.work.events import Metric
 
+MAX_ERROR = 1000  # characters
+
 
 def ending(change: Change, old: Execution, new: Execution, queue: str) -> None:
     """What goes with the end of a run: `old` as it was held, `new` as it ends.
@@ -37,5 +39,5 @@ def ending(change: Change, old: Execution, new: Execution, queue: str) -> None:
 
 def ended(status: str, reason: str | None, error: str | None = None) -> dict[str, object]:
     """The fields of a run that is over."""
-    over = {"status": status, "stop_reason": reason, "error": error}
+    over = {"status": status, "stop_reason": reason, "error": error and error[:MAX_ERROR]}
     return {**over, "waiting_for": None, "admitted": False, "runner": None}

@@ -9,6 +9,7 @@ from typing import Any
 from functions.executions import children
 from functions.executions.acting import Stop, Undecided, ask, tokens_at_most, use, watched
 from functions.executions.conversing import Conversing
+from functions.executions.ending import MAX_ERROR
 from functions.executions.holding import Pause
 from functions.executions.models import MAX_CHILDREN_AT_ONCE, Execution, Snapshot, Step, StepError, Tokens
 from functions.executions.patterns import decide
@@ -142,7 +143,8 @@ class Work:
         except Unavailable:
             raise
         except FlowgridError as error:  # of the connection, or of the model
-            return self._at.ended_form(step, {"error": StepError(code=error.code, message=error.message)})
+            failed = StepError(code=error.code, message=error.message[:MAX_ERROR])
+            return self._at.ended_form(step, {"error": failed})
         if isinstance(found, Stop):
             return found
         answer, tries = found

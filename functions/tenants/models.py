@@ -44,8 +44,8 @@ class Limits(Body):
     max_runs: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = Field(
         None, description="Runs of agents at a time; 0: none begins."
     )
-    run_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = Field(
-        None, description="Days that what runs were given and have said is kept."
+    runs_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = Field(
+        None, description="Days that the prompts and outputs of a run are kept after its end."
     )
     max_copies: Count | None = Field(None, description="Tenants that restores may make of this one.")
 

@@ -39,7 +39,7 @@ class Plan:
     backup_retention_days: int
     max_backups: int  # on demand, kept at a time
     max_runs: int  # of agents at a time
-    run_retention_days: int  # that what they are given and say is kept
+    runs_retention_days: int  # of what was said in them
     max_copies: int = 0  # tenants that restores may make of one
 
     def quota(self, counter: str) -> int:

@@ -41,7 +41,7 @@ ELEMENT = {"name": "Incident management", "type": "BusinessProcess"}
 PROVIDER = {"name": "ours", "wire": "openai", "models": ["gpt-5"], "key": "key-of-the-victim"}
 XML = {"content-type": "application/xml"}
 CALENDAR = {"month": f"{platform.services.clock.now():%Y-%m}"}  # path parameters that are no ids: everybody has them
-COUNTED = {"step": "1"}  # and those that count what an id has
+NUMBERS = {"step": "1"}  # and those that say which part is meant of what an id names
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     ids["relationship_id"] = (await admin.ok("POST", "relationships", {"type": "Association", **ends}))["id"]
     ids["agent_id"] = (await admin.ok("POST", "agents", {**AGENT, "element_id": ids["element_id"]}))["id"]
     ids["provider_id"] = (await admin.ok("POST", "providers", PROVIDER))["id"]
+    run = await admin.ok("POST", f"agents/{ids['agent_id']}/executions", {"input": "Who owns incidents?"})
+    ids["execution_id"] = run["id"]
     file = (ROOT / "cli" / "samples" / "it4it.xml").read_bytes()
     ids["model_id"] = (await admin.ok("POST", "catalog/import", content=file, headers=XML))["model_id"]
     created = await admin.every("audit", action="agent.created")
@@ -80,18 +82,32 @@ async def victim(flowgrid: Flowgrid) -> Victim:
         """the backup is complete"""
         return bool((await admin.ok("GET", f"backups/{backup['id']}"))["status"] == "succeeded")
 
+    async def over() -> bool:
+        """the run is over"""
+        shown = await admin.ok("GET", f"executions/{run['id']}")
+        return shown["status"] not in ("queued", "running", "waiting")
+
     await eventually(backed_up)
+    await eventually(over)
     expected = [{"op": "contains", "value": "photo"}]
     case = {"agent_id": ids["agent_id"], "name": "Roof", "input": "My roof is broken.", "expected": expected}
     ids["case_id"] = (await admin.ok("POST", "cases", case))["id"]
     design = await admin.ok("POST", "design/sessions", {"brief": "Triage new claims and answer them."})
-    ids["design_id"], ids["execution_id"] = design["id"], design["execution_id"]
+    ids["design_id"] = design["id"]
 
     async def designed() -> bool:
         """the wizard has asked"""
         return not (await admin.ok("GET", f"design/sessions/{design['id']}"))["working"]
 
     await eventually(designed)
+    tried = await admin.ok("POST", f"agents/{ids['agent_id']}/publish")
+    ids["publication_id"] = tried["id"]
+
+    async def tried_out() -> bool:
+        """the publication is over"""
+        return bool((await admin.ok("GET", f"publications/{tried['id']}"))["status"] == "succeeded")
+
+    await eventually(tried_out)
     slug = f"t-{uuid4().hex[:20]}"
     twin = {"name": slug, "slug": slug, "admin_email": f"admin@{slug}.example"}
     asked = {"backup_id": backup["id"], "target": "new_tenant", "new_tenant": twin}
@@ -141,7 +157,7 @@ async def untouched(flowgrid: Flowgrid, victim: Victim) -> AsyncIterator[None]:
 
 def test_each_path_parameter_has_an_id_of_the_victim(victim: Victim) -> None:
     tenants = [route for route in ROUTES if route.role is not None]  # what is open names nothing of anybody
-    assert {name for route in tenants for name in _parameters(route)} == {*victim.ids, *CALENDAR, *COUNTED}
+    assert {name for route in tenants for name in _parameters(route)} == {*victim.ids, *CALENDAR}
 
 
 async def test_the_victim_itself_reaches_all_of_it(flowgrid: Flowgrid, victim: Victim) -> None:
@@ -158,7 +174,7 @@ async def test_the_victim_itself_reaches_all_of_it(flowgrid: Flowgrid, victim: V
 async def test_anothers_id_is_answered_like_an_id_that_never_was(
     victim: Victim, attacker: Tenant, route: Route
 ) -> None:
-    (parameter,) = {*_parameters(route)} - {*COUNTED}
+    (parameter,) = _parameters(route)
     never = Uuid7Ids().new()
     reference = _comparable(await _call(attacker.admin, route, {parameter: never}), never)
     assert reference[0] == 404
@@ -367,14 +383,15 @@ def test_only_trigger_files_and_hosts_know_azure_functions() -> None:
 
 
 def _parameters(route: Route) -> list[str]:
-    return re.findall(r"{(\w+)}", route.path)
+    return [name for name in re.findall(r"{(\w+)}", route.path) if name not in NUMBERS]
 
 
 async def _call(api: Api, route: Route, ids: dict[str, str], **rest: Any) -> httpx.Response:
     """The route with these ids, a body that it takes, and whatever version is there."""
     path = route.path
-    for name in _parameters(route):
-        path = path.replace(f"{{{name}}}", {**CALENDAR, **COUNTED, **ids}[name])
+    known = {**CALENDAR, **NUMBERS, **ids}
+    for name in re.findall(r"{(\w+)}", route.path):
+        path = path.replace(f"{{{name}}}", known[name])
     headers = {"if-match": "*", "x-request-id": "same", **rest.pop("headers", {})}
     if isinstance(route.body, Json | Merge):
         rest.setdefault("json", dict(route.example))

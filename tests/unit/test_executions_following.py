@@ -121,3 +121,20 @@ async def test_another_tenants_run_is_not_found(runs: RunsWorld) -> None:
     for name in ("get_execution", "list_steps", "list_events", "cancel_execution"):
         assert (await other.call(name, execution_id=found["id"])).status == 404
     assert (await other.call("get_step", execution_id=found["id"], step="1")).status == 404
+
+
+async def test_what_was_said_is_kept_for_ninety_days_and_that_it_was_for_good(runs: RunsWorld) -> None:
+    old = await runs.run(await runs.agent("clerk", [calls(("note", {})), says("x" * 40_000)], tools=["note"]))
+    waiting = await runs.run(await runs.agent("other", [calls(("order", {}))], tools=["order"]), seconds=7 * 86400)
+    runs.world.clock.advance(days=91)
+    new = await runs.run(old["agent_id"])
+    session = await runs.session()
+    assert await runs.executions.retention.purge(session) == 1
+    shown = await runs.shown(old["id"])
+    assert (shown["status"], shown["output"], shown["tokens"]) == ("succeeded", None, old["tokens"])
+    assert (await runs.call("list_steps", execution_id=old["id"])).json["items"] == []
+    assert [one async for one in runs.world.core.adapters.blobs.space("executions", runs.tenant).list(old["id"])] == []
+    assert ((await runs.shown(new["id"]))["output"], len(await runs.steps(waiting["id"]))) == ("x" * 40_000, 2)
+    assert await runs.executions.retention.purge(session) == 0
+    await runs.advance(old["id"])
+    assert (await runs.shown(old["id"]))["status"] == "succeeded"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.executions.models import AREA, TREE, Snapshot
+from functions.executions.models import AREA, Snapshot
 from shared.blobs.port import BlobSpace
 from shared.errors import Unavailable
 from tests.doubles.models import calls, says
@@ -16,7 +16,7 @@ DAYS = 30
 
 @pytest.fixture
 async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
-    made = await RunsWorld.over(tmp_path, run_retention_days=DAYS)
+    made = await RunsWorld.over(tmp_path, runs_retention_days=DAYS)
     yield made
     await made.world.close()
 
@@ -24,7 +24,7 @@ async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
 async def kept(runs: RunsWorld, id: str) -> list[str]:
     """What there is of a run beside itself."""
     store = (await runs.session()).store
-    found = [kind.name for kind in (Snapshot.KIND, TREE) if await store.get(kind, id) is not None]
+    found = [kind.name for kind in (Snapshot.KIND,) if await store.get(kind, id) is not None]
     return [*found, *(one.id for one in await runs.steps(id)), *(one.name for one in await blobs(runs, id))]
 
 
