@@ -11,6 +11,7 @@ from shared.folders import kept_key
 from shared.kinds import Kinds
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
+from shared.outgoing.client import Outgoing
 from shared.secrets.port import Secrets
 from shared.settings import Settings
 from shared.telemetry.charges import Charges
@@ -25,6 +26,7 @@ class Adapters:
     source: Source | None  # the embedded queue, to be drained here; None with Service Bus
     blobs: Blobs
     secrets: Secrets
+    outgoing: Outgoing
     provisioner: Provisioner | None = None
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -37,7 +39,7 @@ class Adapters:
         }
 
     async def close(self) -> None:
-        for adapter in (self.messaging, self.database, self.blobs, self.secrets):
+        for adapter in (self.messaging, self.database, self.blobs, self.secrets, self.outgoing):
             await adapter.close()
         if self.provisioner is not None:
             await self.provisioner.close()
@@ -55,6 +57,7 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
         source=source,
         blobs=_blobs(settings),
         secrets=_secrets(settings),
+        outgoing=Outgoing(settings.outgoing_allowed),
         provisioner=_provisioner(settings, kinds),
     )
 

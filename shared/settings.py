@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared.emulators import LOCAL, is_emulator
+from shared.outside import allowed_from, listed, wrong_outside
 
 _PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
 
@@ -137,6 +138,27 @@ class Settings(BaseModel):
     flowgrid_cursor_key: str = Field(
         "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )
+    flowgrid_outgoing_allowed: str = Field(
+        "",
+        description="Addresses and ports that may be called for tenants although they are not public, "
+        "comma-separated, such as 127.0.0.1:8931, and without TLS; every tenant reaches them; empty: none.",
+    )
+    flowgrid_ai_wire: Literal["", "openai", "azure_openai", "anthropic"] = Field(
+        "",
+        description="What the platform's own AI speaks, which tenants use as provider `platform`: openai, azure_openai "
+        "or anthropic; empty: there is none.",
+    )
+    flowgrid_ai_base_url: str = Field(
+        "", description="Its address; needed with azure_openai, https://<resource>.openai.azure.com; empty: the usual."
+    )
+    flowgrid_ai_models: str = Field(
+        "", description="Its models (Azure: deployments), comma-separated; the first is the default."
+    )
+    flowgrid_ai_key_secret: str = Field(
+        "",
+        description="Name of the secret with its key, in the platform's own space of the secrets; empty: with "
+        "azure_openai the app's own identity is used.",
+    )
     flowgrid_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level logged.")
     usage_queue: str = Field("usage-events", min_length=1, description="Queue of usage events.")
     jobs_queue: str = Field("jobs", min_length=1, description="Queue of long jobs.")
@@ -165,7 +187,7 @@ class Settings(BaseModel):
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
-        related = [*_cosmos(known), *_service_bus(known), *_storage(known), *_cors(known)]
+        related = [*_cosmos(known), *_service_bus(known), *_storage(known), *_cors(known), *wrong_outside(known)]
         wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in related]
         try:
             settings = cls.model_validate(known)
@@ -186,7 +208,15 @@ class Settings(BaseModel):
 
     @property
     def cors_origins(self) -> list[str]:
-        return _listed(self.flowgrid_cors_origins)
+        return listed(self.flowgrid_cors_origins)
+
+    @property
+    def outgoing_allowed(self) -> frozenset[tuple[str, int]]:
+        return allowed_from(self.flowgrid_outgoing_allowed)
+
+    @property
+    def ai_models(self) -> list[str]:
+        return listed(self.flowgrid_ai_models)
 
     def values(self) -> dict[str, str]:
         """Name -> text, for `%NAME%` expressions in bindings."""
@@ -289,12 +319,8 @@ def _storage(known: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _cors(known: Mapping[str, str]) -> list[tuple[str, str]]:
     """Origins that no browser sends, and those that a page of anybody could have."""
-    origins = _listed(known.get("flowgrid_cors_origins", ""))
+    origins = listed(known.get("flowgrid_cors_origins", ""))
     return [("FLOWGRID_CORS_ORIGINS", f"{one!r} is no origin") for one in origins if not _is_origin(one)]
-
-
-def _listed(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
 
 
 def _is_origin(text: str) -> bool:

@@ -231,3 +231,60 @@ def test_two_processes_that_make_a_cursor_key_at_once_have_the_same(
 
     monkeypatch.setattr("shared.folders.secrets.token_bytes", meanwhile)
     assert [_cursor_key(settings)()] == others
+
+
+# The outside
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", set()),
+        (" 127.0.0.1:8931 ,[::1]:80,", {("127.0.0.1", 8931), ("::1", 80)}),
+        ("[0:0:0:0:0:0:0:1]:80", {("::1", 80)}),
+        ("10.1.0.4:443", {("10.1.0.4", 443)}),
+    ],
+)
+def test_addresses_that_may_be_called_are_addresses_with_a_port(text: str, found: set[tuple[str, int]]) -> None:
+    assert Settings.load({"FLOWGRID_OUTGOING_ALLOWED": text}).outgoing_allowed == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("127.0.0.1", "localhost:80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "127.1:80", "10.0.0.0/8:80"),
+        *("169.254.169.254:80", "168.63.129.16:80", "[fe80::1]:80", "127.0.0.1:80;127.0.0.1:81"),
+    ],
+)
+def test_what_is_no_address_with_a_port_or_gives_out_identities_is_not_allowed(text: str) -> None:
+    (line,) = wrong(FLOWGRID_OUTGOING_ALLOWED=text)
+    assert line.startswith(f"FLOWGRID_OUTGOING_ALLOWED: {text!r} is ")
+
+
+AI = {"FLOWGRID_AI_WIRE": "openai", "FLOWGRID_AI_MODELS": "gpt-5, gpt-5-mini", "FLOWGRID_AI_KEY_SECRET": "openai"}
+
+
+def test_the_platforms_own_ai_has_models_and_a_key() -> None:
+    assert Settings.load(AI).ai_models == ["gpt-5", "gpt-5-mini"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"FLOWGRID_AI_MODELS": " ,"}, "FLOWGRID_AI_MODELS: missing"),
+        ({"FLOWGRID_AI_KEY_SECRET": ""}, "FLOWGRID_AI_KEY_SECRET: missing"),
+        ({"FLOWGRID_AI_KEY_SECRET": "sk-A_1"}, "FLOWGRID_AI_KEY_SECRET: not the name of a secret"),
+        ({"FLOWGRID_AI_WIRE": "azure_openai"}, "FLOWGRID_AI_BASE_URL: missing"),
+        ({"FLOWGRID_AI_BASE_URL": "api.example"}, "FLOWGRID_AI_BASE_URL: 'api.example' is no address"),
+        ({"FLOWGRID_AI_BASE_URL": "https://[::1"}, "FLOWGRID_AI_BASE_URL: 'https://[::1' is no address"),
+        ({"FLOWGRID_AI_WIRE": "gemini"}, "FLOWGRID_AI_WIRE: "),
+    ],
+)
+def test_what_the_platforms_own_ai_lacks_is_named(changed: dict[str, str], says: str) -> None:
+    (line,) = wrong(**{**AI, **changed})
+    assert line.startswith(says)
+
+
+def test_azure_openai_needs_no_key_for_the_apps_own_identity_opens_it() -> None:
+    azure = {"FLOWGRID_AI_WIRE": "azure_openai", "FLOWGRID_AI_BASE_URL": "https://x.openai.azure.com"}
+    assert Settings.load({**azure, "FLOWGRID_AI_MODELS": "chat"}).flowgrid_ai_key_secret == ""

@@ -1,0 +1,60 @@
+"""The one way to call what a tenant names: public addresses only, no redirects, answers within bounds.
+
+Nothing is imported before the first client is made; httpx2 takes a while.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from shared.outgoing.addresses import Allowed
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx2
+
+MAX_BYTES = 8 * 1024 * 1024
+MAX_SECONDS = 600.0
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+class Outgoing:
+    """`allowed`: addresses and ports that are called although they are not public. `resolve`, `tls`: for tests."""
+
+    def __init__(
+        self, allowed: Allowed = frozenset(), *, resolve: "Resolve | None" = None, tls: "ssl.SSLContext | None" = None
+    ) -> None:
+        self.allowed = allowed
+        self._resolve = resolve or addresses_of
+        self._tls = tls
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, float], httpx2.AsyncClient]]
+        self._clients = WeakKeyDictionary()
+
+    def client(self, *, max_bytes: int = MAX_BYTES, seconds: float = MAX_SECONDS) -> "httpx2.AsyncClient":
+        """The client of these bounds, to be used in the running loop and not to be closed by who uses it.
+
+        A call raises `OutgoingFailed` and its kinds, or what httpx2 raises; `max_bytes` of an answer's body, `seconds`
+        from the call to the end of it.
+        """
+        clients = self._clients.setdefault(asyncio.get_running_loop(), {})
+        if (max_bytes, seconds) not in clients:
+            from shared.outgoing.transport import guarded_client
+
+            clients[max_bytes, seconds] = guarded_client(
+                self.allowed, self._resolve, max_bytes=max_bytes, seconds=seconds, tls=self._tls
+            )
+        return clients[max_bytes, seconds]
+
+    async def close(self) -> None:
+        """Close the clients of the running loop; those of a loop that is gone are gone with it."""
+        for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
+            await client.aclose()
+
+
+async def addresses_of(host: str, port: int) -> list[str]:
+    """What a name stands for now, as the system's resolver says."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(info[4][0]) for info in found]

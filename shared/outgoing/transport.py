@@ -1,0 +1,175 @@
+"""The guarded transport. An address is checked where it is dialled: what is resolved once is what is called.
+
+Imported on first use (shared/outgoing/client.py). TLS goes by the name that was asked for, not by the address.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, cast
+
+import httpcore2
+import httpx2
+
+from shared.outgoing.addresses import Allowed, is_callable, wrong_with_host
+from shared.outgoing.client import Resolve
+from shared.outgoing.errors import AddressRefused, AnswerTooLarge, AnswerTooSlow
+
+CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 30.0
+MAX_CONNECTIONS = 100
+ADDRESSES_TRIED = 3
+PLAIN = {"accept-encoding": "identity"}  # what is unpacked here could be a thousand times what was counted
+
+
+def guarded_client(
+    allowed: Allowed, resolve: Resolve, *, max_bytes: int, seconds: float, tls: ssl.SSLContext | None
+) -> httpx2.AsyncClient:
+    transport = GuardedTransport(allowed, resolve, max_bytes=max_bytes, seconds=seconds, tls=tls)
+    timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+    return GuardedClient(transport=transport, trust_env=False, timeout=timeout, headers=PLAIN)
+
+
+class GuardedClient(httpx2.AsyncClient):
+    """Follows no redirect, whoever asks it to: headers with keys would go along."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        return await super().send(request, **{**options, "follow_redirects": False})
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    def __init__(
+        self, allowed: Allowed, resolve: Resolve, *, max_bytes: int, seconds: float, tls: ssl.SSLContext | None
+    ) -> None:
+        self._allowed = allowed
+        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=tls or httpx2.create_ssl_context(trust_env=False),
+            max_connections=MAX_CONNECTIONS,
+            keepalive_expiry=IDLE_SECONDS,
+            network_backend=GuardedBackend(allowed, resolve),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        host = url.raw_host.decode("ascii")
+        if wrong := wrong_with_host(url.scheme, host, url.port, self._allowed):
+            raise AddressRefused(f"{url.scheme}://{host} {wrong}")
+        deadline = asyncio.get_running_loop().time() + self._seconds
+        asked = httpcore2.Request(
+            request.method,
+            httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=cast(httpx2.AsyncByteStream, request.stream),
+            extensions={"timeout": request.extensions.get("timeout", {})},
+        )
+        try:
+            async with asyncio.timeout_at(deadline):
+                answered = await self._pool.handle_async_request(asked)
+        except TimeoutError:
+            raise too_slow(self._seconds) from None
+        except HTTPCORE_ERRORS as error:
+            raise as_httpx(error) from error
+        body = BoundedBody(answered.stream, self._max_bytes, self._seconds, deadline)
+        # one tenant's cookies are not another's, though the client is one
+        headers = [(name, value) for name, value in answered.headers if name.lower() != b"set-cookie"]
+        response = httpx2.Response(answered.status, headers=headers, stream=body)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            await body.aclose()
+            raise AnswerTooLarge("The answer is packed, although it was asked for as it is.")
+        return response
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class GuardedBackend(httpcore2.AsyncNetworkBackend):
+    """Resolves, refuses a name if any of its addresses may not be called, and dials the addresses that it checked."""
+
+    def __init__(self, allowed: Allowed, resolve: Resolve) -> None:
+        self._allowed = allowed
+        self._resolve = resolve
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        addresses = await self._checked(host, port, timeout)
+        for last, address in enumerate(addresses, 1 - len(addresses)):
+            try:
+                return await self._inner.connect_tcp(address, port, timeout)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if last == 0:
+                    raise
+        raise AssertionError("at least one was tried")
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        raise AddressRefused("A socket of this machine is not called.")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _checked(self, host: str, port: int, timeout: float | None) -> list[str]:
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self._resolve(host, port)
+        except TimeoutError:
+            raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from None
+        except (OSError, UnicodeError) as error:
+            raise httpcore2.ConnectError(f"{host} is not known: {error}") from error
+        if not found:
+            raise httpcore2.ConnectError(f"{host} has no address")
+        if not all(is_callable(address, port, self._allowed) for address in found):
+            raise AddressRefused(f"{host} has an address that is not public")  # which one is nobody's business
+        return list(dict.fromkeys(found))[:ADDRESSES_TRIED]
+
+
+class BoundedBody(httpx2.AsyncByteStream):
+    """A body that is cut at `most` bytes, or at the loop's time `deadline`."""
+
+    def __init__(self, inner: Any, most: int, seconds: float, deadline: float) -> None:
+        self._inner = inner
+        self._most = most
+        self._seconds = seconds
+        self._deadline = deadline
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        taken, chunks = 0, aiter(self._inner)
+        while True:
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise too_slow(self._seconds) from None
+            except HTTPCORE_ERRORS as error:
+                raise as_httpx(error) from error
+            if chunk is None:
+                return
+            taken += len(chunk)
+            if taken > self._most:
+                raise AnswerTooLarge(f"The answer has more than {self._most} bytes.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+HTTPCORE_ERRORS = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
+
+
+def as_httpx(error: Exception) -> httpx2.TransportError:
+    """The error of the same name, which those who use httpx2 expect."""
+    found: type[httpx2.TransportError] = getattr(httpx2, type(error).__name__)
+    return found(str(error))
+
+
+def too_slow(seconds: float) -> AnswerTooSlow:
+    return AnswerTooSlow(f"There was no whole answer within {seconds:g} s.")
