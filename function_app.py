@@ -60,6 +60,7 @@ from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
 from shared.work.budgets import release_abandoned
+from shared.work.kept_secrets import KeptSecrets
 
 
 def compose(core: Core) -> func.FunctionApp:
@@ -88,7 +89,12 @@ def compose(core: Core) -> func.FunctionApp:
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, {settings.usage_queue: metering.store})
     checks = {"counters": counters, "rollups": rollups_as_rebuilt, "statements": billing.check}
     invariants = Invariants(each, checks, core.ledger, services.clock)
-    hourly = {"reservations": each.over_all(release_abandoned), "thresholds": each.over_all(tell_thresholds)}
+    secrets = KeptSecrets(adapters.secrets)
+    hourly = {
+        "reservations": each.over_all(release_abandoned),
+        "thresholds": each.over_all(tell_thresholds),
+        "secrets": each.over_all(secrets.forget_loose),
+    }
     archive = Archive(adapters.blobs)
     daily_rounds = {
         "statements": each.over_all(billing.close),

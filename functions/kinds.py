@@ -22,6 +22,7 @@ from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.budgets import RESERVED
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
+from shared.work.kept_secrets import LOOSE
 from shared.work.notices import NOTIFICATION
 from shared.work.outbox import OUTBOX
 from shared.work.scope import IDEMPOTENCY
@@ -50,6 +51,7 @@ KINDS = Kinds(
     OUTBOX,
     IDEMPOTENCY,
     USED,
+    LOOSE,
     PERMIT,
     FENCE,
     LOCK,

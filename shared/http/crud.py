@@ -30,9 +30,10 @@ def crud(
     example: Mapping[str, Any],
     patch: Mapping[str, Any],
     limit: Limit | None = None,
+    writer: Role = Role.USER,
     delete: bool = True,
 ) -> None:
-    """`v1/<path>` and `v1/<path>/{<kind>_id}`: viewers read, users write, admins delete.
+    """`v1/<path>` and `v1/<path>/{<kind>_id}`: viewers read, users (or `writer`) write, admins delete.
 
     `example`: a body that POST and PUT take; `patch`: one for PATCH. `delete` False: its route is declared elsewhere.
     """
@@ -60,7 +61,7 @@ def crud(
         await service.delete(call.tenant, call.params[id], call.if_match)
 
     reads: dict[str, Any] = {"role": Role.VIEWER}
-    writes: dict[str, Any] = {"role": Role.USER, "limit": limit, "errors": (409,), "answer": model}
+    writes: dict[str, Any] = {"role": writer, "limit": limit, "errors": (409,), "answer": model}
     page: Any = Page[model]  # type: ignore[valid-type]  # known when it runs
     endpoint(
         routes,
