@@ -16,6 +16,7 @@ import functions.platform.bus
 import functions.platform.http
 import functions.platform.timer
 import functions.tenants.http
+import functions.tools.http
 import functions.usage.bus
 import functions.usage.http
 import functions.usage.timer
@@ -47,6 +48,7 @@ from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
 from functions.tenants.subscriptions import Subscriptions
 from functions.tenants.trials import Trials
+from functions.tools.service import ToolService
 from functions.usage.adjustments import Adjustments
 from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
@@ -129,6 +131,7 @@ def compose(core: Core) -> func.FunctionApp:
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
+        functions.tools.http.blueprint(endpoint, ToolService(secrets, adapters.outgoing.allowed)),
         functions.usage.http.blueprint(endpoint, UsageService(archive), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters, costs),

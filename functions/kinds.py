@@ -7,6 +7,7 @@ from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
+from functions.tools.models import Tool
 from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
@@ -35,6 +36,7 @@ KINDS = Kinds(
     Agent.KIND,
     Case.KIND,
     Design.KIND,
+    Tool.KIND,
     AUDIT,
     ROLLUP,
     BLOCK,

@@ -12,6 +12,7 @@ from functions.agents.models import Agent
 from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
 from functions.kinds import KINDS
+from functions.tools.models import Tool
 from shared.clock import rfc3339
 from shared.database.documents import opened
 from shared.database.port import Increment
@@ -227,12 +228,17 @@ STORED = {  # kind -> its schema, and the fields that items of it have beside th
         "access_type description influence is_directed languages model_id name properties source_id source_identifier "
         "target_id translations type",
     ),
+    "tool": (
+        1,
+        "approval auth_header auth_prefix description headers idempotency_header idempotent max_answer_bytes method "
+        "name parameters query secret_reference timeout_seconds url",
+    ),
     "user": (1, "email issuer last_login_at name role status subject"),
 }
 
 
 @pytest.mark.parametrize(
-    "model", [Agent, Case, Design, Element, Model, Relationship, User], ids=lambda model: model.KIND
+    "model", [Agent, Case, Design, Element, Model, Relationship, Tool, User], ids=lambda model: model.KIND
 )
 def test_a_field_that_an_older_release_would_lose_comes_with_a_version(model: type[Resource]) -> None:
     """A release that does not know a field writes the item back without it, unless the version keeps it away."""
