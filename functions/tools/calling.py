@@ -100,11 +100,14 @@ class HttpTool:
         raise ToolFailed(f"{name} {why}.") from None
 
     async def _body(self, response: "httpx2.Response") -> bytes:
+        """Of a long page that says what went wrong, nothing: its status says it, and half a page may hold half a key."""
         found = bytearray()
         async for chunk in response.aiter_bytes():
             found += chunk
             if len(found) > self._tool.max_answer_bytes:
-                raise AnswerTooLarge("beyond the tool's own bound")
+                if response.is_success:
+                    raise AnswerTooLarge("beyond the tool's own bound")
+                return b""
         return bytes(found)
 
     def _headers(self, secret: str | None, key: str) -> dict[str, str]:
