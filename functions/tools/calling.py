@@ -100,7 +100,7 @@ class HttpTool:
         raise ToolFailed(f"{name} {why}.") from None
 
     async def _body(self, response: "httpx2.Response") -> bytes:
-        """Of a long page that says what went wrong, nothing: its status says it, and half a page may hold half a key."""
+        """Of a long page that says what went wrong, nothing: its status does, and half a page may hold half a key."""
         found = bytearray()
         async for chunk in response.aiter_bytes():
             found += chunk

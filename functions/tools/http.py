@@ -2,11 +2,15 @@
 
 import azure.functions as func
 
+from functions.tools.importing import ToolImport, ToolImportQuery, ToolsImported
 from functions.tools.models import ToolFields, ToolQuery
+from functions.tools.openapi import MAX_DOCUMENT_BYTES
 from functions.tools.service import ToolService
 from shared.auth.roles import Role
+from shared.http.bodies import Raw
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
+from shared.http.routes import Call
 from shared.tenancy.plans import Limit
 
 EXAMPLE = {
@@ -24,8 +28,12 @@ EXAMPLE = {
 }
 
 
+DOCUMENT = Raw(("application/json", "application/openapi+json"), max_bytes=MAX_DOCUMENT_BYTES)
+
+
 def blueprint(endpoint: Endpoint, tools: ToolService) -> func.Blueprint:
     routes = func.Blueprint()
+    imports = ToolImport(tools)
     crud(
         endpoint,
         routes,
@@ -38,4 +46,20 @@ def blueprint(endpoint: Endpoint, tools: ToolService) -> func.Blueprint:
         limit=Limit.AGENTS,
         writer=Role.ADMIN,
     )
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/tools/import",
+        role=Role.ADMIN,
+        body=DOCUMENT,
+        query=ToolImportQuery,
+        answer=ToolsImported,
+        limit=Limit.AGENTS,
+        errors=(409,),
+        summary="Import an OpenAPI 3 document: its operations become tools",
+    )
+    async def import_tools(call: Call[bytes, ToolImportQuery]) -> ToolsImported:
+        return await imports.take(call.tenant, call.body, call.query)
+
     return routes

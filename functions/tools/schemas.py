@@ -16,9 +16,9 @@ MAX_SCHEMAS: Final = 300
 MAX_ARGUMENT_BYTES: Final = 64 * 1024
 MAX_SHOWN = 5
 _ONE = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else"})
-_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
-_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas"})
-APPLIED: Final = _ONE | _LISTS | _MAPS
+LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+BY_NAME: Final = frozenset({"properties", "patternProperties", "dependentSchemas"})
+APPLIED: Final = _ONE | LISTS | BY_NAME
 """The keywords that hold schemas."""
 PLAIN: Final = frozenset(
     {
@@ -105,9 +105,9 @@ def inner(schema: Mapping[str, Any]) -> Iterator[Any]:
     for keyword, value in schema.items():
         if keyword in _ONE:
             yield value
-        elif keyword in _LISTS and isinstance(value, list):
+        elif keyword in LISTS and isinstance(value, list):
             yield from value
-        elif keyword in _MAPS and isinstance(value, dict):
+        elif keyword in BY_NAME and isinstance(value, dict):
             yield from value.values()
 
 
