@@ -65,6 +65,8 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     ends = {"source_id": ids["element_id"], "target_id": target["id"]}
     ids["relationship_id"] = (await admin.ok("POST", "relationships", {"type": "Association", **ends}))["id"]
     ids["agent_id"] = (await admin.ok("POST", "agents", {**AGENT, "element_id": ids["element_id"]}))["id"]
+    tool = {"name": f"t-{uuid4().hex}", "url": "https://api.acme.example/", "secret": uuid4().hex}
+    ids["tool_id"] = (await admin.ok("POST", "tools", tool))["id"]
     file = (ROOT / "cli" / "samples" / "it4it.xml").read_bytes()
     ids["model_id"] = (await admin.ok("POST", "catalog/import", content=file, headers=XML))["model_id"]
     created = await admin.every("audit", action="agent.created")
