@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 16 * 1024
 MAX_DEPTH: Final = 12
 MAX_SCHEMAS: Final = 300
+MAX_PATTERNS: Final = 50
+PATTERN_BYTES: Final = 1024 * 1024  # compiled: a short one can say what takes megabytes
 MAX_ARGUMENT_BYTES: Final = 64 * 1024
 MAX_SHOWN = 5
 _ONE = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else"})
@@ -70,7 +72,10 @@ def wrong_with_schema(schema: Mapping[str, Any]) -> str | None:
     try:
         validator_of(schema)
     except ValueError as error:  # jsonschema_rs.ValidationError is one
-        return f"is no JSON Schema: {_line(str(error))}"
+        hint = (
+            "; patterns have no look-around, no back-references, no huge repetitions" if "regex" in str(error) else ""
+        )
+        return f"is no JSON Schema: {_line(str(error))}{hint}"
     return None
 
 
@@ -96,7 +101,11 @@ def validator_of(schema: Mapping[str, Any]) -> "Draft202012Validator":
     from jsonschema_rs import Draft202012Validator, RegexOptions
 
     return Draft202012Validator(
-        dict(schema), pattern_options=RegexOptions(), validate_formats=False, offline=True, mask="it"
+        dict(schema),
+        pattern_options=RegexOptions(size_limit=PATTERN_BYTES, dfa_size_limit=PATTERN_BYTES),
+        validate_formats=False,
+        offline=True,
+        mask="it",
     )
 
 
@@ -113,12 +122,16 @@ def inner(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 def _wrong_within(schema: Mapping[str, Any]) -> str | None:
     """What is too deep, too much, or not understood."""
-    count, waiting = 0, [(schema, 1)]
+    count, patterns, waiting = 0, 0, [(schema, 1)]
     while waiting:
         one, depth = waiting.pop()
         count += 1
         if count > MAX_SCHEMAS:
             return f"holds more than {MAX_SCHEMAS} schemas"
+        named = one.get("patternProperties")
+        patterns += ("pattern" in one) + (len(named) if isinstance(named, dict) else 0)
+        if patterns > MAX_PATTERNS:
+            return f"holds more than {MAX_PATTERNS} patterns"
         if depth > MAX_DEPTH:
             return f"is nested deeper than {MAX_DEPTH}"
         for keyword in one:

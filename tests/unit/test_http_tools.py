@@ -247,6 +247,9 @@ def deep(levels: int) -> dict[str, Any]:
         schema(a={"enum": ["x" * MAX_BYTES]}),
         schema(**{f"a{number}": {} for number in range(400)}),
         schema(a=5),
+        schema(**{f"a{number}": {"pattern": "a"} for number in range(51)}),
+        schema(a={"patternProperties": 5}),
+        schema(a={"pattern": "(a{300}){300}"}),
     ],
 )
 def test_a_schema_that_cannot_be_kept_or_held_is_refused(wrong: dict[str, Any]) -> None:
