@@ -21,6 +21,7 @@ import functions.platform.timer
 import functions.providers.http
 import functions.publishing.http
 import functions.tenants.http
+import functions.tools.http
 import functions.usage.bus
 import functions.usage.http
 import functions.usage.timer
@@ -62,9 +63,11 @@ from functions.tenants.provisioning import Provisioning
 from functions.tenants.service import TenantService
 from functions.tenants.subscriptions import Subscriptions
 from functions.tenants.trials import Trials
+from functions.tools.calling import HttpToolbox
 from functions.tools.catalog import CatalogTools
 from functions.tools.port import Toolboxes
 from functions.tools.proposing import ProposingTools
+from functions.tools.service import ToolService
 from functions.usage.adjustments import Adjustments
 from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
@@ -78,6 +81,7 @@ from shared.core import Core, core
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import Settings
 from shared.work.budgets import release_abandoned
+from shared.work.kept_secrets import KeptSecrets
 
 
 def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
@@ -100,7 +104,9 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     daily = Daily(DailyBackups(each, backups), Retention(each, adapters.blobs), core.ledger, services.clock)
     billing = BillingService(database, totals)
     elements, relationships = ElementService(), RelationshipService()
-    tools = Toolboxes(CatalogTools(elements, relationships), ProposingTools())
+    secrets = KeptSecrets(adapters.secrets)
+    http_tools = HttpToolbox(adapters.outgoing, secrets)
+    tools = Toolboxes(CatalogTools(elements, relationships), ProposingTools(), http_tools)
     connections = Connections(adapters.secrets, settings)
     parts = World(tools, adapters.models, connections.resolve, WizardTools())
     executions = Executions.of(core, runs or parts)
@@ -124,6 +130,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "reservations": each.over_all(release_abandoned),
         "thresholds": each.over_all(tell_thresholds),
         "provider keys": each.over_all(keys.sweep),
+        "secrets": each.over_all(secrets.forget_loose),
     }
     archive = Archive(adapters.blobs)
     daily_rounds = {
@@ -166,6 +173,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.providers.http.blueprint(endpoint, ProviderService(keys, adapters.outgoing.allowed)),
         functions.publishing.http.blueprint(endpoint, publishing),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
+        functions.tools.http.blueprint(endpoint, ToolService(secrets, adapters.outgoing.allowed)),
         functions.usage.http.blueprint(endpoint, UsageService(archive), QuotaService(), Adjustments(directory)),
         functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters, costs),

@@ -10,6 +10,7 @@ from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
 from functions.providers.keys import KEY
 from functions.providers.models import Provider
+from functions.tools.models import Tool
 from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
@@ -25,6 +26,7 @@ from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.budgets import RESERVED
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
+from shared.work.kept_secrets import LOOSE
 from shared.work.notices import NOTIFICATION
 from shared.work.outbox import OUTBOX
 from shared.work.scope import IDEMPOTENCY
@@ -38,6 +40,7 @@ KINDS = Kinds(
     Case.KIND,
     Design.KIND,
     Provider.KIND,
+    Tool.KIND,
     AUDIT,
     ROLLUP,
     BLOCK,
@@ -60,6 +63,7 @@ KINDS = Kinds(
     OUTBOX,
     IDEMPOTENCY,
     USED,
+    LOOSE,
     PERMIT,
     FENCE,
     LOCK,

@@ -1,14 +1,14 @@
 """Reading request bodies: JSON of a declared model, a JSON merge patch of it, or bytes of a declared media type."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from azure.functions import HttpRequest
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import SHOWN_ERRORS, FieldError, Invalid, TooLarge, UnsupportedMedia
 from shared.http.wording import WORDS, not_json, worded
@@ -67,7 +67,8 @@ class Merge(Generic[B]):
         unknown = sorted(set(document) - set(self.model.model_fields))
         if unknown:
             shown = unknown[:SHOWN_ERRORS]
-            errors = [FieldError(_cut(name), WORDS["extra_forbidden"], _shown(document[name])) for name in shown]
+            values = {} if write_only(self.model) else document
+            errors = [FieldError(_cut(name), WORDS["extra_forbidden"], _shown(values.get(name))) for name in shown]
             raise Invalid(errors, total=len(unknown))
         return MergePatch(self.model, document)
 
@@ -88,21 +89,36 @@ def validated(model: type[B], raw: bytes) -> B:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise invalid(error) from error
+        hidden = write_only(model)
+        raise invalid(error, hidden) from (None if hidden else error)
 
 
-def invalid(error: ValidationError) -> Invalid:
-    """The first of what pydantic found, and how much there is."""
+def write_only(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of a body that are secrets: declared `writeOnly`, and never shown again."""
+    extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
+    return frozenset(name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("writeOnly"))
+
+
+def invalid(error: ValidationError, hidden: Set[str] = frozenset()) -> Invalid:
+    """The first of what pydantic found, and how much there is; without what was sent for the `hidden` fields."""
     found = error.errors(include_url=False)[:SHOWN_ERRORS]
     errors = [
         FieldError(
             _cut(".".join(str(part) for part in one["loc"])) or "body",
             _cut(worded(one["type"], one.get("ctx", {}))),
-            _shown(one["input"]),
+            _shown(_without(one, hidden) if hidden else one["input"]),
         )
         for one in found
     ]
     return Invalid(errors, total=error.error_count())
+
+
+def _without(error: ErrorDetails, hidden: Set[str]) -> Any:
+    """What was sent, where no secret can be in it: not under a name that may be meant for one, nor in broken JSON."""
+    sent = error["input"]
+    if hidden & {*error["loc"][:1]} or error["type"] in ("extra_forbidden", "json_invalid"):
+        return None
+    return {name: one for name, one in sent.items() if name not in hidden} if isinstance(sent, dict) else sent
 
 
 def _shown(value: Any) -> Any:

@@ -70,6 +70,8 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     ids["provider_id"] = (await admin.ok("POST", "providers", PROVIDER))["id"]
     run = await admin.ok("POST", f"agents/{ids['agent_id']}/executions", {"input": "Who owns incidents?"})
     ids["execution_id"] = run["id"]
+    tool = {"name": f"t-{uuid4().hex}", "url": "https://api.acme.example/", "secret": uuid4().hex}
+    ids["tool_id"] = (await admin.ok("POST", "tools", tool))["id"]
     file = (ROOT / "cli" / "samples" / "it4it.xml").read_bytes()
     ids["model_id"] = (await admin.ok("POST", "catalog/import", content=file, headers=XML))["model_id"]
     created = await admin.every("audit", action="agent.created")

@@ -1,11 +1,12 @@
 """Request bodies: JSON of a declared model, merge patches of it (RFC 7396), and what is said of anything else."""
 
 import json
+import traceback
 from typing import Any
 
 import azure.functions as func
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from functions.agents.models import AgentFields
 from shared.errors import Invalid, TooLarge, UnsupportedMedia
@@ -28,6 +29,44 @@ def errors(raw: bytes | str, reader: Json[AgentFields] | Merge[AgentFields] | No
 
 def fields(raw: bytes | str) -> list[str]:
     return [one["field"] for one in errors(raw)]
+
+
+class Keyed(BaseModel):
+    """A body with a secret in it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    key: str = Field("", max_length=20, json_schema_extra={"writeOnly": True})
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        '{"key": "hunter2-hunter2"}',
+        '{"name": "a", "key": "hunter2-hunter2-hunter2"}',
+        '{"name": "a", "key": {"value": "hunter2"}}',
+        '{"name": "a", "kye": "hunter2"}',
+        '{"name": "a", "key": "hunter2",',
+        '["hunter2"',
+    ],
+)
+def test_a_secret_is_not_in_what_is_said_of_a_body(sent: str) -> None:
+    said = []
+    with pytest.raises(Invalid) as invalid:
+        Json(Keyed).read(request(sent.encode()))
+    said.append(invalid.value)
+    try:
+        Merge(Keyed).read(request(sent.encode())).onto(Keyed(name="a"))
+    except Invalid as error:
+        said.append(error)
+    assert all("hunter2" not in "".join(traceback.format_exception(one)) + repr(one.members) for one in said)
+
+
+def test_beside_a_secret_what_was_sent_is_shown() -> None:
+    with pytest.raises(Invalid) as invalid:
+        Json(Keyed).read(request(b'{"name": 5, "key": "hunter2"}'))
+    assert [one["value"] for one in invalid.value.members["errors"]] == [5]
 
 
 # JSON

@@ -13,6 +13,7 @@ from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
 from functions.kinds import KINDS
 from functions.providers.models import Provider
+from functions.tools.models import Tool
 from shared.clock import rfc3339
 from shared.database.documents import opened
 from shared.database.port import Increment
@@ -229,11 +230,16 @@ STORED = {  # kind -> its schema, and the fields that items of it have beside th
         "access_type description influence is_directed languages model_id name properties source_id source_identifier "
         "target_id translations type",
     ),
+    "tool": (
+        1,
+        "approval auth_header auth_prefix description headers idempotency_header idempotent max_answer_bytes method "
+        "name parameters query secret_reference timeout_seconds url",
+    ),
     "user": (1, "email issuer last_login_at name role status subject"),
 }
 
 
-RESTORED = [Agent, Case, Design, Element, Model, Provider, Relationship, User]
+RESTORED = [Agent, Case, Design, Element, Model, Provider, Relationship, Tool, User]
 
 
 @pytest.mark.parametrize("model", RESTORED, ids=lambda model: model.KIND)

@@ -146,7 +146,7 @@ async def test_every_time_that_is_shown_is_utc_with_microseconds(world: World, t
 
 
 async def test_words_of_an_enumeration_are_lower_case_but_for_those_of_others(world: World) -> None:
-    theirs = {"pattern", "type", "layer", "access_type"}
+    theirs = {"pattern", "type", "layer", "access_type", "method"}
     odd = {(name, word) for name, word in enumerated(await schemas(world)) if not re.fullmatch(r"[a-z_]+", word)}
     assert {name for name, _ in odd} <= theirs, odd
 

@@ -1,0 +1,65 @@
+"""HTTP routes of the tool service."""
+
+import azure.functions as func
+
+from functions.tools.importing import ToolImport, ToolImportQuery, ToolsImported
+from functions.tools.models import ToolFields, ToolQuery
+from functions.tools.openapi import MAX_DOCUMENT_BYTES
+from functions.tools.service import ToolService
+from shared.auth.roles import Role
+from shared.http.bodies import Raw
+from shared.http.crud import crud
+from shared.http.endpoint import Endpoint
+from shared.http.routes import Call
+from shared.tenancy.plans import Limit
+
+EXAMPLE = {
+    "name": "get-claim",
+    "description": "Reads a claim by its number.",
+    "method": "GET",
+    "url": "https://api.acme.example/claims/{claim_id}",
+    "parameters": {
+        "type": "object",
+        "properties": {"claim_id": {"type": "string"}, "with_history": {"type": "boolean"}},
+        "required": ["claim_id"],
+        "additionalProperties": False,
+    },
+    "query": ["with_history"],
+}
+
+
+DOCUMENT = Raw(("application/json", "application/openapi+json"), max_bytes=MAX_DOCUMENT_BYTES)
+
+
+def blueprint(endpoint: Endpoint, tools: ToolService) -> func.Blueprint:
+    routes = func.Blueprint()
+    imports = ToolImport(tools)
+    crud(
+        endpoint,
+        routes,
+        tools,
+        path="tools",
+        fields=ToolFields,
+        query=ToolQuery,
+        example=EXAMPLE,
+        patch={"description": "Reads a claim, with what became of it."},
+        limit=Limit.AGENTS,
+        writes_by=Role.ADMIN,
+    )
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/tools/import",
+        role=Role.ADMIN,
+        body=DOCUMENT,
+        query=ToolImportQuery,
+        answer=ToolsImported,
+        limit=Limit.AGENTS,
+        errors=(409,),
+        summary="Import an OpenAPI 3 document: its operations become tools",
+    )
+    async def import_tools(call: Call[bytes, ToolImportQuery]) -> ToolsImported:
+        return await imports.take(call.tenant, call.body, call.query)
+
+    return routes
