@@ -7,9 +7,8 @@ Shaped by Azure Service Bus queues in peek-lock mode. Sending is all that servic
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.errors import Invalid, TooLarge
 
@@ -18,8 +17,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 MAX_AROUND_BYTES = 2 * 1024  # of them: the ids
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """`id` is the duplicate-detection key; `body` is a JSON object of at most 252 KB."""
 
     id: str
