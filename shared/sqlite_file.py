@@ -17,6 +17,10 @@ from shared.errors import Unavailable
 from shared.folders import MADE, mark_of, private_folder
 
 _FILE = "CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
+# A larger cache and a longer log: pages that change again and again are read once, and copied to the file seldom.
+_PRAGMAS = """
+PRAGMA synchronous=FULL; PRAGMA cache_size=-16000; PRAGMA wal_autocheckpoint=8000; PRAGMA temp_store=MEMORY;
+"""
 _OF_ONE_FILE = ("", "-wal", "-shm")
 
 
@@ -68,7 +72,7 @@ def open_file(folder: Path, name: str, schema: str, *, timeout: float, check: bo
         check_same_thread=False,
     )
     try:
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_PRAGMAS)
         if check:
             _check(connection, path)
         found = _id(connection)
