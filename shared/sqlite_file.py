@@ -17,10 +17,7 @@ from shared.errors import Unavailable
 from shared.folders import MADE, mark_of, private_folder
 
 _FILE = "CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
-# A larger cache and a longer log: pages that change again and again are read once, and copied to the file seldom.
-_PRAGMAS = """
-PRAGMA synchronous=FULL; PRAGMA cache_size=-16000; PRAGMA wal_autocheckpoint=8000; PRAGMA temp_store=MEMORY;
-"""
+LOG_PAGES = 8000  # 32 MB, eight times SQLite's: a page that changes again and again is copied to the file seldom
 _OF_ONE_FILE = ("", "-wal", "-shm")
 
 
@@ -72,7 +69,8 @@ def open_file(folder: Path, name: str, schema: str, *, timeout: float, check: bo
         check_same_thread=False,
     )
     try:
-        connection.executescript(_PRAGMAS)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         if check:
             _check(connection, path)
         found = _id(connection)

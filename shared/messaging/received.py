@@ -49,7 +49,7 @@ def message_of(received: Received) -> Message:
     return message_from(received.message_id, properties.get("tenant_id"), received.get_body())
 
 
-class Batch(Sequence[Message]):
+class Unread(Sequence[Message]):
     """The messages of a delivery, each made when it is asked for: many bodies at a time are slow to hold."""
 
     def __init__(self, received: Sequence[Received]) -> None:
@@ -61,9 +61,9 @@ class Batch(Sequence[Message]):
     @overload
     def __getitem__(self, place: int) -> Message: ...
     @overload
-    def __getitem__(self, place: slice) -> "Batch": ...
-    def __getitem__(self, place: int | slice) -> "Message | Batch":
-        return Batch(self._received[place]) if isinstance(place, slice) else message_of(self._received[place])
+    def __getitem__(self, place: slice) -> "Unread": ...
+    def __getitem__(self, place: int | slice) -> "Message | Unread":
+        return Unread(self._received[place]) if isinstance(place, slice) else message_of(self._received[place])
 
     def __iter__(self) -> Iterator[Message]:
         return map(message_of, self._received)
