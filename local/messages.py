@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from azure.functions.meta import Datum
 from azure.functions.servicebus import ServiceBusMessage, ServiceBusMessageInConverter
+from pydantic_core import to_json
 
 from local.jsonnet import rewritten
 from shared.messaging.port import Message
@@ -63,7 +64,7 @@ def service_bus_batch(messages: Sequence[tuple[Message, int]], data_type: str | 
 
 def metadata_of_many(each: Sequence[Mapping[str, Any]]) -> dict[str, Datum]:
     """The binding data of a batch, from those of its messages."""
-    return {f"{name}Array": Datum(json.dumps([one[name] for one in each]), "json") for name in each[0]}
+    return {f"{name}Array": Datum(to_json([one[name] for one in each]).decode(), "json") for name in each[0]}
 
 
 def single(body: bytes, data_type: str | None) -> tuple[str, Any]:
@@ -86,8 +87,8 @@ def body_of(message: Message) -> bytes:
     if message.body.keys() == {"unreadable"} and isinstance(message.body["unreadable"], str):
         return message.body["unreadable"].encode(errors="replace")
     try:
-        return json.dumps(message.body, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half a character: it came as an escape, which is ASCII on the wire
+        return to_json(message.body)
+    except ValueError:  # half a character: it came as an escape, which is ASCII on the wire
         return json.dumps(message.body, separators=(",", ":")).encode()
 
 

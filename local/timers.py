@@ -65,6 +65,7 @@ class Timer:
         self._schedule = _checked(function)
         self._monitor = monitor
         self._clock = clock
+        self._next: tuple[datetime, datetime] | None = None  # what was asked for last: it is asked for every second
         self._monitored = function.trigger.get("useMonitor") is not False and not self._often()
         self._run_on_startup = function.trigger.get("runOnStartup") is True
         self._running = asyncio.Lock()
@@ -73,8 +74,11 @@ class Timer:
 
     def next_run(self, after: datetime) -> datetime:
         """The first instant of the schedule later than `after`; day of month and day of week must both match."""
+        if self._next is not None and self._next[0] == after:
+            return self._next[1]
         moments = croniter(self._schedule, after, second_at_beginning=len(self._schedule.split()) == 6, day_or=False)
         moment: datetime = moments.get_next(datetime)
+        self._next = after, moment
         return moment
 
     async def start(self) -> None:

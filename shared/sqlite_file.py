@@ -17,6 +17,7 @@ from shared.errors import Unavailable
 from shared.folders import MADE, mark_of, private_folder
 
 _FILE = "CREATE TABLE IF NOT EXISTS file (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
+LOG_PAGES = 8000  # 32 MB, eight times SQLite's: a page that changes again and again is copied to the file seldom
 _OF_ONE_FILE = ("", "-wal", "-shm")
 
 
@@ -69,6 +70,7 @@ def open_file(folder: Path, name: str, schema: str, *, timeout: float, check: bo
     )
     try:
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         if check:
             _check(connection, path)
         found = _id(connection)

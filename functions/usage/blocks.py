@@ -6,14 +6,16 @@ add up to, is read without unpacking them; they are JSON, compressed. A block ma
 
 import json
 from base64 import b64decode, b64encode
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import groupby
 from typing import Any
 
 from functions.usage.dimensions import OTHER, dimension, largest
-from functions.usage.reading import Event, Key, Voids, key_of, row
+from functions.usage.reading import Event, Key, Voids, hour_of, key_of, row
 from shared.database.limits import encode
 from shared.database.port import Document
 from shared.kinds import Kind
@@ -26,9 +28,10 @@ MAX_EVENTS = 2000
 MAX_UNPACKED_BYTES = 2 * 1024 * 1024
 KEY_BYTES = 16
 LEVEL = 3
+HOUR = len("2026-11-24T08")
 
 Sums = dict[str, dict[str, Any]]  # metric -> value, count, dimensions
-Place = tuple[str, Key, str]  # of an event in its block: time, key and row
+Placed = tuple[str, Key, str, Event]  # an event, behind what it is sorted by in its block: time, key and row
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,18 @@ class Block:
         sources = content["sources"]
         for key, (source, id, time, metric, value, data) in zip(self.keys, content["rows"], strict=True):
             named, text = Metric(metric), json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-            yield Event(key, sources[source], id or _uuid(key), time, named, value, text, dimension(named, data))
+            name = dimension(named, data)
+            yield Event(key, sources[source], id or _uuid(key), time, named, value, text, name, not id)
 
 
 def pack(events: Iterable[Event]) -> list[Packed]:
     """Blocks of events, by their hours. The same event twice is packed once; under one key, another is another row."""
-    by_hour: dict[str, dict[Place, Event]] = {}
+    by_hour = defaultdict[str, list[Placed]](list)
     for event in events:
-        own = by_hour.setdefault(event.hour, {})
-        own[event.time, event.key, row(event)] = event
-    return [block for hour, own in by_hour.items() for block in _blocks(hour, own, sorted(own))]
+        time = event.time
+        by_hour[time[:HOUR]].append((time, event.key, row(event), event))
+    each_once = {hour_of(hour): [one for one, _ in groupby(sorted(own))] for hour, own in by_hour.items()}
+    return [block for hour, own in each_once.items() for block in _blocks(hour, own)]
 
 
 def pack_voids(voids: Voids) -> Packed:
@@ -100,16 +105,17 @@ def pack_voids(voids: Voids) -> Packed:
     return _packed(voids.hour, json.dumps(refs).encode(), {"count": 0, "sums": {}, "keys": "", "voids": refs})
 
 
-def added(sums: Sums, event: Event) -> None:
-    """Add an event to sums."""
-    own = sums.get(event.metric)
-    if own is None:
-        own = sums[event.metric.value] = {"value": 0, "count": 0, "dimensions": {}}
-    own["value"] += event.value
-    own["count"] += 1
-    if event.dimension is not None:
-        names = own["dimensions"]
-        names[event.dimension] = names.get(event.dimension, 0) + event.value
+def add(sums: Sums, events: Iterable[Event]) -> None:
+    """Add events to sums."""
+    for _, _, _, _, metric, value, _, name, _ in events:
+        own = sums.get(metric)
+        if own is None:
+            own = sums[metric.value] = {"value": 0, "count": 0, "dimensions": {}}
+        own["value"] += value
+        own["count"] += 1
+        if name is not None:
+            names = own["dimensions"]
+            names[name] = names.get(name, 0) + value
 
 
 def bounded(sums: Mapping[str, Mapping[str, Any]]) -> Sums:
@@ -117,18 +123,17 @@ def bounded(sums: Mapping[str, Mapping[str, Any]]) -> Sums:
     return {metric: {**sums[metric], "dimensions": largest(sums[metric]["dimensions"])} for metric in sorted(sums)}
 
 
-def _blocks(hour: str, own: Mapping[Place, Event], places: Sequence[Place]) -> list[Packed]:
-    """One of the events at these places; or by halves, where that would be too large."""
+def _blocks(hour: str, placed: Sequence[Placed]) -> list[Packed]:
+    """One of these events, which are in their order; or by halves, where that would be too large."""
     import zstandard
 
-    events = [own[place] for place in places]
+    events = [one[3] for one in placed]
     sources = sorted({event.source for event in events})
     number = {source: at for at, source in enumerate(sources)}
-    rows = ",".join([f"[{number[own[place].source]},{place[2]}]" for place in places])
+    rows = ",".join([f"[{number[event.source]},{text}]" for _, _, text, event in placed])
     content = f'{{"sources":{json.dumps(sources, ensure_ascii=False)},"rows":[{rows}]}}'.encode()
     sums: Sums = {}
-    for event in events:
-        added(sums, event)
+    add(sums, events)
     body = {
         "count": len(events),
         "sums": bounded(sums),
@@ -136,10 +141,10 @@ def _blocks(hour: str, own: Mapping[Place, Event], places: Sequence[Place]) -> l
         "events": b64encode(zstandard.ZstdCompressor(level=LEVEL).compress(content)).decode(),
     }
     size = len(encode(body).encode())
-    if len(events) == 1 or (size <= MAX_BYTES and len(content) <= MAX_UNPACKED_BYTES and len(events) <= MAX_EVENTS):
+    if len(placed) == 1 or (size <= MAX_BYTES and len(content) <= MAX_UNPACKED_BYTES and len(placed) <= MAX_EVENTS):
         return [_packed(hour, content, body)]
-    half = len(places) // 2
-    return [*_blocks(hour, own, places[:half]), *_blocks(hour, own, places[half:])]
+    half = len(placed) // 2
+    return [*_blocks(hour, placed[:half]), *_blocks(hour, placed[half:])]
 
 
 def _packed(hour: str, content: bytes, body: Document) -> Packed:

@@ -5,7 +5,7 @@ from typing import List  # noqa: UP035  the Functions worker does not load a fun
 import azure.functions as func
 
 from functions.usage.metering import Metering
-from shared.messaging.received import message_of
+from shared.messaging.received import Unread
 
 
 def blueprint(metering: Metering) -> func.Blueprint:
@@ -20,6 +20,6 @@ def blueprint(metering: Metering) -> func.Blueprint:
         data_type=func.DataType.BINARY,  # else the host rewrites bodies, and fails all for one that is no JSON (0023)
     )
     async def store_usage(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
-        await metering.store([message_of(message) for message in messages])
+        await metering.store(Unread(messages))
 
     return queues

@@ -25,11 +25,12 @@ _PARTS = {
 
 def dimension(metric: Metric, data: Mapping[str, Any]) -> str | None:
     """The name that an event counts under; None without one. ValueError for a part that is no text."""
-    names = _PARTS[metric]
-    parts = tuple([data.get(name, "") for name in names])
-    for name, part in zip(names, parts, strict=True):
+    parts: tuple[str, ...] = ()
+    for name in _PARTS[metric]:
+        part = data.get(name, "")
         if type(part) is not str:
             raise ValueError(f"its {name} is no text")
+        parts += (part,)
     return _joined(parts)
 
 

@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import zip_longest
 from zlib import crc32
 
 from functions.usage.blocks import pack, pack_voids
+from functions.usage.delivery import Delivery, Place
 from functions.usage.hours import Hours
 from functions.usage.reading import Early, Event, Uncountable, Voids, read
 from shared.clock import Clock
@@ -24,7 +24,6 @@ from shared.database.port import TenantStore
 from shared.errors import Conflict, FlowgridError, Full, Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
-from shared.messaging.again import LONGEST_HOLD, again, attempts, held, pause
 from shared.messaging.port import Message, Messaging
 from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
 from shared.tenancy.directory import Directory
@@ -37,30 +36,7 @@ ATTEMPTS = 10  # that it has when anything else is in its way, before somebody s
 SEND_PAUSES = (2.0, 8.0, 20.0)  # before the sends of a broker that takes nothing are tried again
 
 
-@dataclass(eq=False)
-class Waiting:
-    """A message of a delivery that is not done with yet; `at_least`: how many seconds it is not sent again for.
-
-    `due_in`: of an event that lies ahead of the clock, which is no failure.
-    """
-
-    message: Message
-    at_least: float = 0.0
-    due_in: timedelta | None = None
-
-    @property
-    def again(self) -> Message:
-        return again(self.message) if self.due_in is None else held(self.message, self.due_in)
-
-    @property
-    def delay(self) -> timedelta:
-        if self.due_in is None:
-            return pause(attempts(self.message), at_least=self.at_least)
-        return min(self.due_in, LONGEST_HOLD)
-
-
-Left = set[Waiting]
-Carried = tuple[Waiting, Event | Voids]
+Carried = tuple[Place, Event | Voids]
 
 
 class Metering:
@@ -91,60 +67,61 @@ class Metering:
 
         Not at once, for it comes back without a pause, and ten times only: ten such deliveries take five minutes.
         """
-        left = {Waiting(message) for message in messages}
+        delivery = Delivery(messages)
         try:
             async with asyncio.timeout(self._within):
-                await self._work(left)
+                await self._work(delivery)
         except TimeoutError:
-            logger.warning("a delivery of usage events took too long", extra={"left": len(left)})
+            logger.warning("a delivery of usage events took too long", extra={"left": len(delivery.left)})
         async with asyncio.timeout(SENDING_SECONDS):
-            await self._send_again(left)
+            await self._send_again(delivery)
 
-    async def _work(self, left: Left) -> None:
-        """Take out of `left` what is stored or a dead letter."""
+    async def _work(self, delivery: Delivery) -> None:
+        """What is stored or a dead letter is no longer left."""
         now, by_tenant = self._clock.now(), defaultdict[str, list[Carried]](list)
         slots = asyncio.Semaphore(SIDE_BY_SIDE)
 
-        async def in_turn(own: Sequence[Waiting], work: Callable[[], Awaitable[None]]) -> None:
+        async def in_turn(own: Sequence[Place], work: Callable[[], Awaitable[None]]) -> None:
             async with slots:
                 try:
                     await work()
                 except Exception as error:  # of whatever kind: it is this tenant's, or this message's
-                    _keep(own, error)
+                    _keep(delivery, own, error)
 
         async with asyncio.TaskGroup() as group:
-            for waiting in list(left):
+            for place, message in delivery:
                 try:
-                    event = read(waiting.message, now)
+                    event = read(message, now)
                 except Early as early:
-                    waiting.due_in = early.due_in
+                    delivery.hold(place, early.due_in)
                 except Exception as error:
                     reason = str(error) if isinstance(error, Uncountable) else f"it cannot be read: {error!r}"
-                    group.create_task(in_turn([waiting], partial(self._bury, waiting, reason, left)))
+                    group.create_task(in_turn([place], partial(self._bury, delivery, place, reason)))
                 else:
-                    by_tenant[waiting.message.tenant_id].append((waiting, event))
-            for tenant_id, own in _by_turns(by_tenant):
-                messages = [waiting for waiting, _ in own]
-                group.create_task(in_turn(messages, partial(self._tenant, tenant_id, own, left)))
+                    by_tenant[message.tenant_id].append((place, event))
+            for tenant_id, own in _by_turns(delivery, by_tenant):
+                places = [place for place, _ in own]
+                group.create_task(in_turn(places, partial(self._tenant, delivery, tenant_id, own)))
 
-    async def _tenant(self, tenant_id: str, own: list[Carried], left: Left) -> None:
-        messages, unnamed = [waiting for waiting, _ in own], not is_uuid(tenant_id)
+    async def _tenant(self, delivery: Delivery, tenant_id: str, own: list[Carried]) -> None:
+        places, unnamed = [place for place, _ in own], not is_uuid(tenant_id)
         try:
             store = None if unnamed else await self._directory.store(tenant_id)
         except Exception as error:
-            await self._failed(messages, error, left)
+            await self._failed(delivery, places, error)
             return
         if store is not None:
-            await self._store(store, own, left)
+            await self._store(delivery, store, own)
             return
-        for waiting in messages:
-            if unnamed or attempts(waiting.message) >= LOOKS:
-                await self._bury(waiting, f"there is no tenant {tenant_id or '(none named)'}", left)
+        for place in places:
+            if unnamed or delivery.attempts(place) >= LOOKS:
+                await self._bury(delivery, place, f"there is no tenant {tenant_id or '(none named)'}")
 
-    async def _store(self, store: TenantStore, own: list[Carried], left: Left) -> None:
+    async def _store(self, delivery: Delivery, store: TenantStore, own: list[Carried]) -> None:
         """Together; each alone where that fails for what does not pass, so that one event spoils no other."""
+        places = [place for place, _ in own]
         try:
-            for block in pack(event for _, event in own if isinstance(event, Event)):
+            for block in pack([event for _, event in own if isinstance(event, Event)]):
                 await self._hours.add(store, block)
             for _, voids in own:
                 if isinstance(voids, Voids):
@@ -152,75 +129,79 @@ class Metering:
         except Exception as error:
             if len(own) > 1 and not isinstance(error, PASSES):
                 for one in own:
-                    await self._store(store, [one], left)
+                    await self._store(delivery, store, [one])
             else:
-                await self._failed([waiting for waiting, _ in own], error, left)
+                await self._failed(delivery, places, error)
             return
-        left.difference_update(waiting for waiting, _ in own)
+        delivery.done(places)
 
-    async def _failed(self, own: Sequence[Waiting], error: Exception, left: Left) -> None:
+    async def _failed(self, delivery: Delivery, own: Sequence[Place], error: Exception) -> None:
         """Keep what waits for something that passes, and the rest until it has had its attempts."""
-        _keep(own, error)
-        for waiting in own:
-            if not isinstance(error, PASSES) and attempts(waiting.message) >= ATTEMPTS:
-                await self._bury(waiting, f"it could not be stored: {type(error).__name__} {error}", left)
+        _keep(delivery, own, error)
+        for place in own:
+            if not isinstance(error, PASSES) and delivery.attempts(place) >= ATTEMPTS:
+                await self._bury(delivery, place, f"it could not be stored: {type(error).__name__} {error}")
 
-    async def _bury(self, waiting: Waiting, reason: str, left: Left) -> None:
-        await self._dead_letters.add(self._queue, waiting.message, reason)
-        left.discard(waiting)
+    async def _bury(self, delivery: Delivery, place: Place, reason: str) -> None:
+        await self._dead_letters.add(self._queue, delivery.messages[place], reason)
+        delivery.done([place])
 
-    async def _send_again(self, left: Left) -> None:
+    async def _send_again(self, delivery: Delivery) -> None:
         """Raises what is in the way of what is still left after the last pause."""
         for seconds in (*SEND_PAUSES, None):
-            due: dict[timedelta, list[Waiting]] = defaultdict(list)
-            for one in left:
-                due[one.delay].append(one)
-            sends = [self._send(own, delay, left) for delay, own in due.items()]
+            due: dict[timedelta, list[Place]] = defaultdict(list)
+            for place in delivery.left:
+                due[delivery.delay(place)].append(place)
+            sends = [self._send(delivery, own, delay) for delay, own in due.items()]
             troubles = [trouble for trouble in await asyncio.gather(*sends) if trouble is not None]
             if not troubles:
                 return
             if seconds is None:
                 raise troubles[0]
-            logger.warning("usage events cannot be sent again", extra={"left": len(left), "reason": str(troubles[0])})
+            extra = {"left": len(delivery.left), "reason": str(troubles[0])}
+            logger.warning("usage events cannot be sent again", extra=extra)
             await self._pause(seconds)
 
-    async def _send(self, own: list[Waiting], delay: timedelta, left: Left) -> Exception | None:
+    async def _send(self, delivery: Delivery, own: list[Place], delay: timedelta) -> Exception | None:
         """Together; by halves where that is no fault of the broker's, until the one is found that is a dead letter."""
         try:
-            await self._messaging.send(self._queue, [one.again for one in own], delay=delay)
+            await self._messaging.send(self._queue, [delivery.again(place) for place in own], delay=delay)
         except Unavailable as error:
             return error
         except Exception as error:
             if len(own) > 1:
                 halves = own[: len(own) // 2], own[len(own) // 2 :]
-                troubles = [await self._send(half, delay, left) for half in halves]
+                troubles = [await self._send(delivery, half, delay) for half in halves]
                 return troubles[0] or troubles[1]
             try:
-                await self._bury(own[0], f"it cannot be sent again: {error}", left)
+                await self._bury(delivery, own[0], f"it cannot be sent again: {error}")
             except Exception as trouble:
                 return trouble
-        left.difference_update(own)
+        delivery.done(own)
         return None
 
 
-def _by_turns(by_tenant: Mapping[str, list[Carried]]) -> list[tuple[str, list[Carried]]]:
+def _by_turns(delivery: Delivery, by_tenant: Mapping[str, list[Carried]]) -> list[tuple[str, list[Carried]]]:
     """Who has waited and who has not, one of each in turn, so that those that hang, old or new, starve neither.
 
     Those that have waited come in an order by lot, another one each time: a message's id says its attempt.
     """
-    new, waited = list[tuple[str, list[Carried]]](), list[tuple[str, list[Carried]]]()
+    new, waited = list[tuple[str, list[Carried]]](), list[tuple[int, tuple[str, list[Carried]]]]()
     for tenant_id, own in by_tenant.items():
-        (waited if any(attempts(waiting.message) for waiting, _ in own) else new).append((tenant_id, own))
-    waited.sort(key=lambda one: crc32("".join(waiting.message.id for waiting, _ in one[1]).encode(errors="replace")))
-    return [one for pair in zip_longest(new, waited) for one in pair if one is not None]
+        if delivery.has_waited(place for place, _ in own):
+            ids = "".join(delivery.messages[place].id for place, _ in own)
+            waited.append((crc32(ids.encode(errors="replace")), (tenant_id, own)))
+        else:
+            new.append((tenant_id, own))
+    waited.sort(key=lambda one: one[0])
+    return [one for pair in zip_longest(new, [one for _, one in waited]) for one in pair if one is not None]
 
 
-def _keep(own: Sequence[Waiting], error: Exception) -> None:
+def _keep(delivery: Delivery, own: Sequence[Place], error: Exception) -> None:
     """Note what stands in the way of a tenant's messages: those that are left are sent again."""
-    for waiting in own:
-        waiting.at_least = float(getattr(error, "retry_after", 0))
+    delivery.keep(own, float(getattr(error, "retry_after", 0)))
     logger.warning(
         "usage events are sent again",
         exc_info=None if isinstance(error, FlowgridError) else error,
-        extra={"tenant_id": own[0].message.tenant_id, "events": len(own), "reason": str(error)},
+        extra={"tenant_id": delivery.messages[own[0]].tenant_id, "events": len(own), "reason": str(error)},
     )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from json import dumps
-from typing import Any
+from typing import Any, NamedTuple
 
 from functions.usage.dimensions import dimension
-from shared.clock import parse_rfc3339, rfc3339
+from shared.clock import is_rfc3339, parse_rfc3339, rfc3339
 from shared.database.limits import encode
 from shared.errors import Invalid
 from shared.ids import is_uuid
@@ -26,6 +26,8 @@ MAX_VALUE = 10**12  # far from 2^53, so that no sum of a month gets there
 MAX_DATA_BYTES = 16 * 1024
 MAX_TEXT = 256  # characters of an id or a source
 MAX_VOIDED = 2000  # events of one hour that one message takes out
+
+_METRICS = {one.value: one for one in Metric}
 
 Key = bytes  # 16 of them: which event of its hour
 
@@ -42,8 +44,7 @@ class Early(Exception):
         self.due_in = due_in
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A checked usage event; `time` in the one text form (`shared.clock.rfc3339`), `data` as JSON text."""
 
     key: Key
@@ -54,6 +55,7 @@ class Event:
     value: int
     data: str
     dimension: str | None
+    own_key: bool = False  # its id is its key
 
     @property
     def hour(self) -> str:
@@ -75,9 +77,8 @@ def hour_of(time: str) -> str:
 
 def key_of(source: str, id: str) -> Key:
     """A UUID of our own is its own key, so that it need not be kept twice; all else is its digest."""
-    if source == SOURCE and is_uuid(id):
-        return bytes.fromhex(id.replace("-", ""))
-    return blake2b(f"{len(source)}:{source}{id}".encode(), digest_size=16).digest()
+    own = source == SOURCE and is_uuid(id)
+    return bytes.fromhex(id.replace("-", "")) if own else _digest(source, id)
 
 
 def read(message: Message, now: datetime) -> Event | Voids:
@@ -88,9 +89,9 @@ def read(message: Message, now: datetime) -> Event | Voids:
     try:
         if body["type"] == VOID:
             return _voids(body, now)
-        data = {name: value for name, value in body["data"].items() if name != "value"}
-        source, id, value, metric = body["source"], body["id"], body["data"]["value"], Metric(body["type"])
-        at = parse_rfc3339(body["time"])
+        source, id, time, data = body["source"], body["id"], body["time"], body["data"].copy()
+        value, metric = data.pop("value"), _METRICS.get(body["type"]) or Metric(body["type"])
+        at = parse_rfc3339(time)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Uncountable(f"not a usage event: {type(error).__name__} {error}") from error
     if body.get("specversion") != "1.0":
@@ -99,25 +100,31 @@ def read(message: Message, now: datetime) -> Event | Voids:
         raise Uncountable("its value is not a whole number from 0 to 10^12")
     try:
         name = dimension(metric, data)
-        text = encode({"data": data})[len('{"data":') : -1]  # checked as deep as it is kept
-        key = key_of(_text(source, "source"), _text(id, "id"))
+        text = encode(data, within=1)  # what an event keeps it in
+        own = source == SOURCE and type(id) is str and is_uuid(id)
+        key = bytes.fromhex(id.replace("-", "")) if own else _digest(_text(source, "source"), _text(id, "id"))
     except Invalid as error:
         raise Uncountable(f"its data cannot be stored: {error}") from error
     except ValueError as error:
         raise Uncountable(str(error)) from error
     if len(text) > MAX_DATA_BYTES // 4 and len(text.encode()) > MAX_DATA_BYTES:
         raise Uncountable(f"its data is {len(text.encode())} bytes of JSON; at most {MAX_DATA_BYTES} are kept")
-    if at > now + AHEAD:
-        raise Early(at - now)
-    if at < now - LATE:
-        raise Uncountable(f"its time {body['time']} is more than {LATE.days} days ago")
-    return Event(key, source, id, rfc3339(at), metric, value, text, name)
+    ahead = at - now
+    if ahead > AHEAD:
+        raise Early(ahead)
+    if ahead < -LATE:
+        raise Uncountable(f"its time {time} is more than {LATE.days} days ago")
+    return Event(key, source, id, time if is_rfc3339(time) else rfc3339(at), metric, value, text, name, own)
 
 
 def row(event: Event) -> str:
     """An event as JSON text: the items of a list, but for its source; an id that is its own key is left out."""
-    id = "0" if event.source == SOURCE and is_uuid(event.id) else dumps(event.id, ensure_ascii=False)
+    id = "0" if event.own_key else dumps(event.id, ensure_ascii=False)
     return f'{id},"{event.time}","{event.metric}",{event.value},{event.data}'
+
+
+def _digest(source: str, id: str) -> Key:
+    return blake2b(f"{len(source)}:{source}{id}".encode(), digest_size=16).digest()
 
 
 def _voids(body: Mapping[str, Any], now: datetime) -> Voids:
@@ -139,7 +146,7 @@ def _text(text: Any, name: str) -> str:
     if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
         raise ValueError(f"its {name} is not a text of 1 to {MAX_TEXT} characters")
     try:
-        text.encode()
+        text.isascii() or text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"its {name} holds half a character (a lone surrogate)") from error
     return text

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from functions.usage.blocks import Block, Sums, added
+from functions.usage.blocks import Block, Sums, add
 from functions.usage.reading import Event, Key, row
 
 Standing = Literal["counted", "voided", "conflicting"]
@@ -37,7 +37,7 @@ def tally(blocks: Sequence[Block]) -> Tally:
     for event, standing in judged(blocks):
         times[standing] += 1
         if standing == "counted":
-            added(sums, event)
+            add(sums, [event])
     return Tally(sums, times["voided"], times["conflicting"])
 
 

@@ -3,9 +3,10 @@
 Source: https://learn.microsoft.com/azure/cosmos-db/concepts-limits (per-item and per-request limits).
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from shared.database.port import Delete, Document, Increment, Operation, Read
 from shared.errors import Invalid, TooLarge
@@ -18,18 +19,18 @@ MAX_ID_BYTES = 1023
 MAX_NESTING = 128
 MAX_INTEGER = 2**53
 UNVERSIONED = {"touched", "revision"}  # what `Change.touch` moves means the same in every version
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def encode(body: Document) -> str:
-    """The document as JSON text; Invalid for what the store cannot keep exactly (depth, integers, NaN, surrogates)."""
-    _check_value(body, "", 1)
-    text = _ENCODER.encode(body)
+def encode(body: Document, *, within: int = 0) -> str:
+    """The document as JSON text; Invalid for what the store cannot keep exactly (depth, integers, NaN, surrogates).
+
+    `within`: how many levels of a document are around it.
+    """
+    _check_value(body, "", 1 + within)
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
+        return to_json(body).decode()
+    except PydanticSerializationError as error:
         raise Invalid.of("body", "holds half a character (a lone surrogate)") from error
-    return text
 
 
 def check_id(kind: Kind, id: str) -> str:
@@ -72,7 +73,8 @@ def _check_value(value: Any, path: str, depth: int) -> None:
         raise Invalid.of(path, f"is nested deeper than {MAX_NESTING} levels")
     if isinstance(value, dict):
         for name, inner in value.items():
-            if type(inner) is str or inner is None:
+            kind = type(inner)
+            if kind is str or inner is None or (kind is int and -MAX_INTEGER <= inner <= MAX_INTEGER):
                 continue  # as most are
             _check_value(inner, f"{path}.{name}" if path else name, depth + 1)
     elif isinstance(value, list):

@@ -1,7 +1,6 @@
 """The embedded database: one SQLite file for the registry, one per shard, one per dedicated tenant."""
 
 import asyncio
-import json
 import logging
 import random
 import sqlite3
@@ -10,6 +9,8 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from shared.clock import Clock
 from shared.database import sqlite_query as reads
@@ -51,7 +52,6 @@ WHERE items.expires_at <= ?"""
 _FIND = """
 SELECT etag, doc, kind FROM items
 WHERE tenant_id = ? AND container = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?)"""
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 logger = logging.getLogger("flowgrid.sqlite")
 REGISTRY = "registry"
 PAGE_SIZE = 200
@@ -234,7 +234,7 @@ def _apply(
         case Increment():
             if found[2] != operation.kind.name:
                 raise Rejected("condition", index)
-            moved = _incremented(json.loads(found[1]), operation, index)
+            moved = _incremented(from_json(found[1]), operation, index)
             db.execute(
                 "UPDATE items SET doc = ?, etag = ? WHERE tenant_id = ? AND container = ? AND id = ?",
                 (moved, etag, *key),
@@ -251,9 +251,9 @@ def _row(
     """The body with the store's own fields around it: joined as text where none of them is in it already."""
     own = envelope(kind, key[2], key[0], body)
     if text is None or text == "{}" or not own.keys().isdisjoint(body):
-        document = _dumps({**body, **own})
+        document = to_json({**body, **own}).decode()
     else:
-        document = f"{text[:-1]},{_dumps(own)[1:]}"
+        document = f"{text[:-1]},{to_json(own).decode()[1:]}"
     return (*key, kind.name, body.get("created_at", ""), None if ttl is None else now + ttl, etag, document)
 
 
@@ -269,4 +269,4 @@ def _incremented(body: Document, operation: Increment, index: int) -> str:
             raise Rejected("condition", index)
         target[name] = moved[path] = value
     encode(moved)  # refuses what is no number to keep; the rest is kept already
-    return _dumps(body)
+    return to_json(body).decode()

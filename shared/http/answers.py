@@ -2,6 +2,7 @@
 
 import json
 import re
+from asyncio import Future
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,6 +45,7 @@ class Answered:
     session: TenantSession | None = None
     replayed: bool = False
     allowances: list[Allowance] = field(default_factory=list)
+    relays: list[Future[None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

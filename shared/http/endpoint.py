@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -145,34 +144,40 @@ class Endpoint:
         try:
             response = await self._answer(route, handler, req, answered)
         except asyncio.CancelledError:
-            if answered.session is not None:  # whoever hangs up has called all the same
-                await self._counted(answered.session, route, req.method, started, CLIENT_GONE)
+            await self._told(answered, route, req.method, CLIENT_GONE)  # whoever hangs up has called all the same
             raise
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
             response = _problem(error, req, request)
-        if answered.session is not None:
-            try:
-                await self._counted(answered.session, route, req.method, started, response.status_code)
-            except Unavailable as error:
-                response = _problem(error, req, request)
+        try:
+            await self._told(answered, route, req.method, response.status_code)
+        except Unavailable as error:
+            response = _problem(error, req, request)
         response = finish(response, answered, self.services.clock.now())
         self.cors.mark(response, req)
         return head_of(response) if req.method == "HEAD" else response
 
-    async def _counted(
-        self, session: TenantSession, route: Route, method: str, started: datetime, status_code: int
-    ) -> None:
-        """As the meter's; to its end, though whoever called may hang up meanwhile."""
-        counting = asyncio.ensure_future(self.meter.api_call(session, route, method, started, status_code))
+    async def _told(self, answered: Answered, route: Route, method: str, status_code: int) -> None:
+        """`_tell` to its end, though whoever called may hang up meanwhile."""
+        if answered.session is None and not answered.relays:
+            return
+        telling = asyncio.ensure_future(self._tell(answered, route, method, status_code))
         try:
-            await asyncio.shield(counting)
+            await asyncio.shield(telling)
         except asyncio.CancelledError:
-            await asyncio.wait([counting])
-            if not counting.cancelled():
-                counting.exception()  # which the meter has told
+            await asyncio.wait([telling])
+            if not telling.cancelled():
+                telling.exception()  # which the meter has told
             raise
+
+    async def _tell(self, answered: Answered, route: Route, method: str, status_code: int) -> None:
+        """Count the call, as the meter does; what it has committed is being sent meanwhile."""
+        try:
+            if answered.session is not None:
+                await self.meter.api_call(answered.session, route, method, answered.started, status_code)
+        finally:
+            await asyncio.gather(*answered.relays)
 
     async def _answer(
         self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered
@@ -211,7 +216,7 @@ class Endpoint:
         """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else."""
         try:
             caller = await self.verifier.verify(req.headers.get("authorization"))
-            session = await self._session(route, caller, req, answered.request)
+            session = await self._session(route, caller, req, answered)
             log_fields.set({**log_fields.get(), "tenant_id": session.id})  # until admitted, the subject may be a name
             session = await self._admit(route, session)
             log_fields.set({**log_fields.get(), "user_id": session.user_id})
@@ -225,9 +230,7 @@ class Endpoint:
         await self.limiter.give_back(taken)
         return session
 
-    async def _session(
-        self, route: Route, caller: Caller, req: func.HttpRequest, request: RequestInfo
-    ) -> TenantSession:
+    async def _session(self, route: Route, caller: Caller, req: func.HttpRequest, answered: Answered) -> TenantSession:
         tenant_id = _tenant_id(route, caller, req)
         entry = await self.directory.entry(tenant_id)
         if entry is None:
@@ -237,7 +240,8 @@ class Endpoint:
                 raise TenantSuspended("This tenant is suspended; its data is kept. Write to support to resume it.")
             if entry.status not in ("active", "trial"):
                 raise Forbidden(f"This tenant is {entry.status}; try again when that is done.")
-        return TenantSession(entry, self.directory.open(entry), caller, request, self.services)
+        store = self.directory.open(entry)
+        return TenantSession(entry, store, caller, answered.request, self.services, relays=answered.relays)
 
     async def _take(self, route: Route, session: TenantSession) -> list[Allowance]:
         plan = session.plan

@@ -5,7 +5,6 @@ A delivery that fails is given back whole, at once and without a pause (`Trigger
 """
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 from shared.ids import derived_id
@@ -33,7 +32,7 @@ def again(message: Message) -> Message:
     base, count = _parts(message)
     if len(base) > LONGEST_BASE:
         base = derived_id("again", base)
-    return replace(message, id=f"{base}:resent:{count + 1}")
+    return message._replace(id=f"{base}:resent:{count + 1}")
 
 
 def held(message: Message, due_in: timedelta) -> Message:
@@ -41,7 +40,7 @@ def held(message: Message, due_in: timedelta) -> Message:
     base = _parts(message)[0]
     if len(base) > LONGEST_BASE:
         base = derived_id("again", base)
-    return replace(message, id=f"{base}:held:{-(-due_in // LONGEST_HOLD)}")
+    return message._replace(id=f"{base}:held:{-(-due_in // LONGEST_HOLD)}")
 
 
 def pause(attempts: int, *, at_least: float = 0.0) -> timedelta:

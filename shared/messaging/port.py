@@ -4,22 +4,20 @@ Shaped by Azure Service Bus queues in peek-lock mode. Sending is all that servic
 (the Functions host, `local/` or the drain timer), so it is not part of the port.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from shared.errors import Invalid, TooLarge
 
 MAX_MESSAGE_BYTES = 252 * 1024  # Service Bus takes 256 KB with headers, ids and properties
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 MAX_AROUND_BYTES = 2 * 1024  # of them: the ids
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """`id` is the duplicate-detection key; `body` is a JSON object of at most 252 KB."""
 
     id: str
@@ -29,14 +27,14 @@ class Message:
 
 def as_text(message: Message) -> str:
     """The body as JSON text; `TooLarge` or `Invalid` (half a character) when no broker would take the message."""
-    text = _ENCODER.encode(message.body)
     try:
-        size, around = len(text.encode()), len(f"{message.id}{message.tenant_id}".encode())
-    except UnicodeEncodeError as error:
+        encoded = to_json(message.body)
+        around = len(f"{message.id}{message.tenant_id}".encode())
+    except ValueError as error:
         raise Invalid.of("message", "holds half a character (a lone surrogate)") from error
-    if size > MAX_MESSAGE_BYTES or around > MAX_AROUND_BYTES:
+    if len(encoded) > MAX_MESSAGE_BYTES or around > MAX_AROUND_BYTES:
         raise TooLarge(f"Message {message.id} is larger than {MAX_MESSAGE_BYTES} bytes.")
-    return text
+    return encoded.decode()
 
 
 class Messaging(ABC):

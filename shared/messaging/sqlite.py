@@ -1,7 +1,6 @@
 """The embedded queue: durable, with leases, delivery counts and dead letters, as Service Bus has them."""
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.messaging.port import Message, Messaging, as_text
 from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
+from shared.messaging.received import body_of
 from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
 
@@ -159,7 +159,7 @@ class SqliteMessaging(Messaging):
                 " RETURNING sequence, id, tenant_id, body, deliveries",
                 (token, now + lease_seconds, *chosen),
             ).fetchall()
-            return Lease(token, [(Message(r[1], r[2], json.loads(r[3])), r[4]) for r in sorted(rows)])
+            return Lease(token, [(Message(r[1], r[2], body_of(r[3].encode())), r[4]) for r in sorted(rows)])
 
         return await self._files.write(FILE, work)
 
@@ -204,7 +204,7 @@ class SqliteMessaging(Messaging):
         return await self._files.read(
             FILE,
             lambda db: [
-                (Message(row[0], row[1], json.loads(row[2])), row[3])
+                (Message(row[0], row[1], body_of(row[2].encode())), row[3])
                 for row in db.execute(
                     "SELECT id, tenant_id, body, dead_reason FROM messages"
                     " WHERE queue = ? AND dead_reason IS NOT NULL ORDER BY sequence LIMIT ?",

@@ -4,6 +4,7 @@ The resources, their audit entries (whole old and new values: they are also the 
 their quotas, the outbox events, the idempotency record. All or nothing.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -244,8 +245,18 @@ class Change:
             raise self._failures[rejected.index](rejected) from rejected
         if scope.idempotency is not None:
             scope.idempotency.stored = True
-        await scope.services.outbox.relay(scope.store.control, self._messages)
+        await self._relay()
         return answer
+
+    async def _relay(self) -> None:
+        """Send what was committed: at once, or beside whatever else the answer waits for."""
+        if not self._messages:
+            return
+        relay = self._scope.services.outbox.relay(self._scope.store.control, self._messages)
+        if self._scope.relays is None:
+            await relay
+        else:
+            self._scope.relays.append(asyncio.ensure_future(relay))
 
     async def _quota(self, counted: Counted) -> QuotaReached:
         stored = await self._scope.store.get(COUNTER, counted.counter)

@@ -1,5 +1,6 @@
 """Whose work it is, and with what: one tenant, bound to its store, one caller, one request."""
 
+from asyncio import Future
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -55,6 +56,7 @@ class Scope:
     request: RequestInfo
     services: Services
     idempotency: IdempotencySlot | None = None
+    relays: list[Future[None]] | None = None  # sends that whoever answers waits for; None: each change for its own
 
     @property
     def id(self) -> str:

@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -94,13 +93,13 @@ class PrefixedMessaging(Messaging):
         self._prefix = prefix
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
-        named = [replace(message, id=self._prefix + message.id) for message in messages]
+        named = [message._replace(id=self._prefix + message.id) for message in messages]
         await self._inner.send(queue, named, delay=delay)
 
     async def dead(self, queue: str, *, most: int = 100) -> list[tuple[Message, str]]:
         found = await self._inner.dead(queue, most=most)
         own = [(one, reason) for one, reason in found if one.id.startswith(self._prefix)]  # not another test's
-        return [(replace(one, id=one.id.removeprefix(self._prefix)), reason) for one, reason in own]
+        return [(one._replace(id=one.id.removeprefix(self._prefix)), reason) for one, reason in own]
 
     async def drop_dead(self, queue: str, id: str) -> None:
         await self._inner.drop_dead(queue, self._prefix + id)
@@ -121,7 +120,7 @@ class PrefixedSource:
 
     async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = 0.0) -> Lease:
         lease = await self._inner.receive(queue, most=most)
-        named = [(replace(one, id=one.id.removeprefix(self._prefix)), count) for one, count in lease.messages]
+        named = [(one._replace(id=one.id.removeprefix(self._prefix)), count) for one, count in lease.messages]
         return Lease(lease.token, named)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from shared.database.port import Create, Delete, Operation, Placement, TenantSto
 from shared.errors import Throttled, TooLarge, Unavailable
 from shared.messaging.port import Message
 from shared.work.events import Metric
-from shared.work.outbox import OUTBOX, a_moment, outbox_item
+from shared.work.outbox import FORGET_SIDE_BY_SIDE, OUTBOX, a_moment, outbox_item
 from shared.work.session import TenantSession
 from tests.unit.world import OTHER_ID, START, TENANT_ID, WatchedStore, World, admin, entry, register, session
 
@@ -201,7 +202,7 @@ async def test_a_flush_waits_for_what_is_just_being_forgotten(
     assert await left(store) == 0
 
 
-async def test_the_moment_is_fifty_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_moment_is_half_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -209,7 +210,7 @@ async def test_the_moment_is_fifty_milliseconds(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("shared.work.outbox.asyncio.sleep", sleep)
     await a_moment()
-    assert slept == [0.05]
+    assert slept == [0.5]
 
 
 @pytest.mark.parametrize(("events", "gone"), [(2, (0,)), (2, (1,)), (5, (0, 2))])
@@ -381,3 +382,25 @@ async def test_events_of_one_change_go_each_to_its_queue(world: World, tenant: T
     change.send("right", Message("m-2", TENANT_ID, {"n": 2}))
     await change.commit(None)
     assert (await world.queued("left"), await world.queued("right")) == ([{"n": 1}], [{"n": 2}])
+
+
+async def test_what_many_tenants_have_sent_is_forgotten_sixteen_side_by_side(world: World) -> None:
+    at_once, most, all_there = set[str](), list[int](), asyncio.Event()
+
+    async def together(tenant_id: str, operations: Sequence[Operation]) -> None:
+        at_once.add(tenant_id)
+        most.append(len(at_once))
+        if len(at_once) == FORGET_SIDE_BY_SIDE:
+            all_there.set()
+        await all_there.wait()
+        at_once.discard(tenant_id)
+
+    stores = []
+    for number in range(2 * FORGET_SIDE_BY_SIDE):
+        tenant_id = f"0190c2a8-7e10-7abc-8def-0000000001{number:02}"
+        store = WatchedStore(await register(world.core, tenant_id))
+        await emit(session(world.core, entry(tenant_id), store, admin(tenant_id)))
+        store.before = partial(together, tenant_id)
+        stores.append(store)
+    await world.core.services.outbox.flush()
+    assert (max(most), [await left(store) for store in stores]) == (FORGET_SIDE_BY_SIDE, [0] * len(stores))

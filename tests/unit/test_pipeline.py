@@ -1,8 +1,9 @@
 """The endpoint pipeline: what every call goes through, in which order, and what every answer carries."""
 
+import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from shared.auth.roles import Role
 from shared.database.port import Placement
 from shared.errors import Unavailable
 from shared.http.answers import SECURITY_HEADERS
+from shared.messaging.port import Message
 from shared.tenancy.fence import Handle, rotate
 from shared.work.outbox import OUTBOX
 from tests.unit.world import AGENT, OTHER_ID, STAFF, World, admin, person
@@ -255,6 +257,46 @@ async def test_a_call_is_one_usage_event(world: World, tenant: str) -> None:
         "operation": "list_agents",
         "status_code": 200,
     }
+
+
+async def test_what_a_call_has_committed_is_sent_together_with_its_own_event(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, send_together = list[int](), world.queue._send_together
+
+    async def counted(sends: list[Any]) -> None:
+        together.append(len(sends))
+        await send_together(sends)
+
+    monkeypatch.setattr(world.queue, "_send_together", counted)
+    assert (await world.call("create_agent", admin(tenant), AGENT)).status == 201
+    assert together == [2]
+
+
+@pytest.mark.parametrize("hung_up", [False, True])
+async def test_an_answer_waits_until_what_its_call_has_committed_is_sent(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch, hung_up: bool
+) -> None:
+    sending, go_on, send = asyncio.Event(), asyncio.Event(), world.queue.send
+
+    async def slowly(queue: str, messages: Sequence[Message], **options: Any) -> None:
+        if messages[0].body["type"] == "agents_created":
+            sending.set()
+            await go_on.wait()
+        await send(queue, messages, **options)
+
+    monkeypatch.setattr(world.queue, "send", slowly)
+    call = asyncio.create_task(world.call("create_agent", admin(tenant), AGENT))
+    await sending.wait()
+    if hung_up:
+        call.cancel()
+    while not await world.queued("usage-events"):
+        pass  # the call itself is counted meanwhile
+    assert not call.done()
+    go_on.set()
+    await asyncio.wait([call])
+    assert call.cancelled() is hung_up
+    assert [one["type"] for one in await world.queued("usage-events")] == ["agents_created"]
 
 
 async def test_a_call_that_failed_is_counted_with_its_status(world: World, tenant: str) -> None:
