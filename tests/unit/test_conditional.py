@@ -96,7 +96,7 @@ async def test_each_get_that_has_an_etag_says_that_it_answers_304(world: World) 
         and {"$ref": "#/components/parameters/IfNoneMatch"} in operation["parameters"]
     }
     assert told == {
-        *("get_agent", "get_backup", "get_element", "get_job", "get_model", "get_openapi"),
+        *("get_agent", "get_backup", "get_element", "get_execution", "get_job", "get_model", "get_openapi"),
         *("get_relationship", "get_restore", "get_tenant", "get_usage_adjustment", "get_user"),
     }
 
