@@ -19,6 +19,7 @@ TAGS = {  # of what is not one resource, which says itself what it is
     "audit": "Who changed what, when, from where, with the whole old and new value.",
     "billing": "The tenant's plan, its price, and what each month has cost.",
     "catalog": "ArchiMate exchange files in and out.",
+    "execution-admission": "All runs of the tenant together: how many there are, pausing, resuming, cancelling them.",
     "export": "All that is kept of the tenant, item by item.",
     "me": "The caller.",
     "notifications": "What the tenant must be told: the end of a trial, quotas, failed backups.",
