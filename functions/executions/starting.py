@@ -32,7 +32,7 @@ from functions.executions.models import (
 from functions.tools.port import Toolbox
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Create, Where
-from shared.errors import FieldError, Invalid, Taken, TooLarge, WrongState
+from shared.errors import Taken, TooLarge, WrongState
 from shared.ids import is_uuid
 from shared.work.change import Change
 from shared.work.resources import load
@@ -74,7 +74,7 @@ class Starting:
 
         `shown`: the answer of the request, for when it comes again.
 
-        `Invalid` names tools and agents that there are not, `TooLarge` says what is; `WrongState` for a retired agent.
+        `WrongState` for an agent that is retired, or names (`missing`) what is not there; `TooLarge` says what is.
         """
         agent = (await load(tenant, Agent, agent_id)).value
         if agent.status == "retired":
@@ -82,7 +82,8 @@ class Starting:
         _check(asked)
         id = id or tenant.repeatable_id(Execution.KIND)
         names = [name for name in agent.tools if not name.startswith(AGENT)]
-        await self._toolbox.named(tenant, names)
+        found = await self._toolbox.find(tenant, names)
+        _all_there([name for name in names if name not in found])
         await open_counter(tenant)
         at_once = not await waiting(tenant)
         for admitted in (True, False) if at_once else (False,):
@@ -177,26 +178,26 @@ async def snapshot_of_agent(
     *,
     strict: bool,
 ) -> Snapshot:
-    """The agent as it is now, with the agents that it names. `strict`: `Invalid` for those that there are not.
+    """The agent as it is now, with the agents that it names. `strict`: `WrongState` for those that there are not.
 
     One point read or query for each agent that it names. `TooLarge` for more than a run can keep.
     """
     called = _Called()
     tools = [Offered(name=name, called=called.as_(name)) for name in agent.tools if not name.startswith(AGENT)]
     agents: list[Callee] = []
-    unknown: list[FieldError] = []
+    unknown: list[str] = []
     for name in agent.tools:
         if not name.startswith(AGENT):
             continue
         callee = await _agent(tenant, name.removeprefix(AGENT))
         if callee is None:
-            unknown.append(FieldError("tools", "names no agent of this tenant that is in use", name))
+            unknown.append(name)
             continue
         described = callee.description[:MAX_DESCRIBED]
         known_as = called.as_(f"{AGENT}{callee.name}")
         agents.append(Callee(id=callee.id, name=callee.name, called=known_as, description=described))
-    if unknown and strict:
-        raise Invalid(unknown)
+    if strict:
+        _all_there(unknown)
     snapshot = Snapshot(
         id=id,
         created_at=at,
@@ -253,6 +254,11 @@ def _check(asked: Asked) -> None:
     size = len(json.dumps(dict(asked.context), ensure_ascii=False).encode(errors="replace"))
     if size > MAX_CONTEXT_BYTES:
         raise TooLarge(f"The context is {size} bytes of JSON; a run takes {MAX_CONTEXT_BYTES}.")
+
+
+def _all_there(missing: Sequence[str]) -> None:
+    if missing:
+        raise WrongState("The agent names tools or agents that there are not; mend it first.", missing=list(missing))
 
 
 def _taken(id: str) -> Taken:
