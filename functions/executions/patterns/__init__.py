@@ -10,6 +10,7 @@ from functions.agents.models import Pattern
 from functions.executions.models import Snapshot, Step
 from functions.executions.patterns import orchestrator, specialist
 from functions.executions.patterns.next import Next
+from shared.errors import WrongState
 
 DECIDE: Mapping[Pattern, Callable[[Snapshot, Sequence[Step]], Next]] = {
     "Specialist": specialist.decide,
@@ -18,5 +19,7 @@ DECIDE: Mapping[Pattern, Callable[[Snapshot, Sequence[Step]], Next]] = {
 
 
 def decide(snapshot: Snapshot, steps: Sequence[Step]) -> Next:
-    """What the run does next. KeyError for a pattern that nobody has written."""
+    """What the run does next. `WrongState` for a pattern that this release does not run."""
+    if snapshot.pattern not in DECIDE:
+        raise WrongState(f"This release runs no agents of the pattern {snapshot.pattern}.")
     return DECIDE[snapshot.pattern](snapshot, steps)
