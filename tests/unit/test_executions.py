@@ -139,10 +139,10 @@ async def test_agents_are_run_within_depth_and_number(runs: RunsWorld, limit: di
 async def test_what_an_agent_names_must_be_there_when_it_is_run(runs: RunsWorld) -> None:
     agent = await runs.agent("clerk", [], pattern="Orchestrator", tools=["catalog.destroy"])
     answer = await runs.call("create_execution", {"input": "Do it."}, agent_id=agent)
-    assert (answer.status, answer.json["errors"][0]["value"]) == (400, "catalog.destroy")
+    assert (answer.status, answer.json["missing"]) == (409, ["catalog.destroy"])
     await runs.call("patch_agent", {"tools": ["agent:nobody"]}, agent_id=agent)
     answer = await runs.call("create_execution", {"input": "Do it."}, agent_id=agent)
-    assert (answer.status, answer.json["errors"][0]["value"]) == (400, "agent:nobody")
+    assert (answer.status, answer.json["missing"]) == (409, ["agent:nobody"])
 
 
 async def test_a_retired_agent_is_not_run(runs: RunsWorld) -> None:
