@@ -72,7 +72,7 @@ class AiDouble:
     """Of one model each; they come first."""
     asked: list[Asked] = field(default_factory=list)
     billed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(key, input|output|cached) -> tokens."""
+    """(key, input|output|cached) -> tokens; (key, answers) -> how many they are of."""
     billed_models: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(key, model) -> tokens, input and output together."""
     on_asked: Callable[[], object] = lambda: None
@@ -169,6 +169,7 @@ class AiDouble:
 
     def _bill(self, key: str, model: str, reply: Reply) -> None:
         self.billed.update({(key, "input"): reply.input, (key, "output"): reply.output, (key, "cached"): reply.cached})
+        self.billed[key, "answers"] += 1
         self.billed_models[key, model] += reply.input + reply.output
 
     def reset(self) -> None:

@@ -36,8 +36,9 @@ NAMES: Mapping[Wire, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class Books:
-    """AI tokens, as one side has counted them. `events`, `runs`: input, output and cached."""
+    """AI tokens, as one side has counted them, of so many `answers`. `events`, `runs`: input, output and cached."""
 
+    answers: int
     total: int
     by_model: Mapping[str, int]
     events: tuple[int, int, int]
@@ -146,6 +147,7 @@ class Wired:
             for name, value in bucket["dimensions"].items():
                 by_model[name] = by_model.get(name, 0) + value
         return Books(
+            answers=len(events),
             total=usage["total"],
             by_model=by_model,
             events=_sums(events),
@@ -166,8 +168,8 @@ class Wired:
             for (whose, model), tokens in self.double.billed_models.items()
             if whose == key
         }
-        total = told[0] + told[1]
-        return Books(total, by_model, told, told, total, total)
+        answers, total = sum(self.double.billed[key, "answers"] for key in self.keys.values()), told[0] + told[1]
+        return Books(answers, total, by_model, told, told, total, total)
 
     async def _all(self, name: str, **query: str) -> list[Any]:
         found, cursor = list[Any](), ""
