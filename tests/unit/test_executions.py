@@ -271,6 +271,16 @@ async def test_nobody_waits_longer_than_half_a_minute_for_a_provider(runs: RunsW
     assert runs.world.clock.monotonic() - before < 80
 
 
+async def test_each_try_is_shown_as_an_attempt_whatever_came_of_it(runs: RunsWorld) -> None:
+    down = ModelUnavailable("down", retry_after=30)
+    failed = await runs.run(await runs.agent("clerk", [Reply(raises=down)]))
+    late = await runs.run(await runs.agent("late clerk", [Reply(raises=down)]), seconds=45)
+    assert (failed["stop_reason"], late["stop_reason"]) == ("model_unavailable", "deadline")
+    shown = [[(step.status, step.attempts) for step in await runs.steps(run["id"])] for run in (failed, late)]
+    assert shown == [[("ended", 3)], [("cancelled", 2)]]
+    assert len(runs.models.asked) == 5
+
+
 async def test_what_is_no_use_is_not_asked_again(runs: RunsWorld) -> None:
     found = await runs.run(await runs.agent("clerk", [Reply(raises=ModelMalformed("not JSON"))]))
     assert (found["stop_reason"], found["error"], len(runs.models.asked)) == ("model_malformed", "not JSON", 1)
