@@ -54,7 +54,6 @@ from functions.platform.health import HealthService
 from functions.platform.invariants import Invariants
 from functions.platform.rounds import Rounds
 from functions.providers.connections import Connections
-from functions.providers.keys import Keys
 from functions.providers.service import ProviderService
 from functions.publishing.models import TYPE as PUBLISH
 from functions.publishing.service import Publishing
@@ -125,12 +124,10 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
     checks |= {"statements": billing.check}
     invariants = Invariants(each, checks, core.ledger, services.clock)
-    keys = Keys(adapters.secrets)
     hourly = {
         "reservations": each.over_all(release_abandoned),
         "thresholds": each.over_all(tell_thresholds),
-        "provider keys": each.over_all(keys.sweep),
-        "secrets": each.over_all(secrets.forget_loose),
+        "secrets": each.over_all(secrets.compare),
     }
     archive = Archive(adapters.blobs)
     daily_rounds = {
@@ -170,7 +167,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.executions.http.blueprint(endpoint, executions.service),
         functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
-        functions.providers.http.blueprint(endpoint, ProviderService(keys, adapters.outgoing.allowed)),
+        functions.providers.http.blueprint(endpoint, ProviderService(secrets, adapters.outgoing.allowed)),
         functions.publishing.http.blueprint(endpoint, publishing),
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.tools.http.blueprint(endpoint, ToolService(secrets, adapters.outgoing.allowed)),

@@ -8,7 +8,6 @@ from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
-from functions.providers.keys import KEY
 from functions.providers.models import Provider
 from functions.tools.models import Tool
 from functions.tools.proposing import USED
@@ -26,7 +25,7 @@ from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.budgets import RESERVED
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
-from shared.work.kept_secrets import LOOSE
+from shared.work.kept_secrets import RECORD
 from shared.work.notices import NOTIFICATION
 from shared.work.outbox import OUTBOX
 from shared.work.scope import IDEMPOTENCY
@@ -57,13 +56,12 @@ KINDS = Kinds(
     BINDING,
     REMOVED,
     COPY,
-    KEY,
+    RECORD,
     COUNTER,
     RESERVED,
     OUTBOX,
     IDEMPOTENCY,
     USED,
-    LOOSE,
     PERMIT,
     FENCE,
     LOCK,

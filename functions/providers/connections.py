@@ -33,7 +33,7 @@ class Connections:
             return Connection("offline", OFFLINE), model or OFFLINE
         if provider == PLATFORM:
             return await self._platform(model)
-        stored = await session.store.get(Provider.KIND, provider_id(session.id, provider))
+        stored = await session.store.get(Provider.KIND, provider_id(provider))
         if stored is None:
             raise Invalid.of(
                 "provider", "is neither offline, platform, nor the name of one of your providers", provider

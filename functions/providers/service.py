@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions.providers.keys import Keys
 from functions.providers.models import MAX_KEY, RESERVED, Provider, ProviderFields
 from shared.errors import Contended, FieldError, Invalid, Stale, Taken
 from shared.ids import derived_id
 from shared.outgoing.addresses import Allowed, wrong_with
 from shared.work.change import Change
+from shared.work.kept_secrets import KeptSecrets
 from shared.work.service import Patch, ResourceService
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
@@ -18,21 +18,22 @@ class ProviderService(ResourceService[Provider, ProviderFields]):
 
     model = Provider
 
-    def __init__(self, keys: Keys, allowed: Allowed) -> None:
-        self._keys = keys
+    def __init__(self, secrets: KeptSecrets, allowed: Allowed) -> None:
+        self._secrets = secrets
         self._allowed = allowed
 
     async def create(self, tenant: TenantSession, new: ProviderFields) -> Provider:
         """`Taken` when there is one of this name."""
         self._check(new, None)
-        id = provider_id(tenant.id, new.name)
+        id = provider_id(new.name)
         if await tenant.store.get(Provider.KIND, id) is not None:
             raise Taken("There is such a provider already.", id=id)
-        kept = await self._keys.keep(tenant, id, new.key or "")
+        kept = await self._secrets.put(tenant, Provider.KIND, id, new.key or "")
         for _ in range(TRIES_AT_A_RACE):
             buried = (await tenant.buried(Provider.KIND, [id])).get(id)
             change = tenant.change(*([buried] if buried else []))
             provider = change.create(Provider, _stored(new, kept), id=id, buried=buried)
+            await self._secrets.move(tenant, change, provider, None, kept)
             try:
                 return await change.commit(provider)
             except Stale:
@@ -49,33 +50,29 @@ class ProviderService(ResourceService[Provider, ProviderFields]):
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
         """Its key goes with it. Agents may still name it: what they begin says that there is no such provider."""
-        references: list[str] = []
 
         async def last(change: Change, old: Provider) -> None:
-            references.append(old.key_reference)
+            await self._secrets.move(tenant, change, old, old.key_reference, None)
 
         await tenant.remove(Provider, id, if_match=if_match, also=last)
-        await self._keys.forget(tenant, references[-1])
 
     async def _change(self, tenant: TenantSession, id: str, sent: Any, if_match: str | None) -> Provider:
-        """The new key is kept, the provider changed, the old key forgotten: each step may be the last."""
+        """`sent`: what is sent whole, or what a patch makes of the provider as it is."""
         before = await self.get(tenant, id)
         before.check(if_match)
         first: ProviderFields = sent(before)
         self._check(first, before)
-        kept = await self._keys.keep(tenant, id, first.key) if first.key is not None else None
-        old_references: list[str] = []
+        kept = None if first.key is None else await self._secrets.put(tenant, Provider.KIND, id, first.key)
 
         def fields(old: Provider) -> Mapping[str, Any]:
             new: ProviderFields = sent(old)
             self._check(new, old)
-            old_references.append(old.key_reference)
             return _stored(new, kept or old.key_reference)
 
-        changed = await tenant.modify(Provider, id, fields, if_match=if_match)
-        if kept is not None:
-            await self._keys.forget(tenant, old_references[-1])
-        return changed
+        async def also(change: Change, old: Provider, now: Provider) -> None:
+            await self._secrets.move(tenant, change, now, old.key_reference, now.key_reference)
+
+        return await tenant.modify(Provider, id, fields, if_match=if_match, also=also)
 
     def _check(self, new: ProviderFields, old: Provider | None) -> None:
         """`Invalid` with all that is wrong. A key is never repeated, not even a wrong one."""
@@ -103,8 +100,9 @@ class ProviderService(ResourceService[Provider, ProviderFields]):
             raise Invalid(wrong)
 
 
-def provider_id(tenant_id: str, name: str) -> str:
-    return derived_id("provider", tenant_id, name)
+def provider_id(name: str) -> str:
+    """The same in every tenant, so that a copy of one finds its providers by name as well."""
+    return derived_id(Provider.KIND, name)
 
 
 def _stored(sent: ProviderFields, key_reference: str) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class ToolService(ResourceService[Tool, ToolFields]):
         return {**sent.model_dump(exclude={"secret"}), "secret_reference": reference}
 
     async def check(self, tenant: TenantSession, change: Change, old: Tool | None, new: Tool) -> None:
-        self._secrets.move(change, None if old is None else old.secret_reference, new.secret_reference)
+        held = None if old is None else old.secret_reference
+        await self._secrets.move(tenant, change, new, held, new.secret_reference)
 
     async def create(self, tenant: TenantSession, new: ToolFields) -> Tool:
         """`Taken` for a second one of the same name."""
@@ -67,7 +68,7 @@ class ToolService(ResourceService[Tool, ToolFields]):
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
         async def last(change: Change, old: Tool) -> None:
-            self._secrets.move(change, old.secret_reference, None)
+            await self._secrets.move(tenant, change, old, old.secret_reference, None)
 
         await tenant.remove(Tool, id, if_match=if_match, also=last)
 
@@ -87,7 +88,8 @@ class ToolService(ResourceService[Tool, ToolFields]):
         """The same with a reference for its secret."""
         if not new.secret:
             return new
-        return new.model_copy(update={"secret": await self._secrets.put(tenant, new.secret)})
+        reference = await self._secrets.put(tenant, Tool.KIND, tool_id(new.name), new.secret)
+        return new.model_copy(update={"secret": reference})
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from functions.providers.connections import Connections
-from functions.providers.keys import KEY as RECORD
-from functions.providers.keys import Keys
 from shared.ai.port import Connection, ModelRefused
 from shared.auth.roles import Role
-from shared.errors import Invalid, NotFound, Unavailable
+from shared.errors import Invalid, NotFound
 from shared.ids import PLATFORM_TENANT_ID
 from shared.settings import Settings
+from shared.work.kept_secrets import RECORD, KeptSecrets
 from tests.unit.world import STAFF, Answer, World, admin, person
 
 SECRET = "sk-top-secret-1234567890"
@@ -43,6 +42,14 @@ async def secrets_of(world: World, tenant_id: str) -> list[str]:
     folder = world.core.settings.flowgrid_data_dir / "secrets" / tenant_id
     assert sorted(names) == sorted(path.name for path in folder.iterdir()) if folder.exists() else names == []
     return [await space.get(f"secret:{name}") for name in names]
+
+
+async def left(world: World, tenant_id: str) -> list[str]:
+    """The keys that there are after two hours, each with its round."""
+    for _ in range(2):
+        world.clock.advance(minutes=61)
+        await KeptSecrets(world.core.adapters.secrets).compare(await world.session(tenant_id))
+    return await secrets_of(world, tenant_id)
 
 
 def patched(world: World, tenant_id: str, id: str, body: Any, **headers: str) -> Awaitable[Answer]:
@@ -130,7 +137,7 @@ async def test_a_key_is_in_no_answer_no_audit_no_export_and_no_backup(world: Wor
     provider = await made(world, acme)
     await patched(world, acme, provider["id"], {"key": ANOTHER})
     backup = await world.backed_up(acme)
-    assert backup["counts"]["provider"] == 1 and "provider_key" not in backup["counts"]
+    assert backup["counts"]["provider"] == 1 and RECORD not in backup["counts"]
     shown = [
         await world.call("get_provider", admin(acme), params={"provider_id": provider["id"]}),
         await world.call("list_providers", admin(acme)),
@@ -148,7 +155,7 @@ async def test_a_new_key_takes_the_place_of_the_old_one(world: World, acme: str)
     provider = await made(world, acme)
     changed = (await patched(world, acme, provider["id"], {"key": ANOTHER})).json
     assert changed["key_reference"] != provider["key_reference"]
-    assert await secrets_of(world, acme) == [ANOTHER]
+    assert await left(world, acme) == [ANOTHER]
 
 
 async def test_who_sends_no_key_keeps_the_one_there_is(world: World, acme: str) -> None:
@@ -176,7 +183,7 @@ async def test_a_name_is_for_ever(world: World, acme: str) -> None:
 async def test_a_key_goes_with_its_provider(world: World, acme: str) -> None:
     provider = await made(world, acme)
     await world.call("delete_provider", admin(acme), params={"provider_id": provider["id"]})
-    assert await secrets_of(world, acme) == []
+    assert await left(world, acme) == []
 
 
 async def test_a_change_that_is_refused_keeps_no_key(world: World, acme: str) -> None:
@@ -186,73 +193,73 @@ async def test_a_change_that_is_refused_keeps_no_key(world: World, acme: str) ->
     assert await secrets_of(world, acme) == [SECRET]
 
 
-# Whoever dies
-
-
-async def kept_for_later(world: World, acme: str) -> None:
-    """An hour later, a round."""
-    keys, session = Keys(world.core.adapters.secrets), await world.session(acme)
-    assert await keys.sweep(session) == 0  # it may be on its way
-    world.clock.advance(minutes=61)
-    assert await keys.sweep(session) == 1
-    assert await keys.sweep(session) == 0
-
-
-async def test_a_key_whose_provider_was_never_changed_is_forgotten(
-    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The process has died after it kept the key."""
-    provider = await made(world, acme)
-    session = await world.session(acme)
-    await Keys(world.core.adapters.secrets).keep(session, provider["id"], ANOTHER)
-    assert sorted(await secrets_of(world, acme)) == sorted([SECRET, ANOTHER])
-    await kept_for_later(world, acme)
-    assert await secrets_of(world, acme) == [SECRET]
-
-
-@pytest.mark.parametrize("change", ["patch_provider", "delete_provider"])
-async def test_an_old_key_that_could_not_be_forgotten_is_forgotten_later(
-    world: World, acme: str, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The secrets have failed, or the process has died, after the commit: the change stands."""
-    provider = await made(world, acme)
-
-    async def fails(self: Any, reference: str) -> None:
-        raise Unavailable("The key vault does not answer.")
-
-    space = type(world.core.adapters.secrets.space(acme))
-    with monkeypatch.context() as broken:
-        broken.setattr(space, "delete", fails)
-        body = {"key": ANOTHER} if change == "patch_provider" else None
-        answer = await world.call(change, admin(acme), body, params={"provider_id": provider["id"]})
-        assert answer.status in (200, 204)
-    await kept_for_later(world, acme)
-    assert await secrets_of(world, acme) == ([ANOTHER] if change == "patch_provider" else [])
-
-
-async def test_two_who_set_a_key_at_once_leave_the_one_that_the_provider_refers_to(
+async def test_of_two_who_set_a_key_one_after_the_other_the_last_one_counts(
     world: World, twin: World, acme: str
 ) -> None:
     provider = await made(world, acme)
     first = await patched(world, acme, provider["id"], {"key": ANOTHER})
     second = await patched(twin, acme, provider["id"], {"key": "third"})
     assert (first.status, second.status) == (200, 200)
-    assert await secrets_of(world, acme) == ["third"]
+    assert await left(world, acme) == ["third"]
 
 
-async def test_what_a_restore_brings_back_has_no_key_and_what_it_replaces_leaves_none(world: World, acme: str) -> None:
+# Restores (what the round does with all that they leave behind: test_kept_secrets.py)
+
+
+async def restored(world: World, acme: str, backup: dict[str, Any], **target: Any) -> dict[str, Any]:
+    asked = target or {"target": "in_place", "confirm": "acme"}
+    begun = await world.call("create_restore", admin(acme), {"backup_id": backup["id"], **asked})
+    assert begun.status == 202, begun.raw
+    restore = await world.settled("get_restore", acme, {"restore_id": begun.json["id"]})
+    assert restore["status"] == "succeeded", restore
+    return restore
+
+
+async def key_of(world: World, tenant_id: str) -> str | None:
+    """What agents would use."""
+    connections = Connections(world.core.adapters.secrets, world.core.settings)
+    return (await connections.resolve(await world.session(tenant_id), "ours", ""))[0].key
+
+
+async def test_a_restore_within_the_hour_brings_the_key_back_for_good(world: World, acme: str) -> None:
     provider = await made(world, acme)
     backup = await world.backed_up(acme)
     await patched(world, acme, provider["id"], {"key": ANOTHER})
-    asked = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}
-    begun = await world.call("create_restore", admin(acme), asked)
-    assert (await world.settled("get_restore", acme, {"restore_id": begun.json["id"]}))["status"] == "succeeded"
-    connections = Connections(world.core.adapters.secrets, world.core.settings)
+    await restored(world, acme, backup)
+    assert (await left(world, acme), await key_of(world, acme)) == ([SECRET], SECRET)
+
+
+async def test_what_a_later_restore_brings_back_has_no_key_until_one_is_sent(world: World, acme: str) -> None:
+    provider = await made(world, acme)
+    backup = await world.backed_up(acme)
+    await patched(world, acme, provider["id"], {"key": ANOTHER})
+    assert await left(world, acme) == [ANOTHER]
+    await restored(world, acme, backup)
     with pytest.raises(ModelRefused, match="no key any more; send it again"):
-        await connections.resolve(await world.session(acme), "ours", "")
-    world.clock.advance(minutes=61)
-    assert await Keys(world.core.adapters.secrets).sweep(await world.session(acme)) == 1
-    assert await secrets_of(world, acme) == []
+        await key_of(world, acme)
+    assert await left(world, acme) == []
+    assert (await patched(world, acme, provider["id"], {"key": "third"})).status == 200
+    assert (await left(world, acme), await key_of(world, acme)) == (["third"], "third")
+
+
+async def test_a_provider_that_a_restore_takes_away_leaves_no_key(world: World, acme: str) -> None:
+    backup = await world.backed_up(acme)
+    await made(world, acme)
+    await restored(world, acme, backup)
+    assert await left(world, acme) == []
+
+
+async def test_a_copy_finds_its_providers_and_has_none_of_their_keys(world: World) -> None:
+    acme = str((await world.onboard("acme", tier="enterprise"))["id"])
+    provider = await made(world, acme)
+    backup = await world.backed_up(acme)
+    new = {"name": "Copy", "slug": "copy", "admin_email": "ada@copy.example"}
+    copy = (await restored(world, acme, backup, target="new_tenant", new_tenant=new))["report"]
+    with pytest.raises(ModelRefused, match="no key any more; send it again"):
+        await key_of(world, copy["tenant_id"])
+    assert (await patched(world, copy["tenant_id"], provider["id"], {"key": ANOTHER})).status == 200
+    assert (await left(world, copy["tenant_id"]), await key_of(world, copy["tenant_id"])) == ([ANOTHER], ANOTHER)
+    assert (await left(world, acme), await key_of(world, acme)) == ([SECRET], SECRET)
 
 
 # What agents get
