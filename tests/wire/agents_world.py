@@ -18,7 +18,7 @@ from shared.database.port import Where
 from shared.tenancy.plans import Budget
 from shared.work.budgets import RESERVED, counter_of
 from shared.work.change import COUNTER
-from tests.doubles.ai import AiDouble
+from tests.doubles.ai import AiDouble, Fault
 from tests.doubles.time import Time
 from tests.unit.world import UNLIMITED, FakeClock, World, admin
 from tests.unit.world import Answer as HttpAnswer
@@ -51,13 +51,16 @@ class Books:
 
 @dataclass
 class Hurried(Models):
-    """Those of the app, for which no question may take longer than `seconds`."""
+    """Those of the app; what will hang may take `seconds`."""
 
     models: Models
-    seconds: float = 20.0
+    double: AiDouble
+    seconds: float = 0.15
 
     async def ask(self, connection: Connection, question: Question) -> Answer:
-        return await self.models.ask(connection, replace(question, seconds=min(question.seconds, self.seconds)))
+        hangs = any(isinstance(one, Fault) and one.hangs for one in self.double.script[:1])
+        seconds = min(question.seconds, self.seconds) if hangs else question.seconds
+        return await self.models.ask(connection, replace(question, seconds=seconds))
 
     def price(self, connection: Connection, model: str, usage: TokenUsage) -> int | None:
         return self.models.price(connection, model, usage)
@@ -196,7 +199,7 @@ def _sums(counted: Sequence[Mapping[str, int]]) -> tuple[int, int, int]:
 
 @dataclass
 class Pressed(Wired):
-    """One whose time passes when nobody works, and whose questions may be given little of it."""
+    """One whose time passes as its tests say, and which does not wait long for what hangs."""
 
     time: Time = field(init=False)
     models: Hurried = field(init=False)
@@ -212,7 +215,7 @@ class Pressed(Wired):
             await time.pause(seconds)
 
         def parts(core: Core) -> Runs:
-            hurried.append(Hurried(core.adapters.models))
+            hurried.append(Hurried(core.adapters.models, double))
             tools = CatalogTools(ElementService(), RelationshipService())
             resolve = Connections(core.adapters.secrets, core.settings).resolve
             return Runs(tools, hurried[0], resolve, WizardTools(), pause)

@@ -47,12 +47,9 @@ async def acme(tmp_path: Path, provider: AiDouble, wire: Wire) -> AsyncIterator[
 
 
 @pytest.fixture(params=FAULTS)
-def fault(request: pytest.FixtureRequest, acme: Pressed) -> tuple[Fault, int, str]:
+def fault(request: pytest.FixtureRequest) -> tuple[Fault, int, str]:
     """A fault, how often it is asked for, and what the run ends by."""
-    found = FAULTS[request.param]
-    if found[0].hangs:
-        acme.models.seconds = 0.15
-    return found
+    return FAULTS[request.param]
 
 
 def tells_no_key(acme: Wired, *told: Any) -> bool:
@@ -71,7 +68,6 @@ async def test_a_run_whose_provider_fails_ends_by_a_name_and_is_charged_nothing(
     assert (step["status"], step["error"]["code"], step["attempts"], step["usage"]) == ("ended", code, tries, None)
     assert run["error"] and tells_no_key(acme, run, step)
     assert (await acme.books(), acme.bill().total) == (acme.bill(), 0)
-    acme.models.seconds = 20.0
     assert (await acme.run(agent))["status"] == "succeeded"
     assert await acme.books() == acme.bill()
 
@@ -89,7 +85,6 @@ async def test_what_was_answered_before_a_failure_is_charged(
 
 @pytest.mark.parametrize("failing", [THROTTLED, TROUBLE, HANGS, CUT], ids=["throttled", "trouble", "hangs", "cut"])
 async def test_what_is_answered_in_the_end_is_charged_once(acme: Pressed, wire: Wire, failing: Fault) -> None:
-    acme.models.seconds = 0.15 if failing.hangs else 20.0
     acme.double.script = [failing, Reply("There is one.", input=407, output=11, cached=64)]
     run = await acme.run(await acme.agent("Clerk", NAMES[wire][LEAD]))
     assert (run["status"], run["output"], len(acme.double.asked)) == ("succeeded", "There is one.", 2)
@@ -127,7 +122,8 @@ async def test_a_call_whose_arguments_are_no_json_is_told_to_the_model_and_charg
     assert (await acme.books(), acme.bill().total) == (acme.bill(), 1041)
 
 
-async def test_a_wizard_whose_provider_fails_says_so_and_can_be_asked_again(
+@pytest.mark.parametrize("fault", [FAULTS["trouble"], FAULTS["malformed"]], ids=["trouble", "malformed"])
+async def test_a_wizard_whose_provider_fails_says_so_and_works_when_asked_anew(
     acme: Pressed, wire: Wire, fault: tuple[Fault, int, str]
 ) -> None:
     failing, tries, _ = fault
@@ -139,6 +135,11 @@ async def test_a_wizard_whose_provider_fails_says_so_and_can_be_asked_again(
     assert (found["working"], found["questions"], found["proposal"]) == (False, [], None)
     assert found["error"] and tells_no_key(acme, found)
     assert (await acme.books(), acme.bill().total) == (acme.bill(), 0)
+    acme.double.script = [Reply('{"questions": [{"key": "tone", "text": "How polite?"}]}', input=600, output=20)]
+    again = (await acme.call("create_design", body))["id"]
+    await acme.drain()
+    assert (await acme.call("get_design", design_id=again))["questions"]
+    assert (await acme.books(), acme.bill().total) == (acme.bill(), 620)
 
 
 async def test_an_answer_that_is_cut_at_its_length_ends_the_run_and_is_charged(acme: Pressed, wire: Wire) -> None:
@@ -155,6 +156,7 @@ async def test_a_run_whose_limit_has_no_room_for_an_answer_asks_nobody(acme: Pre
 
 
 async def test_a_run_that_hangs_ends_at_its_deadline(acme: Pressed, wire: Wire) -> None:
+    acme.models.seconds = 20.0
     acme.double.script = [HANGS]
     run = await acme.run(await acme.agent("Clerk", NAMES[wire][LEAD]), seconds=5)
     assert (run["status"], run["stop_reason"]) == ("failed", "deadline")
