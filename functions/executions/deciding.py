@@ -1,6 +1,6 @@
 """What people decide of a run: whether a call is approved, and what becomes of one of which nobody knows."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from functions.executions.models import Execution, Step, step_id
 from functions.executions.runner import Runner, now_of, refused, wake
 from shared.auth.roles import Role
 from shared.errors import Contended, NotFound, RoleNeeded, WrongState
-from shared.work.resources import Body, load
+from shared.work.resources import WHOLE, Body, load
 from shared.work.session import TenantSession
 
 Choice = Literal["approve", "reject", "repeat", "skip", "fail"]
@@ -22,7 +22,7 @@ SKIPPED = "Whether this was done is not known; a person has decided to go on wit
 class Decision(Body):
     """What is to become of a step that waits for a person."""
 
-    step: int = Field(ge=1, le=99_999, description="The number of the step.")
+    step: Annotated[int, WHOLE] = Field(ge=1, le=99_999, description="The number of the step.")
     decision: Choice = Field(
         description="`approve` or `reject` a call that needs it; `repeat` or `skip` one that was interrupted, or let "
         "the run `fail`."

@@ -135,7 +135,7 @@ def _admission(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
     @endpoint(
         routes,
         "POST",
-        "v1/executions/cancel",
+        "v1/execution-control/cancel",
         role=Role.ADMIN,
         answer=Cancelled,
         summary="Cancel all runs of the tenant, a hundred at a time",
@@ -146,7 +146,7 @@ def _admission(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
     @endpoint(
         routes,
         "POST",
-        "v1/executions/pause",
+        "v1/execution-control/pause",
         role=Role.ADMIN,
         answer=Admission,
         summary="Begin no more runs; those under way go on",
@@ -157,7 +157,7 @@ def _admission(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
     @endpoint(
         routes,
         "POST",
-        "v1/executions/resume",
+        "v1/execution-control/resume",
         role=Role.ADMIN,
         answer=Admission,
         summary="Begin runs again",

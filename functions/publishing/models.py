@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
-from shared.http.pagination import ListQuery
+from shared.http.pagination import ResourceQuery
 from shared.jobs.jobs import Job, JobStatus
 from shared.kinds import Kind
 from shared.work.resources import Id, Resource
@@ -41,7 +41,7 @@ class Publication(Resource):
         return cls.model_validate({**job.model_dump(exclude={"input", "result"}), **shown})
 
 
-class PublicationQuery(ListQuery):
+class PublicationQuery(ResourceQuery):
     """The filters of the list of publications."""
 
     status: JobStatus | None = None
