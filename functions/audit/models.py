@@ -13,7 +13,7 @@ from shared.work.resources import Id, Timestamp
 class AuditEntry(BaseModel):
     """Who did what to which resource, when, from where, and what it was before and after."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     KIND: ClassVar[Kind] = AUDIT
 

@@ -47,7 +47,7 @@ class Damaged(Conflict):
 class Part(BaseModel):
     """One blob of lines; `lines` and `kind_bytes` per kind, `text_bytes` in all, before compression."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     section: Section
@@ -59,7 +59,7 @@ class Part(BaseModel):
 
 
 class Manifest(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     format: int
     backup_id: str

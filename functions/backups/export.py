@@ -53,7 +53,7 @@ def steps(kinds: Kinds) -> dict[str, tuple[Step, Kind]]:
 class ExportState(BaseModel):
     """Where an export stands: the name of its next step, the key to continue that after, and what is written."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     began_at: str
     as_of: str | None = None

@@ -20,7 +20,7 @@ STATEMENT = Kind("statement", backup="history", append_only=True, exported=True)
 class Account(BaseModel):
     """What billing needs to know of a tenant's entry in the registry."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     name: str
     tier: Tier
@@ -72,7 +72,7 @@ class PlanChoice(Body):
 class Line(BaseModel):
     """One line: the plan for a time, what was used of a metric meanwhile, or a correction of an earlier month."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: Literal["base", "usage", "correction"] = Field(description="What it is.")
     month: Month = Field(description="The month that it is about; of a correction an earlier one.")
@@ -92,7 +92,7 @@ class Line(BaseModel):
 class Statement(BaseModel):
     """What a month costs. Open it shows what has been used so far; final it never changes."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     KIND: ClassVar[Kind] = STATEMENT
 
@@ -120,7 +120,7 @@ class StatementListQuery(ListQuery):
 class Segment(BaseModel):
     """A time of one plan, within one month."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     start: datetime
     end: datetime

@@ -67,16 +67,26 @@ async def _watch(look: Callable[[], Awaitable[Stop | None]], pause: Pause) -> St
             return stop
 
 
-async def ask(models: Models, connection: Connection, question: Question, pause: Pause) -> tuple[Answer, int]:
-    """The answer, and in how many tries. Raises `ModelFailed`, when it is no use trying again or was tried enough."""
-    for tried in range(1, TRIES + 1):
-        try:
-            return await models.ask(connection, question), tried
-        except ModelFailed as error:
-            if not error.again or tried == TRIES:
-                raise
-            await pause(_before_again(error.retry_after, tried))
-    raise AssertionError("the last try either returns or raises")
+class Asking:
+    """One question, asked until it is answered or was asked enough; `tried`: how often so far."""
+
+    def __init__(self, models: Models, connection: Connection, question: Question, pause: Pause) -> None:
+        self.tried = 0
+        self._models = models
+        self._connection = connection
+        self._question = question
+        self._pause = pause
+
+    async def answer(self) -> Answer:
+        """Raises `ModelFailed`, when it is no use trying again or was tried enough."""
+        for self.tried in range(1, TRIES + 1):
+            try:
+                return await self._models.ask(self._connection, self._question)
+            except ModelFailed as error:
+                if not error.again or self.tried == TRIES:
+                    raise
+                await self._pause(_before_again(error.retry_after, self.tried))
+        raise AssertionError("the last try either returns or raises")
 
 
 async def use(tool: Tool, session: TenantSession, arguments: Mapping[str, Any], key: str, pause: Pause) -> str:

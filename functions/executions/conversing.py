@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from functions.executions.models import AREA, MAX_INLINE_BYTES, Execution, Snapshot, Step
 from shared.ai.port import Message
@@ -12,7 +12,7 @@ from shared.database.port import Order, TenantStore, Where
 from shared.errors import NotFound
 from shared.work.resources import Resource
 
-MESSAGES = TypeAdapter(list[Message])
+MESSAGES = TypeAdapter(list[Message], config=ConfigDict(defer_build=True))
 MAX_RESULT_BYTES = 64 * 1024  # of a tool's or a child's, as a model is told it
 CUT = "\n[cut: it was longer than a model is told]"
 

@@ -22,7 +22,7 @@ SKIPPED = "Whether this was done is not known; a person has decided to go on wit
 class Decision(Body):
     """What is to become of a step that waits for a person."""
 
-    step: Annotated[int, WHOLE] = Field(ge=1, le=99_999, description="The number of the step.")
+    step: Annotated[int, Field(ge=1, le=99_999), WHOLE] = Field(description="The number of the step.")
     decision: Choice = Field(
         description="`approve` or `reject` a call that needs it; `repeat` or `skip` one that was interrupted, or let "
         "the run `fail`."

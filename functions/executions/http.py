@@ -135,7 +135,7 @@ def _admission(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
     @endpoint(
         routes,
         "POST",
-        "v1/execution-control/cancel",
+        "v1/execution-admission/cancel",
         role=Role.ADMIN,
         answer=Cancelled,
         summary="Cancel all runs of the tenant, a hundred at a time",
@@ -145,8 +145,19 @@ def _admission(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
 
     @endpoint(
         routes,
+        "GET",
+        "v1/execution-admission",
+        role=Role.VIEWER,
+        answer=Admission,
+        summary="Whether runs begin, and how many there are",
+    )
+    async def get_admission(call: Call) -> Admission:
+        return await executions.admission(call.tenant)
+
+    @endpoint(
+        routes,
         "POST",
-        "v1/execution-control/pause",
+        "v1/execution-admission/pause",
         role=Role.ADMIN,
         answer=Admission,
         summary="Begin no more runs; those under way go on",
@@ -157,7 +168,7 @@ def _admission(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
     @endpoint(
         routes,
         "POST",
-        "v1/execution-control/resume",
+        "v1/execution-admission/resume",
         role=Role.ADMIN,
         answer=Admission,
         summary="Begin runs again",

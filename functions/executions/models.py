@@ -34,7 +34,7 @@ MAX_CONTEXT_BYTES = 16 * 1024
 class RunLimits(BaseModel):
     """What a run and all that it starts may use, together."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     steps: int = Field(100, description="Steps begun.")
     tokens: int = Field(500_000, description="AI tokens, those reserved for a call under way included.")
@@ -47,7 +47,7 @@ class RunLimits(BaseModel):
 class Tokens(BaseModel):
     """AI tokens; `cached` are those of `input` that the provider had in its cache."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     input: int = Field(0, description="Tokens read.")
     output: int = Field(0, description="Tokens written.")
@@ -97,7 +97,7 @@ class Execution(Resource):
     depth: int = 0
     ancestors: list[str] = Field([])
     steps: int = 0
-    tokens: Tokens = Tokens()
+    tokens: Tokens = Field(default_factory=Tokens)
     cost: int | None = 0
     limits: RunLimits
     deadline_at: str
@@ -123,7 +123,7 @@ class Execution(Resource):
 class Offered(BaseModel):
     """A tool of an agent: its `name` here, and what a model calls it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     called: str
@@ -132,7 +132,7 @@ class Offered(BaseModel):
 class Callee(BaseModel):
     """An agent that an agent may run, and what a model calls it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     name: str
@@ -143,7 +143,7 @@ class Callee(BaseModel):
 class Snapshot(BaseModel):
     """The agent's revision as it was when the run began, and what the run was given. It never changes."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     KIND: ClassVar[Kind] = Kind("execution_snapshot", append_only=True)
 
@@ -166,7 +166,7 @@ class Snapshot(BaseModel):
 class StepError(BaseModel):
     """Why a step came to nothing; `code` as in the catalogue of problems."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     code: str = Field(description="As in the catalogue of problems.")
     message: str = Field(description="In words.")
@@ -184,7 +184,7 @@ class Step(BaseModel):
     `told`: what a person has decided of it. `attempts` counts what was begun; only the last one's usage is known.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     KIND: ClassVar[Kind] = Kind("execution_step")
 

@@ -76,6 +76,10 @@ class Progress:
         self._ended.append(kept)
         self._replace(kept)
 
+    def tried(self, step: Step) -> None:
+        """A step has had these attempts; they are written with its end."""
+        self._replace(step)
+
     async def begin_again(self, step: Step) -> Step:
         """One more attempt at a step, noted before it is made. What was given back after an hour is reserved anew."""
         again = step.model_copy(update={"attempts": step.attempts + 1, "told": None})

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from functions.executions import children
-from functions.executions.admission import RUNS, admit, open_counter, set_paused
+from functions.executions.admission import RUNS, admit, set_paused
 from functions.executions.cancelling import Cancelling
 from functions.executions.conversing import Conversing, of_run, steps_of
 from functions.executions.deciding import Deciding, Decision
@@ -119,9 +119,9 @@ class ExecutionService:
         return await self.admission(tenant)
 
     async def admission(self, tenant: TenantSession) -> Admission:
-        await open_counter(tenant)
+        """By one point read. A copy that has run nothing yet is paused."""
         found = await tenant.store.get(COUNTER, RUNS)
-        body = {"value": 0, "paused": 0} if found is None else found.body
+        body = {"value": 0, "paused": tenant.entry.copy_of is not None} if found is None else found.body
         return Admission(paused=bool(body["paused"]), running=body["value"], limit=tenant.plan.max_runs)
 
     async def everywhere(self, query: PlatformQuery) -> PlatformExecutions:

@@ -32,7 +32,7 @@ from functions.executions.models import (
 from functions.tools.port import Toolbox
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Create, Where
-from shared.errors import FieldError, Invalid, Taken, TooLarge, WrongState
+from shared.errors import Taken, TooLarge, WrongState
 from shared.ids import derived_id, is_uuid
 from shared.work.change import Change
 from shared.work.resources import load
@@ -40,7 +40,6 @@ from shared.work.session import TenantSession
 
 AGENT = "agent:"  # before the name or id of an agent, among another's tools
 OWN_AGENT_ID = derived_id("agent", "flowgrid")
-UNKNOWN_AGENT = "names no agent of this tenant that is in use"
 MAX_CALLED = 64
 MAX_DESCRIBED = 1000
 
@@ -107,13 +106,15 @@ class Starting:
 
         `shown`: the answer of the request, for when it comes again.
 
-        `Invalid` names tools and agents that there are not, `TooLarge` says what is; `WrongState` for a retired agent.
+        `WrongState` for an agent that is retired, or names (`missing`) what is not there; `TooLarge` says what is.
         """
         agent = (await load(tenant, Agent, agent_id)).value
         if agent.status == "retired":
             raise WrongState("This agent is retired; make it active again, or run another one.")
         _check(asked)
-        await self._toolbox.named(tenant, tools_of(agent))
+        names = tools_of(agent)
+        found = await self._toolbox.find(tenant, names)
+        _all_there([name for name in names if name not in found])
 
         async def seen(change: Change, id: str) -> Snapshot:
             return await snapshot_of_agent(tenant, agent, asked.input, asked.context, id, change.at, strict=True)
@@ -244,30 +245,24 @@ async def snapshot_of_agent(
     *,
     strict: bool,
 ) -> Snapshot:
-    """The agent as it is now, with the agents that it names. `strict`: `Invalid` for those that there are not.
+    """The agent as it is now, with the agents that it names. `strict`: `WrongState` for those that there are not.
 
     One point read or query for each agent that it names. `TooLarge` for more than a run can keep.
     """
     called = Called()
     tools = [Offered(name=name, called=called.as_(name)) for name in tools_of(agent)]
     agents: list[Callee] = []
-    unknown: list[FieldError] = []
+    unknown: list[str] = []
     for name in agents_of(agent):
         callee = await _agent(tenant, name)
         if callee is None:
-            judged = name == agent.config.get("agent")
-            named = (
-                FieldError("config.agent", UNKNOWN_AGENT, name)
-                if judged
-                else FieldError("tools", UNKNOWN_AGENT, f"{AGENT}{name}")
-            )
-            unknown.append(named)
+            unknown.append(name if name == agent.config.get("agent") else f"{AGENT}{name}")
             continue
         described = callee.description[:MAX_DESCRIBED]
         known_as = called.as_(f"{AGENT}{callee.name}")
         agents.append(Callee(id=callee.id, name=callee.name, called=known_as, description=described))
-    if unknown and strict:
-        raise Invalid(unknown)
+    if strict:
+        _all_there(unknown)
     snapshot = Snapshot(
         id=id,
         created_at=at,
@@ -342,6 +337,11 @@ def _check(asked: Asked) -> None:
     size = len(json.dumps(dict(asked.context), ensure_ascii=False).encode(errors="replace"))
     if size > MAX_CONTEXT_BYTES:
         raise TooLarge(f"The context is {size} bytes of JSON; a run takes {MAX_CONTEXT_BYTES}.")
+
+
+def _all_there(missing: Sequence[str]) -> None:
+    if missing:
+        raise WrongState("The agent names tools or agents that there are not; mend it first.", missing=list(missing))
 
 
 def _taken(id: str) -> Taken:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from functions.executions import children
-from functions.executions.acting import Stop, Undecided, ask, tokens_at_most, use, watched
+from functions.executions.acting import Asking, Stop, Undecided, tokens_at_most, use, watched
 from functions.executions.conversing import Conversing
 from functions.executions.ending import MAX_ERROR
 from functions.executions.holding import Pause
@@ -17,7 +17,7 @@ from functions.executions.patterns.next import AskModel, Finish, Next, RunChildr
 from functions.executions.progress import Progress
 from functions.executions.questions import Resolve, question_of
 from functions.tools.port import Tool, Toolbox, Toolboxes, ToolFailed
-from shared.ai.port import Connection, Message, Models, Question, TokenUsage, ToolCall
+from shared.ai.port import Connection, Message, ModelFailed, Models, Question, TokenUsage, ToolCall
 from shared.auth.roles import Role
 from shared.clock import rfc3339
 from shared.errors import FlowgridError, Unavailable
@@ -138,20 +138,26 @@ class Work:
             raise TypeError(f"step {step.number} asks a model, and its pattern {self._snapshot.pattern} would not")
         try:
             connection, question = await self._question(wanted)
-            asking = ask(self._world.models, connection, question, self._world.pause)
-            found = await watched(asking, self._stopped, self._world.pause)
         except Unavailable:
             raise
-        except FlowgridError as error:  # of the connection, or of the model
-            failed = StepError(code=error.code, message=error.message[:MAX_ERROR])
-            return self._at.ended_form(step, {"error": failed})
+        except FlowgridError as error:
+            return self._not_answered(step, error)
+        asking = Asking(self._world.models, connection, question, self._world.pause)
+        try:
+            found = await watched(asking.answer(), self._stopped, self._world.pause)
+        except ModelFailed as error:
+            return self._not_answered(_tried(step, asking), error)
+        step = _tried(step, asking)
         if isinstance(found, Stop):
+            self._at.tried(step)
             return found
-        answer, tries = found
-        usage = Tokens(input=answer.usage.input, output=answer.usage.output, cached=answer.usage.cached)
-        said = {"messages": [answer.message], "model": answer.model, "finish": answer.finish}
-        counted = {"usage": usage, "cost": answer.cost, "attempts": step.attempts + tries - 1}
-        return self._at.ended_form(step, {**said, **counted})
+        usage = Tokens(input=found.usage.input, output=found.usage.output, cached=found.usage.cached)
+        said = {"messages": [found.message], "model": found.model, "finish": found.finish}
+        return self._at.ended_form(step, {**said, "usage": usage, "cost": found.cost})
+
+    def _not_answered(self, step: Step, error: FlowgridError) -> Step:
+        failed = StepError(code=error.code, message=error.message[:MAX_ERROR])
+        return self._at.ended_form(step, {"error": failed})
 
     async def _used(self, step: Step) -> Step | Stop:
         call = step.call
@@ -252,3 +258,8 @@ class Work:
 
 def _result(call: ToolCall, text: str) -> Message:
     return Message("tool", text, call_id=call.id, name=call.name)
+
+
+def _tried(step: Step, asking: Asking) -> Step:
+    """Each try is an attempt: its provider may have billed it."""
+    return step.model_copy(update={"attempts": step.attempts + max(0, asking.tried - 1)})

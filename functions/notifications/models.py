@@ -13,7 +13,7 @@ from shared.work.resources import Id, Timestamp
 class Notification(BaseModel):
     """Something that the tenant must be told, told once."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     KIND: ClassVar[Kind] = NOTIFICATION
 

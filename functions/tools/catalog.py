@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,7 +24,7 @@ BY_NAME = Order("name")
 
 
 class Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Search(Arguments):
@@ -62,22 +63,24 @@ class CatalogTools(Toolbox):
     def __init__(self, elements: ElementService, relationships: RelationshipService) -> None:
         self._elements = elements
         self._relationships = relationships
-        self._tools: Mapping[str, Tool] = {
-            name: CatalogTool(ToolSpec(name, description, arguments.model_json_schema()), work)
-            for name, description, arguments, work in (
-                (
-                    "catalog.search",
-                    "Finds elements of the enterprise's architecture by name and type.",
-                    Search,
-                    self._search,
-                ),
-                ("catalog.read", "Reads one element or relationship, whole.", Read, self._read),
-                ("catalog.neighbors", "What is around an element, and how it is related.", Neighbors, self._neighbors),
-            )
-        }
 
     async def find(self, session: TenantSession, names: Sequence[str]) -> dict[str, Tool]:
         return {name: self._tools[name] for name in names if name in self._tools}
+
+    @cached_property
+    def _tools(self) -> Mapping[str, Tool]:
+        """Their schemas take a while, and are for who runs agents alone."""
+        searching = "Finds elements of the enterprise's architecture by name and type."
+        around = "What is around an element, and how it is related."
+        known = (
+            ("catalog.search", searching, Search, self._search),
+            ("catalog.read", "Reads one element or relationship, whole.", Read, self._read),
+            ("catalog.neighbors", around, Neighbors, self._neighbors),
+        )
+        return {
+            name: CatalogTool(ToolSpec(name, description, arguments.model_json_schema()), work)
+            for name, description, arguments, work in known
+        }
 
     async def _search(self, session: TenantSession, given: Mapping[str, Any]) -> Any:
         asked = _checked(Search, given)

@@ -49,14 +49,17 @@ class Propose:
     """`catalog.propose`: a `Tool`. Its result is what was made: ids by key."""
 
     NAME: Final = "catalog.propose"
-    spec = ToolSpec(
-        "catalog_propose",
-        "Propose new elements and relationships of the ArchiMate catalog, and changes of elements that are there. A "
-        "person approves or refuses the whole of it.",
-        Proposed.model_json_schema(),
-    )
     idempotent = True
     approval: Role | None = Role.USER
+
+    @property
+    def spec(self) -> ToolSpec:
+        return ToolSpec(
+            "catalog_propose",
+            "Propose new elements and relationships of the ArchiMate catalog, and changes of elements that are there. "
+            "A person approves or refuses the whole of it.",
+            Proposed.model_json_schema(),
+        )
 
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
         """Again under the same key, it answers what was made the first time."""

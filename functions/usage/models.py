@@ -19,7 +19,7 @@ Told = Literal[
 class UsageEvent(BaseModel):
     """One counted thing."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str = Field(description="The event's id; with its source, it is one event of its hour.")
     source: str = Field(description="Who has told of it.")
@@ -36,7 +36,7 @@ class UsageEvent(BaseModel):
 class Bucket(BaseModel):
     """What one period saw of one metric; `dimensions` says of which kinds."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     start: Timestamp = Field(description="When the period begins.")
     value: int = Field(description="The sum of what was counted.")

@@ -62,7 +62,7 @@ class PydanticAi:
                 model = await asyncio.to_thread(self._model, connection, question.model, client)
                 history = history_of(connection.wire, question)
                 response = await model_request(
-                    model, history, model_settings=settings, model_request_parameters=_parameters(question)
+                    model, history, model_settings=settings, model_request_parameters=_parameters(question, model)
                 )
         except TimeoutError as error:
             raise ModelTimeout(f"The AI provider did not answer within {question.seconds:g} s.") from error
@@ -158,7 +158,8 @@ def _not_of_the_environment() -> Any:
     return {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
 
 
-def _parameters(question: Question) -> ModelRequestParameters:
+def _parameters(question: Question, model: Model) -> ModelRequestParameters:
+    """A schema goes in the provider's own field for one, and into the instructions of a model that has none."""
     tools = [
         ToolDefinition(name=tool.name, description=tool.description, parameters_json_schema=dict(tool.parameters))
         for tool in question.tools
@@ -166,7 +167,10 @@ def _parameters(question: Question) -> ModelRequestParameters:
     if question.schema is None:
         return ModelRequestParameters(function_tools=tools)
     wanted = OutputObjectDefinition(json_schema=dict(question.schema), name="answer")
-    return ModelRequestParameters(function_tools=tools, output_mode="native", output_object=wanted)
+    native = model.profile.get("supports_json_schema_output", False)
+    return ModelRequestParameters(
+        function_tools=tools, output_mode="native" if native else "prompted", output_object=wanted
+    )
 
 
 def _answer(connection: Connection, question: Question, response: ModelResponse) -> Answer:

@@ -15,16 +15,13 @@ from shared.http.openapi_answers import FIELD_PROBLEM, HEADERS, PROBLEM, respons
 from shared.http.openapi_schemas import Schemas, pascal
 from shared.http.routes import Route
 
-BESIDE = {
-    **dict.fromkeys(("health", "openapi.json", "docs", "problems"), "platform"),
-    "execution-control": "executions",
-    "openapi": "tools",
-}
+BESIDE = {**dict.fromkeys(("health", "openapi.json", "docs", "problems"), "platform"), "openapi": "tools"}
 """The tag of what is not named by the beginning of its path."""
 TAGS = {  # of what is not one resource, which says itself what it is
     "audit": "Who changed what, when, from where, with the whole old and new value.",
     "billing": "The tenant's plan, its price, and what each month has cost.",
     "catalog": "ArchiMate exchange files in and out.",
+    "execution-admission": "All runs of the tenant together: how many there are, pausing, resuming, cancelling them.",
     "export": "All that is kept of the tenant, item by item.",
     "me": "The caller.",
     "notifications": "What the tenant must be told: the end of a trial, quotas, failed backups.",

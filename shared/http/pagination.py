@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Query(BaseModel):
     """The query parameters of a route: exactly these, all of them text that is read leniently ("50" is 50)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class PageQuery(Query):

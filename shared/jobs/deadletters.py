@@ -31,7 +31,7 @@ MAX_PART = 1000  # characters of an id or a reason
 class DeadLetter(BaseModel):
     """A message moved aside; `tenant` is the one it named, if any."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     KIND: ClassVar[Kind] = Kind("dead_letter", container="tenants", filtered=("queue", "tenant", "reason"))
 

@@ -47,7 +47,7 @@ JobStatus = Literal["queued", "running", "succeeded", "failed"]
 class Progress(BaseModel):
     """How far a job has come."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     phase: str | None = Field(None, description="What is being done; null until there is something to tell.")
     done: int = Field(0, description="Items that this phase has done.")

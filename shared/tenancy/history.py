@@ -21,7 +21,7 @@ MOST_CHANGES = 100
 class PlanChange(BaseModel):
     """From this hour on the tenant has this plan, and stands so."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="The start of an hour.")]
     tier: Tier = Field(description="The plan from then on.")

@@ -34,7 +34,7 @@ CALLED = {Budget.AI_TOKENS: "AI token", Budget.AI_SPEND: "AI spend"}
 class Reservation(BaseModel):
     """`amounts` by budget of the `month` (`2026-11`); of one that is settled, what was used."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     id: str
     created_at: str

@@ -39,13 +39,15 @@ WHOLE = BeforeValidator(_whole)
 class Body(BaseModel):
     """A request body: exactly what a client may set, JSON types taken as they are, unknown fields refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Resource(BaseModel):
     """The envelope that every resource has; times are RFC 3339 UTC with microseconds."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="constants")  # for `encode` to refuse
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, ser_json_inf_nan="constants", defer_build=True
+    )  # for `encode` to refuse
 
     KIND: ClassVar[Kind]
 
@@ -73,7 +75,7 @@ class Resource(BaseModel):
 class Tombstone(BaseModel):
     """What a deletion leaves: the revision and instant that whatever takes the id again goes on from."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     revision: int
     updated_at: Timestamp

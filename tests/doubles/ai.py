@@ -1,7 +1,7 @@
 """AI providers on this machine: OpenAI's chat completions, Azure's path of it, Anthropic's messages.
 
-What they answer is a script, taken turn by turn; an empty one answers `done`. Each keeps what it was asked, and counts
-the usage that it has told, per key, as a provider's bill would.
+What they answer is a script, of the model that is asked for or of any, taken turn by turn; an empty one answers `done`.
+Each keeps what it was asked, and counts the usage that it has told, per key, as a provider's bill would.
 """
 
 import asyncio
@@ -68,9 +68,13 @@ class Cut(Response):
 class AiDouble:
     url: str = ""
     script: list[Reply | Fault] = field(default_factory=list)
+    scripts: dict[str, list[Reply | Fault]] = field(default_factory=dict)
+    """Of one model each; they come first."""
     asked: list[Asked] = field(default_factory=list)
     billed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(key, input|output|cached) -> tokens."""
+    """(key, input|output|cached) -> tokens; (key, answers) -> how many they are of."""
+    billed_models: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(key, model) -> tokens, input and output together."""
     on_asked: Callable[[], object] = lambda: None
 
     @property
@@ -152,9 +156,10 @@ class AiDouble:
         body = json.loads(await request.body())
         self.asked.append(Asked(request.url.path, dict(request.headers), body))
         self.on_asked()
-        reply = self.script.pop(0) if self.script else Reply()
+        script = self.scripts.get(body["model"]) or self.script
+        reply = script.pop(0) if script else Reply()
         if isinstance(reply, Reply):
-            self._bill(key_of(request.headers), reply)
+            self._bill(key_of(request.headers), reply.model or body["model"], reply)
             return reply
         if reply.hangs:
             await asyncio.wait({asyncio.ensure_future(_gone(request))}, timeout=HANGS_SECONDS)
@@ -162,11 +167,14 @@ class AiDouble:
             return Cut()
         return Response(reply.body, reply.status, reply.headers, "application/json")
 
-    def _bill(self, key: str, reply: Reply) -> None:
+    def _bill(self, key: str, model: str, reply: Reply) -> None:
         self.billed.update({(key, "input"): reply.input, (key, "output"): reply.output, (key, "cached"): reply.cached})
+        self.billed[key, "answers"] += 1
+        self.billed_models[key, model] += reply.input + reply.output
 
     def reset(self) -> None:
-        self.script, self.asked, self.billed, self.on_asked = [], [], Counter(), lambda: None
+        self.script, self.scripts, self.asked, self.on_asked = [], {}, [], lambda: None
+        self.billed, self.billed_models = Counter(), Counter()
 
 
 @contextmanager

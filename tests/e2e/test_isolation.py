@@ -19,6 +19,7 @@ import pytest_asyncio
 
 import function_app
 from function_app import platform
+from functions.usage.archiving import ARCHIVED
 from functions.usage.blocks import BLOCK
 from functions.usage.hours import HOUR, OPEN
 from shared.clock import rfc3339
@@ -441,7 +442,7 @@ def _of_request_units(item: Document) -> bool:
     """What the tenant's own earlier calls have cost is told by the host every some minutes, whatever others do."""
     if item["kind"] == BLOCK:
         return set(item["sums"]) == {Metric.REQUEST_UNITS}
-    return item["kind"] in (OPEN, HOUR)  # of the hour that such a block may have opened
+    return item["kind"] in (OPEN, HOUR, ARCHIVED)  # of the hour that such a block may have opened; of a daily round
 
 
 def _functions() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -370,8 +370,10 @@ class Plant:
             outcomes = await asyncio.gather(*(one for _, one in takes))
             for message in due:
                 done = [outcome for (of, _), outcome in zip(takes, outcomes, strict=True) if of is message]
-                if not any(done) and not all(process.life.dead for process in processes):
-                    self.queue.due.append(message)
+                if not any(done):
+                    self.queue.due.append(message)  # it comes again
+            if all(process.life.dead for process in processes):
+                return
 
     async def active(self) -> list[Execution]:
         where = [Where("status", "in", list(ACTIVE))]

@@ -213,7 +213,11 @@ class RunsWorld:
 
     async def drain(self) -> None:
         """Work until nothing is left in the queues."""
+        settings, queue = self.world.core.settings, self.world.queue
+        names = (settings.usage_queue, settings.jobs_queue, settings.executions_queue)
         await self.time.passing(self.world.drain())
+        while any([await queue.waiting(name) for name in names]):  # the timer takes twenty seconds at most
+            await self.time.passing(self.world.drain())
 
     async def run(self, agent: str, input: str = "Do it.", **limits: int) -> dict[str, Any]:
         """The run, over or waiting."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from functions.agents.models import Agent
+from functions.providers.models import Provider
 from functions.usage.rollups import ROLLUP
 from shared.database.limits import MAX_BYTES, MAX_OPERATIONS, encode
 from shared.database.port import (
@@ -61,11 +61,11 @@ def other(database: SqliteDatabase) -> TenantStore:
 
 
 def agent(id: str, created_at: str = "2026", **fields: Any) -> Create:
-    return Create(Agent.KIND, id, {"created_at": created_at, **fields})
+    return Create(Provider.KIND, id, {"created_at": created_at, **fields})
 
 
 async def ids(store: TenantStore, *where: Where, **how: Any) -> list[str]:
-    return [one.body["id"] for one in (await store.query(Agent.KIND, where, **how)).items]
+    return [one.body["id"] for one in (await store.query(Provider.KIND, where, **how)).items]
 
 
 # Batches
@@ -75,52 +75,56 @@ async def ids(store: TenantStore, *where: Where, **how: Any) -> list[str]:
     ("operation", "reason"),
     [
         (agent("a"), "exists"),
-        (Replace(Agent.KIND, "none", {}), "missing"),
-        (Replace(Agent.KIND, "a", {}, etag="old"), "stale"),
-        (Delete(Agent.KIND, "none"), "missing"),
-        (Delete(Agent.KIND, "a", etag="old"), "stale"),
-        (Increment(Agent.KIND, "none", {"n": 1}), "missing"),
-        (Increment(Agent.KIND, "a", {"n": 1}, at_most={"n": 0}), "condition"),
+        (Replace(Provider.KIND, "none", {}), "missing"),
+        (Replace(Provider.KIND, "a", {}, etag="old"), "stale"),
+        (Delete(Provider.KIND, "none"), "missing"),
+        (Delete(Provider.KIND, "a", etag="old"), "stale"),
+        (Increment(Provider.KIND, "none", {"n": 1}), "missing"),
+        (Increment(Provider.KIND, "a", {"n": 1}, at_most={"n": 0}), "condition"),
     ],
 )
 async def test_a_batch_with_one_operation_that_is_refused_changes_nothing(
     store: TenantStore, operation: Operation, reason: str
 ) -> None:
     await store.commit([agent("a")])
-    before = await store.get(Agent.KIND, "a")
+    before = await store.get(Provider.KIND, "a")
     with pytest.raises(Rejected) as rejected:
-        await store.commit([agent("b"), Upsert(Agent.KIND, "a", {"created_at": "9"}), operation])
+        await store.commit([agent("b"), Upsert(Provider.KIND, "a", {"created_at": "9"}), operation])
     assert (rejected.value.reason, rejected.value.index) == (reason, 2)
-    assert (await store.get(Agent.KIND, "a"), await ids(store)) == (before, ["a"])
+    assert (await store.get(Provider.KIND, "a"), await ids(store)) == (before, ["a"])
 
 
 async def test_an_increment_counts_what_is_not_there_as_nothing(store: TenantStore) -> None:
-    await store.commit([agent("a"), Increment(Agent.KIND, "a", {"n": 2, "by.kind": 3})])
-    found = await store.get(Agent.KIND, "a")
+    await store.commit([agent("a"), Increment(Provider.KIND, "a", {"n": 2, "by.kind": 3})])
+    found = await store.get(Provider.KIND, "a")
     assert found is not None and (found.body["n"], found.body["by"]) == (2, {"kind": 3})
 
 
 async def test_an_increment_up_to_its_bound_is_made(store: TenantStore) -> None:
     await store.commit([agent("a", n=2)])
-    await store.commit([Increment(Agent.KIND, "a", {"n": 1}, at_most={"n": 3})])
-    found = await store.get(Agent.KIND, "a")
+    await store.commit([Increment(Provider.KIND, "a", {"n": 1}, at_most={"n": 3})])
+    found = await store.get(Provider.KIND, "a")
     assert found is not None and found.body["n"] == 3
 
 
 async def test_every_write_of_an_item_moves_its_etag(store: TenantStore) -> None:
     etags = []
-    for operation in (agent("a"), Increment(Agent.KIND, "a", {"n": 1}), Replace(Agent.KIND, "a", {"created_at": "1"})):
+    for operation in (
+        agent("a"),
+        Increment(Provider.KIND, "a", {"n": 1}),
+        Replace(Provider.KIND, "a", {"created_at": "1"}),
+    ):
         await store.commit([operation])
-        found = await store.get(Agent.KIND, "a")
+        found = await store.get(Provider.KIND, "a")
         etags.append(found.etag if found else "")
     assert len(set(etags)) == 3
 
 
 async def test_of_two_writers_with_the_same_etag_one_wins(store: TenantStore) -> None:
     await store.commit([agent("a")])
-    found = await store.get(Agent.KIND, "a")
+    found = await store.get(Provider.KIND, "a")
     assert found is not None
-    writes = [store.commit([Replace(Agent.KIND, "a", {"n": n}, found.etag)]) for n in range(5)]
+    writes = [store.commit([Replace(Provider.KIND, "a", {"n": n}, found.etag)]) for n in range(5)]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert [type(one) for one in outcomes].count(Rejected) == 4
 
@@ -182,13 +186,13 @@ def test_a_document_that_the_store_cannot_keep_exactly_is_invalid(body: dict[str
 
 
 async def test_an_item_is_gone_after_its_time(store: TenantStore, clock: FakeClock) -> None:
-    await store.commit([Create(Agent.KIND, "a", {"created_at": "1"}, ttl=60), agent("b")])
+    await store.commit([Create(Provider.KIND, "a", {"created_at": "1"}, ttl=60), agent("b")])
     clock.advance(seconds=60)
-    assert (await store.get(Agent.KIND, "a"), await ids(store)) == (None, ["b"])
+    assert (await store.get(Provider.KIND, "a"), await ids(store)) == (None, ["b"])
 
 
 async def test_an_item_is_there_until_its_time(store: TenantStore, clock: FakeClock) -> None:
-    await store.commit([Create(Agent.KIND, "a", {"created_at": "1"}, ttl=60)])
+    await store.commit([Create(Provider.KIND, "a", {"created_at": "1"}, ttl=60)])
     clock.advance(seconds=59.9)
     assert await ids(store) == ["a"]
 
@@ -196,10 +200,10 @@ async def test_an_item_is_there_until_its_time(store: TenantStore, clock: FakeCl
 async def test_expired_items_are_removed_from_the_file_in_the_end(
     tmp_path: Path, store: TenantStore, clock: FakeClock
 ) -> None:
-    await store.commit([Create(Agent.KIND, "a", {"created_at": "1"}, ttl=1)])
+    await store.commit([Create(Provider.KIND, "a", {"created_at": "1"}, ttl=1)])
     clock.advance(seconds=2)
     for _ in range(200):
-        await store.commit([Upsert(Agent.KIND, "b", {"created_at": "1"})])
+        await store.commit([Upsert(Provider.KIND, "b", {"created_at": "1"})])
     file = sqlite3.connect(tmp_path / "database" / "shard-1.db")
     (left,) = file.execute("SELECT count(*) FROM items").fetchone()
     file.close()
@@ -263,7 +267,7 @@ def test_pages_have_neither_gaps_nor_repeats(
         paged: list[str] = []
         after = None
         while True:
-            page = await store.query(Agent.KIND, order=order, limit=size, after=after)
+            page = await store.query(Provider.KIND, order=order, limit=size, after=after)
             paged += [one.body["id"] for one in page.items]
             if page.next is None:
                 break
@@ -278,20 +282,20 @@ def test_pages_have_neither_gaps_nor_repeats(
 
 async def test_a_new_item_on_an_earlier_page_moves_no_later_one(store: TenantStore) -> None:
     await store.commit([agent(f"a-{n}", str(n)) for n in range(4)])
-    first = await store.query(Agent.KIND, order=NEWEST_FIRST, limit=2)
+    first = await store.query(Provider.KIND, order=NEWEST_FIRST, limit=2)
     await store.commit([agent("new", "9")])
     assert await ids(store, order=NEWEST_FIRST, after=first.next) == ["a-1", "a-0"]
 
 
 async def test_a_scan_reads_everything_by_kind_and_id(store: TenantStore) -> None:
     await store.commit([agent("b", "1"), agent("a", "2"), Create(User.KIND, "u", {"created_at": "0"})])
-    pages = [[one.body["id"] for one in page] async for page in store.scan([User.KIND, Agent.KIND])]
+    pages = [[one.body["id"] for one in page] async for page in store.scan([User.KIND, Provider.KIND])]
     assert pages == [["u"], ["a", "b"]]
 
 
 async def test_a_scan_since_a_time_leaves_out_what_is_older(store: TenantStore) -> None:
     await store.commit([agent("b", "1"), agent("a", "2")])
-    pages = [[one.body["id"] for one in page] async for page in store.scan([Agent.KIND], since="2")]
+    pages = [[one.body["id"] for one in page] async for page in store.scan([Provider.KIND], since="2")]
     assert pages == [["a"]]
 
 
@@ -300,10 +304,10 @@ async def test_a_scan_since_a_time_leaves_out_what_is_older(store: TenantStore) 
 
 OPERATIONS = st.one_of(
     st.builds(
-        lambda id, n: Upsert(Agent.KIND, id, {"created_at": "1", "n": n}), st.sampled_from("abc"), st.integers(0, 9)
+        lambda id, n: Upsert(Provider.KIND, id, {"created_at": "1", "n": n}), st.sampled_from("abc"), st.integers(0, 9)
     ),
-    st.builds(lambda id: Delete(Agent.KIND, id), st.sampled_from("abc")),
-    st.builds(lambda id: Increment(Agent.KIND, id, {"n": 1}), st.sampled_from("abc")),
+    st.builds(lambda id: Delete(Provider.KIND, id), st.sampled_from("abc")),
+    st.builds(lambda id: Increment(Provider.KIND, id, {"n": 1}), st.sampled_from("abc")),
 )
 
 
@@ -322,7 +326,7 @@ def test_two_tenants_of_a_shard_are_as_if_each_were_alone(
                 await stores[tenant_id].commit([operation])
             except Rejected:
                 continue
-        seen = {id: [one.body for one in (await store.query(Agent.KIND)).items] for id, store in stores.items()}
+        seen = {id: [one.body for one in (await store.query(Provider.KIND)).items] for id, store in stores.items()}
         await database.close()
         return seen
 
@@ -334,17 +338,21 @@ def test_two_tenants_of_a_shard_are_as_if_each_were_alone(
 async def test_a_tenant_reads_changes_and_deletes_nothing_of_another(store: TenantStore, other: TenantStore) -> None:
     await store.commit([agent("a", n=1)])
     refused = []
-    for operation in (Replace(Agent.KIND, "a", {}), Delete(Agent.KIND, "a"), Increment(Agent.KIND, "a", {"n": 1})):
+    for operation in (
+        Replace(Provider.KIND, "a", {}),
+        Delete(Provider.KIND, "a"),
+        Increment(Provider.KIND, "a", {"n": 1}),
+    ):
         with pytest.raises(Rejected) as rejected:
             await other.commit([operation])
         refused.append(rejected.value.reason)
-    assert (await other.get(Agent.KIND, "a"), await ids(other), refused) == (None, [], ["missing"] * 3)
+    assert (await other.get(Provider.KIND, "a"), await ids(other), refused) == (None, [], ["missing"] * 3)
 
 
 async def test_a_body_cannot_name_another_tenant(store: TenantStore, other: TenantStore) -> None:
     foreign = {"created_at": "1", "tenant_id": OTHER_ID, "kind": "user", "id": "user:b"}
-    await store.commit([Create(Agent.KIND, "a", foreign)])
-    found = await store.get(Agent.KIND, "a")
+    await store.commit([Create(Provider.KIND, "a", foreign)])
+    found = await store.get(Provider.KIND, "a")
     assert found is not None and found.body["tenant_id"] == TENANT_ID and await ids(other) == []
 
 
@@ -357,7 +365,7 @@ async def test_the_sweep_is_the_one_that_sees_all(database: SqliteDatabase, stor
     dedicated = database.tenant(OTHER_ID, Placement("dedicated", "tenant-2"))
     await store.commit([agent("a", "2")])
     await dedicated.commit([agent("b", "1")])
-    found = await database.platform.sweep(Agent.KIND, [], limit=10)
+    found = await database.platform.sweep(Provider.KIND, [], limit=10)
     assert [(one.body["tenant_id"], one.body["id"]) for one in found] == [(OTHER_ID, "b"), (TENANT_ID, "a")]
 
 

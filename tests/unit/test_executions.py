@@ -139,10 +139,10 @@ async def test_agents_are_run_within_depth_and_number(runs: RunsWorld, limit: di
 async def test_what_an_agent_names_must_be_there_when_it_is_run(runs: RunsWorld) -> None:
     agent = await runs.agent("clerk", [], pattern="Orchestrator", tools=["catalog.destroy"])
     answer = await runs.call("create_execution", {"input": "Do it."}, agent_id=agent)
-    assert (answer.status, answer.json["errors"][0]["value"]) == (400, "catalog.destroy")
+    assert (answer.status, answer.json["missing"]) == (409, ["catalog.destroy"])
     await runs.call("patch_agent", {"tools": ["agent:nobody"]}, agent_id=agent)
     answer = await runs.call("create_execution", {"input": "Do it."}, agent_id=agent)
-    assert (answer.status, answer.json["errors"][0]["value"]) == (400, "agent:nobody")
+    assert (answer.status, answer.json["missing"]) == (409, ["agent:nobody"])
 
 
 async def test_a_retired_agent_is_not_run(runs: RunsWorld) -> None:
@@ -269,6 +269,16 @@ async def test_nobody_waits_longer_than_half_a_minute_for_a_provider(runs: RunsW
     before = runs.world.clock.monotonic()
     await runs.run(await runs.agent("clerk", [Reply(raises=ModelUnavailable("down", retry_after=86400))]))
     assert runs.world.clock.monotonic() - before < 80
+
+
+async def test_each_try_is_shown_as_an_attempt_whatever_came_of_it(runs: RunsWorld) -> None:
+    down = ModelUnavailable("down", retry_after=30)
+    failed = await runs.run(await runs.agent("clerk", [Reply(raises=down)]))
+    late = await runs.run(await runs.agent("late clerk", [Reply(raises=down)]), seconds=45)
+    assert (failed["stop_reason"], late["stop_reason"]) == ("model_unavailable", "deadline")
+    shown = [[(step.status, step.attempts) for step in await runs.steps(run["id"])] for run in (failed, late)]
+    assert shown == [[("ended", 3)], [("cancelled", 2)]]
+    assert len(runs.models.asked) == 5
 
 
 async def test_what_is_no_use_is_not_asked_again(runs: RunsWorld) -> None:

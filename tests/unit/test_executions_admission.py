@@ -70,6 +70,7 @@ async def test_a_paused_tenant_starts_nothing_and_what_is_under_way_goes_on(runs
     await runs.world.sweep()
     assert await statuses(runs, before, after) == [("succeeded", False), ("queued", False)]
     assert (await runs.call("pause_executions")).json["paused"] is True
+    assert (await runs.call("get_admission")).json == {"paused": True, "running": 0, "limit": 2}
     assert (await runs.call("resume_executions")).json == {"paused": False, "running": 1, "limit": 2}
     assert (await runs.call("resume_executions")).json["paused"] is False
     await runs.drain()

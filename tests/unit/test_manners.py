@@ -160,7 +160,7 @@ async def test_each_accepted_call_says_where_to_look_and_its_description_says_so
     headers = {
         route.name: set(answer(route.path)["headers"]) for route in world.core.endpoint.routes if route.status == 202
     }
-    assert len(headers) == 10
+    assert len(headers) == 11
     assert {name for name, told in headers.items() if not {"Location", "Retry-After"} <= told} == set()
 
 

@@ -241,6 +241,16 @@ def test_kinds_that_refer_to_each_other_cannot_be_restored_in_any_order() -> Non
 
 
 def test_what_is_referred_to_is_restored_first() -> None:
-    assert [*KINDS.restored] == ["user", "model", "element", "relationship", "agent", "case", "design", "provider"]
+    assert [*KINDS.restored] == [
+        "user",
+        "model",
+        "element",
+        "relationship",
+        "agent",
+        "case",
+        "design",
+        "provider",
+        "tool",
+    ]
     order = [kind.name for kind in Kinds(Note.KIND, *KINDS).restored]
     assert order.index("note") > order.index("element")

@@ -134,12 +134,13 @@ class World:
         process: int = 0,
         kinds: Kinds = KINDS,
         more: Callable[[Endpoint], func.Blueprint] | None = None,
-        runs: Runs | None = None,
+        runs: Runs | Callable[[Core], Runs] | None = None,
         **settings: Any,
     ) -> "World":
         """A process over this folder; a second one over the same folder is another instance of the same service.
 
-        `kinds` and `more` routes: those of an app with more in it. `runs`: what those of agents work with.
+        `kinds` and `more` routes: those of an app with more in it. `runs`: what those of agents work with; none: what
+        they usually do.
         """
         clock = clock or FakeClock()
         own = core(
@@ -151,7 +152,7 @@ class World:
         own.endpoint.verifier = verifier = FakeVerifier()
         own.endpoint.members = Acquaintances(own.members)
         own.services.outbox.pause = never  # tests say when: `outbox.flush()`
-        app = function_app.compose(own, runs)
+        app = function_app.compose(own, runs(own) if callable(runs) else runs)
         if more is not None:
             app.register_functions(more(own.endpoint))
         world = cls(own, app, clock, verifier)

@@ -91,6 +91,18 @@ async def test_a_schema_is_asked_of_the_provider_itself(wire: Wire, provider: Ai
     assert "feedback" in json.dumps(wanted) and not body.get("tools")
 
 
+async def test_a_model_without_structured_output_is_told_the_schema_in_words(
+    provider: AiDouble, models: AiModels
+) -> None:
+    provider.script = [Reply('{"accepted": true, "feedback": "none"}', input=150, output=12)]
+    asked = replace(question("anthropic", instructions="Be brief.", schema=VERDICT), model="one-of-their-own")
+    answer = await models.ask(connection(provider, "anthropic"), asked)
+    assert (json.loads(answer.message.text), answer.usage.input) == ({"accepted": True, "feedback": "none"}, 150)
+    body = provider.asked[0].body
+    assert "Be brief." in json.dumps(body["system"]) and "feedback" in json.dumps(body["system"])
+    assert not {"output_config", "output_format", "tools"} & {name for name, value in body.items() if value}
+
+
 @pytest.mark.parametrize(
     ("wire", "finish"), [("openai", "length"), ("azure_openai", "length"), ("anthropic", "max_tokens")]
 )
