@@ -1,7 +1,7 @@
 """The wizard: each thing that it works out is a run of its own, metered and bounded as any other."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from functions.design.prompts import INSTRUCTIONS, asking, proposing, schema_of
 from functions.design.tools import Draft, Keep, Phase
 from functions.executions.models import Execution, RunLimits
 from functions.executions.starting import Asked, OwnAgent
-from shared.errors import Conflict, Contended, FieldError, Invalid, Stale, WrongState
+from shared.errors import SHOWN_ERRORS, Conflict, Contended, FieldError, Invalid, Stale, WrongState
 from shared.work.change import Change
 from shared.work.resources import Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -25,6 +25,18 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 MAX_FEEDBACK = 20
 NAME = "Design wizard"
 LIMITS = RunLimits(steps=8, tokens=400_000, seconds=900, depth=0, children=0)
+
+
+class Unmakable(Conflict):
+    """What is proposed would be no agents that work, as things are now: `errors` says why, by the proposal's fields."""
+
+    code = "unmakable"
+    meaning = "What is proposed cannot be made as things are now; `errors` lists what is wrong with it."
+    remedy = "Have it changed (`POST v1/design/sessions/{id}/revise`), then accept it."
+
+    def __init__(self, wrong: Sequence[FieldError]) -> None:
+        first, shown = wrong[0], [asdict(error) for error in wrong[:SHOWN_ERRORS]]
+        super().__init__(f"The proposal cannot be made: {first.field} {first.message}. Have it changed.", errors=shown)
 
 
 Also = Callable[[Change], None]
@@ -109,7 +121,7 @@ class DesignService:
     async def accept(self, tenant: TenantSession, id: str) -> Design:
         """Make all that is proposed, in one batch, or nothing. Again, the same answer.
 
-        `Invalid` where an element that it means has gone, `QuotaReached` where the plan has no room for the agents.
+        `Unmakable` where an element that it means has gone, `QuotaReached` where the plan has no room for the agents.
         """
         for _ in range(TRIES_AT_A_RACE):
             held = await load(tenant, Design, id)
@@ -121,7 +133,7 @@ class DesignService:
                 raise WrongState("There is nothing to accept yet; answer the questions first.")
             wrong = wrong_with(design.proposal, await types_of(tenant, design.proposal.elements))
             if wrong:
-                raise Invalid(wrong)
+                raise Unmakable(wrong)
             change = tenant.change(held)
             made = await make(tenant, change, design, design.proposal, self._agents)
             accepted = change.update(held, {"made": made, "status": "accepted"}, action="accepted")

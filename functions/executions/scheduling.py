@@ -50,7 +50,7 @@ class Scheduling:
     async def _run(self, stored: Stored, now: datetime) -> bool:
         agent = Agent.model_validate(stored.body)
         slot = last_slot(agent.schedule or "", now)
-        if slot <= max(parse_rfc3339(agent.updated_at), now - CAUGHT_UP):
+        if slot is None or slot <= max(parse_rfc3339(agent.updated_at), now - CAUGHT_UP):
             return False  # it has this schedule since
         entry = await self._directory.entry(agent.tenant_id)
         if entry is None or entry.status not in ("active", "trial"):
@@ -82,11 +82,14 @@ class Scheduling:
             since = [Where("created_at", ">=", page[-1].body["created_at"])]
 
 
-def last_slot(schedule: str, now: datetime) -> datetime:
-    """The last instant of a cron schedule (five fields, UTC) that is not after now."""
-    from croniter import croniter  # only who has schedules waits for it
+def last_slot(schedule: str, now: datetime) -> datetime | None:
+    """The last instant of a cron schedule (five fields, UTC) that is not after now; None: never (30 February)."""
+    from croniter import CroniterBadDateError, croniter  # only who has schedules waits for it
 
-    found: datetime = croniter(schedule, now + timedelta(microseconds=1), ret_type=datetime).get_prev(datetime)
+    try:
+        found: datetime = croniter(schedule, now + timedelta(microseconds=1), ret_type=datetime).get_prev(datetime)
+    except CroniterBadDateError:
+        return None
     return found
 
 

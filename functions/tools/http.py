@@ -50,7 +50,7 @@ def blueprint(endpoint: Endpoint, tools: ToolService) -> func.Blueprint:
     @endpoint(
         routes,
         "POST",
-        "v1/tools/import",
+        "v1/openapi/import",
         role=Role.ADMIN,
         body=DOCUMENT,
         query=ToolImportQuery,

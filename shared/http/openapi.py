@@ -15,6 +15,8 @@ from shared.http.openapi_answers import FIELD_PROBLEM, HEADERS, PROBLEM, respons
 from shared.http.openapi_schemas import Schemas, pascal
 from shared.http.routes import Route
 
+BESIDE = {**dict.fromkeys(("health", "openapi.json", "docs", "problems"), "platform"), "openapi": "tools"}
+"""The tag of what is not named by the beginning of its path."""
 TAGS = {  # of what is not one resource, which says itself what it is
     "audit": "Who changed what, when, from where, with the whole old and new value.",
     "billing": "The tenant's plan, its price, and what each month has cost.",
@@ -208,4 +210,4 @@ def _tags(routes: Sequence[Route]) -> dict[str, str]:
 
 def _tag(route: Route) -> str:
     parts = route.path.removeprefix("v1/").split("/")
-    return "platform" if parts[0] in ("platform", "health", "openapi.json", "docs", "problems") else parts[0]
+    return BESIDE.get(parts[0], parts[0])

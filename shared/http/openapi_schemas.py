@@ -144,7 +144,7 @@ def _is_model(answer: Any) -> bool:
 
 def _inner(schema: Schema) -> Iterator[Schema]:
     """The schemas directly within one."""
-    named = [value for key in ("properties", "$defs") for value in schema.get(key, {}).values()]
+    named = [value for key in ("properties", "patternProperties", "$defs") for value in schema.get(key, {}).values()]
     single = [schema[key] for key in ("items", "additionalProperties", "propertyNames") if key in schema]
     several = [one for key in ("anyOf", "allOf", "oneOf", "prefixItems") for one in schema.get(key, [])]
     return (one for one in chain(named, single, several) if isinstance(one, dict))
@@ -155,6 +155,8 @@ def _terse(schema: Schema) -> Schema:
     schema.pop("title", None)
     if schema.get("format") in ("uuid", "date-time"):
         schema.pop("examples", None)
+    if "patternProperties" in schema:  # the names that a body takes; pydantic says not that there are no others
+        schema["additionalProperties"] = False
     for one in _inner(schema):
         _terse(one)
     if len(choices := schema.get("anyOf", [])) == 2 and choices[1] == {"type": "null"}:

@@ -19,7 +19,8 @@ ALL = "examples,coverage,fuzzing"
 # - a request that is right by its schema may still contradict an earlier one under its Idempotency-Key (422).
 # A restore that the run itself has begun fences the tenant while it runs: a 503 is expected, no other 5xx.
 # What ArchiMate allows between which elements, which backup there is, how long ago is too long, which of two times is
-# later, which address is public: no schema can say that, so a 400 is expected there and only there.
+# later, which address is public, which agent is the tenant's, which keys of a team are there once, what a question was
+# called, which arguments the URL of a tool has: no schema can say that, so a 400 is expected there and only there.
 CONFIG = f"""
 hooks = "{HOOKS}"
 
@@ -32,7 +33,11 @@ positive_data_acceptance.expected-statuses = ["2xx", "304", "401", "403", "404",
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 [[operations]]
-include-path-regex = "/v1/(elements|relationships|providers|catalog/import|restores|usage$|platform/.*/usage-adj)"
+include-path-regex = "/v1/(elements|relationships|cases|tools|providers|(catalog|openapi|teams)/import|restores|usage$)"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
+
+[[operations]]
+include-path-regex = "/v1/(platform/.*/usage-adjustments|design/sessions/.*/answers)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
 """
 

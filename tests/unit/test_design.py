@@ -206,7 +206,7 @@ async def test_an_element_that_has_gone_is_named_and_a_revision_does_without(wiz
     id = await proposed(wizard, "Answer questions about policy data.")
     await wizard.call("delete_element", element_id=ids["e-policies"])
     refused = await wizard.call("accept_design", design_id=id)
-    assert (refused.status, refused.json["errors"][0]["field"]) == (400, "elements.0.existing_id")
+    assert (refused.status, refused.json["errors"][0]["field"]) == (409, "elements.0.existing_id")
     await wizard.call("revise_design", {"feedback": "Answer questions about invoices."}, design_id=id)
     await wizard.drain()
     assert (await wizard.call("accept_design", design_id=id)).status == 200

@@ -53,6 +53,25 @@ def test_every_route_is_described(world: World, document: dict[str, Any]) -> Non
     assert [route.path for route in routes if not route.described and route.path.partition("/")[0] != "docs"] == []
 
 
+def test_no_path_is_also_another_one_with_an_id(world: World) -> None:
+    """What is no method of the one would else be answered by the other."""
+    paths = {route.path for route in world.core.endpoint.routes}
+    patterns = {path: re.compile(re.sub(r"{\w+}", "[^/]+", path)) for path in paths if "{" in path}
+    assert [(one, other) for one in paths for other, of in patterns.items() if one != other and of.fullmatch(one)] == []
+
+
+def test_where_names_have_a_pattern_there_are_no_others(document: dict[str, Any]) -> None:
+    found = [one for one in _objects(document) if "patternProperties" in one]
+    assert found and all(one["additionalProperties"] is False for one in found)
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _objects(one)
+    if isinstance(value, dict):
+        yield value
+
+
 def test_every_operation_has_an_id_of_its_own(document: dict[str, Any]) -> None:
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(ids) == len(set(ids))

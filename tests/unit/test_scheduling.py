@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from croniter import croniter
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
+from functions.agents.models import CRON
 from functions.executions.scheduling import last_slot
 from tests.doubles.models import says
 from tests.unit.runs_world import RunsWorld
@@ -105,7 +109,29 @@ async def test_paused_and_suspended_tenants_run_nothing(runs: RunsWorld) -> None
     assert await runs.runs() == []
 
 
-@pytest.mark.parametrize("schedule", ["* * * *", "0 0 0 0 0", "hourly", "0 0 * * * *", "61 * * * *", ""])
+@given(schedule=st.from_regex(CRON, fullmatch=True))
+@example(schedule="*/5,7-9 22-2/3 1-31 JAN-MAR,12 0-7,SUN")
+@example(schedule="00 00 01 01 *")
+def test_whatever_the_description_says_is_a_schedule_has_a_last_slot_or_never_comes(schedule: str) -> None:
+    assume(len(schedule) <= 100)
+    now = datetime(2026, 11, 30, 6, tzinfo=UTC)
+    assert croniter.is_valid(schedule)
+    assert (last_slot(schedule, now) or now) <= now
+
+
+async def test_what_never_comes_never_runs(runs: RunsWorld) -> None:
+    await scheduled(runs, "0 0 30 2 *")
+    await hours_pass(runs, 2)
+    assert await runs.runs() == []
+
+
+NO_SCHEDULES = [
+    *("* * * *", "0 0 0 0 0", "hourly", "@hourly", "0 0 * * * *", "61 * * * *", "", "0  6 * * *", "0 6 * * mon"),
+    *("0 6 * * 8", "*/0 * * * *", "0 6 32 * *", "0 6 * * 1\n"),
+]
+
+
+@pytest.mark.parametrize("schedule", NO_SCHEDULES)
 async def test_what_is_no_schedule_is_refused(runs: RunsWorld, schedule: str) -> None:
     body = {"name": "x", "pattern": "Monitor", "schedule": schedule}
     answer = await runs.call("create_agent", body)
