@@ -207,11 +207,12 @@ class Work:
         return step if begun and not step.over else None
 
     def _approver(self, call: ToolCall) -> Role | None:
-        """Who has still to approve this call."""
-        tool = self._tools.get(call.name)
+        """Who has still to approve this call. What was approved is one call of one answer, whatever its id is worth."""
+        tool, over = self._tools.get(call.name), self._at.over
+        asked = max((step.number for step in over if step.type == "model"), default=0)
         approved = any(
-            step.type == "approval" and step.call is not None and step.call.id == call.id and step.told == "approved"
-            for step in self._at.over
+            step.type == "approval" and step.number > asked and step.call == call and step.told == "approved"
+            for step in over
         )
         return None if tool is None or approved else tool.approval
 

@@ -26,6 +26,7 @@ class Reply:
     finish: Finish = "stop"
     raises: Exception | None = None
     hangs: bool = False
+    id: str = ""  # of all its calls; none: each has its own
 
 
 def says(text: str, **fields: Any) -> Reply:
@@ -65,7 +66,8 @@ class ScriptedModels(Models):
         if reply.raises is not None:
             raise reply.raises
         wanted = [
-            ToolCall(f"call-{turns}-{number}", name, arguments) for number, (name, arguments) in enumerate(reply.calls)
+            ToolCall(reply.id or f"call-{turns}-{number}", name, arguments)
+            for number, (name, arguments) in enumerate(reply.calls)
         ]
         message = Message("assistant", reply.text, tuple(wanted))
         answer = Answer(message, reply.usage, question.model, reply.cost, reply.finish)

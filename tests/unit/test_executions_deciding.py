@@ -76,6 +76,17 @@ async def test_what_is_rejected_is_told_to_the_model_with_the_reason(runs: RunsW
     assert "Too dear." in runs.models.asked[-1].messages[-1].text
 
 
+async def test_what_is_approved_is_that_call_and_no_later_one_of_the_same_id(runs: RunsWorld) -> None:
+    script = [calls(("order", {"what": what}), id="one") for what in ("paper", "gold", "gold")]
+    found = await runs.run(await runs.agent("clerk", [*script, says("Done.")], tools=["order"]))
+    await decided(runs, found["id"], 2, "approve")
+    waiting = await runs.shown(found["id"])
+    assert (waiting["status"], len(runs.desk.order.sent)) == ("waiting", 1)
+    await decided(runs, found["id"], 5, "approve")
+    assert len({*runs.desk.order.sent}) == len(runs.desk.order.sent) == 2
+    assert (await runs.shown(found["id"]))["status"] == "waiting"
+
+
 async def test_only_who_may_approve_does(runs: RunsWorld) -> None:
     found = await ordering(runs)
     user = person(runs.tenant, Role.USER)
