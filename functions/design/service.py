@@ -16,7 +16,8 @@ from functions.design.models import Answers, Design, DesignView, Feedback, NewDe
 from functions.design.prompts import INSTRUCTIONS, asking, proposing, schema_of
 from functions.design.tools import Draft, Keep, Phase
 from functions.executions.models import Execution, RunLimits
-from functions.executions.starting import Asked, OwnAgent
+from functions.executions.snapshots import OwnAgent
+from functions.executions.starting import Asked
 from shared.errors import SHOWN_ERRORS, Conflict, Contended, FieldError, Invalid, Stale, WrongState
 from shared.work.change import Change
 from shared.work.resources import Listing, PageRequest, Versioned, find, load

@@ -18,7 +18,8 @@ from functions.executions.models import (
     stored,
 )
 from functions.executions.patterns.next import ChildCall, RunChildren
-from functions.executions.starting import child_of, snapshot_of_agent
+from functions.executions.snapshots import snapshot_of_agent
+from functions.executions.starting import child_of
 from shared.ai.port import Message
 from shared.database.port import Create, TenantStore
 from shared.errors import NotFound, TooLarge
