@@ -20,7 +20,7 @@ ELEMENT = {"name": "Incident management", "type": "BusinessProcess"}
 SEARCH = ("catalog_search", {"name": "incident"})
 
 
-@pytest.fixture(params=WIRES)
+@pytest.fixture(params=["openai", "anthropic"])
 def wire(request: pytest.FixtureRequest) -> Wire:
     found: Wire = request.param
     return found
@@ -41,6 +41,7 @@ def models(wire: Wire, provider: AiDouble) -> list[list[Any]]:
     return [provider.scripts[name] for name in NAMES[wire]]
 
 
+@pytest.mark.parametrize("wire", WIRES)
 async def test_a_specialist_uses_a_tool(acme: Wired, wire: Wire) -> None:
     acme.double.script = [
         Reply(calls=[SEARCH, ("catalog_read", {"id": "nothing"})], input=1203, output=37, cached=512),
@@ -133,6 +134,7 @@ def proposal(element: str, *, type: str = "Serving") -> str:
     return json.dumps({"summary": "A desk and a writer.", **made})
 
 
+@pytest.mark.parametrize("wire", WIRES)
 async def test_the_wizard_asks_proposes_mends_once_and_what_is_accepted_works(acme: Wired, wire: Wire) -> None:
     (element,) = (await acme.call("list_elements"))["items"]
     asked = {"questions": [{"key": "tone", "text": "How polite?", "choices": ["very"]}]}

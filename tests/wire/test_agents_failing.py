@@ -72,6 +72,9 @@ async def test_a_run_whose_provider_fails_ends_by_a_name_and_is_charged_nothing(
     assert await acme.books() == acme.bill()
 
 
+@pytest.mark.parametrize(
+    "fault", [FAULTS["hangs"], FAULTS["cut"], FAULTS["malformed"]], ids=["hangs", "cut", "malformed"]
+)
 async def test_what_was_answered_before_a_failure_is_charged(
     acme: Pressed, wire: Wire, fault: tuple[Fault, int, str]
 ) -> None:
