@@ -28,6 +28,12 @@ EXAMPLE = {
 }
 
 
+CLAIMS_API = {
+    "openapi": "3.1.0",
+    "info": {"title": "Claims", "version": "1"},
+    "servers": [{"url": "https://api.acme.example"}],
+    "paths": {"/claims": {"get": {"operationId": "listClaims", "summary": "All claims.", "responses": {}}}},
+}
 DOCUMENT = Raw(("application/json", "application/openapi+json"), max_bytes=MAX_DOCUMENT_BYTES)
 
 
@@ -58,6 +64,7 @@ def blueprint(endpoint: Endpoint, tools: ToolService) -> func.Blueprint:
         limit=Limit.AGENTS,
         errors=(409,),
         summary="Import an OpenAPI 3 document: its operations become tools",
+        example=CLAIMS_API,
     )
     async def import_tools(call: Call[bytes, ToolImportQuery]) -> ToolsImported:
         return await imports.take(call.tenant, call.body, call.query)

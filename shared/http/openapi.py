@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from shared.http.bodies import MAX_JSON_VALUES, Json, Merge
+from shared.http.bodies import MAX_JSON_VALUES, Json, Merge, Raw
 from shared.http.idempotency import KEY_PATTERN
 from shared.http.openapi_answers import FIELD_PROBLEM, HEADERS, PROBLEM, responses, shared_responses
 from shared.http.openapi_schemas import Schemas, pascal
@@ -120,6 +120,8 @@ def _request_body(route: Route, schemas: Schemas) -> dict[str, Any]:
             schema = schemas.body(model)
         case Merge(model=model):
             schema = schemas.patch(model)
+        case Raw(media_types=(first, *_)) if first.endswith("json"):
+            schema = {"type": "object"}
         case _:
             schema = {"type": "string", "contentMediaType": "application/xml"}
     media: dict[str, Any] = {"schema": schema}
