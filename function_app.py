@@ -128,6 +128,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "reservations": each.over_all(release_abandoned),
         "thresholds": each.over_all(tell_thresholds),
         "secrets": each.over_all(secrets.compare),
+        "waiting runs": each.over_all(executions.sweeping.of_tenant),
     }
     archive = Archive(adapters.blobs)
     daily_rounds = {

@@ -13,6 +13,7 @@ from functions.executions.starting import Starting
 from functions.executions.sweeping import Sweeping
 from functions.executions.working import World
 from shared.core import Core
+from shared.jobs.tenant_sweep import TenantSweep
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,6 @@ class Executions:
             runner=runner,
             messages=RunMessages(runner, cancelling, directory, services, core.dead_letters, queue),
             sweeping=Sweeping(runner, database, directory, core.adapters.messaging, services, queue, pause),
-            scheduling=Scheduling(starting, database, directory, services),
+            scheduling=Scheduling(starting, TenantSweep(database, directory, services)),
             retention=Retention(blobs),
         )

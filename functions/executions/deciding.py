@@ -10,6 +10,7 @@ from functions.executions.holding import Hold, Lost, Pause
 from functions.executions.models import Execution, Step, step_id
 from functions.executions.runner import Runner, now_of, refused, wake
 from shared.auth.roles import Role
+from shared.clock import rfc3339
 from shared.errors import Contended, NotFound, RoleNeeded, WrongState
 from shared.work.resources import WHOLE, Body, load
 from shared.work.session import TenantSession
@@ -63,6 +64,8 @@ class Deciding:
         of_type = step.type == "approval" if wanted == "approval" else step.type == "tool"
         if run.status != "waiting" or run.waiting_for != wanted or step.over or not of_type:
             raise WrongState("The run does not wait for this decision of this step.", status=run.status)
+        if step.until is not None and step.until <= rfc3339(tenant.services.clock.now()):
+            raise WrongState("The time to decide of this call is over.")
         needed = step.role or Role.USER
         role = tenant.caller.role
         if role is None or not role.includes(needed):

@@ -57,7 +57,11 @@ class Progress:
 
     def partial(self) -> int | None:
         """The last step in which the model has said something: what there is of an output."""
-        said = [step.number for step in self.over if step.type == "model" and any(one.text for one in step.messages)]
+        said = [
+            step.number
+            for step in self.over
+            if step.type == "model" and (step.blob is not None or any(one.text for one in step.messages))
+        ]
         return max(said, default=None)
 
     def step(self, type: StepType, name: str, **fields: Any) -> Step:
@@ -139,6 +143,21 @@ class Progress:
         cancelled = [self.ended_form(step, {}, "cancelled") for step in self.steps if not step.over]
         over = {**ended(stop.status, stop.reason, stop.error), "output_step": self.partial()}
         await self._end(Move([*self._ended, *cancelled]), over)
+
+    async def give_up(self, stop: Stop) -> None:
+        """As `conclude`, although what has ended cannot be written: it ends without what came of it."""
+        lost = {step.id for step in self._ended}
+        self._ended = []
+        begun: dict[str, Any] = {
+            "status": "begun",
+            "messages": [],
+            "blob": None,
+            "usage": None,
+            "cost": None,
+            "error": None,
+        }
+        self.steps = [step.model_copy(update=begun) if step.id in lost else step for step in self.steps]
+        await self.conclude(stop)
 
     async def continue_later(self) -> None:
         """End what has ended; another message goes on."""

@@ -7,6 +7,7 @@ up by the sweep once its lease has run out.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,8 +18,9 @@ from functions.executions.conversing import Conversing, snapshot_of, steps_of
 from functions.executions.holding import Hold, Lost
 from functions.executions.models import LEASE, LONGEST_LEASE, TREE, Execution, Snapshot, Step, stored
 from functions.executions.progress import Progress
+from functions.executions.snapshots import OWN_AGENT_ID
 from functions.executions.working import Work, World
-from functions.tools.port import Tool, Toolboxes
+from functions.tools.port import Tool
 from shared.ai.port import Message
 from shared.auth.caller import Caller, RequestInfo
 from shared.blobs.port import Blobs
@@ -79,7 +81,7 @@ class Runner:
 
     async def conclude(self, session: TenantSession, hold: Hold, stop: Stop) -> None:
         """End a run that nobody is working on. Raises `Lost`."""
-        steps = await self._steps(hold.execution, session)
+        steps = await steps_of(session.store.control, hold.execution)  # what they have said is not asked for
         await Progress(hold, self._world.queue, self._conversing(session), steps).conclude(stop)
 
     async def look_at(self, session: TenantSession, hold: Hold) -> None:
@@ -138,9 +140,10 @@ class Runner:
             raise
 
     async def _claimed(self, session: TenantSession, hold: Hold) -> None:
-        steps = await self._steps(hold.execution, session)
+        steps = await steps_of(session.store.control, hold.execution)
         progress = Progress(hold, self._world.queue, self._conversing(session), steps)
         try:
+            progress.steps = await self._whole(session, steps)
             if hold.execution.full:
                 raise Full("The tenant's data takes no more.")
             await self._go(session, progress)
@@ -154,7 +157,17 @@ class Runner:
             level = logging.WARNING if expected else logging.ERROR
             logger.log(level, "a run failed", exc_info=None if expected else error, extra=extra)
             code, message = (error.code, error.message) if isinstance(error, FlowgridError) else ("internal", OURS)
-            await progress.conclude(Stop("failed", code, message))
+            await self._failed(progress, Stop("failed", code, message))
+
+    async def _failed(self, progress: Progress, stop: Stop) -> None:
+        """Nothing that was answered or done may keep a run from its end."""
+        try:
+            await progress.conclude(stop)
+        except (Lost, Unavailable, Full):
+            raise
+        except Exception as error:
+            logger.error("a run ends without its last step", exc_info=error, extra={"execution_id": progress.run.id})
+            await progress.give_up(stop)
 
     async def _go(self, session: TenantSession, progress: Progress) -> None:
         snapshot = await snapshot_of(progress.hold.session.store, progress.run.id)
@@ -188,12 +201,12 @@ class Runner:
 
     async def _tools(self, session: TenantSession, snapshot: Snapshot) -> dict[str, Tool]:
         names = {one.name: one.called for one in snapshot.tools}
-        found = await Toolboxes(self._world.toolbox, self._world.own).find(session, list(names))
+        box = self._world.own if snapshot.agent_id == OWN_AGENT_ID else self._world.toolbox
+        found = await box.find(session, list(names))
         return {names[name]: tool for name, tool in found.items()}
 
-    async def _steps(self, run: Execution, session: TenantSession) -> list[Step]:
+    async def _whole(self, session: TenantSession, steps: Sequence[Step]) -> list[Step]:
         conversing = self._conversing(session)
-        steps = await steps_of(session.store.control, run)
         return list(await asyncio.gather(*(conversing.whole(step) for step in steps)))
 
     def _conversing(self, session: TenantSession) -> Conversing:

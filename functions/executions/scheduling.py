@@ -5,7 +5,6 @@ left out.
 """
 
 import logging
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 from functions.agents.models import Agent
@@ -13,50 +12,52 @@ from functions.executions.admission import RUNS
 from functions.executions.models import ACTIVE, Execution, RunLimits
 from functions.executions.starting import Asked, Starting
 from shared.apart import apart
-from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Database, Stored, Where
+from shared.database.port import Where
 from shared.errors import Taken
 from shared.ids import derived_id
-from shared.tenancy.directory import Directory
+from shared.jobs.tenant_sweep import TenantSweep
 from shared.work.change import COUNTER
-from shared.work.scope import Services
 from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.executions")
 CAUGHT_UP = timedelta(days=1)
 PAGE = 200
-PAGES = 50
 INPUT = "It is time: do what your instructions say."
 
 
 class Scheduling:
-    """Starts what is due."""
+    """Starts what is due, tenant by tenant: nobody's many schedules keep another's from their slots."""
 
-    def __init__(self, starting: Starting, database: Database, directory: Directory, services: Services) -> None:
+    def __init__(self, starting: Starting, each: TenantSweep) -> None:
         self._starting = starting
-        self._platform = database.platform
-        self._directory = directory
-        self._services = services
+        self._each = each
 
     async def sweep(self) -> int:
-        """How many runs were started. One agent's trouble keeps no other from its slot."""
-        started, now = 0, self._services.clock.now()
-        async for stored in self._scheduled():
-            with apart(logger, "a scheduled run was not started", agent_id=stored.body["id"]):
-                started += await self._run(stored, now)
-        return started
+        """How many runs were started."""
+        return int((await self._each.each(self.of_tenant))["done"])
 
-    async def _run(self, stored: Stored, now: datetime) -> bool:
-        agent = Agent.model_validate(stored.body)
+    async def of_tenant(self, session: TenantSession) -> int:
+        """The tenant's agents in use that have a schedule: one query for each two hundred. One's trouble is its own."""
+        if session.entry.status not in ("active", "trial"):
+            return 0
+        started, now = 0, session.services.clock.now()
+        after: tuple[str, str] | None = None
+        where = [Where("status", "=", "active"), Where("schedule", ">", "")]
+        while True:
+            page = await session.store.query(Agent.KIND, where, limit=PAGE, after=after)
+            for stored in page.items:
+                with apart(logger, "a scheduled run was not started", agent_id=stored.body["id"]):
+                    started += await self._run(session, Agent.model_validate(stored.body), now)
+            after = page.next
+            if after is None:
+                return started
+
+    async def _run(self, session: TenantSession, agent: Agent, now: datetime) -> bool:
         slot = last_slot(agent.schedule or "", now)
         if slot is None or slot <= max(parse_rfc3339(agent.updated_at), now - CAUGHT_UP):
             return False  # it has this schedule since
-        entry = await self._directory.entry(agent.tenant_id)
-        if entry is None or entry.status not in ("active", "trial"):
-            return False
-        session = TenantSession(entry, self._directory.open(entry), SYSTEM, SYSTEM_REQUEST, self._services)
-        id = derived_id(Execution.KIND, "schedule", agent.tenant_id, agent.id, rfc3339(slot))
+        id = derived_id(Execution.KIND, "schedule", session.id, agent.id, rfc3339(slot))
         if await session.store.get(Execution.KIND, id) is not None or await _hindered(session, agent.id):
             return False
         asked = Asked(_input(agent), {"scheduled_for": rfc3339(slot)}, RunLimits(), "schedule")
@@ -65,21 +66,6 @@ class Scheduling:
         except Taken:  # another instance was faster
             return False
         return True
-
-    async def _scheduled(self) -> AsyncIterator[Stored]:
-        """Every agent in use that has a schedule, the oldest first; each once."""
-        seen: set[str] = set()
-        since: list[Where] = []
-        for _ in range(PAGES):
-            where = [Where("status", "=", "active"), Where("schedule", ">", ""), *since]
-            page = await self._platform.sweep(Agent.KIND, where, limit=PAGE)
-            new = [one for one in page if one.body["id"] not in seen]
-            for stored in new:
-                seen.add(stored.body["id"])
-                yield stored
-            if len(page) < PAGE or not new:
-                return
-            since = [Where("created_at", ">=", page[-1].body["created_at"])]
 
 
 def last_slot(schedule: str, now: datetime) -> datetime | None:

@@ -1,7 +1,7 @@
 """The sweep of runs: what a crash has left half-way is looked at again, and who waits for a place is admitted."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from functions.executions.admission import admit
 from functions.executions.holding import Hold, Lost, Pause
@@ -11,6 +11,7 @@ from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import SKEW, rfc3339
 from shared.database.port import Database, Stored, Where
+from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
 from shared.tenancy.directory import Directory
 from shared.work.resources import Versioned
@@ -18,8 +19,8 @@ from shared.work.scope import Services
 from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.executions")
-PAGE = 200
-PAGES = 20
+PAGE = 1000
+PAGES = 5
 
 
 class Sweeping:
@@ -50,10 +51,10 @@ class Sweeping:
     async def _stalled(self) -> int:
         """Send the message of every run again that is not looked at: after its lease, its approval, its deadline."""
         now, active = self._services.clock.now(), Where("status", "in", list(ACTIVE))
-        found = await self._platform.sweep(Execution.KIND, [active, Where("lease_until", "<", rfc3339(now))])
+        late = Where("lease_until", "<", rfc3339(now))
         # and what was leased before the clock was set back
         ahead = Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))
-        found += await self._platform.sweep(Execution.KIND, [active, ahead])
+        found = [stored for where in (late, ahead) async for stored in self._all(Execution.KIND, [active, where])]
         for stored in found:
             run = Execution.model_validate(stored.body)
             with apart(logger, "a run is left to the next sweep", execution_id=run.id):
@@ -62,10 +63,14 @@ class Sweeping:
                 await self._messaging.send(self._queue, [Message(id, run.tenant_id, message)])
         return len(found)
 
+    async def of_tenant(self, session: TenantSession) -> int:
+        """Admit one tenant's, however many others' stand before them in the sweep."""
+        return await admit(session, self._queue, self._pause)
+
     async def _waiting(self) -> int:
         """Admit whom nobody has: whoever had made room died, or the plan allows more."""
         admitted, seen = 0, set[str]()
-        async for ticket in self._tickets():
+        async for ticket in self._all(TICKET, []):
             tenant_id = ticket.body["tenant_id"]
             with apart(logger, "waiting runs are left to the next sweep", tenant_id=tenant_id):
                 entry = await self._directory.entry(tenant_id)
@@ -90,12 +95,12 @@ class Sweeping:
         except Lost:
             return
 
-    async def _tickets(self) -> AsyncIterator[Stored]:
-        """Every ticket, those of the oldest trees first, up to some thousands; each once."""
+    async def _all(self, kind: Kind, where: Sequence[Where]) -> AsyncIterator[Stored]:
+        """Every such item of all tenants, the oldest first, up to some thousands; each once."""
         seen: set[tuple[str, str]] = set()
         since: list[Where] = []
         for _ in range(PAGES):
-            page = await self._platform.sweep(TICKET, since, limit=PAGE)
+            page = await self._platform.sweep(kind, [*where, *since], limit=PAGE)
             new = [one for one in page if (one.body["tenant_id"], one.body["id"]) not in seen]
             for stored in new:
                 seen.add((stored.body["tenant_id"], stored.body["id"]))

@@ -8,10 +8,11 @@ from typing import Any
 
 from functions.executions import children
 from functions.executions.acting import Asking, Stop, Undecided, tokens_at_most, use, watched
+from functions.executions.answers import counted, kept, named
 from functions.executions.conversing import Conversing
 from functions.executions.ending import MAX_ERROR
 from functions.executions.holding import Pause
-from functions.executions.models import MAX_CHILDREN_AT_ONCE, Execution, Snapshot, Step, StepError, Tokens
+from functions.executions.models import MAX_CHILDREN_AT_ONCE, Execution, Snapshot, Step, StepError
 from functions.executions.patterns import decide
 from functions.executions.patterns.next import AskModel, Finish, Next, RunChildren, UseTool, Wait
 from functions.executions.progress import Progress
@@ -151,9 +152,10 @@ class Work:
         if isinstance(found, Stop):
             self._at.tried(step)
             return found
-        usage = Tokens(input=found.usage.input, output=found.usage.output, cached=found.usage.cached)
-        said = {"messages": [found.message], "model": found.model, "finish": found.finish}
-        return self._at.ended_form(step, {**said, "usage": usage, "cost": found.cost})
+        message, unkept = kept(found)
+        usage, cost = counted(found)
+        said = {"messages": [] if message is None else [message], "model": named(found.model), "finish": found.finish}
+        return self._at.ended_form(step, {**said, "usage": usage, "cost": cost, "error": unkept})
 
     def _not_answered(self, step: Step, error: FlowgridError) -> Step:
         failed = StepError(code=error.code, message=error.message[:MAX_ERROR])
@@ -229,7 +231,9 @@ class Work:
     def _tool_step(self, wanted: UseTool) -> Step:
         call = wanted.call
         name = self._name_of(call)
-        step = self._at.step("tool", name or call.name, label=wanted.label, call=call)
+        tool = self._tools.get(call.name)
+        role = None if tool is None else tool.approval  # of whoever decides of it later
+        step = self._at.step("tool", name or named(call.name), label=wanted.label, call=call, role=role)
         return step if name is not None else self._refused(step, call, NO_TOOL)
 
     def _name_of(self, call: ToolCall) -> str | None:
@@ -253,7 +257,7 @@ class Work:
         until = min(rfc3339(self._clock.now() + APPROVAL_LASTS), self._at.run.deadline_at)
         own: dict[str, Any] = {"call": wanted.call, "role": wanted.role, "until": until}
         await self._at.wait(
-            "approval", [self._at.step("approval", self._name_of(wanted.call) or wanted.call.name, **own)]
+            "approval", [self._at.step("approval", self._name_of(wanted.call) or named(wanted.call.name), **own)]
         )
 
 
