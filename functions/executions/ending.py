@@ -31,10 +31,11 @@ def ending(change: Change, old: Execution, new: Execution, queue: str) -> None:
     )
     if new.parent_id is None:
         change.write(Increment(TREE, new.id, {"cancelled": 1}))
-        change.audit(new.status, Execution.KIND, new.id, new.revision, None, new.model_dump(mode="json"))
+        told = new.model_dump(mode="json", exclude={"result", "error"})  # what was said is kept for a while only
+        change.audit(new.status, Execution.KIND, new.id, new.revision, None, told)
     else:
-        told = {"execution_id": new.parent_id, "revision": new.parent_revision}
-        change.send(queue, Message(f"{new.parent_id}:{new.id}", new.tenant_id, told))
+        parent = {"execution_id": new.parent_id, "revision": new.parent_revision}
+        change.send(queue, Message(f"{new.parent_id}:{new.id}", new.tenant_id, parent))
 
 
 def ended(status: str, reason: str | None, error: str | None = None) -> dict[str, object]:

@@ -123,7 +123,8 @@ async def _agent(tenant: TenantSession, name: str) -> Agent | None:
         found = await tenant.store.get(Agent.KIND, name)
         candidates: Sequence[Agent] = [] if found is None else [Agent.model_validate(found.body)]
     else:
-        page = await tenant.store.query(Agent.KIND, [Where("name", "=", name)], limit=20)
+        where = [Where("name", "=", name), Where("status", "in", ["draft", "active"])]
+        page = await tenant.store.query(Agent.KIND, where, limit=1)
         candidates = [Agent.model_validate(one.body) for one in page.items]
     return next((agent for agent in candidates if agent.status != "retired"), None)
 

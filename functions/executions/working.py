@@ -26,6 +26,8 @@ from shared.work.session import TenantSession
 
 SLICE_SECONDS = 120.0
 APPROVAL_LASTS = timedelta(days=3)
+MAX_ATTEMPTS = 10  # at one step: what takes its runner with it takes no more
+TOO_OFTEN = "Step {step} was begun {attempts} times, and whoever did it has died each time."
 NO_TOOL = "There is no such tool; use those that you were told of."
 UNKNOWN_PRICE = "The price of {model} is not known, so a limit of the cost cannot be held."
 Look = Callable[[Execution], Awaitable[Stop | None]]
@@ -114,6 +116,10 @@ class Work:
         if again.type == "tool" and again.told != "repeat" and not self._repeatable(again):
             await self._at.wait("decision")
             return None
+        if again.attempts >= MAX_ATTEMPTS:
+            why = TOO_OFTEN.format(step=again.number, attempts=again.attempts)
+            await self._at.conclude(Stop("failed", "attempts", why))
+            return None
         return await self._at.begin_again(again)
 
     def _repeatable(self, step: Step) -> bool:
@@ -164,7 +170,7 @@ class Work:
     async def _used(self, step: Step) -> Step | Stop:
         call = step.call
         assert call is not None  # noqa: S101 - a step of this kind has one
-        tool, key = self._tools.get(call.name), f"{step.execution_id}:{step.number}:{call.id}"
+        tool, key = self._tools.get(call.name), f"{step.execution_id}:{step.number}"
         if tool is None:
             return self._refused(step, call, NO_TOOL)
         try:

@@ -6,6 +6,8 @@ Nothing is imported before the first client is made; httpx2 takes a while.
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_SECONDS = 600.0
+_RESOLVERS = ThreadPoolExecutor(32, "resolver")
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -55,6 +58,7 @@ class Outgoing:
 
 
 async def addresses_of(host: str, port: int) -> list[str]:
-    """What a name stands for now, as the system's resolver says."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """What a name stands for now, as the system's resolver says; in threads of its own, for a server may hang."""
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, ask)
     return [str(info[4][0]) for info in found]

@@ -261,7 +261,7 @@ async def test_a_provider_that_is_throttled_is_asked_again_as_it_says_and_then_n
     agent = await runs.agent("clerk", [Reply(raises=ModelThrottled("slow down", retry_after=20))])
     found = await runs.run(agent)
     assert (found["status"], found["stop_reason"], len(runs.models.asked)) == ("failed", "model_throttled", 3)
-    assert 40 <= runs.world.clock.monotonic() - before < 60
+    assert 40 <= runs.world.clock.monotonic() - before < 80
     assert (await runs.budget(), found["tokens"]["input"]) == (0, 0)
 
 

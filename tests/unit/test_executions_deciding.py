@@ -59,7 +59,7 @@ async def test_what_is_approved_is_done_once(runs: RunsWorld) -> None:
     assert (await decided(runs, found["id"], 2, "approve", "As agreed.")).status == 202
     shown = await runs.shown(found["id"])
     assert (shown["status"], shown["output"]) == ("succeeded", "Done.")
-    assert runs.desk.order.sent == [f"{found['id']}:3:call-0-0"]
+    assert runs.desk.order.sent == [f"{found['id']}:3"]
     assert (await decided(runs, found["id"], 2, "approve")).json["code"] == "wrong_state"
     approval = (await runs.call("get_step", execution_id=found["id"], step="2")).json
     assert (approval["told"], approval["comment"], approval["told_by"]) == (
@@ -123,7 +123,7 @@ async def test_a_call_that_may_have_been_made_is_not_made_again_by_itself(runs: 
 async def test_it_is_repeated_when_a_person_says_so(runs: RunsWorld) -> None:
     id = await writing(runs)
     await decided(runs, id, 2, "repeat")
-    assert ((await runs.shown(id))["status"], runs.desk.letter.sent) == ("succeeded", [f"{id}:2:call-0-0"] * 2)
+    assert ((await runs.shown(id))["status"], runs.desk.letter.sent) == ("succeeded", [f"{id}:2"] * 2)
     assert [step.attempts for step in await runs.steps(id)] == [1, 2, 1]
 
 
@@ -153,7 +153,7 @@ async def test_an_idempotent_tool_is_used_again_under_the_same_key(runs: RunsWor
     agent = await runs.agent("clerk", [calls(("note", {})), says("Not noted.")], tools=["note"])
     found = await runs.run(agent)
     assert found["output"] == "Not noted."
-    assert runs.desk.note.sent == [f"{found['id']}:2:call-0-0"] * 3
+    assert runs.desk.note.sent == [f"{found['id']}:2"] * 3
 
 
 @pytest.mark.parametrize("decision", ["approve", "repeat", "skip"])

@@ -162,6 +162,27 @@ async def _forget_blobs(runs: RunsWorld, id: str) -> None:
         await space.delete(blob.name)
 
 
+async def test_a_step_that_takes_its_runner_with_it_is_not_begun_for_ever(runs: RunsWorld) -> None:
+    id = await runs.start(await runs.agent("clerk", [Reply(hangs=True)]), seconds=7 * 86400)
+    for number in range(10):
+        working = runs.begin(runs.work())
+        await runs.until(lambda number=number: len(runs.models.asked) == number + 1)  # type: ignore[misc]
+        await runs.killed(working)
+        runs.world.clock.advance(seconds=100)
+        await runs.world.sweep()
+    await runs.drain()
+    run = await runs.stored(id)
+    assert (run.status, run.stop_reason, len(runs.models.asked)) == ("failed", "attempts", 10)
+
+
+async def test_what_a_run_said_is_not_in_the_audit_trail(runs: RunsWorld) -> None:
+    worker = await runs.agent("worker", [says("work")])
+    verdict = says('{"accepted": true, "feedback": "Ada has no insurance"}')
+    found = await runs.run(await runs.agent("judge", [verdict], pattern="Evaluator", config={"agent": worker}))
+    assert found["result"]["feedback"] == "Ada has no insurance"
+    assert b"insurance" not in (await runs.call("list_audit")).raw
+
+
 # Neighbors
 
 

@@ -28,7 +28,7 @@ async def well(runs: RunsWorld, id: str) -> None:
     assert (await runs.shown(id))["status"] == "succeeded"
     assert [step.attempts for step in await runs.steps(id)] == [1, 1, 1]
     assert await runs.budget() == runs.models.billed == 220
-    assert (await runs.counter(), await runs.held(), runs.desk.note.sent) == (0, 0, [f"{id}:2:call-0-0"])
+    assert (await runs.counter(), await runs.held(), runs.desk.note.sent) == (0, 0, [f"{id}:2"])
 
 
 @pytest.mark.parametrize("nth", range(1, 6))
