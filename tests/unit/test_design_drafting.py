@@ -191,15 +191,15 @@ def test_a_long_brief_of_a_large_landscape_is_drafted_from_soon() -> None:
     begun = time.perf_counter()
     assert [one.key for one in questions("triage new claims. " * 520, many)] == ["approval", "subject"]
     assert len(propose("write letters. " * 660, {}, feedback, many).agents) > 1
-    assert time.perf_counter() - begun < 6  # a minute and more, with each name's words read for each clause
+    assert time.perf_counter() - begun < 6
 
 
 @pytest.mark.parametrize("blanks", [" ", "\t", " \n", "\u00a0", ", "])
 def test_blanks_of_a_brief_are_read_once(blanks: str) -> None:
     begun = time.perf_counter()
-    found = clauses("Watch claims," + blanks * 4990 + "then pay them soon")
+    found = clauses("Watch claims," + blanks * 9990 + "then pay them soon")
     assert (found[0], found[-1]) == ("Watch claims", "pay them soon")
-    assert time.perf_counter() - begun < 1  # a minute, read again from each blank
+    assert time.perf_counter() - begun < 1
 
 
 def test_a_brief_of_no_known_words_is_still_a_proposal() -> None:
