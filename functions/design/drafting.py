@@ -7,21 +7,24 @@ catalog whose name the clause has, else a new one. Two or more of them get an or
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from functions.agents.models import Pattern
 from functions.catalog.additions import AddedElement, AddedRelationship
 from functions.catalog.archimate import ElementType, RelationshipType, allowed_types
 from functions.design.models import MAX_AGENTS, Proposal, ProposedAgent, Question
-from functions.design.words import HEADING, among, clauses, key_of, stem, stems, titled, words
+from functions.design.words import HEADING, clauses, key_of, stem, stems, titled, words
 
 WORKERS: Final = MAX_AGENTS - 1  # one more may have to lead them
+MAX_PARTS: Final = 200  # of a brief and all feedback that are looked at: each wish is compared with each of them
 _CUES: Final[Sequence[tuple[Pattern, str]]] = (
     ("Monitor", "monitor watch alert detect observe track whenever threshold overdue"),
     ("Router", "route routing triage dispatch classify forward distribute sort redirect"),
     ("Evaluator", "review evaluate verify validate quality judge inspect proofread audit"),
     ("Orchestrator", "orchestrate coordinate lead supervise delegate"),
 )
+_CUE_STEMS: Final = [(pattern, frozenset(map(stem, cues.split()))) for pattern, cues in _CUES]
 _OFTEN: Final = {"hourly": "0 * * * *", "daily": "0 6 * * *", "weekly": "0 6 * * 1"}
 _OFTEN_WORDS: Final = {"hour": "hourly", "hourly": "hourly", "day": "daily", "daily": "daily", "night": "daily"} | {
     "nightly": "daily",
@@ -45,6 +48,15 @@ class Known:
     id: str
     name: str
     type: ElementType
+
+    @cached_property
+    def stems(self) -> Sequence[str]:
+        return stems(self.name)
+
+    @cached_property
+    def meant_by(self) -> frozenset[str]:
+        """What a text has to have all of, to mean it."""
+        return frozenset(self.stems)
 
 
 @dataclass
@@ -101,21 +113,20 @@ def pattern_of(clause: str) -> Pattern:
     if clause.endswith(HEADING):
         return "Orchestrator"
     found = {stem(word) for word in words(clause)}
-    return next((pattern for pattern, cues in _CUES if found & {stem(cue) for cue in cues.split()}), "Specialist")
+    return next((pattern for pattern, cues in _CUE_STEMS if found & cues), "Specialist")
 
 
 def _revised(parts: Sequence[str], feedback: Sequence[str]) -> list[str]:
     """The clauses after each revision: what it is to be without goes, anything else comes on top."""
-    kept = list(parts)
+    kept = [(part, {*stems(part)}) for part in parts[:MAX_PARTS]]
     for text in feedback:
         for wish in clauses(text) or [text]:
             if _WITHOUT.search(wish):
                 gone = {*stems(wish)} - _NEGATION
-                rest = [part for part in kept if not gone & {*stems(part)}]
-                kept = rest or kept
-            else:
-                kept.append(wish)
-    return kept
+                kept = [(part, said) for part, said in kept if gone.isdisjoint(said)] or kept
+            elif len(kept) < MAX_PARTS:
+                kept.append((wish, {*stems(wish)}))
+    return [part for part, _ in kept]
 
 
 def _add_worker(draft: _Draft, clause: str, subject: str, often: str, propose_changes: bool) -> None:
@@ -230,9 +241,9 @@ def _component(draft: _Draft, name: str, worked_on: str) -> None:
 
 def _best(text: str, known: Sequence[Known]) -> Known | None:
     """The element with the longest name that the text has all words of; of two alike, the first by name and id."""
-    heap = stems(text)
-    fitting = [one for one in known if among(stems(one.name), heap) and one.type not in ("Junction", "Grouping")]
-    return min(fitting, key=lambda one: (-len(stems(one.name)), one.name, one.id), default=None)
+    heap = {*stems(text)}
+    fitting = [one for one in known if one.stems and one.meant_by <= heap and one.type not in ("Junction", "Grouping")]
+    return min(fitting, key=lambda one: (-len(one.stems), one.name, one.id), default=None)
 
 
 def _often(text: str) -> str | None:

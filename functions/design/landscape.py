@@ -29,4 +29,4 @@ async def known_elements(tenant: TenantSession) -> list[Known]:
 def likeliest(known: Sequence[Known], text: str, most: int) -> list[Known]:
     """So many of them: first those that share most words with the text; alike ones by name."""
     heap = {*stems(text)}
-    return sorted(known, key=lambda one: (-len(heap & {*stems(one.name)}), one.name, one.id))[:most]
+    return sorted(known, key=lambda one: (-len(heap & one.meant_by), one.name, one.id))[:most]

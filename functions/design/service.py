@@ -1,5 +1,6 @@
 """The wizard: each thing that it works out is a run of its own, metered and bounded as any other."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -81,7 +82,7 @@ class DesignService:
     async def create(self, tenant: TenantSession, new: NewDesign) -> DesignView:
         """A session whose questions are being worked out. `Invalid` where the provider or its model is none."""
         id = tenant.repeatable_id(Design.KIND)
-        prompt = asking(new.brief, await known_elements(tenant))
+        prompt = await asyncio.to_thread(asking, new.brief, await known_elements(tenant))
         turn = Turn(id, tenant.services.ids.new(), new.provider, new.model, "asking", prompt)
         fields = {**new.model_dump(), "status": "asking", "execution_id": turn.execution_id}
         return await self._begin(tenant, turn, lambda change: change.create(Design, fields, id=id))
@@ -159,7 +160,7 @@ class DesignService:
             await self._check_idle(tenant, old)
             changes = {**fields(old), "execution_id": tenant.services.ids.new()}
             given = Design.model_validate({**old.model_dump(), **changes})
-            prompt = proposing(given, await known_elements(tenant))
+            prompt = await asyncio.to_thread(proposing, given, await known_elements(tenant))
             turn = Turn(id, changes["execution_id"], old.provider, old.model, "proposing", prompt)
             try:
                 return await self._begin(tenant, turn, partial(_updated, held, changes))

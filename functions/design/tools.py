@@ -3,6 +3,7 @@
 Both write into the session that the run is for, as long as the run is the one that the session waits for.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -75,8 +76,12 @@ class Draft(_WizardTool):
         design = (await load(session, Design, work.design_id)).value
         known = await known_elements(session)
         if work.phase == "asking":
-            return await _keep(session, work, Questions(questions=questions(design.brief, known)))
-        return await _keep(session, work, propose(design.brief, design.answers, design.feedback, known))
+            asked = await asyncio.to_thread(
+                questions, design.brief, known
+            )  # a long brief, a large catalog: others go on
+            return await _keep(session, work, Questions(questions=asked))
+        drafted = await asyncio.to_thread(propose, design.brief, design.answers, design.feedback, known)
+        return await _keep(session, work, drafted)
 
 
 class WizardTools(Toolbox):

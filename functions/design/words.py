@@ -1,10 +1,13 @@
 """Words of a brief and of names: what they are compared by. English, by rules that are simple enough to foresee."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 _WORD = re.compile(r"[^\W_]+(?:'s)?", re.UNICODE)
-_SENTENCE = re.compile(r"[.;!?\n]+|(?<=:)\s|,?\s+and then\s+|,?\s+then\s+|\bafterwards?\b", re.IGNORECASE)
+_BLANKS = re.compile(r"[^\S\n]+")
+_SENTENCE = re.compile(  # of a text whose blanks are single: a run of them is looked at once
+    r"[.;!?\n]+|(?<=:)\s|,?\s{1,3}and then\s|,?\s{1,3}then\s|\bafterwards?\b", re.IGNORECASE
+)
 HEADING = ":"  # what a clause ends with that others come under
 _PLAIN_TEXT = (
     "a an and any are as at be been before but by can do each every for from has have if in into is it its of on or "
@@ -42,7 +45,11 @@ def stem(word: str) -> str:
 
 def clauses(brief: str) -> list[str]:
     """The parts of a brief that each say one thing, in their order; a heading keeps its colon."""
-    parts = [part for part in (piece.strip(" ,-") for piece in _SENTENCE.split(brief)) if len(stems(part)) >= 2]
+    parts = [
+        part
+        for part in (piece.strip(" ,-") for piece in _SENTENCE.split(_BLANKS.sub(" ", brief)))
+        if len(stems(part)) >= 2
+    ]
     return [*parts[:-1], *(last.removesuffix(HEADING) for last in parts[-1:])]
 
 
@@ -60,8 +67,3 @@ def key_of(name: str, taken: Iterable[str]) -> str:
     while found in known:
         found, number = f"{base}-{number}", number + 1
     return found
-
-
-def among(needle: Sequence[str], heap: Sequence[str]) -> bool:
-    """Whether all stems of a name are in a text."""
-    return bool(needle) and set(needle) <= set(heap)

@@ -15,6 +15,7 @@ from shared.errors import Invalid
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 MAX_OPERATIONS: Final = 1000
 MAX_REFERENCES: Final = 30  # one behind another
+MAX_WORK: Final = 10_000_000  # characters of references that are followed, and names that are looked at in schemas
 MAX_DESCRIPTION: Final = 300
 _ENCODER = json.JSONEncoder()
 METHODS: Final = ("get", "put", "post", "patch", "delete")
@@ -47,6 +48,7 @@ class Document:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.root = root
+        self._work = 0
 
     @classmethod
     def read(cls, raw: bytes) -> "Document":
@@ -93,6 +95,7 @@ class Document:
         """What a JSON pointer within the document points to."""
         if not reference.startswith("#/"):
             raise NotTaken(f"it refers to another document ({reference[:100]})")
+        self.spend(len(reference))
         node: Any = self.root
         for part in unquote(reference[2:]).split("/"):
             name = part.replace("~1", "/").replace("~0", "~")
@@ -103,6 +106,13 @@ class Document:
             else:
                 raise NotTaken(f"it refers to what is not there ({reference[:100]})")
         return node
+
+    def spend(self, work: int) -> None:
+        """`Invalid` when a document wants far more work than its size says: what is shared is read each time."""
+        self._work += work
+        if self._work > MAX_WORK:
+            what = f"takes more than {MAX_WORK} steps to read, with what it refers to; take operations out of it"
+            raise Invalid.of("body", what)
 
 
 @dataclass
@@ -125,6 +135,7 @@ class Schemas:
         self._schemas += 1
         if self._schemas > MAX_SCHEMAS or depth > MAX_DEPTH:
             raise NotTaken(f"its schema is too large: more than {MAX_SCHEMAS} parts, or {MAX_DEPTH} levels")
+        self.document.spend(len(node))
         found: dict[str, Any] = {}
         for keyword, value in _current(node).items():
             if keyword in PLAIN and keyword not in ("description", "title", "default", "examples"):

@@ -4,7 +4,8 @@ Without references a schema is as large as its text; patterns are matched in lin
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ MAX_BYTES: Final = 16 * 1024
 MAX_DEPTH: Final = 12
 MAX_SCHEMAS: Final = 300
 MAX_PATTERNS: Final = 50
-PATTERN_BYTES: Final = 1024 * 1024  # compiled: a short one can say what takes megabytes
+PATTERN_BYTES: Final = 256 * 1024  # compiled, all of a schema: a short one can say what takes megabytes, and seconds
 MAX_ARGUMENT_BYTES: Final = 64 * 1024
 MAX_SHOWN = 5
+MAX_EXPLAINED: Final = 1024 * 1024  # bytes of schema times bytes of arguments: what errors come to, in time and memory
 _ONE = frozenset({"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else"})
 LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 BY_NAME: Final = frozenset({"properties", "patternProperties", "dependentSchemas"})
@@ -87,22 +89,35 @@ def wrong_with_arguments(schema: Mapping[str, Any], arguments: Mapping[str, Any]
         return "The arguments are no JSON that can be sent."
     if size > MAX_ARGUMENT_BYTES:
         return f"The arguments are {size} bytes of JSON; at most {MAX_ARGUMENT_BYTES}."
-    said = []
-    for error in validator_of(schema).iter_errors(dict(arguments)):
-        at = ".".join(str(part) for part in error.instance_path)
-        said.append(_line(f"{at or 'arguments'}: {error.message}"))
-        if len(said) == MAX_SHOWN:
-            break
-    return "; ".join(said) or None
+    validator = validator_of(schema)
+    if validator.is_valid(dict(arguments)):
+        return None
+    if size * len(json.dumps(schema)) > MAX_EXPLAINED:
+        return _wrong_names(schema, arguments)
+    errors = islice(validator.iter_errors(dict(arguments)), MAX_SHOWN)
+    return "; ".join(_line(f"{_path(error.instance_path) or 'arguments'}: {error.message}") for error in errors)
+
+
+def _wrong_names(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """Which arguments are wrong, without what is wrong within: the library makes every error before it shows one."""
+    known: Mapping[str, Any] = schema.get("properties", {})
+    wrong = (
+        name
+        for name in arguments
+        if name in known and not validator_of({"properties": {name: known[name]}}).is_valid({name: arguments[name]})
+    )
+    said = [f"{name}: is not as its schema has it" for name in islice(wrong, MAX_SHOWN)]
+    return "; ".join(map(_line, said)) or "arguments: are not as the schema has them; send no others, and all required"
 
 
 def validator_of(schema: Mapping[str, Any]) -> "Draft202012Validator":
     """ValueError for what is no schema; `format` is a remark, as the draft has it."""
     from jsonschema_rs import Draft202012Validator, RegexOptions
 
+    each = PATTERN_BYTES // max(1, _patterns_in(schema))
     return Draft202012Validator(
         dict(schema),
-        pattern_options=RegexOptions(size_limit=PATTERN_BYTES, dfa_size_limit=PATTERN_BYTES),
+        pattern_options=RegexOptions(size_limit=each, dfa_size_limit=each),
         validate_formats=False,
         offline=True,
         mask="it",
@@ -128,8 +143,7 @@ def _wrong_within(schema: Mapping[str, Any]) -> str | None:
         count += 1
         if count > MAX_SCHEMAS:
             return f"holds more than {MAX_SCHEMAS} schemas"
-        named = one.get("patternProperties")
-        patterns += ("pattern" in one) + (len(named) if isinstance(named, dict) else 0)
+        patterns += _own_patterns(one)
         if patterns > MAX_PATTERNS:
             return f"holds more than {MAX_PATTERNS} patterns"
         if depth > MAX_DEPTH:
@@ -141,6 +155,24 @@ def _wrong_within(schema: Mapping[str, Any]) -> str | None:
                 return f"has {keyword[:30]!r}, which is no keyword that is understood here"
         waiting += [(each, depth + 1) for each in inner(one) if isinstance(each, dict)]
     return None
+
+
+def _patterns_in(schema: Mapping[str, Any]) -> int:
+    count, waiting = 0, [schema]
+    while waiting:
+        one = waiting.pop()
+        count += _own_patterns(one)
+        waiting += [each for each in inner(one) if isinstance(each, dict)]
+    return count
+
+
+def _own_patterns(schema: Mapping[str, Any]) -> int:
+    named = schema.get("patternProperties")
+    return ("pattern" in schema) + (len(named) if isinstance(named, dict) else 0)
+
+
+def _path(parts: Iterable[str | int]) -> str:
+    return ".".join(map(str, parts))
 
 
 def _line(text: str) -> str:

@@ -1,6 +1,7 @@
 """HTTP tools of a tenant: what may be one, who may make it, where its secret is, and what a call is made of."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,26 @@ def test_a_pattern_takes_no_longer_than_its_text() -> None:
     """One that goes back and forth would take years."""
     wrong = wrong_with_arguments(schema(a={"type": "string", "pattern": "^(a+)+$"}), {"a": "a" * 50_000 + "!"})
     assert wrong is not None
+
+
+def test_much_that_is_wrong_is_named_before_it_is_held() -> None:
+    """Each of many items by each of many schemas: every error would be made, gigabytes of them, before one is shown."""
+    any_of = {"anyOf": [{"type": "string", "minLength": length} for length in range(250)]}
+    checked = schema(a={"type": "array", "items": any_of}, b={}, c={"type": "string"})
+    begun = time.monotonic()
+    wrong = wrong_with_arguments(checked, {"a": [1] * 21_000, "b": 1, "c": 2})
+    assert wrong == "a: is not as its schema has it; c: is not as its schema has it"
+    assert "send no others" in str(wrong_with_arguments({**checked, "required": ["d"]}, {"a": ["x" * 250] * 200}))
+    assert wrong_with_arguments(checked, {"a": ["x" * 250] * 200}) is None
+    assert time.monotonic() - begun < 2
+
+
+def test_patterns_of_one_schema_are_no_larger_together_than_one_may_be() -> None:
+    """Each state of each of them is another step for each character."""
+    several = [{"type": "string", "pattern": f"[ab]*a[ab]{{{900 + number}}}c"} for number in range(20)]
+    assert wrong_with_schema(schema(a=several[0])) is None
+    wrong = wrong_with_schema(schema(**{f"a{number}": one for number, one in enumerate(several)}))
+    assert wrong is not None and "no huge repetitions" in wrong
 
 
 # What is not told

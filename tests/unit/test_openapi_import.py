@@ -375,6 +375,35 @@ async def test_a_document_of_such_operations_is_answered_soon(world: World, acme
         assert time.monotonic() - begun < 10
 
 
+LONG_NAME = "A" * 150_000
+SHARED = {f"p{number}": {"$ref": "#/big"} for number in range(290)}
+LABORIOUS: dict[str, dict[str, Any]] = {
+    "long references": {
+        "get": {"parameters": [{"$ref": "#/p"}] * 100},
+        "p": {"$ref": "#/" + "%41" * len(LONG_NAME)},
+        LONG_NAME: {"name": "q", "in": "query", "schema": {"type": "string"}},
+    },
+    "many names": {
+        "get": {"parameters": [{"name": "q", "in": "query", "schema": {"$ref": "#/p"}}]},
+        "p": {"properties": SHARED},
+        "big": {f"x{number}": 0 for number in range(60_000)},
+    },
+}
+
+
+@pytest.mark.parametrize("parts", LABORIOUS.values(), ids=LABORIOUS)
+async def test_what_is_small_to_send_and_long_to_read_is_refused(
+    parts: dict[str, Any], world: World, acme: str
+) -> None:
+    own = {"get": parts["get"]}
+    shared = {name: part for name, part in parts.items() if name != "get"}
+    raw = json.dumps({**PETS, "paths": {f"/{n}": own for n in range(200)}, **shared}, separators=(",", ":")).encode()
+    begun = time.monotonic()
+    refused = await take(world, acme, raw, dry_run="true")
+    assert (refused.status, refused.json["errors"][0]["message"][:10]) == (400, "takes more")
+    assert time.monotonic() - begun < 10
+
+
 WORDS = "$ref type properties items allOf anyOf enum required schema in name not additionalProperties pattern content"
 NAMES = st.sampled_from([*WORDS.split(), "application/json", "nullable", "minimum", "default"])
 VALUES = st.sampled_from([None, True, False, 0, 1.5, "string", "object", "#/components/schemas/A", "a"])

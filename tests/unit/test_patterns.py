@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from functions.executions.conversing import result_text
 from functions.executions.models import Callee, Offered, Snapshot, Step, StepError, StepType
 from functions.executions.patterns import evaluator, former, monitor, router
 from functions.executions.patterns.next import AskModel, Finish, Next, RunChildren, UseTool
 from shared.ai.port import Message, ToolCall
+from shared.database.limits import encode
 
 CLAIMS = Callee(id="id-claims", name="Claims", called="agent_claims", description="Does claims.")
 LETTERS = Callee(id="id-letters", name="Letters", called="agent_letters")
@@ -261,6 +263,29 @@ def test_what_is_not_there_is_empty_and_nothing_else() -> None:
 def test_a_look_that_fails_fails_the_run() -> None:
     failed = step(1, "tool", error="gone", label="observed")
     assert finishes(monitor.decide(watching("empty"), [failed])).reason == "tool_failed"
+
+
+@pytest.mark.parametrize(
+    ("said", "path", "shown"),
+    [
+        ("[" * 60_000, "0", None),
+        ('["\\ud83d"]', "0", '"?"'),
+        ("[[1]]", "²", None),
+        ("[[1]]", "9" * 5000, None),
+        ("[NaN]", "0", "NaN"),
+    ],
+)
+def test_whatever_a_tool_says_what_was_seen_can_be_kept(said: str, path: str, shown: str | None) -> None:
+    done = finishes(monitor.decide(watching("eq", path, value=2), [step(1, "tool", said, label="observed")]))
+    assert done.result == {"tripped": False, "seen": shown}
+    encode(dict(done.result))
+
+
+@pytest.mark.parametrize("op", monitor.OPS)
+def test_what_was_cut_is_not_taken_for_empty(op: str) -> None:
+    said = result_text({"elements": [{"text": "x" * 100}] * 1000})
+    done = finishes(monitor.decide(watching(op, value=1), [step(1, "tool", said, label="observed")]))
+    assert (done.status, done.reason, done.error) == ("failed", "tool_failed", monitor.TOO_LONG)
 
 
 @pytest.mark.parametrize("config", [{}, {"rule": 1}, {"tool": "catalog.search", "rule": {"op": "like"}}, {"tool": "x"}])

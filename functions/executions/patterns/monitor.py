@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from functions.executions.conversing import CUT
 from functions.executions.models import Snapshot, Step
 from functions.executions.patterns.conversation import asked, tool_loop
 from functions.executions.patterns.next import Finish, Next, UseTool
@@ -17,6 +18,9 @@ OBSERVED = "observed"
 SHOWN_CHARACTERS = 16_000
 SHOWN_VALUE = 500
 NO_RULE = "This Monitor has no rule: its config needs `tool`, `arguments`, and `rule` with `path`, `op` and `value`."
+TOO_LONG = (
+    "The tool answered more than a Monitor looks at, so its rule cannot be told; have the tool say less (`arguments`)."
+)
 MISSING: Final = object()
 
 
@@ -56,10 +60,11 @@ def decide(snapshot: Snapshot, steps: Sequence[Step]) -> Next:
     if seen.error is not None:
         return Finish("failed", seen.number, reason="tool_failed", error=seen.error.message)
     text = seen.messages[-1].text
+    if text.endswith(CUT):  # no JSON any more: all of it would look empty
+        return Finish("failed", seen.number, reason="tool_failed", error=TOO_LONG)
     value = _at(text, str(rule.get("path") or ""))
     if not OPS[rule["op"]](value, rule.get("value")):
-        shown = None if value is MISSING else json.dumps(value, ensure_ascii=False)[:SHOWN_VALUE]
-        return Finish(output_step=seen.number, result={"tripped": False, "seen": shown})
+        return Finish(output_step=seen.number, result={"tripped": False, "seen": _shown(value)})
     told = f"{asked(snapshot)}\n\nThe rule has tripped ({json.dumps(dict(rule))}). Seen:\n{text[:SHOWN_CHARACTERS]}"
     rest = [step for step in steps if step.number > seen.number]
     following = tool_loop(snapshot.model_copy(update={"input": told, "context": {}}), rest, agents=True)
@@ -72,13 +77,20 @@ def _at(text: str, path: str) -> Any:
     """What is at a path in JSON; a list's items by number. `MISSING` where there is nothing."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     for part in path.split(".") if path else []:
         if isinstance(value, Mapping) and part in value:
             value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
+        elif isinstance(value, list) and part.isascii() and part.isdigit() and int(part[:6]) < len(value):
+            value = value[int(part[:6])]
         else:
             return MISSING
     return value
+
+
+def _shown(value: Any) -> str | None:
+    """As JSON, as far as it can be kept: half a character cannot."""
+    if value is MISSING:
+        return None
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()[:SHOWN_VALUE]
