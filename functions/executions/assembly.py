@@ -39,7 +39,9 @@ class Executions:
             starting=starting,
             service=ExecutionService(starting, cancelling, deciding, blobs, database, directory, queue, pause),
             runner=runner,
-            messages=RunMessages(runner, cancelling, directory, services, core.dead_letters, queue),
+            messages=RunMessages(
+                runner, cancelling, directory, services, core.dead_letters, core.adapters.messaging, queue
+            ),
             sweeping=Sweeping(runner, database, directory, core.adapters.messaging, services, queue, pause),
             scheduling=Scheduling(starting, TenantSweep(database, directory, services)),
             retention=Retention(blobs),

@@ -247,3 +247,24 @@ async def test_many_schedules_keep_nobody_elses_from_its_slot(runs: RunsWorld) -
     runs.world.clock.advance(seconds=400)
     await runs.executions.scheduling.sweep()
     assert len(await other.runs()) == 1
+
+
+async def test_however_many_of_a_tenants_models_hang_another_tenants_run_is_worked_on(tmp_path: Path) -> None:
+    runs = await RunsWorld.over(tmp_path, max_runs=50)
+    other, messages = await runs.beside("other"), runs.executions.messages
+    hog = await runs.agent("hog", [Reply(hangs=True)])
+    for _ in range(20):
+        await runs.start(hog)
+    queue = runs.world.core.settings.executions_queue
+    waiting = (await runs.world.queue.receive(queue, most=20)).messages
+    working = [runs.begin(messages.take(message)) for message, _ in waiting]
+    await runs.until(lambda: runs.models.hanging == 8)
+    id = await other.start(await other.agent("theirs", [says("Done.")]))
+    ((message, _),) = (await runs.world.queue.receive(queue, most=20)).messages
+    await messages.take(message)
+    assert (await other.shown(id))["status"] == "succeeded"
+    runs.world.clock.advance(seconds=3)
+    assert len((await runs.world.queue.receive(queue, most=20)).messages) == 12  # come again
+    for one in working:
+        await runs.killed(one)
+    await runs.world.close()
