@@ -25,7 +25,7 @@ class ToolImportQuery(Query):
     )
     operation: str | None = Field(
         None,
-        max_length=8000,
+        max_length=3000,
         description=f"Operations by id or by tool's name, separated by commas; {MAX_TOOLS} at most. Without it: all.",
     )
     approval: Approval = Field("user", description="Who approves calls of those tools that are no GET.")
