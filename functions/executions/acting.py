@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from functions.executions.conversing import MESSAGES, result_text
 from functions.executions.holding import Pause
 from functions.tools.port import Tool, ToolFailed
-from shared.ai.port import Answer, Connection, ModelFailed, Models, Question
+from shared.ai.port import Answer, Connection, Message, ModelFailed, Models, Question
 from shared.errors import FlowgridError, Unavailable
 from shared.tenancy.fence import Fenced, Overtaken
 from shared.work.session import TenantSession
@@ -121,13 +121,14 @@ def tokens_at_most(question: Question) -> int:
         told += len(spec.description) + len(str(dict(spec.parameters)))
     if question.schema is not None:
         told += len(str(dict(question.schema)))
-    told += len(MESSAGES.dump_json([_plain(message) for message in question.messages]))
+    told += sum(map(_sent, question.messages))
     return told // 2 + TOKENS_A_MESSAGE * (len(question.messages) + 1) + question.max_tokens
 
 
-def _plain(message: Any) -> Any:
-    """Without what only an adapter reads: it says the same again."""
-    return type(message)(message.role, message.text, message.calls, message.call_id, message.name)
+def _sent(message: Message) -> int:
+    """Bytes of what goes to the provider: our own fields, or what its adapter keeps, which says the same and more."""
+    own = Message(message.role, message.text, message.calls, message.call_id, message.name)
+    return max(len(MESSAGES.dump_json([own])), len((message.opaque or "").encode(errors="replace")))
 
 
 def _before_again(asked: float | None, tried: int) -> float:

@@ -5,31 +5,27 @@ Imported on first use (shared/ai/models.py). A call is one request: no retries, 
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic_ai.direct import model_request
-from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
+from shared.ai.answers import answer_of
 from shared.ai.failures import failure_of
-from shared.ai.history import history_of, kept
+from shared.ai.history import history_of
 from shared.ai.port import (
     Answer,
     Connection,
-    Finish,
-    Message,
     ModelMalformed,
     ModelRefused,
     ModelTimeout,
     Question,
-    TokenUsage,
-    ToolCall,
 )
-from shared.ai.prices import price_of
 from shared.outgoing.client import Outgoing
 
 if TYPE_CHECKING:
@@ -38,10 +34,12 @@ if TYPE_CHECKING:
 
     Identity = Callable[[], AsyncTokenCredential]
 
+Client = TypeVar("Client")
 OPENAI = "https://api.openai.com/v1"
 ANTHROPIC = "https://api.anthropic.com"
 AZURE_VERSION = "2025-04-01-preview"
 AZURE_SCOPE = "https://cognitiveservices.azure.com/.default"
+HOSTS_HEADERS = ("OpenAI-Organization", "OpenAI-Project")
 AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
@@ -64,13 +62,13 @@ class PydanticAi:
                 response = await model_request(
                     model, history, model_settings=settings, model_request_parameters=_parameters(question, model)
                 )
+            return answer_of(connection, question, response)
         except TimeoutError as error:
             raise ModelTimeout(f"The AI provider did not answer within {question.seconds:g} s.") from error
-        except ModelRefused:
+        except (ModelMalformed, ModelRefused):
             raise
         except Exception as error:
             raise failure_of(error, connection.key) from error
-        return _answer(connection, question, response)
 
     async def close(self) -> None:
         credential, self._credential = self._credential, None
@@ -87,7 +85,7 @@ class PydanticAi:
                 return _openai(connection, model, client)
 
     def _azure(self, connection: Connection, model: str, client: "httpx2.AsyncClient") -> Model:
-        from openai import AsyncAzureOpenAI
+        from openai import AsyncAzureOpenAI, Omit
         from pydantic_ai.models.openai import OpenAIChatModel
         from pydantic_ai.providers.azure import AzureProvider
 
@@ -96,12 +94,11 @@ class PydanticAi:
         access: dict[str, Any] = {"api_key": connection.key}
         if connection.key is None:
             access = {"azure_ad_token_provider": self._token(connection.base_url)}
-        azure = AsyncAzureOpenAI(
+        azure = _own(AsyncAzureOpenAI, Omit)(
             azure_endpoint=connection.base_url,
             api_version=connection.api_version or AZURE_VERSION,
             http_client=client,
             max_retries=0,
-            default_headers=_not_of_the_environment(),
             **access,
         )
         return OpenAIChatModel(model, provider=AzureProvider(openai_client=azure))
@@ -120,28 +117,22 @@ class PydanticAi:
 
 
 def _openai(connection: Connection, model: str, client: "httpx2.AsyncClient") -> Model:
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, Omit
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
     url = connection.base_url or OPENAI
-    openai = AsyncOpenAI(
-        base_url=url,
-        api_key=_key(connection),
-        http_client=client,
-        max_retries=0,
-        default_headers=_not_of_the_environment(),
-    )
+    openai = _own(AsyncOpenAI, Omit)(base_url=url, api_key=_key(connection), http_client=client, max_retries=0)
     return OpenAIChatModel(model, provider=OpenAIProvider(openai_client=openai))
 
 
 def _anthropic(connection: Connection, model: str, client: "httpx2.AsyncClient") -> Model:
-    from anthropic import AsyncAnthropic
+    from anthropic import AsyncAnthropic, Omit
     from pydantic_ai.models.anthropic import AnthropicModel
     from pydantic_ai.providers.anthropic import AnthropicProvider
 
     url = connection.base_url or ANTHROPIC
-    anthropic = AsyncAnthropic(base_url=url, api_key=_key(connection), http_client=client, max_retries=0)
+    anthropic = _own(AsyncAnthropic, Omit)(base_url=url, api_key=_key(connection), http_client=client, max_retries=0)
     return AnthropicModel(model, provider=AnthropicProvider(anthropic_client=anthropic))
 
 
@@ -151,11 +142,15 @@ def _key(connection: Connection) -> str:
     return connection.key
 
 
-def _not_of_the_environment() -> Any:
-    """No organization and no project, which the SDK would take from the environment: they are not the tenant's."""
-    from openai import Omit
+@cache
+def _own(client: type[Client], omit: type) -> type[Client]:
+    """An SDK's client, and copies of it, without the headers that it takes from the environment: no tenant's they are.
 
-    return {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
+    Those of OPENAI_CUSTOM_HEADERS and ANTHROPIC_CUSTOM_HEADERS are no argument that could be given in their place.
+    """
+    headers = dict.fromkeys(HOSTS_HEADERS, omit())
+    only = property(lambda _: headers, lambda *_: None)
+    return type(client.__name__, (client,), {"_custom_headers": only})
 
 
 def _parameters(question: Question, model: Model) -> ModelRequestParameters:
@@ -171,21 +166,3 @@ def _parameters(question: Question, model: Model) -> ModelRequestParameters:
     return ModelRequestParameters(
         function_tools=tools, output_mode="native" if native else "prompted", output_object=wanted
     )
-
-
-def _answer(connection: Connection, question: Question, response: ModelResponse) -> Answer:
-    used = response.usage
-    if used.unmeasured_requests or not used.input_tokens:
-        raise ModelMalformed("The AI provider does not say how many tokens it used, so its answer cannot be charged.")
-    if response.finish_reason == "content_filter":
-        raise ModelRefused("The AI provider's filter held the answer back.")
-    cut = response.finish_reason == "length"
-    parts = [] if cut else [part for part in response.parts if isinstance(part, ToolCallPart)]
-    calls = [ToolCall(part.tool_call_id, part.tool_name, part.args_as_dict()) for part in parts]
-    text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
-    message = Message("assistant", text, calls, opaque=None if cut else kept(connection.wire, response))
-    finish: Finish = "length" if cut else "calls" if calls else "stop"
-    usage = TokenUsage(used.input_tokens, used.output_tokens, used.cache_read_tokens)
-    names = [name for name in (response.model_name, question.model) if name]
-    cost = price_of(connection, names, usage, cache_written=used.cache_write_tokens)
-    return Answer(message, usage, response.model_name or question.model, cost, finish)

@@ -7,10 +7,23 @@ from typing import Any
 
 import pytest
 
+from functions.executions.acting import tokens_at_most
+from functions.executions.conversing import MESSAGES
 from shared.ai.models import AiModels
-from shared.ai.port import Answer, Message, ModelMalformed, ModelRefused, TokenUsage, ToolCall, ToolSpec, Wire
+from shared.ai.port import (
+    Answer,
+    Message,
+    ModelFailed,
+    ModelMalformed,
+    ModelRefused,
+    TokenUsage,
+    ToolCall,
+    ToolSpec,
+    Wire,
+)
+from shared.database.limits import encode
 from shared.outgoing.client import Outgoing
-from tests.doubles.ai import AiDouble, Reply, key_of
+from tests.doubles.ai import AiDouble, Fault, Reply, key_of
 from tests.doubles.identity import Identity
 from tests.wire.ai_connections import KEY, MODELS, WIRES, connection, question
 
@@ -219,19 +232,131 @@ async def test_an_answer_that_does_not_say_what_it_used_is_none(
         await models.ask(connection(provider, wire), question(wire))
 
 
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"input": 10, "cached": 50},
+        {"input": -10},
+        {"output": -10},
+        {"cached": -5},
+        {"input": 10**13},
+        {"input": 2**70},
+        {"input": 10.5},
+    ],
+    ids=str,
+)
+async def test_tokens_that_cannot_be_are_not_charged(
+    wire: Wire, used: dict[str, Any], provider: AiDouble, models: AiModels
+) -> None:
+    provider.script = [Reply(**used)]
+    with pytest.raises(ModelMalformed):
+        await models.ask(connection(provider, wire), question(wire))
+
+
+# What a model writes
+
+ODD: list[tuple[str, Any]] = [
+    ('{"n": 12345678901234567890}', {"n": "12345678901234567890"}),
+    ('{"n": [9007199254740992, 9007199254740993]}', {"n": [9007199254740992, "9007199254740993"]}),
+    ('{"n": 1e999}', None),
+    ("[1]", None),
+    ("[" * 5000, None),
+    ('{"a":' * 500 + "1" + "}" * 500, None),
+    (json.dumps({"n": "x" * 300_000}), None),
+]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(("written", "meant"), ODD, ids=lambda value: str(value)[:30])
+async def test_whatever_a_model_writes_is_kept_or_a_failure_with_a_name(
+    wire: Wire, written: str, meant: Any, provider: AiDouble, models: AiModels
+) -> None:
+    """What none of our stores and readers of JSON can hold as it is, is text: the tool says what it should be."""
+    provider.script = [Reply(calls=[("lookup", written)])]
+    try:
+        answer = await models.ask(connection(provider, wire), question(wire, tools=[LOOKUP]))
+    except ModelFailed:
+        assert meant is None
+        return
+    encode({"messages": MESSAGES.dump_python([answer.message], mode="json")})
+    assert meant is None or answer.message.calls[0].arguments == meant
+
+
+OPENAI_ANSWER = """{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "TEXT"}}], "usage": USED}"""
+ANTHROPIC_ANSWER = """{"id": "1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+    "content": [{"type": "text", "text": "TEXT"}], "usage": USED}"""
+TOLD = '{"prompt_tokens": N, "completion_tokens": N, "total_tokens": N, "input_tokens": N, "output_tokens": N}'
+
+
+@pytest.mark.parametrize(("wire", "answer"), [("openai", OPENAI_ANSWER), ("anthropic", ANTHROPIC_ANSWER)])
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("\\ud83d", TOLD.replace("N", "5")),
+        ("x", TOLD.replace("N", '"many"')),
+        ("x", TOLD.replace("N", "5.5")),
+        ("x", TOLD.replace("N", "[5]")),
+        ("x", TOLD.replace("N", "1e400")),
+        ("x", "7"),
+        ("x", "[]"),
+    ],
+)
+async def test_whatever_an_answer_is_it_is_one_or_a_failure_with_a_name(
+    wire: Wire, answer: str, text: str, used: str, provider: AiDouble, models: AiModels
+) -> None:
+    provider.script = [Fault(200, body=answer.replace("TEXT", text).replace("USED", used))]
+    try:
+        found = await models.ask(connection(provider, wire), question(wire))
+    except ModelFailed as failed:
+        assert failed.code == "model_malformed"
+        return
+    assert (found.usage, found.message.text) == (TokenUsage(5, 5, 0), "?")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_names_have_a_bound(wire: Wire, provider: AiDouble, models: AiModels) -> None:
+    provider.script = [Reply(model="m" * 5000), Reply(calls=[("n" * 5000, {})])]
+    assert (await models.ask(connection(provider, wire), question(wire))).model == MODELS[wire]
+    with pytest.raises(ModelMalformed, match="more than 200 characters"):
+        await models.ask(connection(provider, wire), question(wire, tools=[LOOKUP]))
+
+
+async def test_thinking_that_is_sent_again_is_reserved(provider: AiDouble, models: AiModels) -> None:
+    provider.script = [Reply(thinking="hm, " * 50_000, calls=[("lookup", {"claim": 1})])]
+    said = [Message("user", "Go.")]
+    first = (await models.ask(connection(provider, "openai"), question("openai", *said, tools=[LOOKUP]))).message
+    said += [first, Message("tool", "one", call_id=first.calls[0].id, name="lookup")]
+    again = question("openai", *said, tools=[LOOKUP])
+    reserved = tokens_at_most(again)
+    await models.ask(connection(provider, "openai"), again)
+    sent = len(json.dumps(provider.asked[-1].body))
+    assert sent > 200_000
+    assert reserved > sent // 2
+
+
 # Keys
 
 
+HEADERS = (
+    "X-Gateway-Key: secret-of-the-host\nauthorization: Bearer of-the-host\napi-key: of-the-host\nX-Api-Key: of-the-host"
+)
 ENVIRONMENT = {
     "OPENAI_API_KEY": "key-of-the-host",
     "OPENAI_ORG_ID": "org-of-the-host",
     "OPENAI_PROJECT_ID": "project-of-the-host",
+    "OPENAI_ADMIN_KEY": "key-of-the-host",
+    "OPENAI_WEBHOOK_SECRET": "secret-of-the-host",
+    "OPENAI_CUSTOM_HEADERS": HEADERS,
     "OPENAI_BASE_URL": "https://host.example/v1",
     "AZURE_OPENAI_API_KEY": "key-of-the-host",
     "AZURE_OPENAI_AD_TOKEN": "token-of-the-host",
     "AZURE_OPENAI_ENDPOINT": "https://host.example",
     "ANTHROPIC_API_KEY": "key-of-the-host",
     "ANTHROPIC_AUTH_TOKEN": "token-of-the-host",
+    "ANTHROPIC_CUSTOM_HEADERS": HEADERS,
+    "ANTHROPIC_WEBHOOK_SIGNING_KEY": "secret-of-the-host",
     "ANTHROPIC_BASE_URL": "https://host.example",
 }
 
