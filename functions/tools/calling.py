@@ -113,7 +113,7 @@ class HttpTool:
     def _headers(self, secret: str | None, key: str) -> dict[str, str]:
         headers = {**_OWN, **{name.lower(): value for name, value in self._tool.headers.items()}}
         if self._tool.idempotency_header is not None:
-            headers[self._tool.idempotency_header.lower()] = key
+            headers[self._tool.idempotency_header.lower()] = quote(key, safe=":")  # a part of it is the provider's
         if secret is not None:
             headers[self._tool.auth_header.lower()] = self._tool.auth_prefix + secret
         return headers
