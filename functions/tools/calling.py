@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from functions.tools.masking import Mask
 from functions.tools.models import APPROVERS, IN_QUERY, MAX_ANSWER_BYTES, MAX_SECONDS, Tool, tool_id
 from functions.tools.port import Tool as ToolPort
 from functions.tools.port import Toolbox, ToolFailed
@@ -16,6 +15,7 @@ from shared.ai.port import ToolSpec
 from shared.auth.roles import Role
 from shared.outgoing.client import Outgoing
 from shared.outgoing.errors import AnswerTooLarge, AnswerTooSlow, OutgoingFailed
+from shared.outgoing.masking import Mask
 from shared.version import VERSION
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.session import TenantSession
@@ -113,7 +113,7 @@ class HttpTool:
     def _headers(self, secret: str | None, key: str) -> dict[str, str]:
         headers = {**_OWN, **{name.lower(): value for name, value in self._tool.headers.items()}}
         if self._tool.idempotency_header is not None:
-            headers[self._tool.idempotency_header.lower()] = key
+            headers[self._tool.idempotency_header.lower()] = quote(key, safe=":")  # a part of it is the provider's
         if secret is not None:
             headers[self._tool.auth_header.lower()] = self._tool.auth_prefix + secret
         return headers

@@ -7,6 +7,7 @@ from pydantic_ai import exceptions
 
 from shared.ai.port import ModelFailed, ModelMalformed, ModelRefused, ModelThrottled, ModelTimeout, ModelUnavailable
 from shared.outgoing.errors import AddressRefused, AnswerTooLarge, AnswerTooSlow
+from shared.outgoing.masking import Mask
 
 logger = logging.getLogger("flowgrid.ai")
 
@@ -63,8 +64,5 @@ def _chain(error: BaseException | None) -> list[Any]:
 
 
 def _told(error: BaseException, key: str | None) -> str:
-    text = str(error)
-    if key:
-        text = text.replace(key, "…")
-    text = " ".join(text.split())
+    text = " ".join(Mask(key).text(str(error)).split())
     return f"The AI provider did not answer: {text if len(text) <= SHOWN else text[:SHOWN] + '…'}"

@@ -1,5 +1,6 @@
 """A small instance of a JSON Schema, the same one each time: what is required and no more."""
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 DEEPEST = 20
 LONGEST = 200
 MOST_ITEMS = 100
+MOST_CHARACTERS = 64 * 1024  # of JSON, near enough: items of items multiply
 FORMATS = {
     "date": "2026-01-01",
     "date-time": "2026-01-01T00:00:00Z",
@@ -52,7 +54,8 @@ def words_of(text: str) -> set[str]:
 def instance(schema: Mapping[str, Any], text: str, *, free: str | None = None) -> Any:
     """An instance that takes up what `text` says: enums of its words, its words where a string may be any.
 
-    `free`: what to write there in its place. ValueError for a schema that nests deeper than `DEEPEST`.
+    `free`: what to write there in its place. ValueError for a schema that nests deeper than `DEEPEST`, or that wants
+    more than `MOST_CHARACTERS`.
     """
     return _Maker(schema, text, text if free is None else free).make(schema, 0)
 
@@ -62,23 +65,27 @@ class _Maker:
         self._root = root
         self._words = words_of(text)
         self._free = free
+        self._left = MOST_CHARACTERS
 
     def make(self, schema: Any, depth: int) -> Any:
         if depth > DEEPEST:
             raise ValueError("the schema nests too deep")
+        self._spend(1)
         schema = self._whole(schema, depth)
         for key in ("const", "default"):
             if key in schema:
-                return schema[key]
+                return self._given(schema[key])
         if schema.get("enum"):
-            return self._chosen(schema["enum"])
+            return self._given(self._chosen(schema["enum"]))
         for key in ("anyOf", "oneOf"):
             if schema.get(key):
                 return self.make({**_without(schema, key), **self._whole(self._likely(schema[key]), depth)}, depth + 1)
         match self._type(schema):
             case "object":
                 fields = schema.get("properties", {})
-                return {name: self.make(fields.get(name, {}), depth + 1) for name in schema.get("required", ())}
+                names = schema.get("required", ())
+                self._spend(sum(map(len, names)))
+                return {name: self.make(fields.get(name, {}), depth + 1) for name in names}
             case "array":
                 least = min(int(schema.get("minItems", 0)), MOST_ITEMS)
                 before = [self.make(one, depth + 1) for one in schema.get("prefixItems", ())]
@@ -125,8 +132,18 @@ class _Maker:
     def _string(self, schema: Mapping[str, Any]) -> str:
         if (format := schema.get("format")) in FORMATS:
             return FORMATS[format]
-        longest = min(int(schema.get("maxLength", LONGEST)), LONGEST)
-        return self._free.strip()[:longest].ljust(int(schema.get("minLength", 0)), "-")
+        longest, shortest = min(int(schema.get("maxLength", LONGEST)), LONGEST), int(schema.get("minLength", 0))
+        self._spend(max(shortest, min(len(self._free), longest)))
+        return self._free.strip()[:longest].ljust(shortest, "-")
+
+    def _given(self, value: Any) -> Any:
+        self._spend(len(json.dumps(value)))
+        return value
+
+    def _spend(self, characters: int) -> None:
+        self._left -= characters
+        if self._left < 0:
+            raise ValueError(f"the schema wants more than {MOST_CHARACTERS} characters")
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:

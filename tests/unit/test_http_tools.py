@@ -1,19 +1,20 @@
 """HTTP tools of a tenant: what may be one, who may make it, where its secret is, and what a call is made of."""
 
+import base64
+import html
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.tools.calling import HttpToolbox, asked_of
 from functions.tools.http import EXAMPLE
-from functions.tools.masking import MASK, Mask
 from functions.tools.models import Tool, ToolFields
 from functions.tools.port import ToolFailed
 from functions.tools.rules import wrong_with
@@ -21,6 +22,7 @@ from functions.tools.schemas import MAX_BYTES, wrong_with_arguments, wrong_with_
 from shared.auth.roles import Role
 from shared.errors import Invalid
 from shared.outgoing.client import Outgoing
+from shared.outgoing.masking import MASK, SHORTEST, Mask
 from shared.work.kept_secrets import KeptSecrets
 from tests.unit.world import Answer, World, admin, person
 
@@ -374,6 +376,15 @@ def test_patterns_of_one_schema_are_no_larger_together_than_one_may_be() -> None
 
 # What is not told
 
+HEADERS = st.characters(min_codepoint=33, max_codepoint=126)
+WRITERS: dict[str, Callable[[str], str]] = {
+    "json": lambda text: json.dumps(text)[1:-1],
+    "json as it is": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "python": lambda text: repr(text)[1:-1],
+    "html": html.escape,
+    "url": lambda text: quote(text, safe=""),
+}
+
 
 @pytest.mark.parametrize(
     "said",
@@ -398,6 +409,51 @@ def test_a_secret_is_masked_in_other_writings_too() -> None:
     assert Mask("12345678").over([12345678, 1234567, True]) == [MASK, 1234567, True]
     assert Mask("YWRhOmh1bnRlcjItaHVudGVyMg==").over("ada:hunter2-hunter2, hunter2-hunter2") == "***, ***"
     assert Mask(None).over({"a": [1, "b"]}) == {"a": [1, "b"]}
+
+
+ODD_SECRET = "ab/cd+ef&gh<ij/kl+mn=="
+
+
+@pytest.mark.parametrize(
+    ("who", "body"),
+    [
+        ("PHP", r'{"error": "bad key ab\/cd+ef&gh<ij\/kl+mn=="}'),
+        (".NET", r'{"error": "bad key ab/cd\u002Bef\u0026gh\u003Cij/kl\u002Bmn=="}'),
+        ("Go", r'{"error": "bad key ab/cd+ef\u0026gh\u003cij/kl+mn=="}'),
+        ("JSON in JSON", r'{"error": "{\"key\": \"ab\\/cd+ef&gh<ij\\/kl+mn==\"}"}'),
+        ("HTML", "<p>bad key ab/cd+ef&amp;gh&lt;ij/kl+mn==</p>"),
+        ("HTML by number", "<p>bad key ab/cd+ef&#38;gh&#x3c;ij/kl+mn==</p>"),
+        ("small letters in a URL", "bad key ab%2fcd%2bef%26gh%3cij%2fkl%2bmn%3d%3d"),
+        ("hexadecimal", ODD_SECRET.encode().hex().upper()),
+        *(
+            (f"base64 {code.__name__} after {before!r}", code(f"{before}{ODD_SECRET}{after}".encode()).decode())
+            for code in (base64.b64encode, base64.urlsafe_b64encode)
+            for before in ("", "Bearer ", "Bearer: ", "x")
+            for after in ("", "!", "!!")
+        ),
+    ],
+)
+def test_a_secret_is_masked_however_its_server_writes_it(who: str, body: str) -> None:
+    masked = Mask(ODD_SECRET).text(body)
+    assert MASK in masked
+    assert [*map(str.isalnum, masked)].count(True) < 20, f"{who}: {masked}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=SHORTEST, max_size=40),
+    st.lists(st.sampled_from([*WRITERS]), max_size=3),
+)
+def test_a_secret_is_masked_under_escapes_of_escapes(secret: str, writers: list[str]) -> None:
+    said = secret
+    for writer in writers:
+        said = WRITERS[writer](said)
+    assert MASK in Mask(secret).text(f"bad key ({said})")
+
+
+@given(st.text(max_size=60))
+def test_what_holds_no_secret_is_told_as_it_is(said: str) -> None:
+    assert Mask("sk-live-0123456789").text(said) == said
 
 
 # The toolbox

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,6 +124,28 @@ async def test_a_schema_that_never_ends_is_refused() -> None:
     own = AiModels(Outgoing())
     with pytest.raises(ModelRefused, match="nests too deep"):
         await own.ask(OFFLINE, asked("Go.", schema=nested))
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {"type": "array", "minItems": 100, "items": nested(levels - 1) if levels else {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        nested(9),
+        {"type": "string", "minLength": 5_000_000_000},
+        {"type": "array", "minItems": 100, "items": {"const": "x" * 10_000}},
+        {"type": "array", "minItems": 100, "items": {"type": "object", "required": ["x" * 10_000]}},
+    ],
+    ids=["arrays", "text", "constants", "names"],
+)
+async def test_what_is_small_to_write_and_large_to_make_is_refused(schema: dict[str, Any]) -> None:
+    tool = ToolSpec("claims", "Reads claims.", {"type": "object", "properties": {"a": schema}, "required": ["a"]})
+    begun = time.monotonic()
+    with pytest.raises(ModelRefused, match="more than 65536 characters"):
+        await AiModels(Outgoing()).ask(OFFLINE, asked("Read the claims.", tools=[tool]))
+    assert time.monotonic() - begun < 2
 
 
 def test_an_answer_is_cut_at_its_tokens_and_says_so() -> None:

@@ -9,8 +9,9 @@ import pytest
 from croniter import croniter
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from functions.agents.models import CRON
+from functions.agents.models import CRON, AgentFields
 from functions.executions.scheduling import last_slot
 from tests.doubles.models import says
 from tests.unit.runs_world import RunsWorld
@@ -144,3 +145,9 @@ def test_the_last_slot_is_not_after_now() -> None:
     assert last_slot("0 6 * * 1", six.replace(microsecond=1)) == six
     assert last_slot("0 6 * * 1", six.replace(hour=5)) == datetime(2026, 11, 23, 6, tzinfo=UTC)
     assert last_slot("*/5 * * * *", six.replace(minute=4, second=59)) == six
+
+
+@pytest.mark.parametrize("schedule", ["R R * * *", "R(1-5) * * * *", "H * * * *", "@daily", "* * * * * *"])
+def test_what_has_another_slot_each_time_that_it_is_asked_is_no_schedule(schedule: str) -> None:
+    with pytest.raises(ValidationError):
+        AgentFields(name="a", pattern="Specialist", schedule=schedule)

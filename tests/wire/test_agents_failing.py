@@ -125,6 +125,16 @@ async def test_a_call_whose_arguments_are_no_json_is_told_to_the_model_and_charg
     assert (await acme.books(), acme.bill().total) == (acme.bill(), 1041)
 
 
+async def test_a_number_that_is_none_everywhere_is_told_to_the_model_as_text(acme: Pressed, wire: Wire) -> None:
+    acme.double.script = [
+        Reply(calls=[("catalog_search", '{"name": 12345678901234567890}')], input=500, output=8),
+        Reply("Nothing is called so.", input=530, output=3),
+    ]
+    run = await acme.run(await acme.agent("Clerk", NAMES[wire][LEAD], tools=["catalog.search"]))
+    assert (run["status"], run["output"]) == ("succeeded", "Nothing is called so.")
+    assert (await acme.books(), acme.bill().total) == (acme.bill(), 1041)
+
+
 @pytest.mark.parametrize("fault", [FAULTS["trouble"], FAULTS["malformed"]], ids=["trouble", "malformed"])
 async def test_a_wizard_whose_provider_fails_says_so_and_works_when_asked_anew(
     acme: Pressed, wire: Wire, fault: tuple[Fault, int, str]

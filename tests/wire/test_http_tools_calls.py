@@ -109,6 +109,15 @@ async def test_a_get_arrives_as_the_tool_says(tools: Tools) -> None:
     assert (headers["user-agent"].partition("/")[0], headers["accept-encoding"]) == ("Flowgrid", "identity")
 
 
+async def test_whatever_a_provider_calls_its_call_the_key_of_it_arrives(tools: Tools) -> None:
+    """It is in a header: what cannot be there would make a call of which nobody knows whether it was made."""
+    tool = await tools.tool(idempotency_header="Idempotency-Key")
+    await tool.use(tools.session, {}, "run-1:3:aufruf-ä\r\nX-Evil: 1")
+    ((_, _, headers, _),) = tools.server.came
+    assert headers["idempotency-key"] == "run-1:3:aufruf-%C3%A4%0D%0AX-Evil:%201"
+    assert "x-evil" not in headers
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 async def test_a_body_arrives_as_json(tools: Tools, method: str) -> None:
     fields = {"method": method, "query": ["tags"], "auth_header": "X-Api-Key", "auth_prefix": "", "secret": SECRET}

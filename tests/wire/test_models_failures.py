@@ -140,3 +140,15 @@ async def test_a_quota_that_is_used_up_is_not_waited_for(provider: AiDouble, mod
     provider.script = [Fault(429, {}, error("insufficient_quota", "insufficient_quota"))]
     with pytest.raises(ModelRefused):
         await models.ask(connection(provider, "openai"), question("openai"))
+
+
+@pytest.mark.parametrize("key", ["sk-it's/a+key", "sk-back\\slash", 'sk-"quoted"'])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_key_is_not_told_however_its_provider_repeats_it(
+    wire: Wire, key: str, provider: AiDouble, models: AiModels
+) -> None:
+    provider.script = [Fault(401, body=json.dumps({"error": {"message": f'bad "key" {key}'}}))]
+    with pytest.raises(ModelFailed) as failed:
+        await models.ask(connection(provider, wire, key), question(wire))
+    bare = str.maketrans("", "", "\\'\"")
+    assert key.translate(bare) not in failed.value.message.translate(bare)
