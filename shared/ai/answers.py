@@ -1,6 +1,7 @@
 """What a provider has answered, in our form: what cannot be counted or kept is no answer. Imported with the adapter."""
 
 import json
+from math import isfinite
 from typing import Any
 
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
@@ -85,7 +86,9 @@ def _exact(value: Any) -> Any:
             return {_whole(str(name)): _exact(one) for name, one in value.items()}
         case list():
             return [_exact(one) for one in value]
-        case int() | float() if not abs(value) <= MAX_INTEGER:
+        case int() if abs(value) > MAX_INTEGER:
+            return str(value)
+        case float() if not isfinite(value):
             return str(value)
         case _:
             return value
