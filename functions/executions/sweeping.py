@@ -1,7 +1,6 @@
 """The sweep of runs: what a crash has left half-way is looked at again, and who waits for a place is admitted."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
 
 from functions.executions.admission import admit
 from functions.executions.holding import Hold, Lost, Pause
@@ -11,7 +10,7 @@ from shared.apart import apart
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import SKEW, rfc3339
 from shared.database.port import Database, Stored, Where
-from shared.kinds import Kind
+from shared.database.sweeps import swept
 from shared.messaging.port import Message, Messaging
 from shared.tenancy.directory import Directory
 from shared.work.resources import Versioned
@@ -37,7 +36,7 @@ class Sweeping:
         pause: Pause,
     ) -> None:
         self._runner = runner
-        self._platform = database.platform
+        self._database = database
         self._directory = directory
         self._messaging = messaging
         self._services = services
@@ -54,7 +53,11 @@ class Sweeping:
         late = Where("lease_until", "<", rfc3339(now))
         # and what was leased before the clock was set back
         ahead = Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))
-        found = [stored for where in (late, ahead) async for stored in self._all(Execution.KIND, [active, where])]
+        found = [
+            stored
+            for where in (late, ahead)
+            async for stored in swept(self._database, Execution.KIND, [active, where], page=PAGE, pages=PAGES)
+        ]
         for stored in found:
             run = Execution.model_validate(stored.body)
             with apart(logger, "a run is left to the next sweep", execution_id=run.id):
@@ -70,7 +73,7 @@ class Sweeping:
     async def _waiting(self) -> int:
         """Admit whom nobody has: whoever had made room died, or the plan allows more."""
         admitted, seen = 0, set[str]()
-        async for ticket in self._all(TICKET, []):
+        async for ticket in swept(self._database, TICKET, page=PAGE, pages=PAGES):
             tenant_id = ticket.body["tenant_id"]
             with apart(logger, "waiting runs are left to the next sweep", tenant_id=tenant_id):
                 entry = await self._directory.entry(tenant_id)
@@ -94,17 +97,3 @@ class Sweeping:
             await self._runner.look_at(session, Hold(past, Versioned.of(Execution, found), self._pause))
         except Lost:
             return
-
-    async def _all(self, kind: Kind, where: Sequence[Where]) -> AsyncIterator[Stored]:
-        """Every such item of all tenants, the oldest first, up to some thousands; each once."""
-        seen: set[tuple[str, str]] = set()
-        since: list[Where] = []
-        for _ in range(PAGES):
-            page = await self._platform.sweep(kind, [*where, *since], limit=PAGE)
-            new = [one for one in page if (one.body["tenant_id"], one.body["id"]) not in seen]
-            for stored in new:
-                seen.add((stored.body["tenant_id"], stored.body["id"]))
-                yield stored
-            if len(page) < PAGE or not new:
-                return
-            since = [Where("created_at", ">=", page[-1].body["created_at"])]

@@ -6,12 +6,13 @@ What a crash leaves behind is sent by the sweep; the message id is the event id,
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from shared.apart import apart
 from shared.clock import Clock, rfc3339
-from shared.database.port import Create, Database, Delete, Rejected, Stored, TenantStore, Where
+from shared.database.port import Create, Database, Delete, Rejected, Stored, TenantStore
+from shared.database.sweeps import swept
 from shared.errors import FlowgridError, Unavailable
 from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging, as_text
@@ -84,7 +85,7 @@ async def sweep_outbox(database: Database, directory: Directory, messaging: Mess
     fresh = (rfc3339(now - SWEEP_AFTER), rfc3339(now + AHEAD))
     broken, hindered = set[str](), set[str]()
     stores, sent = dict[str, TenantStore](), defaultdict[str, list[str]](list)
-    async for stored in _waiting(database):
+    async for stored in swept(database, OUTBOX, page=SWEEP_PAGE, pages=SWEEP_PAGES):
         tenant_id, queue = stored.body["tenant_id"], stored.body["queue"]
         if fresh[0] <= stored.body["created_at"] <= fresh[1] or queue in broken or tenant_id in hindered:
             continue
@@ -104,21 +105,6 @@ async def sweep_outbox(database: Database, directory: Directory, messaging: Mess
         with apart(logger, "sent events stay in the outbox", tenant_id=tenant_id):
             await _forget_all(stores[tenant_id], ids)
     return sum(map(len, sent.values()))
-
-
-async def _waiting(database: Database) -> AsyncIterator[Stored]:
-    """Every outbox item, oldest first, up to some thousands; each once."""
-    seen: set[tuple[str, str]] = set()
-    since: list[Where] = []
-    for _ in range(SWEEP_PAGES):
-        page = await database.platform.sweep(OUTBOX, since, limit=SWEEP_PAGE)
-        new = [one for one in page if (one.body["tenant_id"], one.body["id"]) not in seen]
-        for stored in new:
-            seen.add((stored.body["tenant_id"], stored.body["id"]))
-            yield stored
-        if len(page) < SWEEP_PAGE or not new:
-            return
-        since = [Where("created_at", ">=", page[-1].body["created_at"])]
 
 
 async def _sent(messaging: Messaging, stored: Stored, broken: set[str]) -> bool:
