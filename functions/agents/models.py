@@ -11,6 +11,7 @@ from shared.work.resources import Body, Id, JsonObject, Name, Resource
 
 Pattern = Literal["Orchestrator", "Specialist", "Monitor", "Router", "Evaluator"]
 Status = Literal["draft", "active", "retired"]
+AGENT = "agent:"  # before the name or id of an agent, among another's tools
 
 
 def _listed(value: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from functions.agents.models import Agent, AgentFields
+from functions.agents.models import AGENT, Agent, AgentFields
 from functions.agents.service import AgentService
 from shared.database.port import Where
 from shared.errors import FieldError, Invalid, NotFound, TooLarge
@@ -16,7 +16,6 @@ from shared.work.session import TenantSession
 
 MAX_AGENTS = 20  # of a team: with their elements they are one batch
 MAX_IDS = 2000  # characters
-AGENT = "agent:"
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,79}$")]
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functions.agents.models import Agent
+from functions.agents.models import AGENT, Agent
 from functions.agents.service import AgentService
 from functions.catalog.additions import add
-from functions.design.judging import AGENT
 from functions.design.models import Design, Made, Proposal, ProposedAgent
 from shared.ids import derived_id
 from shared.work.change import Change

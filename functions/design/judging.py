@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from functions.agents.models import Pattern
+from functions.agents.models import AGENT, Pattern
 from functions.catalog import additions
 from functions.catalog.archimate import ElementType
 from functions.design.models import MAX_ITEMS, Proposal, ProposedAgent
 from shared.errors import FieldError
 
-AGENT = "agent:"
 TOOLS = ("catalog.search", "catalog.read", "catalog.neighbors", "catalog.propose")
 LEADING: tuple[Pattern, ...] = ("Router", "Orchestrator")
 

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from functions.agents.models import Agent
+from functions.agents.models import AGENT, Agent
 from functions.executions.models import MAX_SNAPSHOT_BYTES, Callee, Offered, Snapshot
 from shared.database.port import Where
 from shared.errors import TooLarge, WrongState
 from shared.ids import derived_id, is_uuid
 from shared.work.session import TenantSession
 
-AGENT = "agent:"  # before the name or id of an agent, among another's tools
 OWN_AGENT_ID = derived_id("agent", "flowgrid")
 MAX_CALLED = 64
 MAX_DESCRIBED = 1000

@@ -10,9 +10,8 @@ from functions.executions.models import Snapshot, Step
 from functions.executions.patterns.conversation import asked
 from functions.executions.patterns.next import AskModel, Finish, Next, UseTool
 from functions.executions.patterns.structured import TRIES, said
+from shared.ai.names import OFFLINE
 from shared.ai.port import Message, ToolCall
-
-OFFLINE = "offline"
 
 
 def decide(snapshot: Snapshot, steps: Sequence[Step]) -> Next:
