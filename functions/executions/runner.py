@@ -27,7 +27,7 @@ from shared.blobs.port import Blobs
 from shared.clock import rfc3339, runs
 from shared.database.port import Replace
 from shared.errors import FlowgridError, Full, Unavailable
-from shared.jobs.jobs import LOOK_AGAIN_SECONDS
+from shared.jobs.messages import named
 from shared.tenancy.directory import Directory
 from shared.work.change import Change
 from shared.work.resources import Versioned
@@ -112,19 +112,12 @@ class Runner:
     async def _found(
         self, tenant_id: str, execution_id: str, revision: int
     ) -> tuple[TenantSession, Versioned[Execution]]:
-        for pause in (*LOOK_AGAIN_SECONDS, None):
-            entry = await self._directory.entry(tenant_id)
-            if entry is not None:
-                store = self._directory.open(entry)
-                found = await store.get(Execution.KIND, execution_id)
-                if found is not None and found.body["revision"] >= revision:
-                    held = Versioned.of(Execution, found)
-                    caller = Caller(held.value.created_by, None, None, tenant_id, None)
-                    request = RequestInfo(execution_id, "", "flowgrid-runs")
-                    return TenantSession(entry, store, caller, request, self._services), held
-            if pause is not None:
-                await self._world.pause(pause)
-        raise Unavailable(f"There is no revision {revision} of run {execution_id} of tenant {tenant_id} (yet).")
+        entry, store, held = await named(
+            self._directory, Execution, tenant_id, execution_id, revision, noun="run", pause=self._world.pause
+        )
+        caller = Caller(held.value.created_by, None, None, tenant_id, None)
+        request = RequestInfo(execution_id, "", "flowgrid-runs")
+        return TenantSession(entry, store, caller, request, self._services), held
 
     async def _work(self, session: TenantSession, hold: Hold) -> None:
         run, now = hold.execution, self._services.clock.now()

@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.apart import apart
 from shared.auth.caller import Caller, RequestInfo
 from shared.clock import SKEW, rfc3339, runs
-from shared.database.port import Create, Database, Rejected, Replace, TenantStore, Where
+from shared.database.port import Create, Database, Rejected, Replace, Where
 from shared.errors import FlowgridError, Full, Unavailable
+from shared.jobs.messages import named
 from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
-from shared.tenancy.directory import Directory, TenantEntry
+from shared.tenancy.directory import Directory
 from shared.work.change import Change
 from shared.work.resources import Resource, Versioned, load
 from shared.work.scope import Services
@@ -36,7 +37,6 @@ LEASE = timedelta(seconds=90)
 RENEW_SECONDS = 30.0
 LONGEST_LEASE = timedelta(minutes=6)  # of a job that waits for its next try
 FINISH_TRIES = 5
-LOOK_AGAIN_SECONDS = (0.05, 0.2, 0.5, 1.0)  # replicas are behind by milliseconds
 START_WITHIN = timedelta(minutes=1)
 MAX_ATTEMPTS = 10
 MAX_BACKOFF_SECONDS = 300
@@ -167,7 +167,9 @@ class Jobs:
 
         `Unavailable` while there is no such tenant, or no such revision of the job: its message comes again.
         """
-        entry, store, held = await self._found(tenant_id, job_id, revision)
+        entry, store, held = await named(
+            self._directory, Job, tenant_id, job_id, revision, noun="job", pause=self._pause
+        )
         caller = Caller(held.value.created_by, None, None, tenant_id, None)
         session = TenantSession(entry, store, caller, RequestInfo(job_id, "", "flowgrid-jobs"), self._services)
         claimed = await self._claim(session, held)
@@ -186,20 +188,6 @@ class Jobs:
                 job = Job.model_validate(stored.body)
                 await self._send(job, f"{job.id}:{job.slices}:{job.lease_until}")
         return len(stalled)
-
-    async def _found(
-        self, tenant_id: str, job_id: str, revision: int
-    ) -> tuple[TenantEntry, TenantStore, Versioned[Job]]:
-        for pause in (*LOOK_AGAIN_SECONDS, None):
-            entry = await self._directory.entry(tenant_id)
-            if entry is not None:
-                store = self._directory.open(entry)
-                stored = await store.get(Job.KIND, job_id)
-                if stored is not None and stored.body["revision"] >= revision:
-                    return entry, store, Versioned.of(Job, stored)
-            if pause is not None:
-                await self._pause(pause)
-        raise Unavailable(f"There is no revision {revision} of job {job_id} of tenant {tenant_id} (yet).")
 
     async def _claim(self, session: TenantSession, held: Versioned[Job]) -> Job | None:
         job, now = held.value, self._services.clock.now()

@@ -12,7 +12,8 @@ import pytest
 from shared.clock import rfc3339
 from shared.database.port import Operation
 from shared.errors import Conflict, Full, NotFound, Throttled, Unavailable
-from shared.jobs.jobs import LOOK_AGAIN_SECONDS, MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
+from shared.jobs.jobs import MAX_ATTEMPTS, Continue, Done, Job, Jobs, Wait, enqueue
+from shared.jobs.messages import LOOK_AGAIN_SECONDS
 from shared.messaging.port import Message
 from shared.work.resources import PageRequest, Versioned, load
 from shared.work.session import TenantSession
