@@ -6,12 +6,14 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
 SHORTEST = 8
 ROUNDS = 6  # one escape within another within another: JSON in JSON in Python's own
+ORDERED_ROUNDS = 3  # of which each has thrice as many texts as the last
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([^ux]))", re.DOTALL)
 
 
@@ -21,6 +23,8 @@ class Mask:
     def __init__(self, secret: str | None) -> None:
         self._forms = [] if not secret else sorted({*_forms(secret)}, key=len, reverse=True)
         plain = [*_undone(secret)] if secret else []
+        # what one kind of escape leaves of such a secret, another takes for its own: then the order matters
+        self._ordered = bool(secret and set(secret) & set("\\%&"))
         self._plain = [one for one in plain if one == secret or len(one) >= SHORTEST]
 
     def over(self, value: Any) -> Any:
@@ -41,7 +45,8 @@ class Mask:
         """All of it is masked where the secret is in it and nobody can tell where: some of it was escaped at will."""
         for form in self._forms:
             text = text.replace(form, MASK)
-        hidden = self._plain and any(one in undone for undone in _undone(text) for one in self._plain)
+        undone = chain(_undone(text), _undone_in_any_order(text) if self._ordered else ())
+        hidden = self._plain and any(plain in one for one in undone for plain in self._plain)
         return MASK if hidden else text
 
 
@@ -64,10 +69,23 @@ def _undone(text: str) -> Iterator[str]:
     """The text, and what it is without its escapes (JSON's, Python's, HTML's, a URL's), round after round."""
     yield text
     for _ in range(ROUNDS):
-        before, text = text, html.unescape(unquote(_ESCAPED.sub(_character, text)))
+        before, text = text, html.unescape(unquote(_unescaped(text)))
         if text == before:
             return
         yield text
+
+
+def _undone_in_any_order(text: str) -> Iterator[str]:
+    """What the text is when one kind of escape after another is taken from it, in each order."""
+    seen = latest = {text}
+    for _ in range(ORDERED_ROUNDS):
+        latest = {undo(one) for one in latest for undo in (_unescaped, unquote, html.unescape)} - seen
+        seen = seen | latest
+        yield from latest
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(_character, text)
 
 
 def _character(escaped: re.Match[str]) -> str:
