@@ -1,11 +1,13 @@
 """The doubles of Service Bus, of AI providers and of a Cosmos DB account over https, as the wire tests use them."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.database.cosmos.containers import REGISTRY_CONTAINERS
+from shared.database.cosmos.retry import Patience
 from tests.doubles.ai import AiDouble, ai_double
 from tests.doubles.certificate import make_certificate
 from tests.doubles.clock import FakeClock
@@ -50,6 +52,17 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CosmosDouble]:
     with CosmosDouble(certificate=make_certificate(tmp_path_factory.mktemp("tls"))) as double:
         yield double
     forget_cut_connections()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses between attempts at a call to Cosmos DB take off what it may take in all, and nobody waits for them."""
+
+    async def rest(self: Patience, pause: float) -> None:
+        self._until -= pause
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Patience, "_rest", rest)
 
 
 @pytest.fixture(scope="package")

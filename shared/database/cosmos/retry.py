@@ -19,6 +19,7 @@ from shared.errors import FlowgridError, Full, Throttled, TooLarge, Unavailable
 logger = logging.getLogger("flowgrid.cosmos")
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+LEAST_SECONDS = 1.0  # an attempt with less is cut off in the middle, and makes a sure no a maybe
 ROLE = "Cosmos DB Built-in Data Contributor"
 
 
@@ -147,10 +148,13 @@ class Patience:
         pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, protects nothing
         if trouble.retry_after is not None:
             pause = max(trouble.retry_after, pause)
-        if pause >= self.left:
+        if pause + LEAST_SECONDS >= self.left:
             again = max(1, math.ceil(trouble.retry_after or 1))
             if trouble.throttled:
                 raise Throttled("The database is busy; try again.", retry_after=again)
             raise Unavailable(f"The database is not available: {trouble}.", retry_after=again)
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        await self._rest(pause)
+
+    async def _rest(self, pause: float) -> None:
         await asyncio.sleep(pause)
