@@ -26,19 +26,19 @@ class HostGuard:
         self._names = {name.lower() for name in names} | {"localhost"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (wrong := self._wrong(Headers(scope=scope).getlist("host"))):
+        if scope["type"] == "http" and (wrong := self._wrong(scope)):
             status, code, detail = wrong
             await problem(Request(scope, receive), status, code, detail)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _wrong(self, hosts: list[str]) -> tuple[int, str, str] | None:
+    def _wrong(self, scope: Scope) -> tuple[int, str, str] | None:
+        hosts: list[bytes] = [value for name, value in scope["headers"] if name == b"host"]
         if not hosts:
             return None  # HTTP/1.0; no browser speaks it
-        found = _HOST.fullmatch(hosts[0])
-        if found is None or len(hosts) > 1 or (found["ipv6"] and not _is_address(found["ipv6"])):
+        name = _name(hosts[0])
+        if name is None or len(hosts) > 1:
             return 400, "invalid_request", "The Host header is not one host and port."
-        name = (found["ipv6"] or found["name"]).lower().rstrip(".")
         if name in self._names or name.endswith(".localhost") or _is_address(name):
             return None
         return 421, "misdirected", "This host does not go by that name; serve it with --allow-host to let it."
@@ -50,6 +50,15 @@ def from_a_page_elsewhere(headers: Headers) -> bool:
         return True
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+
+@lru_cache(maxsize=256)
+def _name(host: bytes) -> str | None:
+    """The name or address of a `Host`, without its port; None when it is none."""
+    found = _HOST.fullmatch(host.decode("latin-1"))
+    if found is None or (found["ipv6"] and not _is_address(found["ipv6"])):
+        return None
+    return (found["ipv6"] or found["name"]).lower().rstrip(".")
 
 
 @lru_cache(maxsize=256)

@@ -15,6 +15,7 @@ import azure.functions as func
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.admin import AdminApi
 from local.bindings import Function, HostError, functions_of
@@ -52,7 +53,8 @@ class Host:
         monitor = Monitor(state / "timers")
         self.timers = [Timer(item, monitor, clock) for item in self._of("timerTrigger")]
         self.queues = [QueueTrigger(item, messaging) for item in self._of("serviceBusTrigger")]
-        self._http = HttpTriggers(self._of("httpTrigger"), route_prefix(host_json))
+        self._prefix = route_prefix(host_json)
+        self._http = HttpTriggers(self._of("httpTrigger"), self._prefix)
         self._admin = AdminApi(self.functions, self.timers, self.queues)
         self._names = names
         self._stop = asyncio.Event()
@@ -65,8 +67,8 @@ class Host:
     def asgi(self, routes: Sequence[BaseRoute] = ()) -> Starlette:
         """The web app; `routes` come before the functions' own."""
         admin = Route("/admin/functions/{name}", self._admin.post, methods=["POST"])
-        guard = Middleware(HostGuard, names=self._names)
-        web = Starlette(routes=[*routes, admin], lifespan=self._lifespan, middleware=[guard])
+        inside = [Middleware(HostGuard, names=self._names), Middleware(_Straight, to=self._http, below=self._prefix)]
+        web = Starlette(routes=[*routes, admin], lifespan=self._lifespan, middleware=inside)
         web.router.redirect_slashes = False
         web.router.default = self._http
         return web
@@ -103,6 +105,19 @@ class Host:
 
     def _of(self, trigger_type: str) -> list[Function]:
         return [item for item in self.functions if item.trigger["type"] == trigger_type]
+
+
+class _Straight:
+    """An ASGI middleware: what is below a path goes to the functions, and is looked up there alone."""
+
+    def __init__(self, app: ASGIApp, to: ASGIApp, below: str) -> None:
+        self._app = app
+        self._to = to
+        self._below = f"/{below}/"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        straight = scope["type"] == "http" and scope["path"].startswith(self._below)
+        await (self._to if straight else self._app)(scope, receive, send)
 
 
 def route_prefix(host_json: Path | None) -> str:

@@ -63,6 +63,8 @@ class HttpTriggers:
         found = self._routes.find(request.method, path)
         if not isinstance(found, Found):
             return _nothing(request, path, found)
+        if _is_bodiless(request):
+            return await self._call(request, found, b"")
         received = _Received(self._held, window_of(request.client.host if request.client else ""))
         try:
             return await self._answer(request, found, received)
@@ -71,11 +73,8 @@ class HttpTriggers:
 
     async def _answer(self, request: Request, found: Found[Function], received: "_Received") -> Response:
         try:
-            if _is_bodiless(request):
-                body: bytes | None = b""
-            else:
-                async with asyncio.timeout(BODY_SECONDS):
-                    body = await received.body(request)
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await received.body(request)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody hears it
         except TimeoutError:
@@ -85,6 +84,9 @@ class HttpTriggers:
             return problem(request, 503, "unavailable", message, headers={"Retry-After": "1"})
         if body is None:
             return problem(request, 413, "too_large", f"A body may have at most {MAX_BODY_BYTES // 1024**2 - 1} MB.")
+        return await self._call(request, found, body)
+
+    async def _call(self, request: Request, found: Found[Function], body: bytes) -> Response:
         incoming = to_azure(request, body, found.params)
         try:
             return to_starlette(await _while_heard(request, found.target.call(incoming, headers=incoming.headers)))

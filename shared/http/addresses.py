@@ -2,10 +2,19 @@
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
 
 IPV6_NETWORK_BITS = 64  # what one customer of a provider has, at least
 UNKNOWN = "unknown"
-LONGEST = 100  # characters of an IPv6 address with its zone; what is longer is none
+LONGEST = 110  # characters of an IPv6 address with its zone and a port; what is longer is none
+
+
+class _Read(NamedTuple):
+    address: str
+    window: str
+
+
+_NONE = _Read("", UNKNOWN)
 
 
 def client_address(forwarded: str, proxies: int) -> str:
@@ -17,36 +26,32 @@ def client_address(forwarded: str, proxies: int) -> str:
     entries = forwarded.split(",")
     if proxies == 0:
         return ""
-    address = _parsed(entries[max(0, len(entries) - proxies)].strip())
-    return "" if address is None else str(address)
+    return _read(entries[max(0, len(entries) - proxies)].strip()).address
 
 
 def window_of(address: str) -> str:
     """Whose calls count together: an IPv4 address, an IPv6 /64, or all whose address is not known."""
-    parsed = _parsed(address)
-    if parsed is None:
-        return UNKNOWN
-    if isinstance(parsed, IPv4Address):
-        return str(parsed)
-    network = IPv6Address(int(parsed) >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS)
-    return f"{network}/{IPV6_NETWORK_BITS}"
+    return _read(address).window
 
 
-def _parsed(entry: str) -> IPv4Address | IPv6Address | None:
+def _read(entry: str) -> _Read:
+    return _parsed(entry) if len(entry) <= LONGEST else _NONE
+
+
+@lru_cache(maxsize=4096)
+def _parsed(entry: str) -> _Read:
     """`198.51.100.7`, `198.51.100.7:80`, `2001:db8::1` or `[2001:db8::1]:443`; IPv4 in IPv6 is IPv4."""
     if entry.startswith("[") and "]" in entry:
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
-    return _address(entry) if len(entry) <= LONGEST else None
-
-
-@lru_cache(maxsize=4096)
-def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(text)
+        address = ip_address(entry)
     except ValueError:
-        return None
+        return _NONE
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+        address = address.ipv4_mapped
+    if isinstance(address, IPv4Address):
+        return _Read(str(address), str(address))
+    network = IPv6Address(int(address) >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS)
+    return _Read(str(address), f"{network}/{IPV6_NETWORK_BITS}")

@@ -177,7 +177,8 @@ class Endpoint:
             if answered.session is not None:
                 await self.meter.api_call(answered.session, route, method, answered.started, status_code)
         finally:
-            await asyncio.gather(*answered.relays)
+            if answered.relays:
+                await asyncio.gather(*answered.relays)
 
     async def _answer(
         self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered

@@ -70,8 +70,12 @@ async def test_the_loops_own_connection_never_waits_for_a_lock(files: SqliteFile
     assert milliseconds == 0
 
 
-async def test_a_file_that_is_gone_is_refused_on_the_spot_too(tmp_path: Path, files: SqliteFiles) -> None:
-    await thread_of(files, brief=True)
+async def test_a_file_that_is_gone_is_refused_on_the_spot_too(
+    tmp_path: Path, files: SqliteFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.sqlite_file.LOOK_AGAIN_SECONDS", 0.0)
+    for _ in range(2):
+        await thread_of(files, brief=True)
     (tmp_path / "files" / "a.db").rename(tmp_path / "elsewhere.db")
     with pytest.raises(Unavailable):
         await thread_of(files, brief=True)
