@@ -56,7 +56,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CosmosDouble]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses between attempts at a call to Cosmos DB take off what it may take in all, and nobody waits for them."""
+    """Pauses between attempts at a call to Cosmos DB take off what it may take in all, and nobody waits for them."""
 
     async def rest(self: Patience, pause: float) -> None:
         self._until -= pause
