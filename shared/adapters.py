@@ -11,6 +11,8 @@ from shared.clock import Clock
 from shared.database.port import Database, Provisioner
 from shared.folders import kept_key
 from shared.kinds import Kinds
+from shared.limits.memory import MemoryLimiter
+from shared.limits.port import RateLimiter
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
 from shared.outgoing.client import Outgoing
@@ -30,19 +32,23 @@ class Adapters:
     secrets: Secrets
     outgoing: Outgoing
     models: Models
+    limiter: RateLimiter
     provisioner: Provisioner | None = None
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """For the health check: each raises `Unavailable` when its service does not answer."""
+        """For the health check: each raises `Unavailable` when its service does not answer, `Concern` when that does
+        not keep the app from working."""
         return {
             **self.database.parts(),
             "messaging": self.messaging.ping,
             "blobs": self.blobs.ping,
             "secrets": self.secrets.ping,
+            "redis": self.limiter.ping,
         }
 
     async def close(self) -> None:
-        for adapter in (self.messaging, self.database, self.blobs, self.secrets, self.models, self.outgoing):
+        ports = (self.messaging, self.database, self.blobs, self.secrets, self.models, self.limiter, self.outgoing)
+        for adapter in ports:
             await adapter.close()
         if self.provisioner is not None:
             await self.provisioner.close()
@@ -63,6 +69,7 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
         secrets=_secrets(settings),
         outgoing=outgoing,
         models=AiModels(outgoing),
+        limiter=_limiter(settings, clock),
         provisioner=_provisioner(settings, kinds),
     )
 
@@ -120,6 +127,14 @@ def _blobs(settings: Settings) -> Blobs:
     from shared.blobs.azure import AzureBlobs
 
     return AzureBlobs(settings.flowgrid_blob_account_url, emulator=settings.flowgrid_blob_emulator_connection)
+
+
+def _limiter(settings: Settings, clock: Clock) -> RateLimiter:
+    if settings.flowgrid_rate_limits == "memory":
+        return MemoryLimiter(clock)
+    from shared.limits.redis import RedisLimiter
+
+    return RedisLimiter(settings.flowgrid_redis_url, clock)
 
 
 def _secrets(settings: Settings) -> Secrets:

@@ -11,7 +11,6 @@ from shared.http.endpoint import Endpoint
 from shared.http.idempotency import Idempotency
 from shared.http.meter import Meter
 from shared.http.pagination import Cursors
-from shared.http.ratelimit import RateLimiter
 from shared.ids import Ids, Uuid7Ids
 from shared.jobs.deadletters import DeadLetters
 from shared.jobs.jobs import GiveUp, Jobs, Slice
@@ -90,7 +89,7 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         ),
         directory=directory,
         members=members,
-        limiter=RateLimiter(clock),
+        limiter=adapters.limiter,
         cursors=_cursors(settings, adapters, clock),
         idempotency=Idempotency(clock, adapters.database.platform),
         meter=Meter(services, adapters.messaging),

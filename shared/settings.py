@@ -8,23 +8,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from shared.emulators import LOCAL, is_emulator
-from shared.outside import allowed_from, listed, wrong_outside
+from shared.outside import allowed_from, listed
+from shared.setting_rules import is_local, related
 
 _PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
-
-_TRIGGERS = "ServiceBusConnection__fullyQualifiedNamespace"
-_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=\Z")
-_COSMOS_ACCOUNT = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.DocumentDB/databaseAccounts/[^/]+\Z", re.IGNORECASE
-)
-_ORIGIN = re.compile(
-    r"(?P<scheme>https?)://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
-)
 
 
 class SettingsError(Exception):
@@ -98,6 +88,14 @@ class Settings(BaseModel):
     )
     flowgrid_keyvault_url: str = Field(
         "", description="Key Vault, https://<vault>.vault.azure.net; needed with keyvault."
+    )
+    flowgrid_rate_limits: Literal["memory", "redis"] = Field(
+        "memory", description="Where rate limits are counted: memory (of each instance) or redis (over all of them)."
+    )
+    flowgrid_redis_url: str = Field(
+        "",
+        description="Azure Managed Redis, rediss://<name>.<region>.redis.azure.net:10000, where the app's own identity "
+        "signs in; or redis:// on this machine; needed with redis.",
     )
     flowgrid_cosmos_account_id: str = Field(
         "",
@@ -188,8 +186,7 @@ class Settings(BaseModel):
         ]
         if 0 < len(known.get("flowgrid_cursor_key", "")) < 32:
             wrong.append("FLOWGRID_CURSOR_KEY: too short; " + str(cls.model_fields["flowgrid_cursor_key"].description))
-        related = [*_cosmos(known), *_service_bus(known), *_storage(known), *_cors(known), *wrong_outside(known)]
-        wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in related]
+        wrong += [f"{name}: {what}; {cls.model_fields[name.lower()].description}" for name, what in related(known)]
         try:
             settings = cls.model_validate(known)
         except ValidationError as error:
@@ -224,23 +221,6 @@ class Settings(BaseModel):
         return {name.upper(): str(getattr(self, name)) for name in type(self).model_fields}
 
 
-def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What the Cosmos DB settings need of each other."""
-    endpoint = known.get("flowgrid_cosmos_endpoint", "")
-    key = known.get("flowgrid_cosmos_emulator_key", "")
-    if known.get("flowgrid_database") != "cosmos":
-        return []
-    if not endpoint:
-        return [("FLOWGRID_COSMOS_ENDPOINT", "missing")]
-    here = is_local(endpoint)
-    wrong = []
-    if key and not here:
-        wrong.append(("FLOWGRID_COSMOS_EMULATOR_KEY", "only for an endpoint on localhost"))
-    if not (endpoint.startswith("https://") or (here and key and endpoint.startswith("http://"))):
-        wrong.append(("FLOWGRID_COSMOS_ENDPOINT", f"{endpoint!r} is not an https address"))
-    return wrong
-
-
 def _issuers(settings: "Settings") -> list[str]:
     """What is wrong with issuers that speak plain HTTP: whoever is on the way could sign tokens as they do.
 
@@ -266,70 +246,10 @@ def _elsewhere(settings: "Settings") -> list[str]:
         and settings.flowgrid_messaging == "servicebus",
         "FLOWGRID_BLOB_ACCOUNT_URL": settings.flowgrid_blobs == "azure",
         "FLOWGRID_KEYVAULT_URL": settings.flowgrid_secrets == "keyvault",
+        "FLOWGRID_REDIS_URL": settings.flowgrid_rate_limits == "redis",
     }
     addresses = {name: str(getattr(settings, name.lower())) for name, is_used in used.items() if is_used}
     return [name for name, address in addresses.items() if address and not is_local(address)]
-
-
-def is_local(url: str) -> bool:
-    """Whether the address is this machine's."""
-    try:
-        return urlsplit(url).hostname in LOCAL
-    except ValueError:
-        return False
-
-
-def _service_bus(known: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What the Service Bus settings need of each other: an identity's namespace, or an emulator on this machine."""
-    namespace, emulator = known.get("flowgrid_servicebus_namespace", ""), known.get("flowgrid_servicebus_emulator", "")
-    if known.get("flowgrid_messaging") != "servicebus":
-        return []
-    if emulator and not is_emulator(emulator):
-        return [("FLOWGRID_SERVICEBUS_EMULATOR", "not a connection to this machine")]
-    wrong = []
-    if not namespace and not emulator:
-        wrong.append(("FLOWGRID_SERVICEBUS_NAMESPACE", "missing"))
-    if not any(known.get(name) for name in ("servicebusconnection", _TRIGGERS.lower())):
-        wrong.append((_TRIGGERS, "missing, so nothing would receive what is sent"))
-    return wrong
-
-
-def _storage(known: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What the settings of blobs, secrets and provisioning need of each other."""
-    wrong = []
-    account, emulator = known.get("flowgrid_blob_account_url", ""), known.get("flowgrid_blob_emulator_connection", "")
-    if known.get("flowgrid_blobs") == "azure" and not account and not emulator:
-        wrong.append(("FLOWGRID_BLOB_ACCOUNT_URL", "missing"))
-    if account and emulator:
-        wrong.append(("FLOWGRID_BLOB_EMULATOR_CONNECTION", "there is an account as well"))
-    if account and not account.startswith("https://"):
-        wrong.append(("FLOWGRID_BLOB_ACCOUNT_URL", f"{account!r} is not an https address"))
-    if emulator and "UseDevelopmentStorage=true" not in emulator and "AccountName=devstoreaccount1;" not in emulator:
-        wrong.append(("FLOWGRID_BLOB_EMULATOR_CONNECTION", "not an emulator's; a real account takes no keys"))
-    vault = known.get("flowgrid_keyvault_url", "")
-    if known.get("flowgrid_secrets") == "keyvault" and not vault:
-        wrong.append(("FLOWGRID_KEYVAULT_URL", "missing"))
-    if vault and not vault.startswith("https://"):
-        wrong.append(("FLOWGRID_KEYVAULT_URL", f"{vault!r} is not an https address"))
-    if (key := known.get("flowgrid_secrets_key", "")) and not _FERNET_KEY.match(key):
-        wrong.append(("FLOWGRID_SECRETS_KEY", "not 32 bytes in URL-safe base64"))
-    if (id := known.get("flowgrid_cosmos_account_id", "")) and not _COSMOS_ACCOUNT.match(id):
-        wrong.append(("FLOWGRID_COSMOS_ACCOUNT_ID", f"{id!r} is not the resource id of a Cosmos DB account"))
-    return wrong
-
-
-def _cors(known: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Origins that no browser sends, and those that a page of anybody could have."""
-    origins = listed(known.get("flowgrid_cors_origins", ""))
-    return [("FLOWGRID_CORS_ORIGINS", f"{one!r} is no origin") for one in origins if not _is_origin(one)]
-
-
-def _is_origin(text: str) -> bool:
-    """As a browser writes it: host in lower case, no port that is the scheme's own; http on this machine only."""
-    found = _ORIGIN.fullmatch(text)
-    if found is None or int(found["port"] or 1) > 65535:
-        return False
-    return found["port"] != "443" if found["scheme"] == "https" else is_local(text) and found["port"] != "80"
 
 
 def _explain(cls: type[Settings], problem: Any) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.auth.pages import Pages
 from shared.errors import Unauthenticated, Unavailable
-from shared.settings import Issuer, is_local
+from shared.setting_rules import is_local
+from shared.settings import Issuer
 
 if TYPE_CHECKING:
     from jwt import PyJWK

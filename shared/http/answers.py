@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from shared.auth.caller import RequestInfo
 from shared.http.pagination import Page
-from shared.http.ratelimit import Allowance
 from shared.http.routes import Begins, Content, Route
+from shared.limits.port import Allowance
 from shared.work.resources import Listing, Resource
 from shared.work.session import TenantSession
 

@@ -37,9 +37,9 @@ from shared.http.idempotency import Idempotency
 from shared.http.meter import Meter
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
-from shared.http.ratelimit import Allowance, RateLimiter, Taken
 from shared.http.routes import Begins, Call, Handler, OpenCall, Route
 from shared.ids import PLATFORM_TENANT_ID, is_request_id, is_uuid
+from shared.limits.port import Allowance, RateLimiter, Window
 from shared.members.members import Members
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
@@ -185,15 +185,13 @@ class Endpoint:
     ) -> func.HttpResponse:
         if req.method == "OPTIONS":  # a browser sends it on its own, without a token: nobody's call
             return options(method for other in self.routes if other.path == route.path for method in other.methods)
-        address = window_of(answered.request.ip_address)
-        taken = await self.limiter.take(
-            "global", address, self.global_limit, GLOBAL_WINDOW_MINUTES, "Too many requests from this address"
-        )
+        key, most = window_of(answered.request.ip_address), self.global_limit
+        address = Window("global", key, most, GLOBAL_WINDOW_MINUTES, "Too many requests from this address")
         if route.role is None:
-            answered.allowances.append(taken.allowance)
+            answered.allowances += await self.limiter.take(address)
             return respond(route, req, await handler(OpenCall(req)), None)
-        session = await self._admitted(route, req, answered, taken)
-        answered.allowances += await self._take(route, session)
+        session = await self._admitted(route, req, answered, address)
+        answered.allowances += await self.limiter.take(*_windows(route, session))
         answered.session = session
         if route.paged:
             await self.cursors.ready()
@@ -213,8 +211,11 @@ class Endpoint:
                 continue
         return await self.idempotency.run(route, req, call, handler)
 
-    async def _admitted(self, route: Route, req: func.HttpRequest, answered: Answered, taken: Taken) -> TenantSession:
+    async def _admitted(
+        self, route: Route, req: func.HttpRequest, answered: Answered, address: Window
+    ) -> TenantSession:
         """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else."""
+        inside = self.limiter.enter(address)
         try:
             caller = await self.verifier.verify(req.headers.get("authorization"))
             session = await self._session(route, caller, req, answered)
@@ -223,12 +224,12 @@ class Endpoint:
             log_fields.set({**log_fields.get(), "user_id": session.user_id})
         except (Unauthenticated, Forbidden, QuotaReached) as error:
             _log_refusal(error, answered.request)
-            answered.allowances.append(taken.allowance)
+            answered.allowances.append(await inside.spend())
             raise
         except FlowgridError:  # a slip of staff's, or our own outage
-            await self.limiter.give_back(taken)
+            inside.leave()
             raise
-        await self.limiter.give_back(taken)
+        inside.leave()
         return session
 
     async def _session(self, route: Route, caller: Caller, req: func.HttpRequest, answered: Answered) -> TenantSession:
@@ -243,19 +244,6 @@ class Endpoint:
                 raise Forbidden(f"This tenant is {entry.status}; try again when that is done.")
         store = self.directory.open(entry)
         return TenantSession(entry, store, caller, answered.request, self.services, relays=answered.relays)
-
-    async def _take(self, route: Route, session: TenantSession) -> list[Allowance]:
-        plan = session.plan
-        taken = [
-            await self.limiter.take(
-                "tenant", session.id, plan.requests_per_minute, 1, "Too many requests of this tenant in a minute"
-            )
-        ]
-        if route.limit is not None:
-            most = plan.route_limit(route.limit)
-            message = f"Too many calls of {route.limit} in a minute"
-            taken.append(await self.limiter.take(route.limit, session.id, most, 1, message))
-        return [one.allowance for one in taken]
 
     async def _admit(self, route: Route, session: TenantSession) -> TenantSession:
         """The session of the tenant's user that the caller is, if that is one, and one who may do this."""
@@ -292,6 +280,17 @@ class Endpoint:
             ip_address=client_address(req.headers.get("x-forwarded-for", ""), self.trusted_proxies),
             user_agent=req.headers.get("user-agent", "")[:MAX_USER_AGENT],
         )
+
+
+def _windows(route: Route, session: TenantSession) -> list[Window]:
+    """What a call of the tenant's is taken out of."""
+    plan = session.plan
+    most = plan.requests_per_minute
+    windows = [Window("tenant", session.id, most, 1, "Too many requests of this tenant in a minute")]
+    if route.limit is not None:
+        message = f"Too many calls of {route.limit} in a minute"
+        windows.append(Window(route.limit, session.id, plan.route_limit(route.limit), 1, message))
+    return windows
 
 
 def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.doubles.sockets import free_port
+
 VERSION = "3.37"
 # The emulator's public, well-known account: https://learn.microsoft.com/azure/storage/common/storage-use-azurite
 ACCOUNT = "devstoreaccount1"
@@ -32,7 +34,7 @@ def azurite() -> Iterator[str]:
         return
     main = _installed()
     for _ in range(3):  # another process may take the port between its choice and its use
-        port = _free_port()
+        port = free_port()
         process = _start(main, port)
         try:
             if _listens(process, port):
@@ -75,12 +77,6 @@ def _missing(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _listens(process: "subprocess.Popen[bytes]", port: int, seconds: float = 20.0) -> bool:

@@ -1,6 +1,7 @@
-"""Sockets that SDKs leave behind."""
+"""Free ports, and sockets that SDKs leave behind."""
 
 import gc
+import socket
 import warnings
 
 
@@ -9,3 +10,10 @@ def forget_cut_connections() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+def free_port() -> int:
+    """One of 127.0.0.1; another process may take it before it is used."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -10,8 +10,9 @@ import pytest
 from shared.clock import rfc3339, runs
 from shared.database.port import Replace
 from shared.errors import RateLimited
-from shared.http.ratelimit import RateLimiter
 from shared.jobs.jobs import Continue, Done, Job, enqueue
+from shared.limits.memory import MemoryLimiter
+from shared.limits.port import Window
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
 from shared.tenancy.directory import TENANT
@@ -181,14 +182,14 @@ async def test_what_the_directory_knows_is_five_seconds_old_at_most(world: World
 
 
 async def test_a_spent_window_ends_after_its_minute(clock: FakeClock) -> None:
-    limiter = RateLimiter(clock)
-    await limiter.take("s", "k", 1, 1, "Too many")
+    limiter, window = MemoryLimiter(clock), Window("s", "k", 1, 1, "Too many")
+    await limiter.take(window)
     clock.set_back(hours=1)
     clock.advance(seconds=59)
     with pytest.raises(RateLimited) as refused:
-        await limiter.take("s", "k", 1, 1, "Too many")
+        await limiter.take(window)
     assert refused.value.retry_after == 1
     clock.advance(seconds=1)
-    await limiter.take("s", "k", 1, 1, "Too many")
+    await limiter.take(window)
     with pytest.raises(RateLimited):
-        await limiter.take("s", "k", 1, 1, "Too many")
+        await limiter.take(window)

@@ -24,7 +24,7 @@ async def well() -> None:
     return None
 
 
-OTHERS = ("messaging", "blobs", "secrets", "backups", "invariants", "places")
+OTHERS = ("messaging", "blobs", "secrets", "redis", "backups", "invariants", "places")
 
 
 async def away() -> None:

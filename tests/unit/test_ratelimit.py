@@ -5,101 +5,35 @@ from typing import Any
 import pytest
 
 from shared.errors import RateLimited
-from shared.http.ratelimit import MANY, Allowance, RateLimiter
+from shared.limits.memory import MANY, MemoryLimiter
+from shared.limits.port import Window
 from shared.tenancy.plans import PLANS, Limit, Tier
-from tests.unit.world import AGENT, STAFF, Answer, FakeClock, World, admin, entry
+from tests.unit.world import AGENT, STAFF, Answer, World, admin, entry
 
 
-@pytest.fixture
-def clock(world: World) -> FakeClock:
-    return world.clock
+def window(key: str) -> Window:
+    return Window("global", key, 1, 15, "Too many")
 
 
-@pytest.fixture
-def limiter(clock: FakeClock) -> RateLimiter:
-    return RateLimiter(clock)
-
-
-async def take(limiter: RateLimiter, key: str = "k", limit: int = 3, scope: str = "s") -> Allowance:
-    return (await limiter.take(scope, key, limit, 1, "Too many")).allowance
-
-
-async def spend(limiter: RateLimiter, calls: int = 3) -> None:
-    for _ in range(calls):
-        await take(limiter)
-
-
-async def test_an_allowance_counts_down(limiter: RateLimiter) -> None:
-    assert [(await take(limiter)).remaining for _ in range(3)] == [2, 1, 0]
-
-
-async def test_a_spent_window_refuses(limiter: RateLimiter) -> None:
-    await spend(limiter)
-    with pytest.raises(RateLimited) as refused:
-        await take(limiter)
-    assert (refused.value.message, refused.value.limit, refused.value.retry_after) == ("Too many", 3, 60)
-
-
-async def test_the_wait_grows_shorter(limiter: RateLimiter, clock: FakeClock) -> None:
-    await spend(limiter)
-    clock.advance(seconds=40.5)
-    with pytest.raises(RateLimited) as refused:
-        await take(limiter)
-    assert refused.value.retry_after == 20
-
-
-async def test_who_waits_as_long_as_told_is_let_in(limiter: RateLimiter, clock: FakeClock) -> None:
-    await spend(limiter)
-    clock.advance(seconds=40.5)
-    with pytest.raises(RateLimited) as refused:
-        await take(limiter)
-    clock.advance(seconds=refused.value.retry_after)
-    assert (await take(limiter)).remaining == 2
-
-
-async def test_refused_calls_do_not_make_the_window_longer(limiter: RateLimiter, clock: FakeClock) -> None:
-    await spend(limiter)
-    for _ in range(59):
-        clock.advance(seconds=1)
-        with pytest.raises(RateLimited):
-            await take(limiter)
-    clock.advance(seconds=1)
-    assert (await take(limiter)).remaining == 2
-
-
-async def test_each_key_has_a_window_of_its_own(limiter: RateLimiter) -> None:
-    await spend(limiter)
-    assert (await take(limiter, key="other")).remaining == 2
-
-
-async def test_each_scope_has_a_window_of_its_own(limiter: RateLimiter) -> None:
-    await spend(limiter)
-    assert (await take(limiter, scope="other")).remaining == 2
-
-
-async def test_what_is_given_back_can_be_taken_again(limiter: RateLimiter) -> None:
-    await spend(limiter, 2)
-    await limiter.give_back(await limiter.take("s", "k", 3, 1, "Too many"))
-    assert (await take(limiter)).remaining == 0
-
-
-async def test_what_was_taken_out_of_a_window_is_not_given_back_to_the_next(
-    limiter: RateLimiter, clock: FakeClock
-) -> None:
-    taken = await limiter.take("s", "k", 3, 1, "Too many")
-    clock.advance(seconds=60)
-    await spend(limiter)
-    await limiter.give_back(taken)
-    with pytest.raises(RateLimited):
-        await take(limiter)
-
-
-async def test_windows_that_are_over_are_not_kept(limiter: RateLimiter, clock: FakeClock) -> None:
-    await take(limiter, key="lasting", scope="long")
+async def test_windows_that_are_over_are_not_kept(world: World) -> None:
+    limiter = MemoryLimiter(world.clock)
+    await limiter.take(Window("long", "lasting", 1, 60, "Too many"))
     for key in range(3 * MANY):
-        clock.advance(seconds=1)
-        await take(limiter, key=str(key))
+        world.clock.advance(seconds=900)
+        await limiter.take(window(str(key)))
     assert len(limiter._windows) <= MANY
+
+
+async def test_there_is_an_end_of_windows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.limits.memory.MANY", 4)
+    monkeypatch.setattr("shared.limits.memory.MOST", 10)
+    limiter = MemoryLimiter(world.clock)
+    limiter._many = 4
+    for key in range(100):
+        await limiter.take(window(str(key)))
+        assert len(limiter._windows) <= 10
+    with pytest.raises(RateLimited):  # the latest are those that are kept
+        await limiter.take(window("99"))
 
 
 # Through the pipeline
@@ -112,17 +46,6 @@ def headers(answer: Answer) -> dict[str, str]:
 
 async def tenant(world: World, **fields: Any) -> str:
     return str((await world.onboard(**{"limits": {}, **fields}))["id"])
-
-
-async def test_there_is_an_end_of_windows(limiter: RateLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.http.ratelimit.MANY", 4)
-    monkeypatch.setattr("shared.http.ratelimit.MOST", 10)
-    limiter._many = 4
-    for key in range(100):
-        await limiter.take("global", str(key), 1, 15, "too many")
-        assert len(limiter._windows) <= 10
-    with pytest.raises(RateLimited):  # the latest are those that are kept
-        await limiter.take("global", "99", 1, 15, "too many")
 
 
 async def test_an_answer_tells_what_is_left_of_the_tightest_window(world: World) -> None:
