@@ -9,7 +9,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-emulators demo lint format pages bench bench-peer lock clean
+.PHONY: help run test test-long test-exhaustive test-emulators demo lint format pages bench bench-peer lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,10 +37,13 @@ run: $(RUN) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl
 TESTS := $(BIN)/python -m pytest --dist loadfile
 
 test: $(DEV) ## Run the tests, but for the long ones
-	$(TESTS) -n 4 -m "not long" # they wait for sockets as long as they compute
+	$(TESTS) -n 4 -m "not long and not exhaustive" # they wait for sockets as long as they compute
 
 test-long: $(DEV) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
-	$(TESTS) -n 2 -m long
+	$(TESTS) -n 2 -m "long and not exhaustive"
+
+test-exhaustive: $(DEV) ## Try at each place what the others try at some: half an hour
+	$(TESTS) -n 2 -m exhaustive
 
 EMULATORS := TEST_COSMOS_ENDPOINT='http://127.0.0.1:8081/' \
   TEST_SERVICEBUS_CONNECTION='Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;' \

@@ -85,7 +85,7 @@ async def test_a_tree_of_runs_survives_the_death_of_a_runner_at_some_of_its_call
     assert dies_at > 40
 
 
-@pytest.mark.long
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 @BEFORE_OR_AFTER
 @ALONE_OR_NOT
@@ -152,10 +152,20 @@ async def test_a_large_tree_survives_deaths_at_random(plant: Plant) -> None:
         await by_chance(plant, seed)
 
 
+async def many_by_chance(plant: Plant, seeds: range) -> None:
+    for seed in seeds:
+        await by_chance(plant, SEED + 1000 + seed)
+
+
 @pytest.mark.long
+@pytest.mark.timeout(1200)
+async def test_a_large_tree_survives_deaths_at_random_again(plant: Plant) -> None:
+    await many_by_chance(plant, range(0, 250, 5))
+
+
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("start", range(0, 250, 50))
 async def test_a_large_tree_survives_deaths_at_random_again_and_again(plant: Plant, start: int) -> None:
     """Five hundred of them, half on each database."""
-    for seed in range(start, start + 50):
-        await by_chance(plant, SEED + 1000 + seed)
+    await many_by_chance(plant, range(start, start + 50))
