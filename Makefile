@@ -9,7 +9,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-exhaustive test-emulators demo lint format pages bench bench-peer lock clean
+.PHONY: help run test test-long test-exhaustive test-emulators demo lint format pages bench bench-peer sbom audit lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,21 @@ $(PEER)/.ready: bench/peer/requirements.txt
 bench-peer: $(DEV) $(PEER)/.ready ## Measure beside FastAPI, SQLAlchemy and PostgreSQL, which has to be installed
 	$(BIN)/python -m bench.peer
 
+AUDIT := .cache/audit
+SBOM := sbom.json
+
+$(AUDIT)/.ready: requirements/audit.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/audit.txt
+	@touch $@
+
+sbom: $(AUDIT)/.ready ## Write the bill of materials of what ships, sbom.json (CycloneDX)
+	$(AUDIT)/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-format JSON --output-file $(SBOM)
+
+audit: $(AUDIT)/.ready ## Ask PyPI's advisory service about what ships; needs the network
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
+
 # What pyproject.toml requires, for every Python and system.
 LOCKED := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE)\
   --custom-compile-command "make lock"
@@ -94,6 +109,7 @@ lock: ## Lock what pyproject.toml requires; with UPGRADE=--upgrade what that req
 	$(LOCKED) pyproject.toml --group dev -c requirements.txt -c requirements/run.txt -o requirements/dev.txt
 	$(LOCKED) --group servicebus -c requirements/dev.txt -o requirements/servicebus.txt
 	$(LOCKED) --group client -o requirements/client.txt
+	$(LOCKED) --group audit -o requirements/audit.txt
 
 clean: ## Forget the virtual environment and the local data
 	rm -rf $(VENV) .data

@@ -1,6 +1,9 @@
 """What is required (pyproject.toml) and what is installed (its locks): one cannot be changed without the other."""
 
+import json
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ LOCKS = {
     "requirements/dev.txt": (True, "dev"),
     "requirements/servicebus.txt": (False, "servicebus"),
     "requirements/client.txt": (False, "client"),
+    "requirements/audit.txt": (False, "audit"),
 }
 
 
@@ -102,3 +106,16 @@ def test_what_only_develops_does_not_ship() -> None:
 def test_each_python_gets_the_library_that_its_functions_runtime_brings(python: str, major: str) -> None:
     shipped = pins([requirement for requirement, _ in locked("requirements.txt")], python)
     assert shipped["azure-functions"].removeprefix("==").split(".")[0] == major
+
+
+@pytest.mark.long
+def test_the_bill_of_materials_names_what_ships_with_its_hashes(tmp_path: Path) -> None:
+    made = subprocess.run(["make", "sbom", f"SBOM={tmp_path / 'sbom.json'}"], cwd=ROOT, capture_output=True, text=True)
+    if made.returncode and os.environ.get("CI") != "true":
+        pytest.skip(f"what makes it cannot be installed: {made.stderr[-500:]}")
+    assert made.returncode == 0, made.stderr
+    bill = json.loads((tmp_path / "sbom.json").read_text("utf-8"))
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "flowgrid")
+    told = {(one["name"], one["version"]): one["externalReferences"][0]["hashes"] for one in bill["components"]}
+    assert told.keys() == {(one.name, str(one.specifier).removeprefix("==")) for one, _ in locked("requirements.txt")}
+    assert all(told.values())
