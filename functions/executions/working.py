@@ -72,6 +72,7 @@ class Work:
         self._tools = tools
         self._at = progress
         self._clock = session.services.clock
+        self._ready: tuple[Connection, Question] | None = None  # what the step that is being begun will ask
 
     async def go(self) -> None:
         """Work until the run is over, waits, or a slice is done. Raises `Lost`, and what the store does."""
@@ -140,15 +141,13 @@ class Work:
         return True
 
     async def _asked(self, step: Step) -> Step | Stop:
-        wanted = decide(self._snapshot, self._at.over)
-        if not isinstance(wanted, AskModel):
-            raise TypeError(f"step {step.number} asks a model, and its pattern {self._snapshot.pattern} would not")
         try:
-            connection, question = await self._question(wanted)
+            connection, question = self._ready or await self._asked_before(step)
         except Unavailable:
             raise
         except FlowgridError as error:
             return self._not_answered(step, error)
+        self._ready = None
         asking = Asking(self._world.models, connection, question, self._world.pause)
         try:
             found = await watched(asking.answer(), self._stopped, self._world.pause)
@@ -162,6 +161,13 @@ class Work:
         usage, cost = counted(found)
         said = {"messages": [] if message is None else [message], "model": named(found.model), "finish": found.finish}
         return self._at.ended_form(step, {**said, "usage": usage, "cost": cost, "error": unkept})
+
+    async def _asked_before(self, step: Step) -> tuple[Connection, Question]:
+        """What a step of another attempt asks."""
+        wanted = decide(self._snapshot, self._at.over)
+        if not isinstance(wanted, AskModel):
+            raise TypeError(f"step {step.number} asks a model, and its pattern {self._snapshot.pattern} would not")
+        return await self._question(wanted)
 
     def _not_answered(self, step: Step, error: FlowgridError) -> Step:
         failed = StepError(code=error.code, message=error.message[:MAX_ERROR])
@@ -225,7 +231,7 @@ class Work:
         return None if tool is None or approved else tool.approval
 
     async def _model_step(self, wanted: AskModel) -> Step | Stop:
-        connection, question = await self._question(wanted)
+        connection, question = self._ready = await self._question(wanted)
         tokens = tokens_at_most(question)
         usage = TokenUsage(tokens - question.max_tokens, question.max_tokens)
         cost = self._world.models.price(connection, question.model, usage)
