@@ -175,6 +175,21 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "staff, the victim": "staff of the victim",
 }
 
+# What the app reads of a request's headers. What says who calls, or for whom, needs callers of its own above.
+HEADERS: Final = {
+    "authorization": "who calls",
+    "x-tenant-id": "for whom, when staff call",
+    "x-forwarded-for": "from where",
+    "x-request-id": "under which id it is logged",
+    "user-agent": "by which program",
+    "idempotency-key": "whether it has been asked before",
+    "if-match": "which version is meant",
+    "if-none-match": "which version is known",
+    "content-type": "what is sent",
+    "accept-encoding": "what can be read",
+    "origin": "from which page",
+}
+
 # Another tenant's id in a field of a body: what comes of it. What is refused is refused as an id that never was.
 BODIES: Final = {
     ("POST v1/agents", "element_id"): 400,

@@ -10,6 +10,8 @@ import azure.functions as func
 
 import function_app
 from function_app import platform
+from shared.http.openapi import describe
+from tests.isolation.expected import HEADERS
 
 ROOT = Path(__file__).parents[2]
 ROUTES = platform.endpoint.routes
@@ -29,6 +31,18 @@ def test_function_names_are_unique() -> None:
     assert len(names) == len(set(names))
     operations = [(route.method, re.sub(r"{\w+}", "{}", route.path)) for route in ROUTES]
     assert len(operations) == len(set(operations))
+
+
+def test_what_is_read_of_a_requests_headers_has_an_expectation() -> None:
+    """So that a second kind of credential cannot come unnoticed."""
+    files = [*(ROOT / "shared/http").glob("*.py"), *(ROOT / "functions").rglob("http.py")]
+    read = {name for path in files for name in _headers_read(path)}
+    assert read == set(HEADERS), "add it to HEADERS in expected.py; a credential, callers who have it to CREDENTIALS"
+
+
+def test_the_api_is_described_with_no_other_credential() -> None:
+    described = describe(ROUTES, version="1")["components"]["securitySchemes"]
+    assert {name: scheme["scheme"] for name, scheme in described.items()} == {"bearer": "bearer"}
 
 
 def test_the_composition_root_imports_services_and_shared_only() -> None:
@@ -53,6 +67,17 @@ def _functions() -> Iterator[tuple[str, dict[str, Any]]]:
         trigger = function.get_trigger()
         assert trigger is not None
         yield str(function.get_function_name()), trigger.get_dict_repr()
+
+
+def _headers_read(path: Path) -> Iterator[str]:
+    """The names of `….headers.get("name")`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(attr="headers"), attr="get"),
+                args=[ast.Constant(value=str(name)), *_],
+            ) if name == name.lower():  # those of an answer are written as they are sent
+                yield name
 
 
 def _imports(path: Path) -> list[str]:

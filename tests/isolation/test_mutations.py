@@ -6,8 +6,12 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
+import shared.database.sqlite as sqlite
 import shared.database.sqlite_query as sqlite_query
 import shared.http.endpoint as endpoint
+from functions.executions.messages import RunMessages
+from functions.platform.consumers import Consumers
+from functions.usage.metering import Metering
 from shared.auth.tokens import TokenVerifier
 from shared.blobs.files import FileBlobs
 from shared.http.endpoint import Endpoint
@@ -211,3 +215,45 @@ async def test_a_space_of_secrets_without_its_tenant(
     mutate(monkeypatch, FileSecrets, "space", (" / checked_tenant(tenant_id)", ""))
     found = [str(leak) async for leak in ways.through_spaces(on_sqlite, watch) if leak]
     assert any(leak.startswith("secrets: ") for leak in found)
+
+
+async def test_a_tool_of_an_agent_that_reads_without_a_tenant(
+    on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutate(monkeypatch, sqlite_query, "get", ("WHERE tenant_id = ? AND", "WHERE ? IS NOT NULL AND"))
+    found = [str(leak) async for leak in ways.through_agents(on_sqlite, watch) if leak]
+    assert "a run of catalog tools: was told the victim's description" in found
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "function", "changes"),
+    [
+        (Metering, "_work", "store_usage", "usage_block"),
+        (Consumers, "run_job", "run_job", "job"),
+        (RunMessages, "_advance", "run_execution", "execution"),
+    ],
+    ids=["usage", "jobs", "runs"],
+)
+async def test_a_message_that_says_itself_whose_it_is(
+    on_sqlite: Stage,
+    watch: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    function: str,
+    changes: str,
+) -> None:
+    calls = {"_work": "by_tenant[{}]", "run_job": "_jobs.run({}, job_id", "_advance": "_runner.advance({}, run"}
+    said, call = 'message.body.get("tenant_id", message.tenant_id)', calls[name]
+    mutate(monkeypatch, owner, name, (call.format("message.tenant_id"), call.format(said)))
+    [found] = [str(leak) async for leak in ways.through_queues(on_sqlite, watch) if leak]
+    assert found.startswith(f"{function}, a message of {on_sqlite.home.id}") and f"/{changes}:" in found
+
+
+async def test_an_increment_that_forgets_the_tenant_though_every_answer_is_right(
+    on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last: it has spoiled the victim's counters."""
+    mutate(monkeypatch, sqlite, "_apply", ("etag = ? WHERE tenant_id = ?", "etag = ? WHERE ? IS NOT NULL"))
+    [found] = (await leaks(on_sqlite, watch, ["POST v1/elements", "POST v1/agents"], "user")).splitlines()
+    assert found.startswith("POST v1/agents as user, own ids: the victim's ") and "counter:agents changed" in found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from tests.isolation import ways
-from tests.isolation.cases import Stage
+from tests.isolation.cases import NEVER, Stage
 from tests.isolation.expected import QUEUES, TIMERS
 from tests.isolation.watch import Watch
 from tests.unit.world import World
@@ -20,7 +20,7 @@ async def watch(on_sqlite: Stage) -> AsyncIterator[Watch]:
 
 
 async def test_no_forged_message_of_a_queue_touches_the_victim(on_sqlite: Stage, watch: Watch) -> None:
-    assert set(ways.forged(on_sqlite)) == set(QUEUES)
+    assert set(ways.forged(on_sqlite, NEVER, NEVER)) == set(QUEUES)
     found = [leak async for leak in ways.through_queues(on_sqlite, watch)]
     assert (len(found), [str(leak) for leak in found if leak]) == (16, [])
 

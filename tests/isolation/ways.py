@@ -27,8 +27,11 @@ from tests.unit.world import admin as as_admin
 from tests.unit.world import session
 
 
-def forged(stage: Stage) -> dict[str, list[Message]]:
-    """By queue function: messages that name two tenants, or the one's with an id of the other's."""
+def forged(stage: Stage, job: str, run: str) -> dict[str, list[Message]]:
+    """By queue function: messages that name two tenants, or the one's with an id of the other's.
+
+    `job`, `run`: two of the victim's that wait for their own messages; those in its ids are over.
+    """
     home, victim, now = stage.home, stage.victim, stage.site.clock.now()
     theirs, own = victim.ids, home.ids
 
@@ -45,34 +48,40 @@ def forged(stage: Stage) -> dict[str, list[Message]]:
             about("", **event.body),
         ],
         "run_job": [
-            about(home.id, job_id=theirs["job_id"], revision=1),
-            about(home.id, job_id=theirs["job_id"], revision=1, tenant_id=victim.id),
+            about(home.id, job_id=job, revision=1),
+            about(home.id, job_id=job, revision=1, tenant_id=victim.id),
             about(victim.id, job_id=own["job_id"], revision=1),
-            about(victim.id, job_id=theirs["job_id"], revision=1),  # which is over
-            about("", job_id=theirs["job_id"], revision=1),
+            about(victim.id, job_id=theirs["job_id"], revision=1),
+            about("", job_id=job, revision=1),
         ],
         "run_execution": [
-            about(home.id, execution_id=theirs["execution_id"], revision=1),
-            about(home.id, execution_id=theirs["execution_id"], revision=1, tenant_id=victim.id),
-            about(home.id, cancel=theirs["execution_id"]),
+            about(home.id, execution_id=run, revision=1),
+            about(home.id, execution_id=run, revision=1, tenant_id=victim.id),
+            about(home.id, cancel=run),
             about(victim.id, execution_id=own["execution_id"], revision=1),
-            about(victim.id, execution_id=theirs["execution_id"], revision=1),  # which is over
+            about(victim.id, execution_id=theirs["execution_id"], revision=1),
             about(victim.id, cancel=own["execution_id"]),
-            about("", cancel=theirs["execution_id"]),
+            about("", cancel=run),
         ],
     }
 
 
 async def through_queues(stage: Stage, watch: Watch) -> AsyncIterator[Leak | None]:
     """Each message, delivered; what it has changed of the victim, or None."""
-    for function, messages in forged(stage).items():
+    site, admin = stage.site, token(stage.site, stage.victim, Role.ADMIN)
+    backup = await site.ok("POST v1/backups", admin)
+    agent = {"agent_id": stage.victim.ids["agent_id"]}
+    run = await site.ok("POST v1/agents/{agent_id}/executions", admin, {"input": "Do it."}, params=agent)
+    await site.core.services.outbox.flush()
+    for function, messages in forged(stage, backup["job_id"], run["id"]).items():
         for message in messages:
             before = watch.dump()
             with suppress(Unavailable):  # it names what is not there (yet), and comes again until it is a dead letter
-                await stage.site.deliver(function, message)
+                await site.deliver(function, message)
             found = changed(before, watch.dump())
             what = f"{function}, a message of {message.tenant_id or 'no tenant'}: {message.body}"
             yield Leak(what, f"the victim's {found} changed") if found else None
+    await site.settle()
 
 
 async def through_timers(stage: Stage, watch: Watch) -> AsyncIterator[Leak | None]:
@@ -92,9 +101,9 @@ async def through_agents(stage: Stage, watch: Watch) -> AsyncIterator[Leak | Non
     """Agents of the attacker whose models name what is the victim's: by tools, other agents, providers."""
     site, home, theirs = stage.site, stage.home, stage.victim
     admin, before = token(site, home, Role.ADMIN), watch.dump()
-    read = [("catalog.read", {"id": id}) for id in theirs.ids.values()]
-    around = [("catalog.neighbors", {"id": theirs.ids["element_id"], "depth": 3})]
-    sought = [("catalog.search", {"name": theirs.words["element"][:30]})]
+    read = [("catalog_read", {"id": id}) for id in (home.ids["element_id"], *theirs.ids.values())]
+    around = [("catalog_neighbors", {"id": theirs.ids["element_id"], "depth": 3})]
+    sought = [("catalog_search", {"name": theirs.words["element"][:30]})]
     sent = {*theirs.ids.values(), theirs.words["element"][:30]}
     site.models.scripts["the attacker's"] = [calls(*read[:16]), calls(*read[16:], *around, *sought), says("done")]
     body = {"pattern": "Specialist", "name": "Spy", "instructions": "the attacker's"}
@@ -107,11 +116,11 @@ async def through_agents(stage: Stage, watch: Watch) -> AsyncIterator[Leak | Non
     asked = {"execution_id": run["id"]}
     shown = await site.ok("GET v1/executions/{execution_id}", admin, params=asked)
     steps = await site.call("GET v1/executions/{execution_id}/steps", admin, params=asked, query={"limit": "200"})
-    yield None if shown["status"] == "succeeded" else Leak("a run of catalog tools", f"proves nothing: {shown}")
     used = [step for step in steps.json["items"] if step["type"] == "tool"]
-    yield None if len(used) == len(read) + 2 else Leak("a run of catalog tools", f"has used {len(used)} tools only")
     told = [question.messages for question in site.models.asked if question.instructions == "the attacker's"]
     text = str([message.text for one in told for message in one if message.role == "tool"]) + str(used)
+    works = shown["status"] == "succeeded" and len(used) == len(read) + 2 and home.words["description"] in text
+    yield None if works else Leak("a run of catalog tools", f"does not even see its own: {shown} {text[:500]}")
     for what, canary in theirs.canaries.items():
         if canary not in sent and canary in text:
             yield Leak("a run of catalog tools", f"was told the victim's {what}")
