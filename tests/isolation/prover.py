@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from shared.ids import PLATFORM_TENANT_ID
 from tests.isolation.cases import Case, Stage, batch
 from tests.isolation.expected import CREDENTIALS, EXPECTED
-from tests.isolation.watch import Watch, changed
+from tests.isolation.watch import Dump, Watch, changed
 from tests.unit.world import Answer
 
 OF_THE_MOMENT = {"date", "server-timing", "ratelimit-remaining", "ratelimit-reset"}
@@ -37,6 +37,7 @@ class Prover:
     outcomes: dict[tuple[str, str], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     told: dict[tuple[str, str, bool], set[int]] = field(default_factory=lambda: defaultdict(set))
     cases: int = 0
+    _last: Dump | None = None
 
     async def prove(self, routes: Iterable[str] | None = None, credentials: Sequence[str] = tuple(CREDENTIALS)) -> None:
         """These routes (none named: all of the app's) as these callers."""
@@ -51,9 +52,10 @@ class Prover:
 
     async def batch(self, cases: Sequence[Case]) -> None:
         """Cases of one route and credential; the victim is looked at when they are over, and after each in doubt."""
-        before = self.watch.dump()
+        before = self._last or self.watch.dump()  # nothing happens between two batches
         await self._run(cases)
-        if before == (after := self.watch.dump()):
+        after = self._last = self.watch.dump()
+        if before == after:
             return
         culprits: list[Case] = []
         for case in cases:  # again, one by one
@@ -61,6 +63,7 @@ class Prover:
             await self._run([case])
             if changed(before_one, self.watch.dump()):
                 culprits.append(case)
+        self._last = None
         named = "; ".join(map(str, culprits)) or f"one of those of {cases[0].route} as {cases[0].credential}"
         self._leak(named, f"the victim's {', '.join(changed(before, after)[:5])} changed")
 

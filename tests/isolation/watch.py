@@ -26,11 +26,11 @@ class Watch:
     def dump(self) -> Dump:
         found: Dump = {}
         folder = self.site.core.settings.flowgrid_data_dir
-        for path in sorted(folder.rglob("*.db")):
+        for path in (*(folder / "database").glob("*.db"), *(folder / "queues").glob("*.db")):
             found |= self._file(path)
         for area in ("blobs", "secrets"):
-            for path in sorted((folder / area).rglob("*")):
-                if path.is_file() and self.tenant_id in path.parts:
+            for path in (folder / area).rglob(f"**/{self.tenant_id}/**/*"):
+                if path.is_file():
                     found[str(path.relative_to(folder))] = sha256(path.read_bytes()).hexdigest()
         if self.site.double is not None:
             found.update(self._account())
