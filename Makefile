@@ -69,6 +69,7 @@ format: $(DEV) ## Put the code in shape
 
 pages: $(DEV) ## Write anew the pages of docs/ that are made from the code
 	$(BIN)/python -m cli.pages
+	$(BIN)/python -m tests.isolation
 
 bench: $(DEV) ## Measure, as ratios against a baseline of the same run
 	$(BIN)/python -m bench

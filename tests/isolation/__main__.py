@@ -1,0 +1,5 @@
+"""`python -m tests.isolation` (`make pages`) writes `docs/isolation.md` anew."""
+
+from tests.isolation.page import write
+
+write()

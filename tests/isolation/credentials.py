@@ -1,0 +1,145 @@
+"""Everybody who may come: a header for each, made of the site's own keys, or of what a forger has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from shared.auth.roles import Role
+from shared.ids import PLATFORM_TENANT_ID
+from tests.isolation.people import Tenant, be, onboard, staff, token
+from tests.isolation.site import Site
+
+HOURS = 3600
+
+
+@dataclass(frozen=True)
+class Credential:
+    name: str
+    token: str | None
+    headers: Mapping[str, str]
+
+
+@dataclass
+class Outcasts:
+    """Tenants and users that were let in once: each has called before it was taken out."""
+
+    suspended: Tenant
+    provisioning: Tenant
+    deleting: Tenant
+
+
+async def outcasts(site: Site) -> Outcasts:
+    made = Outcasts(await onboard(site), await onboard(site), await onboard(site))
+    path = "POST v1/platform/tenants/{tenant_id}/suspend"
+    await site.ok(path, staff(site), params={"tenant_id": made.suspended.id})
+    await be(site, made.provisioning, "provisioning")
+    await be(site, made.deleting, "deleting")
+    return made
+
+
+async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -> list[Credential]:
+    """All of them, from the attacker's point of view."""
+    admin = token(site, home, Role.ADMIN)
+    removed, disabled = await taken_out(site, home), await taken_out(site, home, {"status": "disabled"})
+    viewer_by_list = token(site, home, Role.VIEWER)
+    narrowed = site.token(Role.ADMIN, home.id, home.email(Role.VIEWER))
+    widened = site.token(Role.VIEWER, home.id, home.admin_email)
+    forged = _forged(site, home)
+    boss = staff(site)
+    tokens: dict[str, str | None] = {
+        "no token": None,
+        "garbage": "garbage",
+        **forged,
+        "no role": site.token(None, home.id, home.admin_email),
+        "no tenant": site.token(Role.ADMIN, None, home.admin_email),
+        "unknown tenant": site.token(Role.ADMIN, str(uuid4()), home.admin_email),
+        "admin of a suspended tenant": token(site, out.suspended, Role.ADMIN),
+        "admin of a provisioning tenant": token(site, out.provisioning, Role.ADMIN),
+        "admin of a deleting tenant": token(site, out.deleting, Role.ADMIN),
+        "admin of the platform's tenant": site.token(Role.ADMIN, PLATFORM_TENANT_ID, home.admin_email),
+        "stranger": site.token(Role.ADMIN, home.id, f"{uuid4().hex}@example.com"),
+        "address not verified": _signed(site, home, {"email_verified": False, "sub": uuid4().hex}),
+        "the victim's tenant, oneself": site.token(
+            Role.ADMIN, victim.id, home.admin_email, subject=f"{home.admin_email} in {home.id}"
+        ),
+        "oneself, the victim's address": site.token(
+            Role.ADMIN, victim.id, victim.admin_email, subject=f"{home.admin_email} in {home.id}"
+        ),
+        "removed user": removed,
+        "disabled user": disabled,
+        "viewer": viewer_by_list,
+        "admin by token, viewer by list": narrowed,
+        "viewer by token, admin by list": widened,
+        "user": token(site, home, Role.USER),
+        "admin": admin,
+        "admin who names the victim": admin,
+        "staff": boss,
+        "staff, an unknown tenant": boss,
+        "staff, no tenant id": boss,
+        "staff, own tenant": boss,
+        "staff, the victim": boss,
+    }
+    named = {"x-tenant-id": victim.id, "tenant-id": victim.id, "x-ms-client-principal-id": victim.id}
+    headers: dict[str, dict[str, str]] = {
+        "admin who names the victim": named,
+        "staff, an unknown tenant": {"x-tenant-id": str(uuid4())},
+        "staff, no tenant id": {"x-tenant-id": "acme"},
+        "staff, own tenant": {"x-tenant-id": home.id},
+        "staff, the victim": {"x-tenant-id": victim.id},
+    }
+    return [Credential(name, one, headers.get(name, {})) for name, one in tokens.items()]
+
+
+async def taken_out(site: Site, home: Tenant, change: Mapping[str, Any] | None = None) -> str:
+    """The token of an admin who was in a moment ago, and was removed, or changed so, by another."""
+    email = f"{uuid4().hex}@example.com"
+    admin, theirs = token(site, home, Role.ADMIN), site.token(Role.ADMIN, home.id, email)
+    made = await site.ok("POST v1/users", admin, {"email": email, "role": "admin"})
+    await site.ok("GET v1/users", theirs)
+    params = {"user_id": made["id"]}
+    if change is None:
+        await site.ok("DELETE v1/users/{user_id}", admin, params=params)
+    else:
+        await site.ok("PATCH v1/users/{user_id}", admin, dict(change), params=params)
+    return theirs
+
+
+def _forged(site: Site, home: Tenant) -> dict[str, str]:
+    """What is no token of ours, though all that it says would do."""
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = site.issuer.public_keys()[-1]
+    claims = _claims(site, home)
+    other = rsa.generate_private_key(65537, 2048)
+    now = int(site.clock.now().timestamp())
+    public = jwt.PyJWK(key).key.public_numbers()
+    secret = f"{public.n:x}{public.e:x}"
+    return {
+        "expired": _signed(site, home, {"exp": now - HOURS}),
+        "not yet valid": _signed(site, home, {"nbf": now + 5 * HOURS}),
+        "wrong issuer": _signed(site, home, {"iss": "https://login.example/v2.0"}),
+        "wrong audience": _signed(site, home, {"aud": "another"}),
+        "wrong algorithm: none": jwt.encode(claims, "", "none", headers={"kid": key["kid"]}),
+        "wrong algorithm: HS256 with the public key": jwt.encode(claims, secret, "HS256", headers={"kid": key["kid"]}),
+        "signed by another": jwt.encode(claims, other, "RS256", headers={"kid": key["kid"]}),
+        "tenant is no id": _signed(site, home, {site.core.settings.flowgrid_tenant_claim: home.slug}),
+    }
+
+
+def _claims(site: Site, home: Tenant) -> dict[str, Any]:
+    """Those of the home's own admin."""
+    import jwt
+
+    good = token(site, home, Role.ADMIN)
+    return dict(jwt.decode(good, options={"verify_signature": False}))
+
+
+def _signed(site: Site, home: Tenant, changes: Mapping[str, Any]) -> str:
+    """Signed by the issuer itself."""
+    import jwt
+
+    key = site.issuer._keys()[-1]
+    claims = {**_claims(site, home), **changes}
+    return jwt.encode(claims, jwt.PyJWK(key).key, "RS256", headers={"kid": key["kid"]})

@@ -1,0 +1,186 @@
+"""The tenants of a site: a victim, an attacker's home, three that are not let in; and what each of them has."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from shared.auth.roles import Role
+from shared.database.port import Replace
+from shared.messaging.port import Message
+from shared.tenancy.directory import TENANT
+from tests.isolation.site import Site
+
+UNLIMITED = {
+    "requests_per_minute": 1_000_000,
+    "agents_per_minute": 1_000_000,
+    "design_per_minute": 1_000_000,
+    "max_copies": 1_000,
+    "max_runs": 1_000,
+    "max_backups": 1_000,
+}
+XML = {"content-type": "application/xml"}
+MODEL = b"""<?xml version="1.0" encoding="UTF-8"?>
+<model xmlns="http://www.opengroup.org/xsd/archimate/3.0/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+  identifier="id-landscape">
+  <name xml:lang="en">NAME</name>
+  <elements>
+    <element identifier="id-1" xsi:type="BusinessActor"><name xml:lang="en">NAME desk</name></element>
+    <element identifier="id-2" xsi:type="BusinessProcess"><name xml:lang="en">NAME process</name></element>
+  </elements>
+  <relationships>
+    <relationship identifier="id-3" source="id-1" target="id-2" xsi:type="Assignment"/>
+  </relationships>
+</model>
+"""
+
+
+@dataclass
+class Tenant:
+    """`ids` by the name of the parameter that takes them; `words`: texts that only this tenant knows."""
+
+    id: str
+    slug: str
+    admin_email: str
+    ids: dict[str, str] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
+    event_time: str = ""
+
+    def email(self, role: Role) -> str:
+        return self.admin_email if role is Role.ADMIN else f"{role.name.lower()}@{self.slug}.example"
+
+    @property
+    def canaries(self) -> dict[str, str]:
+        """Whatever must be seen by nobody else, by what it is."""
+        return {**self.ids, **self.words}
+
+
+def staff(site: Site) -> str:
+    return site.token(Role.PLATFORM, None, "staff@flowgrid.example")
+
+
+def token(site: Site, tenant: Tenant, role: Role) -> str:
+    return site.token(role, tenant.id, tenant.email(role))
+
+
+async def onboard(site: Site, **fields: Any) -> Tenant:
+    """A tenant beside others in one database, with an admin, a user and a viewer in its user list."""
+    slug = f"t-{uuid4().hex[:20]}"
+    new: dict[str, Any] = {
+        "name": slug,
+        "slug": slug,
+        "tier": "enterprise",
+        "dedicated": False,
+        "admin_email": f"admin@{slug}.example",
+    }
+    settings = {"limits": UNLIMITED}
+    made = await site.ok("POST v1/platform/tenants", staff(site), {**new, "settings": settings, **fields})
+    tenant = Tenant(made["id"], slug, new["admin_email"])
+    tenant.ids["tenant_id"] = tenant.id
+    tenant.words |= {"slug": slug, "admin e-mail": tenant.admin_email}
+    admin = token(site, tenant, Role.ADMIN)
+    await site.ok("GET v1/me", admin)
+    for role, name in ((Role.USER, "user"), (Role.VIEWER, "viewer")):
+        made = await site.ok("POST v1/users", admin, {"email": tenant.email(role), "role": name})
+        await site.ok("GET v1/me", token(site, tenant, role))
+        tenant.ids[f"{name}'s user"] = made["id"]
+    return tenant
+
+
+async def be(site: Site, tenant: Tenant, status: str) -> None:
+    """The tenant as the registry has it while something is done to it that takes its time."""
+    registry = site.core.adapters.database.platform
+    held = await registry.get(TENANT, tenant.id, tenant.id)
+    assert held is not None
+    await registry.put(Replace(TENANT, tenant.id, {**held.body, "status": status}, held.etag), tenant.id)
+    site.core.directory.forget(tenant.id)
+
+
+async def furnish(site: Site, tenant: Tenant) -> None:
+    """One of everything that the API can make, all of it at rest."""
+    admin, ids, words = token(site, tenant, Role.ADMIN), tenant.ids, tenant.words
+
+    def word(what: str) -> str:
+        words[what] = f"{what.replace(' ', '-')}-{uuid4().hex}"
+        return words[what]
+
+    element = {"name": word("element"), "type": "BusinessProcess", "description": word("description")}
+    ids["element_id"] = (await site.ok("POST v1/elements", admin, element))["id"]
+    other = await site.ok("POST v1/elements", admin, {"name": word("other element"), "type": "BusinessActor"})
+    ids["other element"] = other["id"]
+    link = {"type": "Association", "source_id": ids["element_id"], "target_id": other["id"]}
+    ids["relationship_id"] = (await site.ok("POST v1/relationships", admin, link))["id"]
+    agent = {"name": word("agent"), "pattern": "Orchestrator", "instructions": word("instructions")}
+    agent["element_id"] = ids["element_id"]
+    ids["agent_id"] = (await site.ok("POST v1/agents", admin, agent))["id"]
+    provider: dict[str, Any] = {
+        "name": f"p-{uuid4().hex[:12]}",
+        "wire": "openai",
+        "models": ["gpt-5"],
+        "key": word("provider key"),
+    }
+    words["provider"] = provider["name"]
+    made = await site.ok("POST v1/providers", admin, provider)
+    ids["provider_id"], ids["key_reference"] = made["id"], made["key_reference"]
+    tool = {"name": f"t-{uuid4().hex}", "url": "https://api.acme.example/", "secret": word("tool secret")}
+    words["tool"] = tool["name"]
+    made = await site.ok("POST v1/tools", admin, tool)
+    ids["tool_id"], ids["secret_reference"] = made["id"], made["secret_reference"]
+    file = MODEL.replace(b"NAME", word("model").encode())
+    ids["model_id"] = (await site.ok("POST v1/catalog/import", admin, file, headers=XML))["model_id"]
+    email = words["invited"] = f"{uuid4().hex}@example.com"
+    ids["user_id"] = (await site.ok("POST v1/users", admin, {"email": email, "name": word("person")}))["id"]
+    case = {"agent_id": ids["agent_id"], "name": word("case"), "input": word("case input")}
+    expected = [{"op": "contains", "value": "o"}]
+    ids["case_id"] = (await site.ok("POST v1/cases", admin, {**case, "expected": expected}))["id"]
+    ids["entry_id"] = (await site.ok("GET v1/audit", admin, query={"action": "agent.created"}))["items"][0]["id"]
+    await _work(site, tenant, admin)
+    await _told_and_counted(site, tenant, admin)
+
+
+async def _work(site: Site, tenant: Tenant, admin: str) -> None:
+    """What goes on behind an answer: a run, a design, a publication, a backup and its restore."""
+    ids, agent = tenant.ids, {"agent_id": tenant.ids["agent_id"]}
+    tenant.words["prompt"] = f"prompt-{uuid4().hex}"
+    run = await site.ok("POST v1/agents/{agent_id}/executions", admin, {"input": tenant.words["prompt"]}, params=agent)
+    ids["execution_id"] = run["id"]
+    brief = {"brief": f"Triage new claims and answer them. {tenant.words['prompt']}"}
+    ids["design_id"] = (await site.ok("POST v1/design/sessions", admin, brief))["id"]
+    backup = await site.ok("POST v1/backups", admin, {"note": "mine"})
+    ids["backup_id"], ids["job_id"] = backup["id"], backup["job_id"]
+
+    async def over() -> bool:
+        shown = [
+            await site.ok("GET v1/backups/{backup_id}", admin, params={"backup_id": backup["id"]}),
+            await site.ok("GET v1/executions/{execution_id}", admin, params={"execution_id": run["id"]}),
+        ]
+        return all(one["status"] == "succeeded" for one in shown)
+
+    await site.until(over)
+    ids["publication_id"] = (await site.ok("POST v1/agents/{agent_id}/publish", admin, params=agent))["id"]
+    slug = tenant.words["copy"] = f"t-{uuid4().hex[:20]}"
+    twin = {"name": slug, "slug": slug, "admin_email": f"admin@{slug}.example"}
+    asked = {"backup_id": backup["id"], "target": "new_tenant", "new_tenant": twin}
+    ids["restore_id"] = (await site.ok("POST v1/restores", admin, asked))["id"]
+
+    async def restored() -> bool:
+        shown = await site.ok("GET v1/restores/{restore_id}", admin, params={"restore_id": ids["restore_id"]})
+        return bool(shown["status"] == "succeeded")
+
+    await site.until(restored)
+
+
+async def _told_and_counted(site: Site, tenant: Tenant, admin: str) -> None:
+    """A notification, a dead letter, and an event that is taken out of what was counted."""
+    ids, boss = tenant.ids, staff(site)
+    await site.deliver("store_usage", Message(uuid4().hex, tenant.id, {"nonsense": uuid4().hex}))
+    query = {"tenant": tenant.id}
+    ids["letter_id"] = (await site.ok("GET v1/platform/dead-letters", boss, query=query))["items"][0]["id"]
+    await site.tick("sweep")  # which tells of the end of the trial
+    ids["notification_id"] = (await site.ok("GET v1/notifications", admin))["items"][0]["id"]
+    await site.settle()
+    event = (await site.ok("GET v1/usage/events", admin, query={"name": "get_me"}))["items"][0]
+    ids["event"], tenant.event_time = event["id"], event["time"]
+    void = {"reason": "a trial call", "event": {"id": event["id"], "time": event["time"]}}
+    path = "POST v1/platform/tenants/{tenant_id}/usage-adjustments"
+    ids["adjustment_id"] = (await site.ok(path, boss, void, params={"tenant_id": tenant.id}))["id"]
+    await site.settle()

@@ -1,0 +1,151 @@
+"""The prover: runs cases, and tells what was not as it must be."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from shared.ids import PLATFORM_TENANT_ID
+from tests.isolation.cases import Case, Stage, batch
+from tests.isolation.expected import CREDENTIALS, EXPECTED
+from tests.isolation.watch import Dump, Watch, changed
+from tests.unit.world import Answer
+
+OF_THE_MOMENT = {"date", "server-timing", "ratelimit-remaining", "ratelimit-reset"}
+LIMIT = 2000  # leaks that are told
+Comparable = tuple[int, bytes, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True)
+class Leak:
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class Prover:
+    """`outcomes`: by route and credential, how often which status came; `told`: which, to GET, PUT and the like, by
+    whether the ids were another's.
+    """
+
+    stage: Stage
+    watch: Watch
+    leaks: list[Leak] = field(default_factory=list)
+    outcomes: dict[tuple[str, str], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    told: dict[tuple[str, str, bool], set[int]] = field(default_factory=lambda: defaultdict(set))
+    cases: int = 0
+    _last: Dump | None = None
+
+    async def prove(self, routes: Iterable[str] | None = None, credentials: Sequence[str] = tuple(CREDENTIALS)) -> None:
+        """These routes (none named: all of the app's) as these callers."""
+        site, last = self.stage.site, list[list[Case]]()
+        for key in EXPECTED if routes is None else routes:
+            for name in credentials:
+                cases = list(batch(self.stage, site.routes[key], name))
+                await self.batch([case for case in cases if not case.leaves])
+                last.append([case for case in cases if case.leaves])
+        for cases in filter(None, last):
+            await self.batch(cases)
+
+    async def batch(self, cases: Sequence[Case]) -> None:
+        """Cases of one route and credential; the victim is looked at when they are over, and after each in doubt."""
+        before = self._last or self.watch.dump()  # nothing happens between two batches
+        await self._run(cases)
+        after = self._last = self.watch.dump()
+        if before == after:
+            return
+        culprits: list[Case] = []
+        for case in cases:  # again, one by one
+            before_one = self.watch.dump()
+            await self._run([case])
+            if changed(before_one, self.watch.dump()):
+                culprits.append(case)
+        self._last = None
+        named = "; ".join(map(str, culprits)) or f"one of those of {cases[0].route} as {cases[0].credential}"
+        self._leak(named, f"the victim's {', '.join(changed(before, after)[:5])} changed")
+
+    async def _run(self, cases: Sequence[Case]) -> None:
+        references: dict[tuple[str, str], tuple[Case, Comparable]] = {}
+        for case in cases:
+            answer = await self._answer(case)
+            self.cases += 1
+            self.outcomes[case.route, case.credential][answer.status] += 1
+            if case.method != "OPTIONS":
+                self.told[case.route, case.credential, "own" not in case.where].add(answer.status)
+            self._judge(case, answer)
+            if case.alike is None:
+                continue
+            group, found = (case.method, case.alike), comparable(case, answer)
+            first, reference = references.setdefault(group, (case, found))
+            if found != reference:
+                self._leak(str(case), f"is answered otherwise than with {first.where}: {found} and not {reference}")
+
+    async def _answer(self, case: Case) -> Answer:
+        credential = self.stage.credentials[case.credential]
+        headers = {"x-request-id": "same", **case.headers, **credential.headers}
+        double = self.stage.site.double
+        if double is not None:
+            double.calls.clear()
+        answer = await self.stage.site.call(
+            case.route,
+            credential.token,
+            case.body,
+            method=case.method,
+            params=case.params,
+            query=case.query,
+            headers=headers,
+        )
+        if double is not None:
+            self._wire(case)
+        return answer
+
+    def _judge(self, case: Case, answer: Answer) -> None:
+        if answer.status not in case.statuses:
+            wanted = " or ".join(map(str, sorted(case.statuses)))
+            self._leak(str(case), f"{answer.status} where {wanted} must be: {answer.raw[:300]!r}")
+        if case.empty and answer.status == 200 and b'"items":[' in answer.raw and b'"items":[]' not in answer.raw:
+            self._leak(str(case), "a list that is filtered by what is another's shows something")
+        if not case.seen:
+            told = b"\n".join([answer.raw, *(f"{name}: {value}".encode() for name, value in answer.headers.items())])
+            for sent in filter(None, case.sent.split("|")):
+                told = told.replace(sent.encode(), b"")
+            for what, canary in self.stage.victim.canaries.items():
+                if canary.encode() in told:
+                    self._leak(str(case), f"the answer holds the victim's {what}")
+
+    def _wire(self, case: Case) -> None:
+        """What a customer's call asks of Cosmos DB: of a tenant's containers only with its key, and its name."""
+        double = self.stage.site.double
+        assert double is not None
+        if case.credential.startswith("staff") or EXPECTED[case.route].least == "open":
+            return
+        for call in double.calls:
+            if call.container not in ("items", "usage"):
+                continue
+            if call.partition_key is None:
+                self._leak(str(case), f"a {call.operation} of {call.container} names no partition: {call.query}")
+            elif call.partition_key == self.stage.victim.id and CREDENTIALS[case.credential] != 403:
+                self._leak(str(case), f"a {call.operation} of {call.container} in the victim's partition")
+            owners = (call.partition_key, PLATFORM_TENANT_ID)
+            if call.query is not None and not any(value in owners for value in call.parameters.values()):
+                self._leak(str(case), f"a query of {call.container} does not name its tenant: {call.query}")
+
+    def _leak(self, where: str, what: str) -> None:
+        if len(self.leaks) < LIMIT:
+            self.leaks.append(Leak(where, what))
+
+
+def comparable(case: Case, answer: Answer) -> Comparable:
+    """All of an answer but what was sent (which it may echo), and what any moment changes."""
+    body = answer.raw
+    headers = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in OF_THE_MOMENT}
+    for sent in filter(None, case.sent.split("|")):
+        body = body.replace(sent.encode(), b"<id>")
+        headers = {name: value.replace(sent, "<id>") for name, value in headers.items()}
+    if case.method == "HEAD":  # its length is that of what it echoes
+        headers.pop("content-length", None)
+    body = re.sub(rb'"(duration_ms)":[0-9.]+', rb"", body)
+    return answer.status, body, tuple(sorted(headers.items()))

@@ -1,0 +1,204 @@
+"""A whole Flowgrid in one process, over real adapters and real tokens: calls go to the functions that the app lists."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import azure.functions as func
+
+import function_app
+from functions.catalog.service import ElementService, RelationshipService
+from functions.design.tools import WizardTools
+from functions.executions.working import World as Runs
+from functions.kinds import KINDS
+from functions.providers.connections import Connections
+from functions.tools.calling import HttpToolbox
+from functions.tools.catalog import CatalogTools
+from functions.tools.port import Toolboxes
+from functions.tools.proposing import ProposingTools
+from local.bindings import Function, functions_of
+from local.issuer import Issuer
+from local.queues import QueueTrigger
+from shared.ai.port import Answer as ModelAnswer
+from shared.ai.port import Connection, Question
+from shared.auth.keys import SigningKeys
+from shared.auth.roles import Role
+from shared.auth.tokens import TokenVerifier
+from shared.core import Core, core
+from shared.http.routes import Route
+from shared.messaging.port import Message
+from shared.messaging.sqlite import SqliteMessaging
+from shared.settings import Settings
+from shared.work.kept_secrets import KeptSecrets
+from tests.doubles.clock import never
+from tests.doubles.cosmos import CosmosDouble
+from tests.doubles.cosmos_setup import KEY
+from tests.doubles.models import ScriptedModels
+from tests.unit.world import Answer, FakeClock
+
+QUEUES = ("store_usage", "run_job", "run_execution")
+
+
+class SomeScripted(ScriptedModels):
+    """Agents with a script answer by it; all others as they would."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self._others = core.adapters.models
+
+    async def ask(self, connection: Connection, question: Question) -> ModelAnswer:
+        if question.instructions in self.scripts:
+            return await super().ask(connection, question)
+        return await self._others.ask(connection, question)
+
+
+@dataclass
+class Site:
+    """`double`: the account that the database is in; None: SQLite."""
+
+    core: Core
+    app: func.FunctionApp
+    clock: FakeClock
+    issuer: Issuer
+    models: SomeScripted
+    double: CosmosDouble | None
+    functions: dict[str, Function] = field(default_factory=dict)
+    routes: dict[str, Route] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, folder: Path, double: CosmosDouble | None = None) -> "Site":
+        """Its clock moves when it is told to. It begins two hours ago: the library that reads tokens has the host's."""
+        clock = FakeClock(datetime.now(UTC) - timedelta(hours=2))
+        values: dict[str, Any] = {
+            "flowgrid_data_dir": folder,
+            "flowgrid_global_limit": 1_000_000_000,
+            "flowgrid_shards": 1,
+            "flowgrid_log_level": "ERROR",
+            "servicebusconnection": "local",
+        }
+        if double is not None:
+            double.reset(lambda: clock.now().timestamp())
+            values |= {"flowgrid_database": "cosmos", "flowgrid_cosmos_endpoint": double.endpoint}
+            values |= {"flowgrid_cosmos_emulator_key": KEY}
+        settings = Settings.model_validate(values)
+        own = core(settings, KINDS, clock)
+        own.services.outbox.pause = never
+        own.adapters.charges.also = lambda _: None  # told by the host's own clock, in the middle of whatever goes on
+        issuer = Issuer(folder, settings, clock)
+        own.endpoint.verifier = _verifier(settings, issuer, clock)
+        models = SomeScripted(own)
+        app = function_app.compose(own, _runs(own, models))
+        site = cls(own, app, clock, issuer, models, double)
+        site.functions = {one.name: one for one in functions_of(app, settings.values())}
+        site.routes = {f"{route.method} {route.path}": route for route in own.endpoint.routes}
+        return site
+
+    @property
+    def queue(self) -> SqliteMessaging:
+        messaging = self.core.adapters.messaging
+        assert isinstance(messaging, SqliteMessaging)
+        return messaging
+
+    @property
+    def month(self) -> str:
+        return f"{self.clock.now():%Y-%m}"
+
+    def token(
+        self, role: Role | None, tenant_id: str | None, email: str | None, subject: str | None = None, **claims: Any
+    ) -> str:
+        """A good token; one person has one subject."""
+        roles = [] if role is None else [role.value]
+        return self.issuer.mint(subject or f"{email} in {tenant_id}", roles=roles, tenant_id=tenant_id, email=email)
+
+    async def call(
+        self,
+        route: str,
+        token: str | None = None,
+        body: Any = None,
+        *,
+        method: str | None = None,
+        params: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One call of `METHOD path`, as the Functions worker makes it."""
+        declared = self.routes[route]
+        sent = {"x-forwarded-for": "198.51.100.7:50123", "user-agent": "prover", **(headers or {})}
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        path = declared.path.format(**(params or {}))
+        request = func.HttpRequest(
+            method or declared.method,
+            f"https://flowgrid.test/api/{path}",
+            headers=sent,
+            params=dict(query or {}),
+            route_params=dict(params or {}),
+            body=raw,
+        )
+        response = cast(func.HttpResponse, await self.functions[declared.name].handler(request))
+        return Answer(response.status_code, response.headers, response.get_body())
+
+    async def ok(self, route: str, token: str, body: Any = None, **rest: Any) -> Any:
+        """The answer's JSON; anything but success fails and shows itself."""
+        answer = await self.call(route, token, body, **rest)
+        assert 200 <= answer.status < 300, f"{route}: {answer.status} {answer.raw!r}"
+        return answer.json if answer.raw else None
+
+    async def deliver(self, name: str, *messages: Message) -> None:
+        """Messages as the host hands them to a queue function."""
+        trigger = QueueTrigger(self.functions[name], self.queue)
+        await trigger.call([(message, 1) for message in messages])
+
+    async def tick(self, name: str) -> None:
+        """A timer's time has come."""
+        await self.functions[name].handler(None)
+
+    async def settle(self) -> None:
+        """Work until nothing is due in any queue, nor will be within a minute."""
+        for _ in range(12):
+            await self.core.services.outbox.flush()
+            for name in QUEUES:
+                await QueueTrigger(self.functions[name], self.queue).drain()
+            self.clock.advance(seconds=6)
+
+    async def until(self, so: Callable[[], Any]) -> Any:
+        """The first answer that is true, working on until then."""
+        for _ in range(20):
+            await self.core.services.outbox.flush()
+            for name in QUEUES:
+                await QueueTrigger(self.functions[name], self.queue).drain()
+            if found := await so():
+                return found
+            self.clock.advance(seconds=6)
+        raise AssertionError("this never comes")
+
+    async def close(self) -> None:
+        await self.core.close()
+
+
+def _verifier(settings: Settings, issuer: Issuer, clock: FakeClock) -> TokenVerifier:
+    """The app's own, but that it reads the issuer's pages without a network."""
+
+    async def fetch(url: str) -> dict[str, Any]:
+        return {"issuer": issuer.issuer, "jwks_uri": f"{issuer.issuer}/jwks", "keys": issuer.public_keys()}
+
+    return TokenVerifier(
+        settings.flowgrid_issuers,
+        tenant_claim=settings.flowgrid_tenant_claim,
+        roles_claim=settings.flowgrid_roles_claim,
+        keys=lambda one: SigningKeys(one, fetch=fetch, monotonic=clock.monotonic),
+        now=lambda: clock.now().timestamp(),
+    )
+
+
+def _runs(core: Core, models: SomeScripted) -> Runs:
+    """What runs work with in the app, but for scripts in place of some models."""
+    http = HttpToolbox(core.adapters.outgoing, KeptSecrets(core.adapters.secrets))
+    tools = Toolboxes(CatalogTools(ElementService(), RelationshipService()), ProposingTools(), http)
+    return Runs(tools, models, Connections(core.adapters.secrets, core.settings).resolve, WizardTools())

@@ -1,0 +1,69 @@
+"""Every way in over HTTP, as everybody, on the embedded database: nothing of the victim's is seen, changed or told."""
+
+import re
+
+import pytest
+
+from tests.isolation.cases import Stage, batch, id_fields
+from tests.isolation.expected import BODIES, CREDENTIALS, EXPECTED
+from tests.isolation.page import PAGE, markdown
+from tests.isolation.prover import Prover
+from tests.isolation.watch import Watch, kind_of
+
+
+@pytest.mark.timeout(300)
+async def test_nothing_leaks(on_sqlite: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch(on_sqlite.site, on_sqlite.victim.id)
+    prover = Prover(on_sqlite, watch)
+    await prover.prove()
+    watch.close()
+    with capsys.disabled():
+        print(f"\nisolation on SQLite: {prover.cases:,} cases, {len(prover.leaks)} leaks")
+    assert list(map(str, prover.leaks[:20])) == []
+    assert prover.cases > 15_000
+    assert PAGE.read_text("utf-8") == markdown(prover), "run `make pages`"
+
+
+async def test_the_victim_has_something_wherever_anything_is_kept(on_sqlite: Stage) -> None:
+    """Else that nothing of it is changed would prove nothing."""
+    watch = Watch(on_sqlite.site, on_sqlite.victim.id)
+    dump = watch.dump()
+    watch.close()
+    kinds = {kind_of(where, dump) for where in dump}
+    own = {"agent", "element", "relationship", "model", "user", "case", "design", "provider", "tool", "audit", "job"}
+    own |= {"backup", "execution", "execution_step", "notification", "idempotency", "counter", "binding", "usage_block"}
+    assert own | {"tenant", "reservation", "dead_letter", "blobs", "secrets"} <= kinds
+
+
+async def test_the_victim_itself_reaches_all_of_it(on_sqlite: Stage) -> None:
+    """Else that others do not would prove nothing: staff who name it are shown each of its ids."""
+    shown = [case for key in EXPECTED for case in batch(on_sqlite, on_sqlite.site.routes[key], "staff, the victim")]
+    tried = {id for case in shown for id in case.params.values()}
+    of_paths = {name for route in on_sqlite.site.routes.values() for name in _parameters(route.path)}
+    assert {on_sqlite.victim.ids[name] for name in of_paths} <= tried
+
+
+# --- what has no expectation fails -----------------------------------------------------------------------------------
+
+
+def test_every_route_has_an_expectation_and_every_expectation_a_route(on_sqlite: Stage) -> None:
+    assert set(on_sqlite.site.routes) == set(EXPECTED), "add its line to ROUTES in expected.py, or take it away"
+
+
+def test_every_credential_has_an_expectation(on_sqlite: Stage) -> None:
+    assert set(on_sqlite.credentials) == set(CREDENTIALS), "add it to CREDENTIALS, and make one in credentials.py"
+
+
+def test_every_field_of_a_body_that_takes_an_id_has_an_expectation(on_sqlite: Stage) -> None:
+    found = {(key, field) for key, route in on_sqlite.site.routes.items() for field in id_fields(route)}
+    assert found == set(BODIES), "add the field to BODIES in tests/isolation/expected.py"
+
+
+def test_every_parameter_of_a_path_has_an_id_of_both_tenants(on_sqlite: Stage) -> None:
+    names = {name for route in on_sqlite.site.routes.values() for name in _parameters(route.path)}
+    for tenant in (on_sqlite.victim, on_sqlite.home):
+        assert names - set(tenant.ids) == set(), "make one of it in tests/isolation/people.py"
+
+
+def _parameters(path: str) -> set[str]:
+    return {*re.findall(r"{(\w+)}", path)} - {"month", "step", "code"}
