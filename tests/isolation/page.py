@@ -13,7 +13,7 @@ from tests.isolation.watch import Watch
 PAGE = Path(__file__).parents[2] / "docs" / "isolation.md"
 HEAD = """# Isolation
 
-Made by `make pages` from a run of the prover (`tests/isolation`, docs/decisions/0046): every function that the app
+Made by `make pages` from a run of the prover (`tests/isolation`, docs/decisions/0042): every function that the app
 lists, by every method, as every caller, with the caller's own ids and with those of another tenant, the victim, in
 path, query, body, cursor and idempotency key. After each group of cases all that the victim has, wherever it is kept,
 was the same byte by byte; no answer held anything of it. {cases:,} cases on each database adapter, 0 leaks.
