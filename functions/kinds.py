@@ -19,6 +19,7 @@ from functions.usage.rollups import DUE, ROLLUP
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
+from shared.members.invitations import INVITED
 from shared.members.users import BINDING, REMOVED, User
 from shared.tenancy.directory import RESERVATION, TENANT
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT
@@ -71,5 +72,6 @@ KINDS = Kinds(
     ARCHIVED,
     TENANT,
     RESERVATION,
+    INVITED,
     DeadLetter.KIND,
 )

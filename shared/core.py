@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.adapters import Adapters, build
+from shared.auth.apps import AppTokens
 from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, SystemClock
 from shared.http.cors import Cors
@@ -17,6 +18,7 @@ from shared.jobs.deadletters import DeadLetters
 from shared.jobs.jobs import GiveUp, Jobs, Slice
 from shared.jobs.ledger import Ledger
 from shared.kinds import Kinds
+from shared.members.invitations import Invitations
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import SignIn
@@ -41,9 +43,11 @@ class Core:
     members: Members
     names: Names
     removals: Removals
+    invitations: Invitations
     ledger: Ledger
     dead_letters: DeadLetters
     endpoint: Endpoint
+    app_tokens: AppTokens
     request_units: RequestUnits
 
     async def sweep_outbox(self) -> int:
@@ -67,6 +71,7 @@ class Core:
         self.adapters.charges.flush()
         await self.request_units.flush()
         await self.endpoint.verifier.close()
+        await self.app_tokens.close()
         await self.adapters.close()
 
 
@@ -107,9 +112,11 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         members=members,
         names=names,
         removals=removals,
+        invitations=Invitations(adapters.database, directory, clock),
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,
+        app_tokens=AppTokens([one.caller for one in settings.flowgrid_claims if one.caller is not None]),
         request_units=request_units,
     )
 

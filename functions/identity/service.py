@@ -6,9 +6,11 @@ from typing import Any
 
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.clock import parse_rfc3339, rfc3339
+from shared.core import Core
 from shared.database.port import Delete, Upsert, Where
 from shared.errors import Conflict, Contended, NotAMember, Stale
 from shared.http.bodies import MergePatch
+from shared.members.invitations import Invitations
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import COUNTER, DISABLED, forget_identity
@@ -25,10 +27,15 @@ LOGIN_EVERY = timedelta(hours=1)
 class IdentityService:
     """Users of one tenant. `Conflict` guards the last admin; what an address is elsewhere is not told or touched."""
 
-    def __init__(self, members: Members, names: Names, removals: Removals) -> None:
+    def __init__(self, members: Members, names: Names, removals: Removals, invitations: Invitations) -> None:
         self._members = members
         self._names = names
         self._removals = removals
+        self._invitations = invitations
+
+    @classmethod
+    def of(cls, core: Core) -> "IdentityService":
+        return cls(core.members, core.names, core.removals, core.invitations)
 
     async def me(self, tenant: TenantSession) -> Me:
         """The caller, whose coming is noted once an hour."""
@@ -44,6 +51,7 @@ class IdentityService:
 
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
         """An invitation. It neither says nor changes what the address is in another tenant."""
+        await self._invitations.remember(tenant.id, new.email)
         for _ in range(TRIES_AT_A_RACE):
             try:
                 return await self._invite(tenant, new)
@@ -95,6 +103,7 @@ class IdentityService:
             if binding is not None and binding.body["user_id"] == id:
                 change.write(Delete(BINDING, known_by, binding.etag))
 
+        await self._invitations.remember(tenant.id, user.email)
         nobody = {"issuer": None, "subject": None}
         unbound = await tenant.modify(User, id, lambda _: nobody, if_match=None, also=let_go, action="unbound")
         await forget_identity(self._names, tenant.id, user)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -190,7 +191,7 @@ class Endpoint:
         )
         if route.role is None:
             answered.allowances.append(taken.allowance)
-            return respond(route, req, await handler(OpenCall(req)), None)
+            return respond(route, req, await handler(OpenCall(req, partial(self.limiter.give_back, taken))), None)
         session = await self._admitted(route, req, answered, taken)
         answered.allowances += await self._take(route, session)
         answered.session = session

@@ -52,6 +52,11 @@ class Names:
             mine = Replace(RESERVATION, id, body, held.etag) if held else Create(RESERVATION, id, body)
         raise Taken(f"The {sort} {name} is taken.", field=sort)
 
+    async def holder(self, sort: str, name: str) -> str | None:
+        """Who has it reserved, were it long ago and for somebody who never came to be; one point read."""
+        held = await self._platform.get(RESERVATION, PLATFORM_TENANT_ID, derived_id(sort, name))
+        return None if held is None else str(held.body["holder"])
+
     async def release(self, sort: str, name: str, *, holder: str, attempt: str | None = None) -> None:
         """Give a name back; nothing happens when it is not this holder's, or that of another `attempt` (if given)."""
         id = derived_id(sort, name)

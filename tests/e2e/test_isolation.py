@@ -359,9 +359,9 @@ def test_function_names_are_unique() -> None:
     assert len(operations) == len(set(operations))
 
 
-def test_only_health_and_the_apis_description_are_open() -> None:
+def test_only_health_the_apis_description_and_what_asks_for_a_proof_of_its_own_are_open() -> None:
     assert {route.path for route in ROUTES if route.role is None} == {
-        *("health", "openapi.json", "docs", "problems/{code}"),
+        *("health", "openapi.json", "docs", "problems/{code}", "claims/{issuer}"),
         *("docs/swagger-ui-bundle.js", "docs/swagger-ui.css", "docs/start.js"),
     }
 
