@@ -46,7 +46,7 @@ from functions.design.tools import WizardTools
 from functions.executions.assembly import Executions
 from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
-from functions.identity.service import IdentityService
+from functions.identity.assembly import Identity
 from functions.kinds import KINDS
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
@@ -169,7 +169,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.claims.http.blueprint(endpoint, ClaimsService.of(core)),
         functions.design.http.blueprint(endpoint, DesignService(executions.starting, agents)),
         functions.executions.http.blueprint(endpoint, executions.service),
-        functions.identity.http.blueprint(endpoint, IdentityService.of(core)),
+        functions.identity.http.blueprint(endpoint, Identity.of(core)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.providers.http.blueprint(endpoint, ProviderService(secrets, adapters.outgoing.allowed)),
         functions.publishing.http.blueprint(endpoint, publishing),

@@ -19,6 +19,7 @@ from functions.usage.rollups import DUE, ROLLUP
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
+from shared.members.breakglass import StaffAccess
 from shared.members.invitations import INVITED
 from shared.members.users import BINDING, REMOVED, User
 from shared.tenancy.directory import RESERVATION, TENANT
@@ -56,6 +57,7 @@ KINDS = Kinds(
     TICKET,
     BINDING,
     REMOVED,
+    StaffAccess.KIND,
     COPY,
     RECORD,
     COUNTER,

@@ -6,7 +6,6 @@ from typing import Any
 
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.clock import parse_rfc3339, rfc3339
-from shared.core import Core
 from shared.database.port import Delete, Upsert, Where
 from shared.errors import Conflict, Contended, NotAMember, Stale
 from shared.http.bodies import MergePatch
@@ -32,10 +31,6 @@ class IdentityService:
         self._names = names
         self._removals = removals
         self._invitations = invitations
-
-    @classmethod
-    def of(cls, core: Core) -> "IdentityService":
-        return cls(core.members, core.names, core.removals, core.invitations)
 
     async def me(self, tenant: TenantSession) -> Me:
         """The caller, whose coming is noted once an hour."""

@@ -41,6 +41,7 @@ from shared.http.problems import problem
 from shared.http.ratelimit import Allowance, RateLimiter, Taken
 from shared.http.routes import Begins, Call, Handler, OpenCall, Route
 from shared.ids import PLATFORM_TENANT_ID, is_request_id, is_uuid
+from shared.members.breakglass import use
 from shared.members.members import Members
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
@@ -220,6 +221,8 @@ class Endpoint:
             session = await self._session(route, caller, req, answered)
             log_fields.set({**log_fields.get(), "tenant_id": session.id})  # until admitted, the subject may be a name
             session = await self._admit(route, session)
+            if session.caller.role is Role.PLATFORM and session.id != PLATFORM_TENANT_ID:
+                await use(session, {"operation": route.name, "path": route.location(req.route_params)})
             log_fields.set({**log_fields.get(), "user_id": session.user_id})
         except (Unauthenticated, Forbidden, QuotaReached) as error:
             _log_refusal(error, answered.request)

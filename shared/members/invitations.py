@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from shared.clock import Clock, rfc3339
-from shared.database.port import Create, Database, Rejected, Replace, Where
+from shared.database.port import Create, Database, Document, Rejected, Replace, Where
 from shared.errors import Contended
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.kinds import Kind
@@ -38,8 +38,13 @@ class Invitations:
         and its user is told of it in another way.
         """
         id = derived_id(INVITED, email)
+        mine: Create | Replace = Create(INVITED, id, self._hint([tenant_id]))  # most are invited once: one call
         for _ in range(TRIES_AT_A_RACE):
-            held = await self._platform.get(INVITED, PLATFORM_TENANT_ID, id)
+            try:
+                await self._platform.put(mine, PLATFORM_TENANT_ID)
+                return
+            except Rejected:
+                held = await self._platform.get(INVITED, PLATFORM_TENANT_ID, id)
             known: Sequence[str] = held.body["tenants"] if held else []
             if tenant_id in known:
                 return
@@ -48,14 +53,8 @@ class Invitations:
             if len(known) >= MOST_TENANTS:
                 logger.warning("an address is invited by too many tenants", extra={"tenant_id": tenant_id})
                 return
-            body = {"created_at": rfc3339(self._clock.now()), "tenants": [*known, tenant_id]}
-            try:
-                await self._platform.put(
-                    Replace(INVITED, id, body, held.etag) if held else Create(INVITED, id, body), PLATFORM_TENANT_ID
-                )
-            except Rejected:
-                continue
-            return
+            hint = self._hint([*known, tenant_id])
+            mine = Replace(INVITED, id, hint, held.etag) if held else Create(INVITED, id, hint)
         raise Contended("Others keep inviting this address at the same time; try again.")
 
     async def tenants(self, email: str) -> Sequence[str]:
@@ -74,6 +73,9 @@ class Invitations:
             after = page.next
             if after is None:
                 return invited
+
+    def _hint(self, tenants: Sequence[str]) -> Document:
+        return {"created_at": rfc3339(self._clock.now()), "tenants": list(tenants)}
 
     async def _still(self, tenants: Sequence[str], email: str) -> list[str]:
         async def there(tenant_id: str) -> bool:

@@ -78,6 +78,7 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     created = await admin.every("audit", action="agent.created")
     ids["entry_id"] = created[0]["id"]
     ids["user_id"] = (await admin.ok("POST", "users", {"email": email}))["id"]
+    ids["access_id"] = (await admin.every("staff-access"))[0]["id"]
     backup = await admin.ok("POST", "backups", {"note": "mine"})
     ids["backup_id"], ids["job_id"] = backup["id"], backup["job_id"]
 
@@ -332,10 +333,17 @@ async def test_a_tenant_id_in_a_body_is_an_unknown_field(victim: Victim, attacke
     assert [error["field"] for error in answer.json()["errors"]] == ["tenant_id"]
 
 
-async def test_staff_reach_a_tenant_only_by_naming_it(flowgrid: Flowgrid, victim: Victim) -> None:
+async def test_staff_reach_a_tenant_only_by_naming_it_and_with_a_grant_of_it(
+    flowgrid: Flowgrid, victim: Victim
+) -> None:
     assert (await flowgrid.staff.get("agents")).status_code == 403
     assert (await flowgrid.staff.get("agents", headers={"x-tenant-id": "acme"})).status_code == 400
     assert (await flowgrid.staff.get("agents", headers={"x-tenant-id": str(uuid4())})).status_code == 403
+    slug = f"t-{uuid4().hex[:20]}"
+    new = {"name": slug, "slug": slug, "admin_email": f"admin@{slug}.example"}
+    other = await flowgrid.staff.ok("POST", "platform/tenants", new)
+    refused = await flowgrid.staff.get("agents", headers={"x-tenant-id": other["id"]})
+    assert (refused.status_code, refused.json()["code"]) == (403, "grant_needed")
     shown = await victim.tenant.staff.every("agents")
     assert [agent["id"] for agent in shown] == [victim.ids["agent_id"]]
 
