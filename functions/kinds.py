@@ -21,7 +21,7 @@ from shared.jobs.jobs import Job
 from shared.kinds import Kinds
 from shared.members.breakglass import StaffAccess
 from shared.members.invitations import INVITED
-from shared.members.users import BINDING, REMOVED, User
+from shared.members.users import BINDING, OWN_ISSUER, REMOVED, User
 from shared.tenancy.directory import RESERVATION, TENANT
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.budgets import RESERVED
@@ -58,6 +58,7 @@ KINDS = Kinds(
     BINDING,
     REMOVED,
     StaffAccess.KIND,
+    OWN_ISSUER,
     COPY,
     RECORD,
     COUNTER,

@@ -19,6 +19,7 @@ from shared.jobs.jobs import GiveUp, Jobs, Slice
 from shared.jobs.ledger import Ledger
 from shared.kinds import Kinds
 from shared.members.invitations import Invitations
+from shared.members.issuers import OwnIssuers
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import SignIn
@@ -44,6 +45,7 @@ class Core:
     names: Names
     removals: Removals
     invitations: Invitations
+    own_issuers: OwnIssuers
     ledger: Ledger
     dead_letters: DeadLetters
     endpoint: Endpoint
@@ -72,6 +74,7 @@ class Core:
         await self.request_units.flush()
         await self.endpoint.verifier.close()
         await self.app_tokens.close()
+        await self.own_issuers.close()
         await self.adapters.close()
 
 
@@ -87,11 +90,13 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
     names = Names(adapters.database, directory, clock)
     removals = Removals(RegistryKey(adapters.database, clock, ADDRESSES))
     members = Members(clock, SignIn(names, removals))
+    own_issuers = OwnIssuers(names, directory, adapters.outgoing, clock)
     endpoint = Endpoint(
         verifier=TokenVerifier(
             settings.flowgrid_issuers,
             tenant_claim=settings.flowgrid_tenant_claim,
             roles_claim=settings.flowgrid_roles_claim,
+            own=own_issuers.trusted,
         ),
         directory=directory,
         members=members,
@@ -113,6 +118,7 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         names=names,
         removals=removals,
         invitations=Invitations(adapters.database, directory, clock),
+        own_issuers=own_issuers,
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,

@@ -4,6 +4,7 @@ import azure.functions as func
 
 from functions.identity.access import AccessQuery, AccessService, NewAccess
 from functions.identity.assembly import Identity
+from functions.identity.issuers import IssuerQuery, IssuerService, NewIssuer
 from functions.identity.models import Me, NewUser, UserFields, UserQuery
 from functions.identity.service import IdentityService
 from shared.auth.roles import Role
@@ -12,6 +13,7 @@ from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call
 from shared.members.breakglass import StaffAccess
+from shared.members.issuers import OwnIssuer
 from shared.members.users import User
 from shared.work.resources import Listing
 
@@ -19,6 +21,7 @@ from shared.work.resources import Listing
 def blueprint(endpoint: Endpoint, parts: Identity) -> func.Blueprint:
     routes = func.Blueprint()
     _users(endpoint, routes, parts.users)
+    _issuers(endpoint, routes, parts.issuers)
     _staff_access(endpoint, routes, parts.access)
     return routes
 
@@ -96,6 +99,59 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
     )
     async def unbind_user(call: Call) -> User:
         return await identity.unbind(call.tenant, call.params["user_id"])
+
+
+def _issuers(endpoint: Endpoint, routes: func.Blueprint, issuers: IssuerService) -> None:
+    @endpoint(
+        routes,
+        "POST",
+        "v1/issuers",
+        role=Role.ADMIN,
+        body=NewIssuer,
+        answer=OwnIssuer,
+        status=201,
+        summary="Take the tokens of an identity provider of your own, in this tenant only",
+        errors=(409,),
+        example={"issuer": "https://login.acme.example", "audience": "flowgrid", "email_domains": ["acme.example"]},
+    )
+    async def create_issuer(call: Call[NewIssuer]) -> OwnIssuer:
+        return await issuers.create(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/issuers",
+        role=Role.ADMIN,
+        query=IssuerQuery,
+        answer=Page[OwnIssuer],
+        summary="List the tenant's own issuers",
+    )
+    async def list_issuers(call: Call[None, IssuerQuery]) -> Listing[OwnIssuer]:
+        return await issuers.list(call.tenant, call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/issuers/{issuer_id}",
+        role=Role.ADMIN,
+        answer=OwnIssuer,
+        summary="Get an issuer of the tenant",
+    )
+    async def get_issuer(call: Call) -> OwnIssuer:
+        return await issuers.get(call.tenant, call.params["issuer_id"])
+
+    @endpoint(
+        routes,
+        "DELETE",
+        "v1/issuers/{issuer_id}",
+        role=Role.ADMIN,
+        answer=None,
+        status=204,
+        summary="Take the tokens of an issuer no longer",
+        errors=(409,),
+    )
+    async def delete_issuer(call: Call) -> None:
+        await issuers.delete(call.tenant, call.params["issuer_id"], call.if_match)
 
 
 def _staff_access(endpoint: Endpoint, routes: func.Blueprint, access: AccessService) -> None:

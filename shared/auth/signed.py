@@ -20,11 +20,15 @@ _REASONS = {  # what the log calls a claim, or a signature, that does not verify
 
 @dataclass(frozen=True)
 class Trusted:
-    """An issuer whose word counts, with its keys and no other's. `tenant_id`: whose own it is, and of nobody else."""
+    """An issuer whose word counts, with its keys and no other's.
+
+    `tenant_id`: whose own it is: it speaks of that tenant's people only, whose addresses are of `email_domains`.
+    """
 
     issuer: Issuer
     keys: SigningKeys
     tenant_id: str | None = None
+    email_domains: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from shared.auth.caller import Caller
 from shared.auth.emails import canonical
 from shared.auth.keys import SigningKeys
-from shared.auth.roles import highest
-from shared.auth.signed import Trusted, bearer, opened
+from shared.auth.roles import Role, highest
+from shared.auth.signed import Find, Trusted, bearer, opened
 from shared.auth.verified import Verified, VerifiedTokens
 from shared.errors import Unauthenticated
 from shared.ids import is_uuid
@@ -30,8 +31,11 @@ class TokenVerifier:
         roles_claim: str,
         keys: Keys = SigningKeys,
         now: Callable[[], float] = time.time,
+        own: Find | None = None,
     ) -> None:
+        """`own`: finds issuers of tenants, which may come and go."""
         self._now = now
+        self._own = own
         self._verified = VerifiedTokens(now)
         self._issuers = {issuer.issuer: Trusted(issuer, keys(issuer)) for issuer in issuers}
         self._tenant_claim = tenant_claim
@@ -48,12 +52,22 @@ class TokenVerifier:
 
     async def _verify(self, token: str) -> Caller:
         found = await opened(token, self._trusted)
-        caller = self._caller(found.claims, found.by.issuer)
-        self._verified.keep(token, Verified(caller, found.by.keys, found.kid, found.key, self._now(), found.until))
+        by = found.by
+        caller = self._caller(found.claims, by.issuer)
+
+        async def still() -> bool:
+            return await self._trusted(by.issuer.issuer, found.claims) is by
+
+        if by.tenant_id is not None:
+            caller = _of_its_tenant(caller, by)
+        alive = None if by.tenant_id is None else still
+        self._verified.keep(token, Verified(caller, by.keys, found.kid, found.key, self._now(), found.until, alive))
         return caller
 
     async def _trusted(self, issuer: str, claims: Mapping[str, Any]) -> Trusted | None:
-        return self._issuers.get(issuer)
+        """The platform's issuers come first: none of a tenant can take the place of one."""
+        known = self._issuers.get(issuer)
+        return known if known is not None or self._own is None else await self._own(issuer, claims)
 
     def _caller(self, claims: Mapping[str, Any], issuer: Issuer) -> Caller:
         name = issuer.tenant_claim or self._tenant_claim
@@ -69,6 +83,20 @@ class TokenVerifier:
             issuer=issuer.issuer,
             email_verified=_email_verified(claims, issuer),
         )
+
+
+def _of_its_tenant(caller: Caller, by: Trusted) -> Caller:
+    """The caller of a tenant's own issuer: of that tenant and no other, never staff, by an address of its domains."""
+    issuer = by.issuer.issuer
+    if caller.tenant_id not in (None, by.tenant_id):
+        raise Unauthenticated("The token's issuer does not speak of that tenant.", reason="tenant", issuer=issuer)
+    if caller.role is Role.PLATFORM:
+        raise Unauthenticated("The token's issuer cannot speak of staff.", reason="role", issuer=issuer)
+    if caller.email is not None and caller.email.rpartition("@")[2] not in by.email_domains:
+        text = "The token's address is not of the domains that its issuer is for."
+        raise Unauthenticated(text, reason="domain", issuer=issuer)
+    role = Role.ADMIN if by.issuer.roles_claim is None else caller.role
+    return replace(caller, tenant_id=by.tenant_id, role=role, own_issuer=True)
 
 
 def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:

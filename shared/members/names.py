@@ -7,12 +7,12 @@ from shared.database.port import Create, Database, Delete, Document, Rejected, R
 from shared.errors import Taken
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.jobs.jobs import Job
-from shared.members.users import User
+from shared.members.users import OWN_ISSUER, User
 from shared.tenancy.directory import RESERVATION, Directory
 
 ORPHAN_AFTER = timedelta(minutes=1)
 TRIES_AT_A_RACE = 5
-SLUG, EMAIL, IDENTITY = "slug", "email", "identity"
+SLUG, EMAIL, IDENTITY, ISSUER = "slug", "email", "identity", "issuer"
 
 
 class Names:
@@ -73,6 +73,8 @@ class Names:
         entry = await self._directory.entry(tenant_id)
         if entry is None or not user:
             return entry is not None or await self._under_way(reservation.get("job"))
+        if reservation["sort"] == ISSUER:
+            return await self._directory.open(entry).get(OWN_ISSUER, user) is not None
         stored = await self._directory.open(entry).get(User.KIND, user)
         issuer, subject = (stored.body.get("issuer"), stored.body.get("subject")) if stored else (None, None)
         if issuer is None or subject is None:

@@ -78,6 +78,8 @@ async def victim(flowgrid: Flowgrid) -> Victim:
     created = await admin.every("audit", action="agent.created")
     ids["entry_id"] = created[0]["id"]
     ids["user_id"] = (await admin.ok("POST", "users", {"email": email}))["id"]
+    issuer = {"issuer": "https://login.acme.example", "audience": uuid4().hex, "email_domains": ["acme.example"]}
+    ids["issuer_id"] = (await admin.ok("POST", "issuers", issuer))["id"]
     ids["access_id"] = (await admin.every("staff-access"))[0]["id"]
     backup = await admin.ok("POST", "backups", {"note": "mine"})
     ids["backup_id"], ids["job_id"] = backup["id"], backup["job_id"]
@@ -333,9 +335,7 @@ async def test_a_tenant_id_in_a_body_is_an_unknown_field(victim: Victim, attacke
     assert [error["field"] for error in answer.json()["errors"]] == ["tenant_id"]
 
 
-async def test_staff_reach_a_tenant_only_by_naming_it_and_with_a_grant_of_it(
-    flowgrid: Flowgrid, victim: Victim
-) -> None:
+async def test_staff_reach_a_tenant_only_by_naming_it_and_with_a_grant(flowgrid: Flowgrid, victim: Victim) -> None:
     assert (await flowgrid.staff.get("agents")).status_code == 403
     assert (await flowgrid.staff.get("agents", headers={"x-tenant-id": "acme"})).status_code == 400
     assert (await flowgrid.staff.get("agents", headers={"x-tenant-id": str(uuid4())})).status_code == 403

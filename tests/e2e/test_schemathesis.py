@@ -33,7 +33,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "304", "401", "403", "404",
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 
 [[operations]]
-include-path-regex = "/v1/(elements|relationships|cases|tools|providers|(catalog|openapi|teams)/import|restores|usage$)"
+include-path-regex = "/v1/(elements|relationships|cases|tools|providers|issuers|restores|usage$|\\w+/import)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
 
 [[operations]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.auth.caller import Caller
+from shared.auth.signed import Find
 from shared.auth.tokens import TokenVerifier
 from shared.ids import PLATFORM_TENANT_ID
 from shared.settings import Settings
@@ -20,13 +21,14 @@ B2C_SECRETS = ("claims-b2c-1", "claims-b2c-2")
 class AllTokens(FakeVerifier):
     """Staff and others of the tests by subject; everybody else by the token that they bring."""
 
-    def __init__(self, settings: Settings, known: FakeVerifier) -> None:
+    def __init__(self, settings: Settings, known: FakeVerifier, own: Find | None = None) -> None:
         super().__init__()
         self.callers = known.callers
         self.real = TokenVerifier(
             settings.flowgrid_issuers,
             tenant_claim=settings.flowgrid_tenant_claim,
             roles_claim=settings.flowgrid_roles_claim,
+            own=own,
         )
 
     async def verify(self, authorization: str | None) -> Caller:

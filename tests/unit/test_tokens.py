@@ -42,7 +42,7 @@ def make(web: Web, clock: FakeClock | None = None, **changes: Any) -> TokenVerif
     """`changes`: settings of the first issuer. `clock`: its ages' clock (PyJWT has the machine's own)."""
     clock = clock or FakeClock(datetime.now(UTC))
     one, two = Issuer(issuer=ONE, audience="flowgrid", **changes), Issuer(issuer=TWO, audience="flowgrid-two")
-    names = {"tenant_claim": "extension_TenantId", "roles_claim": "roles"}
+    names: dict[str, Any] = {"tenant_claim": "extension_TenantId", "roles_claim": "roles"}
     return TokenVerifier([one, two], **names, keys=web.keys(clock), now=lambda: clock.now().timestamp())
 
 
