@@ -7,7 +7,7 @@ from typing import Any
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Delete, Upsert, Where
-from shared.errors import Conflict, Contended, NotAMember, Stale
+from shared.errors import Conflict, Contended, NotAMember, QuotaReached, Stale
 from shared.http.bodies import MergePatch
 from shared.members.invitations import Invitations
 from shared.members.members import Members
@@ -52,6 +52,9 @@ class IdentityService:
                 return await self._invite(tenant, new)
             except Stale:  # the caller has changed, or come in, meanwhile
                 continue
+            except QuotaReached:
+                await self._invitations.forget(tenant.id, new.email)
+                raise
         raise Contended("Others keep changing this at the same time; try again.")
 
     async def _invite(self, tenant: TenantSession, new: NewUser) -> User:
@@ -117,6 +120,7 @@ class IdentityService:
             change.write(Upsert(REMOVED, mark, {"created_at": change.at}))
 
         await tenant.remove(User, id, if_match=if_match, also=keep_an_admin)
+        await self._invitations.forget(tenant.id, user.email)
         await forget_identity(self._names, tenant.id, user)
         self._members.forget(tenant.id, id)
 

@@ -1,16 +1,17 @@
 """Which tenants have invited an address: a hint in the registry, for who signs in and knows of no tenant yet.
 
-It is written before the invitation and taken back by nobody; whether the tenant has such a user is what counts, and is
-asked each time. So a crash in between, a removal or a restore leave at most a hint that leads nowhere. It is named by a
-digest of the address, and holds none.
+It is written before the invitation and taken back after the user is removed; whether the tenant has such a user is
+what counts, and is asked each time. So what a crash or a restore leaves is at most a hint that leads nowhere, or one
+that the hourly round writes anew. It is named by a digest of the address, and holds none.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from shared.clock import Clock, rfc3339
-from shared.database.port import Create, Database, Document, Rejected, Replace, Where
+from shared.database.port import Create, Database, Delete, Document, Rejected, Replace, Where
 from shared.errors import Contended
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.kinds import Kind
@@ -56,6 +57,19 @@ class Invitations:
             hint = self._hint([*known, tenant_id])
             mine = Replace(INVITED, id, hint, held.etag) if held else Create(INVITED, id, hint)
         raise Contended("Others keep inviting this address at the same time; try again.")
+
+    async def forget(self, tenant_id: str, email: str) -> None:
+        """This tenant has no such user: the hint would lead nowhere. Where others keep changing it, it stays."""
+        id = derived_id(INVITED, email)
+        for _ in range(TRIES_AT_A_RACE):
+            held = await self._platform.get(INVITED, PLATFORM_TENANT_ID, id)
+            if held is None or tenant_id not in held.body["tenants"]:
+                return
+            others = [one for one in held.body["tenants"] if one != tenant_id]
+            less = Replace(INVITED, id, self._hint(others), held.etag) if others else Delete(INVITED, id, held.etag)
+            with suppress(Rejected):
+                await self._platform.put(less, PLATFORM_TENANT_ID)
+                return
 
     async def tenants(self, email: str) -> Sequence[str]:
         """Those that may have invited this address, oldest first; one point read."""

@@ -283,6 +283,25 @@ async def test_two_tenants_that_invite_an_address_at_once_are_both_noted(world: 
     assert {*await world.core.invitations.tenants(GRACE)} == {tenant, other}
 
 
+async def test_who_is_removed_or_was_not_invited_for_want_of_room_leaves_no_hint(world: World) -> None:
+    tenant = (await world.onboard(max_users=2))["id"]
+    user = await invite(world, tenant)
+    refused = await world.call("create_user", admin(tenant), {"email": "alan@acme.example"})
+    again = await world.call("create_user", admin(tenant), {"email": GRACE})
+    hints = [await world.core.invitations.tenants(email) for email in ("alan@acme.example", GRACE)]
+    await world.call("delete_user", admin(tenant), params={"user_id": user["id"]})
+    assert ((refused.status, again.status), hints) == ((429, 409), [[], [tenant]])
+    assert await world.core.invitations.tenants(GRACE) == []
+
+
+async def test_a_removed_user_leaves_the_hints_of_others(world: World, tenant: str) -> None:
+    other = str((await world.onboard("globex"))["id"])
+    user = await invite(world, tenant)
+    await invite(world, other)
+    await world.call("delete_user", admin(tenant), params={"user_id": user["id"]})
+    assert await world.core.invitations.tenants(GRACE) == [other]
+
+
 async def test_who_was_invited_before_there_were_hints_gets_one_by_the_hourly_round(
     world: World, provider: Provider, tenant: str
 ) -> None:
