@@ -10,6 +10,7 @@ import functions.backups.http
 import functions.backups.timer
 import functions.billing.http
 import functions.catalog.http
+import functions.claims.http
 import functions.design.http
 import functions.executions.bus
 import functions.executions.http
@@ -39,12 +40,13 @@ from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element
 from functions.catalog.service import ElementService, RelationshipService
+from functions.claims.service import ClaimsService
 from functions.design.service import DesignService
 from functions.design.tools import WizardTools
 from functions.executions.assembly import Executions
 from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
-from functions.identity.service import IdentityService
+from functions.identity.assembly import Identity
 from functions.kinds import KINDS
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
@@ -106,8 +108,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     secrets = KeptSecrets(adapters.secrets)
     http_tools = HttpToolbox(adapters.outgoing, secrets)
     tools = Toolboxes(CatalogTools(elements, relationships), ProposingTools(), http_tools)
-    connections = Connections(adapters.secrets, settings)
-    parts = World(tools, adapters.models, connections.resolve, WizardTools())
+    parts = World(tools, adapters.models, Connections(adapters.secrets, settings).resolve, WizardTools())
     executions = Executions.of(core, runs or parts)
     publishing = Publishing(executions.starting, executions.service, settings.jobs_queue)
     jobs = core.jobs(
@@ -128,6 +129,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "reservations": each.over_all(release_abandoned),
         "thresholds": each.over_all(tell_thresholds),
         "secrets": each.over_all(secrets.compare),
+        "invitations": each.over_all(core.invitations.of_tenant),
         "waiting runs": each.over_all(executions.sweeping.of_tenant),
     }
     archive = Archive(adapters.blobs)
@@ -164,9 +166,10 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.backups.timer.blueprint(daily),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),
         functions.catalog.http.blueprint(endpoint, elements, relationships, imports),
+        functions.claims.http.blueprint(endpoint, ClaimsService.of(core)),
         functions.design.http.blueprint(endpoint, DesignService(executions.starting, agents)),
         functions.executions.http.blueprint(endpoint, executions.service),
-        functions.identity.http.blueprint(endpoint, IdentityService(core.members, names, core.removals)),
+        functions.identity.http.blueprint(endpoint, Identity.of(core)),
         functions.notifications.http.blueprint(endpoint, NotificationService()),
         functions.providers.http.blueprint(endpoint, ProviderService(secrets, adapters.outgoing.allowed)),
         functions.publishing.http.blueprint(endpoint, publishing),

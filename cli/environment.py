@@ -41,7 +41,7 @@ def follow_issuer(environ: MutableMapping[str, str], settings: Settings, issuer:
     """Replace the default local issuer by `issuer`; issuers that somebody chose stay."""
     default = Settings.model_fields["flowgrid_issuers"].default[0].issuer
     moved = [
-        {**item.model_dump(exclude_none=True), **({"issuer": issuer} if item.issuer == default else {})}
+        {**item.model_dump(exclude_unset=True), **({"issuer": issuer} if item.issuer == default else {})}
         for item in settings.flowgrid_issuers
     ]
     environ["FLOWGRID_ISSUERS"] = json.dumps(moved)

@@ -24,7 +24,7 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "shared.errors.SHOWN_ERRORS": "errors told at once (`errors`; `more` counts the rest)",
     "shared.http.bodies.SHOWN_VALUE_CHARACTERS": "characters of a wrong value that are told",
     "shared.http.idempotency.MAX_KEY": "characters of an `Idempotency-Key`",
-    "shared.auth.tokens.MAX_TOKEN_BYTES": "bytes of a token",
+    "shared.auth.signed.MAX_TOKEN_BYTES": "bytes of a token",
     "shared.auth.emails.MAX_EMAIL": "characters of an e-mail address",
     "shared.database.documents.NAME_KEY_CHARACTERS": "characters of a name by which lists are sorted and searched",
     "shared.work.service.LISTED": "referring items that a refused deletion lists",
@@ -33,6 +33,9 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "functions.catalog.graph.MOST_NEIGHBORS": "neighbors that are shown at once",
     "functions.catalog.graph.MOST_NESTED": "relationships in a chain, each an end of the next",
     "functions.backups.service.MOST_AT_ONCE": "backups on demand that are made or wait",
+    "functions.claims.service.MAX_BODY_BYTES": "bytes of an identity provider's question about claims",
+    "functions.claims.service.CALLS_PER_MINUTE": "questions about claims of one identity provider in a minute",
+    "shared.members.invitations.MOST_TENANTS": "tenants whose invitations are looked at when somebody first signs in",
     "functions.usage.dimensions.MAX_NAMES": "dimensions of a period's usage; the rest is `other`",
 }
 HEAD = """# Limits

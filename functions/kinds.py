@@ -19,7 +19,9 @@ from functions.usage.rollups import DUE, ROLLUP
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
-from shared.members.users import BINDING, REMOVED, User
+from shared.members.breakglass import StaffAccess
+from shared.members.invitations import INVITED
+from shared.members.users import BINDING, OWN_ISSUER, REMOVED, User
 from shared.tenancy.directory import RESERVATION, TENANT
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.budgets import RESERVED
@@ -55,6 +57,8 @@ KINDS = Kinds(
     TICKET,
     BINDING,
     REMOVED,
+    StaffAccess.KIND,
+    OWN_ISSUER,
     COPY,
     RECORD,
     COUNTER,
@@ -71,5 +75,6 @@ KINDS = Kinds(
     ARCHIVED,
     TENANT,
     RESERVATION,
+    INVITED,
     DeadLetter.KIND,
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.adapters import Adapters, build
+from shared.auth.apps import AppTokens
 from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, SystemClock
 from shared.http.cors import Cors
@@ -16,6 +17,8 @@ from shared.jobs.deadletters import DeadLetters
 from shared.jobs.jobs import GiveUp, Jobs, Slice
 from shared.jobs.ledger import Ledger
 from shared.kinds import Kinds
+from shared.members.invitations import Invitations
+from shared.members.issuers import OwnIssuers
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import SignIn
@@ -40,9 +43,12 @@ class Core:
     members: Members
     names: Names
     removals: Removals
+    invitations: Invitations
+    own_issuers: OwnIssuers
     ledger: Ledger
     dead_letters: DeadLetters
     endpoint: Endpoint
+    app_tokens: AppTokens
     request_units: RequestUnits
 
     async def sweep_outbox(self) -> int:
@@ -66,6 +72,8 @@ class Core:
         self.adapters.charges.flush()
         await self.request_units.flush()
         await self.endpoint.verifier.close()
+        await self.app_tokens.close()
+        await self.own_issuers.close()
         await self.adapters.close()
 
 
@@ -81,11 +89,13 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
     names = Names(adapters.database, directory, clock)
     removals = Removals(RegistryKey(adapters.database, clock, ADDRESSES))
     members = Members(clock, SignIn(names, removals))
+    own_issuers = OwnIssuers(names, directory, adapters.outgoing, clock)
     endpoint = Endpoint(
         verifier=TokenVerifier(
             settings.flowgrid_issuers,
             tenant_claim=settings.flowgrid_tenant_claim,
             roles_claim=settings.flowgrid_roles_claim,
+            own=own_issuers.trusted,
         ),
         directory=directory,
         members=members,
@@ -106,9 +116,12 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         members=members,
         names=names,
         removals=removals,
+        invitations=Invitations(adapters.database, directory, clock),
+        own_issuers=own_issuers,
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,
+        app_tokens=AppTokens([one.caller for one in settings.flowgrid_claims if one.caller is not None]),
         request_units=request_units,
     )
 

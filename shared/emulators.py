@@ -1,4 +1,4 @@
-"""Connection strings: they hold a key, so they are for an emulator on this machine only."""
+"""What is on this machine: emulators, whose connection strings hold a key, so that they are for nothing else."""
 
 from urllib.parse import urlsplit
 
@@ -12,4 +12,12 @@ def is_emulator(connection: str) -> bool:
     try:
         return len(endpoints) == 1 and urlsplit(endpoints[0].strip()).hostname in LOCAL
     except ValueError:  # half of an IPv6 address
+        return False
+
+
+def is_local(url: str) -> bool:
+    """Whether the address is this machine's."""
+    try:
+        return urlsplit(url).hostname in LOCAL
+    except ValueError:
         return False

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
-from shared.emulators import LOCAL, is_emulator
+from shared.emulators import is_emulator, is_local
 from shared.outside import listed, wrong_outside
 
 _TRIGGERS = "ServiceBusConnection__fullyQualifiedNamespace"
@@ -21,14 +20,6 @@ def related(known: Mapping[str, str]) -> list[tuple[str, str]]:
     """Of the settings as they were given, by name in lower case."""
     rules = (_cosmos, _service_bus, _storage, _redis, _cors, wrong_outside)
     return [wrong for rule in rules for wrong in rule(known)]
-
-
-def is_local(url: str) -> bool:
-    """Whether the address is this machine's."""
-    try:
-        return urlsplit(url).hostname in LOCAL
-    except ValueError:
-        return False
 
 
 def _cosmos(known: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 Every setting is listed here, in `local.settings.sample.json` and in `docs/settings.md`; a test keeps the three equal.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,40 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from shared.emulators import is_local
+from shared.issuers import MOST_SOURCES, ClaimsSource, Issuer, from_json, wrong_sources
 from shared.outside import allowed_from, listed
-from shared.setting_rules import is_local, related
+from shared.setting_rules import related
 
 _PLACEHOLDER = re.compile(r'(^|")(<|changeme|your-|todo)', re.IGNORECASE)  # the whole value, or one within its JSON
 
 
 class SettingsError(Exception):
     """One line per wrong setting: its name, what is wrong, what it should be."""
-
-
-class Issuer(BaseModel):
-    """An OpenID Connect provider whose tokens are accepted (keys come from its discovery document, or `jwks_uri`).
-
-    `subject_claim` names who somebody is, for good (Entra: `oid`, since its `sub` differs from app to app).
-    `email_verified_claim` must be true for an e-mail to count (Entra: `xms_edov`); null: this issuer asserts verified
-    addresses only, as B2C's user flows do, which have no such claim.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    issuer: str = Field(min_length=1)
-    audience: str = Field(min_length=1)
-    jwks_uri: str | None = None
-    subject_claim: str = Field("sub", min_length=1)
-    email_verified_claim: str | None = Field("email_verified", min_length=1)
-
-
-def _from_json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ValueError('it should be JSON, such as [{"issuer": "https://…/v2.0", "audience": "flowgrid"}]') from error
 
 
 class Settings(BaseModel):
@@ -109,15 +84,23 @@ class Settings(BaseModel):
         1, ge=1, le=100, description="Number of shared databases that new tenants spread over."
     )
     flowgrid_region: str = Field("local", min_length=1, description="Region that new tenants are placed in.")
-    flowgrid_issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_from_json), Field(min_length=1)] = Field(
+    flowgrid_issuers: Annotated[tuple[Issuer, ...], BeforeValidator(from_json), Field(min_length=1)] = Field(
         (Issuer(issuer="http://127.0.0.1:7071/oidc", audience="flowgrid"),),
         description="JSON list of accepted token issuers: issuer, audience; optional jwks_uri, subject_claim (sub; "
-        "Entra: oid), email_verified_claim (email_verified; Entra: xms_edov; null: it asserts verified ones only).",
+        "Entra: oid), email_verified_claim (email_verified; Entra: xms_edov; null: it asserts verified ones only), "
+        "tenant_claim and roles_claim (those of the next two).",
     )
     flowgrid_tenant_claim: str = Field(
         "extension_TenantId", min_length=1, description="Token claim with the tenant id."
     )
     flowgrid_roles_claim: str = Field("roles", min_length=1, description="Token claim with the list of roles.")
+    flowgrid_claims: Annotated[tuple[ClaimsSource, ...], BeforeValidator(from_json), Field(max_length=MOST_SOURCES)] = (
+        Field(
+            (),
+            description="JSON list of identity providers that ask for tenant and roles at sign-in: name, provider "
+            "(entra, b2c, auth0), issuer; caller or secrets; optional verifies_email, refuse (docs/sign-in.md).",
+        )
+    )
     flowgrid_global_limit: int = Field(
         1000, ge=1, description="Calls per address (IPv6: per /64) in 15 minutes that have no verified token."
     )
@@ -195,6 +178,9 @@ class Settings(BaseModel):
         else:
             description = cls.model_fields["flowgrid_issuers"].description
             wrong += [f"FLOWGRID_ISSUERS: {what}; {description}" for what in _issuers(settings)]
+            description = cls.model_fields["flowgrid_claims"].description
+            sources = wrong_sources(settings.flowgrid_claims, settings.flowgrid_issuers)
+            wrong += [f"FLOWGRID_CLAIMS: {what}; {description}" for what in sources]
         if wrong:
             raise SettingsError("\n".join(wrong))
         return settings

@@ -2,6 +2,9 @@
 
 import azure.functions as func
 
+from functions.identity.access import AccessQuery, AccessService, NewAccess
+from functions.identity.assembly import Identity
+from functions.identity.issuers import IssuerQuery, IssuerService, NewIssuer
 from functions.identity.models import Me, NewUser, UserFields, UserQuery
 from functions.identity.service import IdentityService
 from shared.auth.roles import Role
@@ -9,13 +12,21 @@ from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call
+from shared.members.breakglass import StaffAccess
+from shared.members.issuers import OwnIssuer
 from shared.members.users import User
 from shared.work.resources import Listing
 
 
-def blueprint(endpoint: Endpoint, identity: IdentityService) -> func.Blueprint:
+def blueprint(endpoint: Endpoint, parts: Identity) -> func.Blueprint:
     routes = func.Blueprint()
+    _users(endpoint, routes, parts.users)
+    _issuers(endpoint, routes, parts.issuers)
+    _staff_access(endpoint, routes, parts.access)
+    return routes
 
+
+def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService) -> None:
     @endpoint(routes, "GET", "v1/me", role=Role.VIEWER, answer=Me, summary="Who am I?")
     async def get_me(call: Call) -> Me:
         return await identity.me(call.tenant)
@@ -89,4 +100,121 @@ def blueprint(endpoint: Endpoint, identity: IdentityService) -> func.Blueprint:
     async def unbind_user(call: Call) -> User:
         return await identity.unbind(call.tenant, call.params["user_id"])
 
-    return routes
+
+def _issuers(endpoint: Endpoint, routes: func.Blueprint, issuers: IssuerService) -> None:
+    @endpoint(
+        routes,
+        "POST",
+        "v1/issuers",
+        role=Role.ADMIN,
+        body=NewIssuer,
+        answer=OwnIssuer,
+        status=201,
+        summary="Take the tokens of an identity provider of your own, in this tenant only",
+        errors=(409,),
+        example={"issuer": "https://login.acme.example", "audience": "flowgrid", "email_domains": ["acme.example"]},
+    )
+    async def create_issuer(call: Call[NewIssuer]) -> OwnIssuer:
+        return await issuers.create(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/issuers",
+        role=Role.ADMIN,
+        query=IssuerQuery,
+        answer=Page[OwnIssuer],
+        summary="List the tenant's own issuers",
+    )
+    async def list_issuers(call: Call[None, IssuerQuery]) -> Listing[OwnIssuer]:
+        return await issuers.list(call.tenant, call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/issuers/{issuer_id}",
+        role=Role.ADMIN,
+        answer=OwnIssuer,
+        summary="Get an issuer of the tenant",
+    )
+    async def get_issuer(call: Call) -> OwnIssuer:
+        return await issuers.get(call.tenant, call.params["issuer_id"])
+
+    @endpoint(
+        routes,
+        "DELETE",
+        "v1/issuers/{issuer_id}",
+        role=Role.ADMIN,
+        answer=None,
+        status=204,
+        summary="Take the tokens of an issuer no longer",
+        errors=(409,),
+    )
+    async def delete_issuer(call: Call) -> None:
+        await issuers.delete(call.tenant, call.params["issuer_id"], call.if_match)
+
+
+def _staff_access(endpoint: Endpoint, routes: func.Blueprint, access: AccessService) -> None:
+    """Of staff about a tenant, and of the tenant's admins about staff."""
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/platform/tenants/{tenant_id}/staff-access",
+        role=Role.PLATFORM,
+        body=NewAccess,
+        answer=StaffAccess,
+        summary="Break the glass: act in a tenant's data for a while, with a reason that the tenant is told",
+        errors=(409,),
+        example={"reason": "Case 4711: an import of theirs fails.", "minutes": 60},
+    )
+    async def open_staff_access(call: Call[NewAccess]) -> StaffAccess:
+        return await access.open(call.tenant, call.params["tenant_id"], call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/tenants/{tenant_id}/staff-access",
+        role=Role.PLATFORM,
+        query=AccessQuery,
+        answer=Page[StaffAccess],
+        summary="List who of the staff may, or might, act in a tenant's data",
+    )
+    async def list_staff_access_of_tenant(call: Call[None, AccessQuery]) -> Listing[StaffAccess]:
+        return await access.list_of(call.tenant, call.params["tenant_id"], call.page)
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/platform/tenants/{tenant_id}/staff-access/{access_id}/end",
+        role=Role.PLATFORM,
+        answer=StaffAccess,
+        summary="End it before its time",
+        errors=(409,),
+    )
+    async def end_staff_access_of_tenant(call: Call) -> StaffAccess:
+        return await access.end_of(call.tenant, call.params["tenant_id"], call.params["access_id"])
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/staff-access",
+        role=Role.ADMIN,
+        query=AccessQuery,
+        answer=Page[StaffAccess],
+        summary="List who of Flowgrid's staff may, or might, act in this tenant's data",
+    )
+    async def list_staff_access(call: Call[None, AccessQuery]) -> Listing[StaffAccess]:
+        return await access.list(call.tenant, call.page)
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/staff-access/{access_id}/end",
+        role=Role.ADMIN,
+        answer=StaffAccess,
+        summary="Show staff out before their time",
+        errors=(409,),
+    )
+    async def end_staff_access(call: Call) -> StaffAccess:
+        return await access.end(call.tenant, call.params["access_id"])

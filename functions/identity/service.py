@@ -7,8 +7,9 @@ from typing import Any
 from functions.identity.models import Me, MyTenant, NewUser, UserFields
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Delete, Upsert, Where
-from shared.errors import Conflict, Contended, NotAMember, Stale
+from shared.errors import Conflict, Contended, NotAMember, QuotaReached, Stale
 from shared.http.bodies import MergePatch
+from shared.members.invitations import Invitations
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import COUNTER, DISABLED, forget_identity
@@ -25,10 +26,11 @@ LOGIN_EVERY = timedelta(hours=1)
 class IdentityService:
     """Users of one tenant. `Conflict` guards the last admin; what an address is elsewhere is not told or touched."""
 
-    def __init__(self, members: Members, names: Names, removals: Removals) -> None:
+    def __init__(self, members: Members, names: Names, removals: Removals, invitations: Invitations) -> None:
         self._members = members
         self._names = names
         self._removals = removals
+        self._invitations = invitations
 
     async def me(self, tenant: TenantSession) -> Me:
         """The caller, whose coming is noted once an hour."""
@@ -44,11 +46,15 @@ class IdentityService:
 
     async def create(self, tenant: TenantSession, new: NewUser) -> User:
         """An invitation. It neither says nor changes what the address is in another tenant."""
+        await self._invitations.remember(tenant.id, new.email)
         for _ in range(TRIES_AT_A_RACE):
             try:
                 return await self._invite(tenant, new)
             except Stale:  # the caller has changed, or come in, meanwhile
                 continue
+            except QuotaReached:
+                await self._invitations.forget(tenant.id, new.email)
+                raise
         raise Contended("Others keep changing this at the same time; try again.")
 
     async def _invite(self, tenant: TenantSession, new: NewUser) -> User:
@@ -95,6 +101,7 @@ class IdentityService:
             if binding is not None and binding.body["user_id"] == id:
                 change.write(Delete(BINDING, known_by, binding.etag))
 
+        await self._invitations.remember(tenant.id, user.email)
         nobody = {"issuer": None, "subject": None}
         unbound = await tenant.modify(User, id, lambda _: nobody, if_match=None, also=let_go, action="unbound")
         await forget_identity(self._names, tenant.id, user)
@@ -113,6 +120,7 @@ class IdentityService:
             change.write(Upsert(REMOVED, mark, {"created_at": change.at}))
 
         await tenant.remove(User, id, if_match=if_match, also=keep_an_admin)
+        await self._invitations.forget(tenant.id, user.email)
         await forget_identity(self._names, tenant.id, user)
         self._members.forget(tenant.id, id)
 

@@ -24,6 +24,7 @@ from shared.database.port import Create, Database, Delete, Placement, Rejected, 
 from shared.errors import Conflict, Full, Unavailable, WrongState
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, Wait
+from shared.members.invitations import Invitations
 from shared.members.names import SLUG, Names
 from shared.members.users import User, user_id
 from shared.tenancy.directory import TENANT, Directory, TenantEntry, shard
@@ -71,6 +72,7 @@ class Onboarding:
         self._services = services
         self._shards = shards
         self._region = region
+        self._invitations = Invitations(database, directory, services.clock)
         self._provisioning = provisioning or Provisioning(None, directory, services, jobs_queue="")
         self.places = Places(database, services.clock, self._provisioning.room(shards), region)
 
@@ -149,6 +151,7 @@ class Onboarding:
             await self._provisioning.begin(tenant.id, placement.database, session)
             return tenant
         await self._database.provision(placement)
+        await self._invitations.remember(tenant.id, tenant.admin_email)
         await self._seed(tenant, held, session)
         return await self._activate(tenant, held)
 

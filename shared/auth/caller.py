@@ -20,6 +20,7 @@ class Caller:
 
     `email` is canonical, and proves something only when `email_verified`. `user` is the tenant's user that the holder
     is bound to, None until `Members.admit` has found it; `role` is the token's until then, the user's afterwards.
+    `own_issuer`: the token is of the tenant's own issuer, whose word counts nowhere else.
     """
 
     subject: str
@@ -30,6 +31,7 @@ class Caller:
     issuer: str = ""
     email_verified: bool = False
     user: str | None = None
+    own_issuer: bool = False
 
     @property
     def user_id(self) -> str:

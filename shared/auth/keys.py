@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared.auth.pages import Pages
+from shared.emulators import is_local
 from shared.errors import Unauthenticated, Unavailable
-from shared.setting_rules import is_local
-from shared.settings import Issuer
+from shared.issuers import Issuer
 
 if TYPE_CHECKING:
     from jwt import PyJWK

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from shared.setting_rules import is_local
+from shared.emulators import is_local
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse

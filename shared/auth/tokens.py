@@ -1,27 +1,21 @@
-"""Bearer tokens: RS256 JWTs of the configured issuers, keys from their JWKS (RFC 7519, RFC 7517, OpenID Discovery)."""
+"""Bearer tokens of the issuers whose word is taken, and whose they are."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from shared.auth.caller import Caller
 from shared.auth.emails import canonical
-from shared.auth.keys import ALGORITHM, SigningKeys
-from shared.auth.roles import highest
+from shared.auth.keys import SigningKeys
+from shared.auth.roles import Role, highest
+from shared.auth.signed import Find, Trusted, bearer, opened
 from shared.auth.verified import Verified, VerifiedTokens
 from shared.errors import Unauthenticated
 from shared.ids import is_uuid
-from shared.settings import Issuer
+from shared.issuers import Issuer
 
-LEEWAY_SECONDS = 30
-MAX_TOKEN_BYTES = 16 * 1024
 MAX_SUBJECT = 255  # OpenID Connect Core §2
-_REASONS = {  # what the log calls a claim, or a signature, that does not verify
-    "InvalidSignatureError": "signature",
-    "InvalidAudienceError": "audience",
-    "ImmatureSignatureError": "not_yet_valid",
-    "MissingRequiredClaimError": "missing_claim",
-}
 
 Keys = Callable[[Issuer], SigningKeys]
 
@@ -37,80 +31,72 @@ class TokenVerifier:
         roles_claim: str,
         keys: Keys = SigningKeys,
         now: Callable[[], float] = time.time,
+        own: Find | None = None,
     ) -> None:
+        """`own`: finds issuers of tenants, which may come and go."""
         self._now = now
+        self._own = own
         self._verified = VerifiedTokens(now)
-        self._issuers = {issuer.issuer: (issuer, keys(issuer)) for issuer in issuers}
+        self._issuers = {issuer.issuer: Trusted(issuer, keys(issuer)) for issuer in issuers}
         self._tenant_claim = tenant_claim
         self._roles_claim = roles_claim
 
     async def verify(self, authorization: str | None) -> Caller:
-        token = _bearer(authorization)
+        token = bearer(authorization)
         return await self._verified.caller(token) or await self._verify(token)
-
-    async def _verify(self, token: str) -> Caller:
-        import jwt  # heavy (cryptography), so not at start
-
-        try:
-            unverified = jwt.decode_complete(token, options={"verify_signature": False})
-        except jwt.PyJWTError as error:
-            raise Unauthenticated("The token is not a JSON Web Token.", reason="no_jwt") from error
-        header, issuer_name = unverified["header"], unverified["payload"].get("iss")
-        if header.get("alg") != ALGORITHM:
-            raise Unauthenticated("The token must be signed with RS256.", reason="algorithm")
-        if not isinstance(issuer_name, str) or issuer_name not in self._issuers:
-            raise Unauthenticated("The token's issuer is not one of this service's.", reason="unknown_issuer")
-        issuer, keys = self._issuers[issuer_name]
-        key = await keys.get(header.get("kid"))
-        try:
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                audience=issuer.audience,
-                issuer=issuer.issuer,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "iss", "aud", "sub"]},
-            )
-        except jwt.ExpiredSignatureError as error:
-            text = "The token has expired; sign in again."
-            raise Unauthenticated(text, reason="expired", issuer=issuer.issuer) from error
-        except jwt.PyJWTError as error:
-            reason = _REASONS.get(type(error).__name__, "invalid")
-            text = f"The token does not verify: {reason.replace('_', ' ')}."
-            raise Unauthenticated(text, reason=reason, issuer=issuer.issuer) from error
-        caller = self._caller(claims, issuer)
-        until = int(claims["exp"]) + LEEWAY_SECONDS
-        self._verified.keep(token, Verified(caller, keys, header["kid"], key, self._now(), until))
-        return caller
 
     async def close(self) -> None:
         """Give up what is being fetched."""
-        for _, keys in self._issuers.values():
-            await keys.close()
+        for one in self._issuers.values():
+            await one.keys.close()
+
+    async def _verify(self, token: str) -> Caller:
+        found = await opened(token, self._trusted)
+        by = found.by
+        caller = self._caller(found.claims, by.issuer)
+
+        async def still() -> bool:
+            return await self._trusted(by.issuer.issuer, found.claims) is by
+
+        if by.tenant_id is not None:
+            caller = _of_its_tenant(caller, by)
+        alive = None if by.tenant_id is None else still
+        self._verified.keep(token, Verified(caller, by.keys, found.kid, found.key, self._now(), found.until, alive))
+        return caller
+
+    async def _trusted(self, issuer: str, claims: Mapping[str, Any]) -> Trusted | None:
+        """The platform's issuers come first: none of a tenant can take the place of one."""
+        known = self._issuers.get(issuer)
+        return known if known is not None or self._own is None else await self._own(issuer, claims)
 
     def _caller(self, claims: Mapping[str, Any], issuer: Issuer) -> Caller:
-        tenant_id = claims.get(self._tenant_claim)
+        name = issuer.tenant_claim or self._tenant_claim
+        tenant_id = None if claims.get(name) == "" else claims.get(name)  # as B2C has it for who is in none
         if tenant_id is not None and not (isinstance(tenant_id, str) and is_uuid(tenant_id)):
-            raise Unauthenticated(f"The token's {self._tenant_claim} claim is not a tenant id.", reason="tenant_claim")
+            raise Unauthenticated(f"The token's {name} claim is not a tenant id.", reason="tenant_claim")
         return Caller(
             subject=_subject(claims, issuer),
             email=_email(claims),
             name=_text(claims.get("name")),
             tenant_id=tenant_id,
-            role=highest(claims.get(self._roles_claim)),
+            role=highest(claims.get(issuer.roles_claim or self._roles_claim)),
             issuer=issuer.issuer,
             email_verified=_email_verified(claims, issuer),
         )
 
 
-def _bearer(authorization: str | None) -> str:
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("Send a token: Authorization: Bearer <token>.", reason="no_token")
-    if len(token) > MAX_TOKEN_BYTES:
-        raise Unauthenticated("The token is too long.", reason="too_long")
-    return token.strip()
+def _of_its_tenant(caller: Caller, by: Trusted) -> Caller:
+    """The caller of a tenant's own issuer: of that tenant and no other, never staff, by an address of its domains."""
+    issuer = by.issuer.issuer
+    if caller.tenant_id not in (None, by.tenant_id):
+        raise Unauthenticated("The token's issuer does not speak of that tenant.", reason="tenant", issuer=issuer)
+    if caller.role is Role.PLATFORM:
+        raise Unauthenticated("The token's issuer cannot speak of staff.", reason="role", issuer=issuer)
+    if caller.email is not None and caller.email.rpartition("@")[2] not in by.email_domains:
+        text = "The token's address is not of the domains that its issuer is for."
+        raise Unauthenticated(text, reason="domain", issuer=issuer)
+    role = Role.ADMIN if by.issuer.roles_claim is None else caller.role
+    return replace(caller, tenant_id=by.tenant_id, role=role, own_issuer=True)
 
 
 def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:

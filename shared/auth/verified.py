@@ -5,7 +5,7 @@ so a forged token gains nothing; and not the token itself.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -17,7 +17,10 @@ MOST = 4096  # of a kilobyte or two
 
 @dataclass(frozen=True)
 class Verified:
-    """`key`: what it was verified with, the id `kid` of `keys`. It is good from `at` until before `expires_at`."""
+    """`key`: what it was verified with, the id `kid` of `keys`. It is good from `at` until before `expires_at`.
+
+    `still`: whether its issuer is one whose word is taken, where that may change.
+    """
 
     caller: Caller
     keys: SigningKeys
@@ -25,6 +28,7 @@ class Verified:
     key: object
     at: float
     expires_at: float
+    still: Callable[[], Awaitable[bool]] | None = None
 
 
 class VerifiedTokens:
@@ -39,6 +43,9 @@ class VerifiedTokens:
         digest = sha256(token.encode()).digest()
         known = self._known.get(digest)
         if known is None:
+            return None
+        if known.still is not None and not await known.still():
+            self._known.pop(digest, None)
             return None
         if known.at <= self._now() < known.expires_at and await known.keys.get(known.kid) is known.key:
             self._known.move_to_end(digest)

@@ -40,6 +40,7 @@ from shared.http.problems import problem
 from shared.http.routes import Begins, Call, Handler, OpenCall, Route
 from shared.ids import PLATFORM_TENANT_ID, is_request_id, is_uuid
 from shared.limits.port import Allowance, RateLimiter, Window
+from shared.members.breakglass import use
 from shared.members.members import Members
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
@@ -188,8 +189,7 @@ class Endpoint:
         key, most = window_of(answered.request.ip_address), self.global_limit
         address = Window("global", key, most, GLOBAL_WINDOW_MINUTES, "Too many requests from this address")
         if route.role is None:
-            answered.allowances += await self.limiter.take(address)
-            return respond(route, req, await handler(OpenCall(req)), None)
+            return respond(route, req, await self._open(route, handler, req, answered, address), None)
         session = await self._admitted(route, req, answered, address)
         answered.allowances += await self.limiter.take(*_windows(route, session))
         answered.session = session
@@ -199,6 +199,24 @@ class Endpoint:
         answer, replayed = await self._in_time(route, req, call, handler)
         answered.replayed = replayed
         return respond(route, req, answer, self._next_cursor(route, call, answer))
+
+    async def _open(
+        self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered, address: Window
+    ) -> Any:
+        """The answer to a caller who is nobody in particular: a call of the address is spent, unless he is `known`."""
+        inside, known = self.limiter.enter(address), False
+
+        def leave() -> None:
+            nonlocal known
+            if not known:
+                known = True
+                inside.leave()
+
+        try:
+            return await handler(OpenCall(req, leave))
+        finally:
+            if not known:
+                answered.allowances.append(await inside.spend())
 
     async def _in_time(
         self, route: Route, req: func.HttpRequest, call: Call[Any, Any], handler: Handler
@@ -221,6 +239,8 @@ class Endpoint:
             session = await self._session(route, caller, req, answered)
             log_fields.set({**log_fields.get(), "tenant_id": session.id})  # until admitted, the subject may be a name
             session = await self._admit(route, session)
+            if session.caller.role is Role.PLATFORM and session.id != PLATFORM_TENANT_ID:
+                await use(session, {"operation": route.name, "path": route.location(req.route_params)})
             log_fields.set({**log_fields.get(), "user_id": session.user_id})
         except (Unauthenticated, Forbidden, QuotaReached) as error:
             _log_refusal(error, answered.request)

@@ -94,9 +94,12 @@ class Call(Generic[B, Q]):
 
 @dataclass(frozen=True)
 class OpenCall:
-    """A call of an open route: nobody is known."""
+    """A call of an open route: nobody is known. `known`: to be called for who has shown who they are after all, in a
+    way of the route's own; the address spends nothing then.
+    """
 
     request: HttpRequest
+    known: Callable[[], None]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from shared.database.port import Create, Database, Delete, Document, Rejected, R
 from shared.errors import Taken
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.jobs.jobs import Job
-from shared.members.users import User
+from shared.members.users import OWN_ISSUER, User
 from shared.tenancy.directory import RESERVATION, Directory
 
 ORPHAN_AFTER = timedelta(minutes=1)
 TRIES_AT_A_RACE = 5
-SLUG, EMAIL, IDENTITY = "slug", "email", "identity"
+SLUG, EMAIL, IDENTITY, ISSUER = "slug", "email", "identity", "issuer"
 
 
 class Names:
@@ -52,6 +52,11 @@ class Names:
             mine = Replace(RESERVATION, id, body, held.etag) if held else Create(RESERVATION, id, body)
         raise Taken(f"The {sort} {name} is taken.", field=sort)
 
+    async def holder(self, sort: str, name: str) -> str | None:
+        """Who has it reserved, were it long ago and for somebody who never came to be; one point read."""
+        held = await self._platform.get(RESERVATION, PLATFORM_TENANT_ID, derived_id(sort, name))
+        return None if held is None else str(held.body["holder"])
+
     async def release(self, sort: str, name: str, *, holder: str, attempt: str | None = None) -> None:
         """Give a name back; nothing happens when it is not this holder's, or that of another `attempt` (if given)."""
         id = derived_id(sort, name)
@@ -68,6 +73,8 @@ class Names:
         entry = await self._directory.entry(tenant_id)
         if entry is None or not user:
             return entry is not None or await self._under_way(reservation.get("job"))
+        if reservation["sort"] == ISSUER:
+            return await self._directory.open(entry).get(OWN_ISSUER, user) is not None
         stored = await self._directory.open(entry).get(User.KIND, user)
         issuer, subject = (stored.body.get("issuer"), stored.body.get("subject")) if stored else (None, None)
         if issuer is None or subject is None:

@@ -96,7 +96,10 @@ class SignIn:
         return await session.store.get(REMOVED, await self._removals.id(session.id, email)) is not None
 
     async def _reserve(self, session: TenantSession, email: str, id: str) -> None:
+        """Over all tenants; but what a tenant's own issuer says of an address is no matter of any other tenant."""
         caller, holder = session.caller, f"{session.id}/{id}"
+        if caller.own_issuer:
+            return
         try:
             await self._names.reserve(EMAIL, email, holder=holder)
             await self._names.reserve(IDENTITY, identity(caller.issuer, caller.subject), holder=holder)

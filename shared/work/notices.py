@@ -29,6 +29,7 @@ Code = Literal[
     "quota_near",
     "quota_reached",
     "backup_failed",
+    "staff_access",
 ]
 
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from shared.auth.keys import SigningKeys
-from shared.settings import Issuer
+from shared.issuers import Issuer
 from tests.unit.world import FakeClock
 
 ONE = "https://one.example/v2.0"

@@ -9,6 +9,7 @@ import pytest
 
 from cli.welcome import LINES
 from function_app import platform
+from functions.claims.asking import SIGNATURE, TIMESTAMP
 from shared.http.addresses import client_address
 from shared.settings import Settings
 
@@ -28,8 +29,8 @@ def documented() -> dict[str, tuple[str, str]]:
 def default(name: str) -> str:
     if name == "flowgrid_issuers":
         return "the local issuer"
-    value = str(Settings.model_fields[name].default)
-    return f"`{value}`" if value else "(empty)"
+    value = Settings.model_fields[name].default
+    return "(empty)" if value in ("", ()) else f"`{value}`"
 
 
 def test_every_setting_is_documented_with_its_default_and_what_it_means() -> None:
@@ -112,3 +113,16 @@ def test_the_drawing_of_the_rooms_has_every_room() -> None:
 
 def test_the_changelog_has_a_place_for_what_comes_next() -> None:
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_guide_to_sign_in_has_settings_that_pass_the_check() -> None:
+    text = (ROOT / "docs/sign-in.md").read_text("utf-8").replace("<", "").replace(">", "").replace(" id", "-id")
+    found = re.findall(r"^(FLOWGRID_\w+) = (\[.*?\])$", text, re.MULTILINE | re.DOTALL)
+    pairs = [dict(found[number : number + 2]) for number in range(0, len(found), 2)]
+    providers = [Settings.load(pair).flowgrid_claims[0].provider for pair in pairs]
+    assert providers == ["entra", "b2c", "auth0"]
+
+
+def test_the_action_of_the_guide_sends_the_headers_that_are_read() -> None:
+    text = (ROOT / "docs/sign-in.md").read_text("utf-8")
+    assert {f'"{SIGNATURE}": signature', f'"{TIMESTAMP}": at'} <= {line.strip(" ,") for line in text.splitlines()}

@@ -14,6 +14,7 @@ import pytest
 from functions.backups.snapshot import Snapshot
 from functions.kinds import KINDS
 from shared.errors import Unavailable
+from shared.ids import PLATFORM_TENANT_ID
 from shared.work.outbox import OUTBOX
 from tests.unit.world import AGENT, STAFF, World, admin
 
@@ -58,14 +59,13 @@ async def test_every_route_answers_503_on_a_full_disk(fresh: World) -> None:
 
 
 async def test_the_first_list_and_the_first_import_answer_503_on_a_full_disk(fresh: World) -> None:
-    """They make the cursors' key and the blob folder."""
-    tenant_id = (await fresh.onboard())["id"]
-    for _ in range(2):
-        await fresh.call("create_agent", admin(tenant_id), AGENT)
+    """They make the cursors' key and the blob folder; of the platform's own tenant no other write comes first."""
     with full_disk():
-        listed = await fresh.call("list_agents", STAFF, query={"limit": "1"}, headers={"x-tenant-id": tenant_id})
+        listed = await fresh.call(
+            "list_agents", STAFF, query={"limit": "1"}, headers={"x-tenant-id": PLATFORM_TENANT_ID}
+        )
         imported = await fresh.call(
-            "import_catalog", STAFF, BODIES["import_catalog"], headers={**XML, "x-tenant-id": tenant_id}
+            "import_catalog", STAFF, BODIES["import_catalog"], headers={**XML, "x-tenant-id": PLATFORM_TENANT_ID}
         )
     assert [answer.status for answer in (listed, imported)] == [503, 503]
 

@@ -11,7 +11,7 @@ from jwt.algorithms import RSAAlgorithm
 from shared.auth import keys
 from shared.auth.keys import SigningKeys
 from shared.errors import Unauthenticated, Unavailable
-from shared.settings import Issuer
+from shared.issuers import Issuer
 from tests.unit.issuers import ONE, Web, published
 from tests.unit.world import FakeClock
 

@@ -15,7 +15,7 @@ from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.errors import Unauthenticated, Unavailable
-from shared.settings import Issuer
+from shared.issuers import Issuer
 from shared.telemetry import log as lines
 from shared.telemetry.log import JsonLines
 from tests.unit.issuers import KEYS, ONE, Web

@@ -13,7 +13,7 @@ import pytest
 from shared.auth.keys import SigningKeys
 from shared.auth.pages import MAX_PAGE_BYTES, Pages
 from shared.errors import Unavailable
-from shared.settings import Issuer
+from shared.issuers import Issuer
 
 Answer = tuple[int, dict[str, str], bytes]
 

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from shared.auth.caller import Caller
 from shared.auth.keys import FRESH_SECONDS
 from shared.auth.roles import Role
-from shared.auth.tokens import LEEWAY_SECONDS, TokenVerifier
+from shared.auth.signed import LEEWAY_SECONDS
+from shared.auth.tokens import TokenVerifier
 from shared.errors import Unauthenticated
-from shared.settings import Issuer
+from shared.issuers import Issuer
 from tests.unit.issuers import KEYS, ONE, TWO, Web
 from tests.unit.world import TENANT_ID, FakeClock
 
@@ -41,7 +42,7 @@ def make(web: Web, clock: FakeClock | None = None, **changes: Any) -> TokenVerif
     """`changes`: settings of the first issuer. `clock`: its ages' clock (PyJWT has the machine's own)."""
     clock = clock or FakeClock(datetime.now(UTC))
     one, two = Issuer(issuer=ONE, audience="flowgrid", **changes), Issuer(issuer=TWO, audience="flowgrid-two")
-    names = {"tenant_claim": "extension_TenantId", "roles_claim": "roles"}
+    names: dict[str, Any] = {"tenant_claim": "extension_TenantId", "roles_claim": "roles"}
     return TokenVerifier([one, two], **names, keys=web.keys(clock), now=lambda: clock.now().timestamp())
 
 
@@ -185,9 +186,20 @@ async def test_each_of_several_issuers_has_its_own_audience_and_keys(verifier: T
 # What a token says
 
 
-@pytest.mark.parametrize("claim", ["acme", "", 7, [TENANT_ID], TENANT_ID.upper(), f"{{{TENANT_ID}}}", TENANT_ID[:-1]])
+@pytest.mark.parametrize("claim", ["acme", " ", 7, [TENANT_ID], TENANT_ID.upper(), f"{{{TENANT_ID}}}", TENANT_ID[:-1]])
 async def test_a_tenant_claim_that_is_no_uuid_is_refused(verifier: TokenVerifier, claim: Any) -> None:
     assert "extension_TenantId" in await refused(verifier, signed(extension_TenantId=claim))
+
+
+async def test_an_empty_tenant_claim_names_none(verifier: TokenVerifier) -> None:
+    assert (await verifier.verify(signed(extension_TenantId=""))).tenant_id is None
+
+
+async def test_an_issuer_may_have_names_of_its_own_for_tenant_and_roles(web: Web) -> None:
+    verifier = make(web, tenant_claim="https://flowgrid.example/tenant", roles_claim="flowgrid_roles")
+    own: dict[str, Any] = {"https://flowgrid.example/tenant": TENANT_ID, "flowgrid_roles": ["tenant:admin"]}
+    caller = await verifier.verify(signed(**own, extension_TenantId="acme", roles=["platform:admin"]))
+    assert (caller.tenant_id, caller.role) == (TENANT_ID, Role.ADMIN)
 
 
 async def test_staff_need_no_tenant(verifier: TokenVerifier) -> None:

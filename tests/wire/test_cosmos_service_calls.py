@@ -74,9 +74,9 @@ async def platform(cosmos: CosmosDouble, clock: FakeClock, tmp_path: Path) -> As
     await database.close()
 
 
-async def test_onboarding_takes_four_calls(platform: Platform) -> None:
+async def test_onboarding_takes_five_calls(platform: Platform) -> None:
     tenant_id = await platform.onboard("acme")
-    assert len(platform.calls()) == 4
+    assert len(platform.calls()) == 5
     entry = await platform.directory.entry(tenant_id)
     assert entry is not None
     assert entry.status == "trial"

@@ -1,0 +1,108 @@
+"""Who asks for claims: each provider shows itself in the way that it can, and each call says which provider it is.
+
+- Entra: a token of its own, issued to its authentication events service for our app
+  (https://learn.microsoft.com/entra/identity-platform/custom-extension-overview#protect-your-rest-api).
+- B2C: `Basic` or `Bearer` of a secret (https://learn.microsoft.com/azure/active-directory-b2c/secure-rest-api).
+- Auth0: an Action is code, so it signs: HMAC-SHA256 over time, name and body. What is seen on the way opens nothing
+  else, and is good for a minute.
+"""
+
+import hmac
+from base64 import b64decode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from shared.auth.apps import AppTokens
+from shared.clock import Clock
+from shared.errors import NotFound, Unauthenticated
+from shared.ids import PLATFORM_TENANT_ID
+from shared.issuers import ClaimsSource
+from shared.secrets.port import Secrets, reference
+
+EVENTS_APP = "99045fe1-7639-4a75-9d4a-577b6ca3810f"  # Entra's authentication events service, in every cloud tenant
+SECRETS_LIVE_SECONDS = 5.0
+MAX_CREDENTIALS = 2048
+WINDOW_SECONDS = 60  # on either side of our clock
+SIGNATURE = "x-flowgrid-signature"
+TIMESTAMP = "x-flowgrid-timestamp"
+WRONG = "Whoever asks for claims has to show itself as docs/sign-in.md says."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call as it came: for which source by name, with which headers and body."""
+
+    name: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Asking:
+    """`verify` each call. Secrets are known for seconds, so one that is taken back is soon worth nothing."""
+
+    def __init__(self, tokens: AppTokens, secrets: Secrets, clock: Clock) -> None:
+        self._tokens = tokens
+        self._secrets = secrets.space(PLATFORM_TENANT_ID)
+        self._clock = clock
+        self._known: dict[str, tuple[float, list[bytes]]] = {}
+
+    async def verify(self, source: ClaimsSource, asked: Asked) -> None:
+        """`Unauthenticated` for who is not this source; `Unavailable` while nobody can tell."""
+        authorization = asked.headers.get("authorization")
+        if source.caller is not None:
+            return await self._tokens.verify(authorization, source.caller, EVENTS_APP)
+        secrets = await self._of(source)
+        if source.provider == "auth0":
+            return self._signed(source, asked, secrets)
+        shown = _credentials(authorization)
+        if not _any(hmac.compare_digest(shown, secret) for secret in secrets):
+            raise Unauthenticated(WRONG, reason="secret")
+
+    def _signed(self, source: ClaimsSource, asked: Asked, secrets: list[bytes]) -> None:
+        at = asked.headers.get(TIMESTAMP, "")
+        if not (at.isascii() and at.isdigit() and len(at) <= 12):
+            raise Unauthenticated(WRONG, reason="no_signature")
+        shown = asked.headers.get(SIGNATURE, "").encode(errors="replace")
+        if not _any(hmac.compare_digest(shown, signature(one, at, source.name, asked.body)) for one in secrets):
+            raise Unauthenticated(WRONG, reason="signature")
+        if abs(self._clock.now().timestamp() - int(at)) > WINDOW_SECONDS:
+            raise Unauthenticated("The call was signed more than a minute ago.", reason="replayed")
+
+    async def _of(self, source: ClaimsSource) -> list[bytes]:
+        """Its secrets that there are: of two names one may not be set yet, or not any more."""
+        now = self._clock.monotonic()
+        known = self._known.get(source.name)
+        if known is not None and now - known[0] < SECRETS_LIVE_SECONDS:
+            return known[1]
+        found = []
+        for name in source.secrets:
+            try:
+                found.append((await self._secrets.get(reference(name))).encode())
+            except NotFound:
+                continue
+        secrets = [secret for secret in found if secret]
+        self._known[source.name] = (now, secrets)
+        return secrets
+
+
+def signature(secret: bytes, at: str, name: str, body: bytes) -> bytes:
+    """In hex: of `<unix seconds>.<source's name>.<body>`."""
+    return hmac.digest(secret, f"{at}.{name}.".encode() + body, "sha256").hex().encode()
+
+
+def _credentials(authorization: str | None) -> bytes:
+    """`user:password` of Basic (RFC 7617), or the token of Bearer; empty for what is neither."""
+    scheme, _, value = (authorization or "").strip().partition(" ")
+    if len(value) > MAX_CREDENTIALS:
+        return b""
+    if scheme.lower() == "bearer":
+        return value.strip().encode(errors="replace")
+    try:
+        return b64decode(value, validate=True) if scheme.lower() == "basic" else b""
+    except ValueError:
+        return b""
+
+
+def _any(found: Iterable[bool]) -> bool:
+    """All are looked at, so that it takes as long whichever it is."""
+    return max(list(found), default=False)
