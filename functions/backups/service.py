@@ -24,6 +24,7 @@ from shared.errors import Conflict, Contended, Invalid, NotFound, QuotaReached, 
 from shared.http.times import NOT_A_TIME
 from shared.jobs.jobs import Job, enqueue
 from shared.jobs.locks import Locked, looking_again, take
+from shared.kinds import Kind
 from shared.members.standing import still_admin
 from shared.tenancy.fence import Fenced, Overtaken, newest
 from shared.work.change import Change
@@ -31,6 +32,7 @@ from shared.work.resources import Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
+RESTORE = Kind("restore")  # as the audit calls it
 UNDER_WAY = "A restore of this tenant is under way; wait for its end."
 RESTORING = "restore"  # the lock of whoever restores this tenant
 MOST_AT_ONCE = 3
@@ -126,6 +128,7 @@ class BackupService:
         # write makes its own one stale.
         change.write(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
         await still_admin(change, tenant)
+        change.audit("requested", RESTORE, id, 1, None, asked)  # who has all that a backup holds copied, and where to
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))
         await self._copies.take(change, tenant, new.new_tenant, job_id=job.id)
