@@ -27,15 +27,10 @@ import functions.usage.http
 import functions.usage.timer
 from functions.agents.service import AgentService
 from functions.agents.teams import Teams
-from functions.audit.chain import Chain
-from functions.audit.pruning import Pruner
-from functions.audit.sealing import Sealer
-from functions.audit.service import AuditService
-from functions.audit.verifying import Verifier
+from functions.audit.assembly import Trail
 from functions.backups.copies import Copies
 from functions.backups.daily import Daily, DailyBackups
 from functions.backups.export import Export
-from functions.backups.index import journal_needed_since
 from functions.backups.restore import Restoring
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
@@ -128,23 +123,20 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
     checks |= {"statements": billing.check}
-    signatures = core.signatures
-    chain = Chain(database.platform, signatures)
-    sealer, verifier = Sealer(adapters.blobs, chain, signatures), Verifier(adapters.blobs, chain, signatures)
-    pruner = Pruner(adapters.blobs, chain, signatures, journal_needed_since)
+    trail = Trail.of(core, backups.journal_needed_since)
     invariants = Invariants(each, checks, core.ledger, services.clock)
     hourly = {
         "reservations": each.over_all(release_abandoned),
         "thresholds": each.over_all(tell_thresholds),
         "secrets": each.over_all(secrets.compare),
         "waiting runs": each.over_all(executions.sweeping.of_tenant),
-        "audit seals": each.over_all(sealer.seal),
+        "audit seals": each.over_all(trail.sealer.seal),
     }
     archive = Archive(adapters.blobs)
     daily_rounds = {
         "statements": each.over_all(billing.close),
         "usage archive": each.over_all(archive.keep),
-        "audit retention": each.over_all(pruner.prune),
+        "audit retention": each.over_all(trail.pruner.prune),
         "run retention": each.over_all(executions.retention.purge),
         Invariants.ROUND: invariants.run,
     }
@@ -170,7 +162,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     }
     blueprints = [
         functions.agents.http.blueprint(endpoint, agents, Teams(agents, Element.KIND)),
-        functions.audit.http.blueprint(endpoint, AuditService(), verifier, signatures),
+        functions.audit.http.blueprint(endpoint, trail),
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),

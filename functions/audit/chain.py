@@ -135,7 +135,7 @@ class Chain:
             if state is None:
                 return found
             if found.broken:
-                state = self._noted(session, state, found.broken)
+                state = noted(session, state, found.broken)
             elif found.anchor.state == found.head.state:
                 return found
             await self._move(session, found, state)
@@ -145,12 +145,6 @@ class Chain:
         """To a state that follows what was found. `Contended` when somebody else has moved it meanwhile."""
         if not await self._move(session, found, new):
             raise Contended("Another sealer has moved this chain.")
-
-    def _noted(self, session: TenantSession, state: State, broken: list[str]) -> State:
-        now = rfc3339(session.services.clock.now())
-        logger.error("the chain of an audit trail is broken", extra={"tenant_id": session.id, "what": broken})
-        breaks = [Break(found_at=now, segment=state.segment, what=what) for what in broken]
-        return state.model_copy(update={"breaks": (*state.breaks, *breaks)[:MOST_BREAKS]})
 
     async def _move(self, session: TenantSession, found: Found, new: State) -> bool:
         body = {**new.model_dump(mode="json"), "created_at": new.sealed_at}
@@ -171,6 +165,16 @@ class Chain:
             return Kept(stored, State.model_validate(stored.body))
         except ValidationError:
             return Kept(stored, None)
+
+
+def noted(session: TenantSession, state: State, broken: list[str]) -> State:
+    """The state with what was found, for `verify` to tell for good; the first of it, where there is much."""
+    if not broken:
+        return state
+    now = rfc3339(session.services.clock.now())
+    logger.error("the chain of an audit trail is broken", extra={"tenant_id": session.id, "what": broken})
+    breaks = [Break(found_at=now, segment=state.segment, what=what) for what in broken]
+    return state.model_copy(update={"breaks": (*state.breaks, *breaks)[:MOST_BREAKS]})
 
 
 def _write(kind: Kind, stored: Stored | None, body: dict[str, Any]) -> Create | Replace:

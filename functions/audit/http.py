@@ -4,8 +4,9 @@ import logging
 
 import azure.functions as func
 
+from functions.audit.assembly import Trail
 from functions.audit.exporting import export
-from functions.audit.models import AuditEntry, AuditQuery, ExportQuery, Verification, VerifyQuery
+from functions.audit.models import AuditEntry, AuditQuery, AuditVerification, ExportQuery, VerifyQuery
 from functions.audit.service import AuditService
 from functions.audit.verifying import Verifier
 from shared.auth.roles import Role
@@ -20,11 +21,11 @@ logger = logging.getLogger("flowgrid.audit")
 JSON_LINES = "application/jsonl"
 
 
-def blueprint(endpoint: Endpoint, audit: AuditService, verifier: Verifier, signatures: Signatures) -> func.Blueprint:
+def blueprint(endpoint: Endpoint, trail: Trail) -> func.Blueprint:
     routes = func.Blueprint()
-    _trail(endpoint, routes, verifier)
-    _entries(endpoint, routes, audit)
-    _keys(endpoint, routes, signatures)
+    _trail(endpoint, routes, trail.verifier)  # before what would take their paths for ids
+    _entries(endpoint, routes, trail.entries)
+    _keys(endpoint, routes, trail.signatures)
     return routes
 
 
@@ -35,10 +36,10 @@ def _trail(endpoint: Endpoint, routes: func.Blueprint, verifier: Verifier) -> No
         "v1/audit/verify",
         role=Role.ADMIN,
         query=VerifyQuery,
-        answer=Verification,
+        answer=AuditVerification,
         summary="Compare the audit trail with its sealed segments, a slice at a time, and name what is wrong",
     )
-    async def verify_audit(call: Call[None, VerifyQuery]) -> Verification:
+    async def verify_audit(call: Call[None, VerifyQuery]) -> AuditVerification:
         asked = call.query
         return await verifier.verify(call.tenant, since=asked.created_from, until=asked.created_to, after=asked.after)
 

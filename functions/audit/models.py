@@ -76,7 +76,7 @@ class VerifyQuery(Query):
     after: int | None = Field(None, ge=0, le=10**8 - 1, description="Go on: `next` of the answer before.")
 
 
-class Finding(BaseModel):
+class AuditFinding(BaseModel):
     """One thing that is wrong."""
 
     kind: FindingKind = Field(
@@ -89,7 +89,7 @@ class Finding(BaseModel):
     message: str = Field(description="What is wrong, for people.")
 
 
-class Unsealed(BaseModel):
+class AuditTail(BaseModel):
     """The tail: signed already, not sealed yet. Whoever may delete in the database can cut it without a trace."""
 
     count: int = Field(description="Entries in it.")
@@ -97,12 +97,12 @@ class Unsealed(BaseModel):
     more: bool = Field(description="Whether there are more than `count`, which were not looked at.")
 
 
-class Verification(BaseModel):
+class AuditVerification(BaseModel):
     """A slice of the trail beside its chain of sealed segments; `ok` when nothing is wrong with it."""
 
     ok: bool = Field(description="Whether there are no findings.")
     checked_at: Timestamp = Field(description="When it was looked at.")
-    findings: list[Finding] = Field(description="What is wrong, at most a hundred.")
+    findings: list[AuditFinding] = Field(description="What is wrong, at most a hundred.")
     more_findings: int = Field(description="How many beyond those.")
     segments: int = Field(description="Segments looked at.")
     entries: int = Field(description="Sealed entries found in their place.")
@@ -113,5 +113,7 @@ class Verification(BaseModel):
     sealed_until: Timestamp | None = Field(description="Up to when the trail is sealed; null before the first sealing.")
     pruned_until: Timestamp | None = Field(description="Up to when retention has taken entries away.")
     late: int = Field(description="Signed entries of this time that came too late for a segment.")
-    unsealed: Unsealed | None = Field(description="The tail behind the last segment; null while there are more slices.")
+    unsealed: AuditTail | None = Field(
+        description="The tail behind the last segment; null while there are more slices."
+    )
     next: int | None = Field(description="Send it as `after` for the next slice; null after the last.")

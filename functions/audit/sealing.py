@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from functions.audit.chain import Chain, State
+from functions.audit.chain import Chain, State, noted
 from functions.audit.segments import AREA, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments, lines_of
 from shared.blobs.port import Blobs
 from shared.clock import SKEW, parse_rfc3339, rfc3339
@@ -52,7 +52,7 @@ class Sealer:
         sealed, place = 0, _Place()
         for _ in range(SEGMENTS_PER_RUN):
             found = await self._chain.settle(session)
-            state = found.state or State()
+            state = found.state or noted(session, State(), found.broken)
             if place.segment != state.segment:
                 place = await _look_back(segments, state)
             lines = await self._due(session, place)
@@ -63,6 +63,8 @@ class Sealer:
             segment = await _written(segments, made)
             if segment.lines == made.lines:
                 place = replace(place, segment=made.number, after=(made.lines[-1].at, made.lines[-1].id))
+            elif await segments.exists(segment.number + 1):  # a crash leaves one segment that no head names, not two
+                state = noted(session, state, [f"there were segments beyond {segment.number}: the heads were set back"])
             with suppress(Contended):  # by whoever has found the same segment
                 await self._chain.advance(session, found, _after(state, segment))
                 logger.info("audit entries are sealed", extra=_witness(session, segment))

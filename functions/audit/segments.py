@@ -138,6 +138,9 @@ class Segments:
             return None
         return await asyncio.to_thread(unpacked, bytes(data), number, self._tenant_id, self._signatures)
 
+    async def exists(self, number: int) -> bool:
+        return await self._space.info(name_of(number)) is not None
+
     async def up_to(self, number: int) -> AsyncIterator[int]:
         """The numbers of the segments up to this one that there still are, in order."""
         async for blob in self._space.list(PREFIX):

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from functions.audit.chain import Chain, Found, State
-from functions.audit.models import Finding, FindingKind, Unsealed, Verification
+from functions.audit.models import AuditFinding, AuditTail, AuditVerification, FindingKind
 from functions.audit.segments import AREA, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments
 from shared.blobs.port import Blobs
 from shared.clock import rfc3339
@@ -49,7 +49,7 @@ class _Slice:
     before: frozenset[str] = frozenset()  # sealed in the segment before the slice
     entries: int = 0
     late: list[str] = field(default_factory=list)  # instants of signed entries that no segment has
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[AuditFinding] = field(default_factory=list)
     more: int = 0
     last: int = 0  # number of its last segment
 
@@ -58,7 +58,7 @@ class _Slice:
             self.more += 1
             return
         id, at = (entry.id, entry.at) if entry else (None, None)
-        self.findings.append(Finding(kind=kind, entry_id=id, created_at=at, segment=segment, message=message))
+        self.findings.append(AuditFinding(kind=kind, entry_id=id, created_at=at, segment=segment, message=message))
 
 
 class Verifier:
@@ -72,7 +72,7 @@ class Verifier:
 
     async def verify(
         self, session: TenantSession, *, since: str | None = None, until: str | None = None, after: int | None = None
-    ) -> Verification:
+    ) -> AuditVerification:
         """The segments from the one in which `since` lies to the one in which `until` does; or those after a number."""
         session = session.past_the_fence()
         await self._signatures.refresh()
@@ -87,7 +87,7 @@ class Verifier:
         await self._compare(slice)
         at_end = last >= state.segment
         unsealed = await self._tail(slice) if at_end and (until is None or until > state.until) else None
-        return Verification(
+        return AuditVerification(
             ok=not slice.findings,
             checked_at=rfc3339(session.services.clock.now()),
             findings=slice.findings,
@@ -168,7 +168,7 @@ class Verifier:
         else:
             _judge(slice, seen)
 
-    async def _tail(self, slice: _Slice) -> Unsealed:
+    async def _tail(self, slice: _Slice) -> AuditTail:
         """What is behind the last segment: its signatures."""
         state = slice.state
         where = [Where("created_at", ">=", state.until)] if state.until else []
@@ -183,7 +183,7 @@ class Verifier:
                     _judge(slice, one)
             if after is None:
                 break
-        return Unsealed(count=count, since=since, more=after is not None)
+        return AuditTail(count=count, since=since, more=after is not None)
 
     async def _page(
         self, slice: _Slice, where: list[Where], after: tuple[str, str] | None
@@ -232,7 +232,7 @@ async def _heads(slice: _Slice, found: Found) -> None:
     for one in state.breaks:
         slice.find("head", f"At {one.found_at} {one.what}; sealing has gone on.", segment=one.segment)
     beyond = state.segment + 2  # one more is what a crash leaves
-    if await _readable(slice.segments, beyond) is not None:
+    if await slice.segments.exists(beyond):
         slice.find("head", "There are segments beyond the head: it was set back.", segment=beyond)
 
 

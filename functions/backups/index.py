@@ -62,8 +62,8 @@ async def last_good(tenant: HasStore, instant: str) -> Backup | None:
             return found
 
 
-async def journal_needed_since(tenant: HasStore) -> str | None:
-    """The oldest backup's moment, from which on the journal leads to points in time; None without a backup."""
+async def oldest_moment(tenant: HasStore) -> str | None:
+    """The moment that the oldest backup shows; None without a backup."""
     oldest: str | None = None
     after: tuple[str, str] | None = None
     while True:

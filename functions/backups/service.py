@@ -6,7 +6,7 @@ from typing import Any
 from functions.backups.archive import Archive, Damaged, Manifest, read_back
 from functions.backups.copies import Copies
 from functions.backups.export import SHOWN_DANGLING, unfit
-from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
+from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, oldest_moment, prune
 from functions.backups.models import (
     WRITTEN,
     Backup,
@@ -32,7 +32,6 @@ from shared.work.resources import Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BACKUP_JOB = "backup"
-RESTORE = Kind("restore")  # as the audit calls it
 UNDER_WAY = "A restore of this tenant is under way; wait for its end."
 RESTORING = "restore"  # the lock of whoever restores this tenant
 MOST_AT_ONCE = 3
@@ -128,7 +127,7 @@ class BackupService:
         # write makes its own one stale.
         change.write(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
         await still_admin(change, tenant)
-        change.audit("requested", RESTORE, id, 1, None, asked)  # who has all that a backup holds copied, and where to
+        change.audit("requested", Kind("restore"), id, 1, None, asked)  # who has all of a backup copied, and where to
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))
         await self._copies.take(change, tenant, new.new_tenant, job_id=job.id)
@@ -137,6 +136,10 @@ class BackupService:
         except (Conflict, Fenced, Overtaken, QuotaReached, Stale):
             await self._copies.untake(new.new_tenant, job_id=job.id)
             raise
+
+    async def journal_needed_since(self, tenant: TenantSession) -> str | None:
+        """The oldest backup's moment, from which on the journal leads to points in time; None without a backup."""
+        return await oldest_moment(tenant)
 
     async def list_restores(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest

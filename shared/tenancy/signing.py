@@ -11,9 +11,8 @@ import hashlib
 import hmac
 import json
 import logging
-import re
 import secrets as randomness
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -34,7 +33,7 @@ LOOKED_AGAIN_SECONDS = 3600.0  # so long a key that was made elsewhere may sign 
 Purpose = Literal["entry", "segment", "head"]
 Verdict = Literal["good", "unsigned", "forged", "unknown_key"]
 _NOT_COVERED = {"kind", "schema", "ttl", "mac"}  # the store's own, and the signature itself
-_FRACTION = re.compile(r"[:\[,]-?\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+)[,}\]]")
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 class AuditKey(BaseModel):
@@ -176,16 +175,23 @@ def canonical(tenant_id: str, id: str, body: Mapping[str, Any]) -> bytes:
     """
     covered = {name: value for name, value in body.items() if name not in _NOT_COVERED and not name.startswith("_")}
     covered |= {"tenant_id": tenant_id, "id": id}
-    text = json.dumps(covered, sort_keys=True, separators=(",", ":"))
-    if _FRACTION.search(text):  # or a text that looks so: it only takes longer
-        text = json.dumps(_whole(covered), sort_keys=True, separators=(",", ":"))
-    return text.encode()
+    return _ENCODE(_whole(covered) if _has_float(covered.values()) else covered).encode()
 
 
 def digest(tenant_id: str, body: Mapping[str, Any]) -> str:
     """SHA-256 of an entry, its signature included, in hex."""
     text = canonical(tenant_id, str(body["id"]), body)
     return hashlib.sha256(text + b"\0" + str(body.get("mac", "")).encode()).hexdigest()
+
+
+def _has_float(values: Iterable[Any]) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind is float:
+            return True
+        if (kind is dict and _has_float(value.values())) or (kind is list and _has_float(value)):
+            return True
+    return False
 
 
 def _whole(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import zstandard
 
 from functions.audit.chain import ANCHOR, HEAD, ID, Chain
-from functions.audit.models import Verification
+from functions.audit.models import AuditVerification
 from functions.audit.pruning import Pruner
 from functions.audit.sealing import SETTLED, Sealer
 from functions.audit.segments import AREA, name_of
@@ -182,7 +182,7 @@ class Trail:
         await self.sealer.seal(self.session)
         return ids
 
-    async def verify(self, **asked: Any) -> list[Verification]:
+    async def verify(self, **asked: Any) -> list[AuditVerification]:
         """All slices."""
         found = [await self.verifier.verify(self.session, **asked)]
         while found[-1].next is not None:

@@ -125,6 +125,18 @@ async def test_heads_that_are_set_back_together_are_found_by_the_segments(trail:
     await trail.set_head(head)
     await trail.set_anchor(anchor)
     assert ("head", 3) in await trail.findings()
+    await trail.sealed(1)
+    assert await trail.findings() == {("head", 1)}
+
+
+async def test_heads_that_are_both_gone_are_found_by_the_segments(trail: Trail) -> None:
+    ids = await trail.sealed(15)
+    await trail.set_head(None)
+    await trail.set_anchor(None)
+    assert ("head", 2) in await trail.findings()
+    ids += await trail.sealed(1)
+    assert await trail.chained() == ids
+    assert {kind for kind, _ in await trail.findings()} == {"head"}
 
 
 @pytest.mark.parametrize("place", ["head", "anchor"])
