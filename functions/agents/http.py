@@ -82,7 +82,7 @@ def _teams(endpoint: Endpoint, routes: func.Blueprint, teams: Teams) -> None:
     async def export_team(call: Call[None, TeamExportQuery]) -> Team:
         ids = None if call.query.id is None else [id.strip() for id in call.query.id.split(",")]
         team = await teams.export(call.tenant, ids)
-        await note_read(call.tenant, "team", agents=len(team.agents), ids=ids)
+        await note_read(call.tenant, "team", agents=len(team.agents))
         return team
 
     @endpoint(

@@ -21,8 +21,11 @@ HEADER = ",".join(COLUMNS).encode() + b"\r\n"
 
 async def export(
     tenant: TenantSession, filters: Mapping[str, Any], wanted: PageRequest, *, as_csv: bool
-) -> tuple[bytes, tuple[str, str] | None]:
-    """The file, and where the next one begins; as many entries as are wanted, or as make some megabytes."""
+) -> tuple[bytes, int, tuple[str, str] | None]:
+    """The file, how many entries are in it, and where the next one begins.
+
+    As many entries as are wanted, or as make some megabytes.
+    """
     text, after, left = bytearray(HEADER if as_csv else b""), wanted.after, wanted.limit
     while True:
         part = PageRequest(min(left, PAGE_ITEMS), after, wanted.order, wanted.where)
@@ -30,7 +33,7 @@ async def export(
         text += await asyncio.to_thread(_as_csv if as_csv else _as_lines, page.items)
         after, left = page.next, left - len(page.items)
         if after is None or left <= 0 or len(text) >= MAX_PAGE_BYTES:
-            return bytes(text), after
+            return bytes(text), wanted.limit - left, after
 
 
 def _as_lines(entries: Sequence[Stored]) -> bytes:

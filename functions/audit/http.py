@@ -55,9 +55,9 @@ def _trail(endpoint: Endpoint, routes: func.Blueprint, verifier: Verifier) -> No
     )
     async def export_audit(call: Call[None, ExportQuery]) -> Content:
         asked = call.query
-        body, following = await export(call.tenant, asked.filters(), call.page, as_csv=asked.format == "csv")
-        told = asked.model_dump(mode="json", exclude={"cursor"}, exclude_none=True)
-        await note_read(call.tenant, "audit", **told, further=asked.cursor is not None)
+        body, count, following = await export(call.tenant, asked.filters(), call.page, as_csv=asked.format == "csv")
+        times = {"created_from": asked.created_from, "created_to": asked.created_to}
+        await note_read(call.tenant, "audit", **times, entries=count, further=asked.cursor is not None)
         day = call.tenant.services.clock.now()
         name = f"{call.tenant.entry.slug}-audit-{day:%Y-%m-%d}.{asked.format}"
         return Content(body, "text/csv" if asked.format == "csv" else JSON_LINES, file_name=name, next=following)

@@ -60,10 +60,12 @@ class Sealer:
                 return sealed
             cut = len(lines) > self._entries
             made = self._made(session, state, lines[: self._entries], cut)
-            segment = await _written(segments, made)
+            segment, ours = await _written(segments, made)
             if segment.lines == made.lines:
                 place = replace(place, segment=made.number, after=(made.lines[-1].at, made.lines[-1].id))
-            elif await segments.exists(segment.number + 1):  # a crash leaves one segment that no head names, not two
+            if not ours and await segments.exists(
+                segment.number + 1
+            ):  # a crash leaves one segment that no head names, not two
                 state = noted(session, state, [f"there were segments beyond {segment.number}: the heads were set back"])
             with suppress(Contended):  # by whoever has found the same segment
                 await self._chain.advance(session, found, _after(state, segment))
@@ -125,10 +127,10 @@ async def _look_back(segments: Segments, state: State) -> _Place:
     return _Place(state.segment, since, frozenset(known))
 
 
-async def _written(segments: Segments, made: Segment) -> Segment:
-    """This segment; or, where there is one of its number, that one."""
+async def _written(segments: Segments, made: Segment) -> tuple[Segment, bool]:
+    """This segment, and True; or, where there is one of its number, that one."""
     try:
-        return await segments.write(made)
+        return await segments.write(made), True
     except Conflict:
         pass
     try:
@@ -137,7 +139,7 @@ async def _written(segments: Segments, made: Segment) -> Segment:
         raise Unavailable(f"The blob {made.name} {damage}; nothing is sealed while it is there.") from damage
     if there is None or there.previous != made.previous:
         raise Unavailable(f"The blob {made.name} does not follow the chain; nothing is sealed while it is there.")
-    return there
+    return there, False
 
 
 async def _entries(session: TenantSession, place: _Place, until: str) -> AsyncGenerator[list[Line], None]:

@@ -226,7 +226,8 @@ async def test_a_list_shows_nothing_of_another_tenant_whatever_it_is_filtered_by
             continue
         for value in [*victim.secrets, victim.email, "Incident management"]:
             answer = await attacker.admin.get(path, params={field.alias or name: value})
-            assert answer.status_code == 400 or answer.json()["items"] == [], f"{route.path}?{name}={value}"
+            nothing = answer.status_code == 400 or not answer.text or answer.json()["items"] == []
+            assert nothing, f"{route.path}?{name}={value}"
 
 
 @pytest.mark.usefixtures("untouched")
