@@ -24,6 +24,8 @@ SEGMENTS_PER_CALL = 100
 MOST_FINDINGS = 100
 TAIL_ENTRIES = 4000  # that are looked at behind the last segment, where an hour and a quarter has fewer as a rule
 LATER_SEGMENTS = 20  # in which an entry that came late is looked for
+OF_ONE_INSTANT = 20  # segments that may end at one
+SCANNED = 5  # times as many entries as are sealed are looked at, of a time into which many were inserted
 PAGE_ITEMS = 200
 
 
@@ -77,7 +79,21 @@ class Verifier:
         session = session.past_the_fence()
         await self._signatures.refresh()
         await session.store.catch_up()
+        found = await self._settled(session)
+        verified = await self._verified(session, found, since, until, after)
+        now = await self._settled(session)
+        if verified.ok or _beginning(now) == _beginning(found):
+            return verified
+        return await self._verified(session, now, since, until, after)  # it was pruned meanwhile
+
+    async def _settled(self, session: TenantSession) -> Found:
+        """The heads; looked at once more where a sealer may have moved them between two looks."""
         found = await self._chain.find(session)
+        return await self._chain.find(session) if found.broken else found
+
+    async def _verified(
+        self, session: TenantSession, found: Found, since: str | None, until: str | None, after: int | None
+    ) -> AuditVerification:
         state = found.state or State()
         segments = Segments(self._blobs.space(AREA, session.id), session.id, self._signatures)
         slice = _Slice(session, segments, state)
@@ -130,12 +146,18 @@ class Verifier:
         lower = slice.lower if slice.lower is not None else min(line.at for line in slice.expected.values())
         where = [Where("created_at", "<=", slice.upper), *([Where("created_at", ">=", lower)] if lower else [])]
         after: tuple[str, str] | None = None
-        while True:
+        room = SCANNED * max(self._entries, len(slice.expected))
+        while room > 0:
             seen, after = await self._page(slice, where, after)
+            room -= len(seen)
             for one in seen:
                 self._look_at(slice, one)
             if after is None:
                 break
+        else:
+            slice.find(
+                "inserted", "There are far more entries than were sealed; not all were looked at.", segment=slice.last
+            )
         ids = list(slice.expected)  # stamped at another time than the slice's: late, or stamped anew, or gone
         for start in range(0, len(ids), PAGE_ITEMS):
             await self._by_id(slice, ids[start : start + PAGE_ITEMS])
@@ -172,8 +194,7 @@ class Verifier:
         """What is behind the last segment: its signatures."""
         state = slice.state
         where = [Where("created_at", ">=", state.until)] if state.until else []
-        last = await _readable(slice.segments, state.segment)
-        sealed = {line.id for line in last.lines} if last else set()
+        _, sealed = await _ended_at(slice, state.segment)
         count, since, after = 0, None, None
         while count < TAIL_ENTRIES:
             seen, after = await self._page(slice, where, after)
@@ -242,11 +263,29 @@ async def _link_before(slice: _Slice, first: int) -> str | None:
     if first == slice.state.first:
         slice.lower = pruned.until if pruned else ""
         return pruned.hash if pruned else ""
-    before = await _readable(slice.segments, first - 1)
+    before, slice.before = await _ended_at(slice, first - 1)
     if before is None:
         return None
-    slice.lower, slice.before = before.until, frozenset(line.id for line in before.lines)
+    slice.lower = before.until
     return before.hash
+
+
+async def _ended_at(slice: _Slice, number: int) -> tuple[Segment | None, frozenset[str]]:
+    """A segment, and the ids in it and in those before it that end at the same instant."""
+    last = await _readable(slice.segments, number)
+    if last is None:
+        return None, frozenset()
+    ids = {line.id for line in last.lines}
+    for earlier in range(number - 1, max(number - OF_ONE_INSTANT, slice.state.first - 1), -1):
+        segment = await _readable(slice.segments, earlier)
+        if segment is None or segment.until != last.until:
+            break
+        ids |= {line.id for line in segment.lines}
+    return last, frozenset(ids)
+
+
+def _beginning(found: Found) -> int:
+    return found.state.first if found.state else 0
 
 
 async def _segment(slice: _Slice, number: int) -> Segment | None:

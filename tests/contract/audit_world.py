@@ -149,12 +149,14 @@ class Trail:
     async def _needed_since(self, session: TenantSession) -> str | None:
         return self.needed
 
-    async def write(self, count: int, *, ago: timedelta = timedelta(), signed: bool = True) -> list[str]:
-        """Entries of an instant each, a second apart; returns their ids."""
+    async def write(
+        self, count: int, *, ago: timedelta = timedelta(), signed: bool = True, apart: float = 1
+    ) -> list[str]:
+        """Entries so many seconds `apart`; returns their ids."""
         ids = []
         for _ in range(count):
             self.written += 1
-            self.clock.forward(seconds=1)
+            self.clock.forward(seconds=apart)
             id = f"0190c2a8-7e10-7abc-8def-{self.written:012x}"
             body = {
                 "created_at": rfc3339(self.clock.now() - ago),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.audit.chain import Chain, Found
 from functions.audit.sealing import LOOKED_BACK, SETTLED
 from shared.clock import SKEW, rfc3339
 from shared.database.cosmos.store import CosmosDatabase
@@ -14,6 +15,7 @@ from shared.database.port import Create, Database, Delete
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
 from shared.tenancy.fence import AUDIT
+from shared.work.session import TenantSession
 from tests.contract.audit_world import Killed, Trail
 from tests.doubles.clock import FakeClock
 
@@ -228,6 +230,46 @@ async def test_two_sealers_at_once_make_one_chain_with_each_entry_once(trail: Tr
     await trail.sealer.seal(trail.session)
     assert await trail.chained() == ids
     assert await trail.findings() == NOTHING
+
+
+async def test_entries_of_one_instant_may_be_in_several_segments(trail: Trail) -> None:
+    ids = await trail.write(23, apart=0)
+    trail.clock.forward(seconds=SETTLED_SECONDS)
+    await trail.sealer.seal(trail.session)
+    parts = await trail.verify()
+    assert [(part.ok, part.late) for part in parts] == [(True, 0)] * len(parts) and len(parts) > 1
+    assert (sum(part.entries for part in parts), await trail.chained()) == (23, ids)
+    await trail.forge(ids[11], user_id="grace")
+    assert await trail.findings() == {("changed", ids[11])}
+
+
+async def test_many_insertions_are_found_without_looking_at_each(trail: Trail) -> None:
+    ids = await trail.sealed(5)
+    body = {**await trail.body(ids[2]), "mac": None, "key_id": None}
+    for number in range(0, 300, 50):
+        await trail.raw.commit([Create(AUDIT, f"forged-{number + at}", body) for at in range(50)])
+    found = [one for part in await trail.verify() for one in part.findings]
+    assert {one.kind for one in found} == {"inserted"} and {1} <= {one.segment for one in found}
+    assert len(found) == 100
+
+
+async def test_a_pruning_while_it_is_verified_is_no_finding(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    await trail.sealed(10)
+    trail.clock.forward(days=41)
+    await trail.sealed(5)
+    find, pruned = Chain.find, False
+
+    async def and_then_prune(self: Chain, session: TenantSession) -> Found:
+        nonlocal pruned
+        found = await find(self, session)
+        if not pruned:
+            pruned = True
+            assert await trail.pruner.prune(trail.session) == 2
+        return found
+
+    monkeypatch.setattr(Chain, "find", and_then_prune)
+    assert await trail.findings() == NOTHING
+    assert pruned
 
 
 async def test_a_repeated_slot_seals_nothing_again(trail: Trail) -> None:
