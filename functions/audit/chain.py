@@ -28,7 +28,7 @@ MOST_BREAKS = 20  # that are remembered
 class Pruned(BaseModel):
     """The beginning that is no more: the last segment that retention took away, with its hash, end and total."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     segment: int
     hash: str
@@ -39,7 +39,7 @@ class Pruned(BaseModel):
 class Break(BaseModel):
     """What the sealer found other than it had left it, and went on after."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     found_at: str
     segment: int
@@ -49,7 +49,7 @@ class Break(BaseModel):
 class State(BaseModel):
     """Where a chain stands: its last segment. Entries from before `signed_from` may be without a signature."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     segment: int = 0
     hash: str = ""

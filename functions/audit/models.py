@@ -79,6 +79,8 @@ class VerifyQuery(Query):
 class AuditFinding(BaseModel):
     """One thing that is wrong."""
 
+    model_config = ConfigDict(defer_build=True)
+
     kind: FindingKind = Field(
         description="An entry is `changed`, `missing`, stamped at another time (`reordered`), `inserted` (in no "
         "segment and not signed), `unsigned` or `forged`; a segment is changed or missing; the `head` is not as it was."
@@ -92,6 +94,8 @@ class AuditFinding(BaseModel):
 class AuditTail(BaseModel):
     """The tail: signed already, not sealed yet. Whoever may delete in the database can cut it without a trace."""
 
+    model_config = ConfigDict(defer_build=True)
+
     count: int = Field(description="Entries in it.")
     since: Timestamp | None = Field(description="The oldest of them; null where there is none.")
     more: bool = Field(description="Whether there are more than `count`, which were not looked at.")
@@ -99,6 +103,8 @@ class AuditTail(BaseModel):
 
 class AuditVerification(BaseModel):
     """A slice of the trail beside its chain of sealed segments; `ok` when nothing is wrong with it."""
+
+    model_config = ConfigDict(defer_build=True)
 
     ok: bool = Field(description="Whether there are no findings.")
     checked_at: Timestamp = Field(description="When it was looked at.")

@@ -15,7 +15,7 @@ import secrets as randomness
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.clock import Clock, rfc3339
 from shared.database.port import Create, Database, Document, Rejected, Replace, Stored
@@ -39,12 +39,16 @@ _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular
 class AuditKey(BaseModel):
     """A version of the key; never the key itself."""
 
+    model_config = ConfigDict(defer_build=True)
+
     id: str = Field(description="What entries call it (`key_id`).")
     created_at: str = Field(description="When it was made.")
 
 
 class AuditKeys(BaseModel):
     """The keys that audit entries are signed by."""
+
+    model_config = ConfigDict(defer_build=True)
 
     current: str = Field(description="The one that signs; instances follow within the hour.")
     keys: list[AuditKey] = Field(description="All of them, the oldest first; the older ones only check.")
