@@ -28,6 +28,7 @@ logger = logging.getLogger("flowgrid.audit")
 KEYS = "audit-keys"  # the registry's item
 KEY_BYTES = 32
 MAX_KEYS = 100
+AT_ONCE_BYTES = 2000  # from 2048 on hashlib lets other threads in, and this one has to wait for its turn
 MOST_DERIVED = 10_000  # keys of tenants that a process holds
 LOOKED_AGAIN_SECONDS = 3600.0  # so long a key that was made elsewhere may sign nothing here
 Purpose = Literal["entry", "segment", "head"]
@@ -62,7 +63,7 @@ class Signatures:
         self._database = database
         self._clock = clock
         self._ring: dict[str, bytes] = {}
-        self._derived: dict[tuple[str, str], bytes] = {}
+        self._derived: dict[tuple[str, str], hmac.HMAC] = {}  # each begun with its key
         self._current = ""
         self._looked = 0.0
         self._looking: asyncio.Future[None] | None = None
@@ -164,12 +165,17 @@ class Signatures:
         return id
 
     def _mac(self, key_id: str, tenant_id: str, purpose: Purpose, text: bytes) -> str:
-        known = self._derived.get((key_id, tenant_id))
-        if known is None:
+        begun = self._derived.get((key_id, tenant_id))
+        if begun is None:
             if len(self._derived) >= MOST_DERIVED:
                 self._derived.clear()
-            known = self._derived[key_id, tenant_id] = _derive(self._ring[key_id], tenant_id)
-        return hmac.digest(known, purpose.encode() + b"\0" + text, "sha256").hex()
+            key = _derive(self._ring[key_id], tenant_id)
+            begun = self._derived[key_id, tenant_id] = hmac.new(key, digestmod=hashlib.sha256)
+        mac = begun.copy()
+        mac.update(purpose.encode() + b"\0")
+        for start in range(0, len(text), AT_ONCE_BYTES):
+            mac.update(text[start : start + AT_ONCE_BYTES])
+        return mac.hexdigest()
 
 
 def canonical(tenant_id: str, id: str, body: Mapping[str, Any]) -> bytes:
