@@ -28,7 +28,7 @@ import functions.usage.http
 import functions.usage.timer
 from functions.agents.service import AgentService
 from functions.agents.teams import Teams
-from functions.audit.service import AuditService
+from functions.audit.assembly import Trail
 from functions.backups.copies import Copies
 from functions.backups.daily import Daily, DailyBackups
 from functions.backups.export import Export
@@ -124,6 +124,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
     checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
     checks |= {"statements": billing.check}
+    trail = Trail.of(core, backups.journal_needed_since)
     invariants = Invariants(each, checks, core.ledger, services.clock)
     hourly = {
         "reservations": each.over_all(release_abandoned),
@@ -131,11 +132,13 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "secrets": each.over_all(secrets.compare),
         "invitations": each.over_all(core.invitations.of_tenant),
         "waiting runs": each.over_all(executions.sweeping.of_tenant),
+        "audit seals": each.over_all(trail.sealer.seal),
     }
     archive = Archive(adapters.blobs)
     daily_rounds = {
         "statements": each.over_all(billing.close),
         "usage archive": each.over_all(archive.keep),
+        "audit retention": each.over_all(trail.pruner.prune),
         "run retention": each.over_all(executions.retention.purge),
         Invariants.ROUND: invariants.run,
     }
@@ -161,7 +164,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     }
     blueprints = [
         functions.agents.http.blueprint(endpoint, agents, Teams(agents, Element.KIND)),
-        functions.audit.http.blueprint(endpoint, AuditService()),
+        functions.audit.http.blueprint(endpoint, trail),
         functions.backups.http.blueprint(endpoint, backups),
         functions.backups.timer.blueprint(daily),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),

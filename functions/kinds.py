@@ -2,6 +2,7 @@
 
 from functions.agents.cases import Case
 from functions.agents.models import Agent
+from functions.audit.chain import ANCHOR, HEAD
 from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
@@ -43,6 +44,8 @@ KINDS = Kinds(
     Provider.KIND,
     Tool.KIND,
     AUDIT,
+    HEAD,
+    ANCHOR,
     ROLLUP,
     BLOCK,
     Adjustment.KIND,

@@ -27,6 +27,7 @@ from shared.settings import Settings
 from shared.telemetry import log
 from shared.tenancy.directory import Directory
 from shared.tenancy.sharedkey import ADDRESSES, FolderKey, RegistryKey
+from shared.tenancy.signing import Signatures
 from shared.work.outbox import Outbox, sweep_outbox
 from shared.work.request_units import RequestUnits
 from shared.work.scope import Services
@@ -39,6 +40,7 @@ class Core:
     settings: Settings
     adapters: Adapters
     services: Services
+    signatures: Signatures
     directory: Directory
     members: Members
     names: Names
@@ -74,6 +76,7 @@ class Core:
         await self.endpoint.verifier.close()
         await self.app_tokens.close()
         await self.own_issuers.close()
+        await self.signatures.close()
         await self.adapters.close()
 
 
@@ -85,7 +88,8 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
     services = Services(clock, ids or Uuid7Ids(), Outbox(adapters.messaging), settings.usage_queue, kinds)
     request_units = RequestUnits(adapters.messaging, clock, services.ids, settings.usage_queue)
     adapters.charges.also = request_units.add
-    directory = Directory(adapters.database, clock)
+    signatures = Signatures(adapters.secrets, adapters.database, clock)
+    directory = Directory(adapters.database, clock, signatures)
     names = Names(adapters.database, directory, clock)
     removals = Removals(RegistryKey(adapters.database, clock, ADDRESSES))
     members = Members(clock, SignIn(names, removals))
@@ -112,6 +116,7 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         settings=settings,
         adapters=adapters,
         services=services,
+        signatures=signatures,
         directory=directory,
         members=members,
         names=names,

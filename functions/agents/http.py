@@ -13,6 +13,7 @@ from shared.http.endpoint import Endpoint
 from shared.http.pagination import ListQuery, Page
 from shared.http.routes import Call
 from shared.tenancy.plans import Limit
+from shared.work.reads import note_read
 from shared.work.resources import Listing
 
 EXAMPLE = {"name": "Claims intake", "pattern": "Orchestrator", "description": "Routes a new claim.", "status": "active"}
@@ -80,7 +81,9 @@ def _teams(endpoint: Endpoint, routes: func.Blueprint, teams: Teams) -> None:
     )
     async def export_team(call: Call[None, TeamExportQuery]) -> Team:
         ids = None if call.query.id is None else [id.strip() for id in call.query.id.split(",")]
-        return await teams.export(call.tenant, ids)
+        team = await teams.export(call.tenant, ids)
+        await note_read(call.tenant, "team", agents=len(team.agents))
+        return team
 
     @endpoint(
         routes,

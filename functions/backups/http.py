@@ -10,6 +10,7 @@ from shared.http.bodies import Json
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
+from shared.work.reads import note_read
 from shared.work.resources import Listing
 
 RESTORE_EXAMPLE = {
@@ -127,6 +128,9 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         summary="All that the tenant keeps, kind by kind, in pages",
     )
     async def export_tenant(call: Call[None, ExportQuery]) -> Listing[Exported]:
-        return await export_page(call.tenant, call.query.kind, call.page.limit, call.page.after)
+        found = await export_page(call.tenant, call.query.kind, call.page.limit, call.page.after)
+        kinds = sorted({one.kind for one in found.items})
+        await note_read(call.tenant, "tenant", kinds=kinds, items=len(found.items), further=call.page.after is not None)
+        return found
 
     return routes

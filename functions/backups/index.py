@@ -60,3 +60,16 @@ async def last_good(tenant: HasStore, instant: str) -> Backup | None:
         after = page.next
         if after is None:
             return found
+
+
+async def oldest_moment(tenant: HasStore) -> str | None:
+    """The moment that the oldest backup shows; None without a backup."""
+    oldest: str | None = None
+    after: tuple[str, str] | None = None
+    while True:
+        page = await find(tenant, Backup, {}, PageRequest(PAGE_ITEMS, after, Order("id")))
+        moments = [backup.as_of for backup in page.items if backup.as_of is not None]
+        oldest = min([*moments, *([oldest] if oldest else [])], default=None)
+        after = page.next
+        if after is None:
+            return oldest

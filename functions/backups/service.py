@@ -6,7 +6,7 @@ from typing import Any
 from functions.backups.archive import Archive, Damaged, Manifest, read_back
 from functions.backups.copies import Copies
 from functions.backups.export import SHOWN_DANGLING, unfit
-from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, prune
+from functions.backups.index import KEPT_COUNTER, RESTORE_JOB, being_restored, last_good, oldest_moment, prune
 from functions.backups.models import (
     WRITTEN,
     Backup,
@@ -24,6 +24,7 @@ from shared.errors import Conflict, Contended, Invalid, NotFound, QuotaReached, 
 from shared.http.times import NOT_A_TIME
 from shared.jobs.jobs import Job, enqueue
 from shared.jobs.locks import Locked, looking_again, take
+from shared.kinds import Kind
 from shared.members.standing import still_admin
 from shared.tenancy.fence import Fenced, Overtaken, newest
 from shared.work.change import Change
@@ -126,6 +127,7 @@ class BackupService:
         # write makes its own one stale.
         change.write(Replace(Backup.KIND, held.value.id, held.value.model_dump(mode="json"), held.etag))
         await still_admin(change, tenant)
+        change.audit("requested", Kind("restore"), id, 1, None, asked)  # who has all of a backup copied, and where to
         if new.new_tenant is None:
             return await change.commit(Restore.of(job))
         await self._copies.take(change, tenant, new.new_tenant, job_id=job.id)
@@ -134,6 +136,10 @@ class BackupService:
         except (Conflict, Fenced, Overtaken, QuotaReached, Stale):
             await self._copies.untake(new.new_tenant, job_id=job.id)
             raise
+
+    async def journal_needed_since(self, tenant: TenantSession) -> str | None:
+        """The oldest backup's moment, from which on the journal leads to points in time; None without a backup."""
+        return await oldest_moment(tenant)
 
     async def list_restores(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest

@@ -8,6 +8,7 @@ from html import escape
 
 from functions.billing.models import Line, Statement
 from functions.billing.prices import UNIT
+from shared.http.spreadsheets import cell
 
 COLUMNS = (
     "month",
@@ -25,7 +26,6 @@ COLUMNS = (
     "currency",
     "events",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to a spreadsheet
 STYLE = """
 body { font: 10pt/1.4 system-ui, sans-serif; color: #111; max-width: 62em; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 16pt; margin: 0; }
@@ -107,8 +107,7 @@ def as_html(statement: Statement) -> bytes:
 
 def _cell(name: str, value: str | int | None) -> str | int | None:
     """Texts that a spreadsheet would run are marked as texts; numbers below zero are numbers."""
-    guarded = name != "amount" and isinstance(value, str) and value.startswith(FORMULA)
-    return f"'{value}" if guarded else value
+    return value if name == "amount" else cell(value)
 
 
 def _row(line: Line) -> str:

@@ -30,6 +30,7 @@ from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call, Content
+from shared.work.reads import note_read
 from shared.work.resources import Listing
 
 XML = Raw(("application/xml", "text/xml"), max_bytes=MAX_FILE_BYTES)
@@ -180,4 +181,5 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         day = call.tenant.services.clock.now().date().isoformat()
         model = re.sub(r"[^A-Za-z0-9._-]+", "-", f"-{call.query.model}")[:60] if call.query.model else ""
         body = await exports.run(call.tenant, named=call.query.model)
+        await note_read(call.tenant, "catalog", model=call.query.model, bytes=len(body))
         return Content(body, "application/xml", file_name=f"{call.tenant.entry.slug}{model}-{day}.xml")

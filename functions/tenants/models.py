@@ -47,6 +47,9 @@ class Limits(Body):
     runs_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = Field(
         None, description="Days that the prompts and outputs of a run are kept after its end."
     )
+    audit_retention_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = Field(
+        None, description="Days that entries of the audit trail are kept; never fewer than backups are."
+    )
     max_copies: Count | None = Field(None, description="Tenants that restores may make of this one.")
 
     @model_serializer(mode="wrap")

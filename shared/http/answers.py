@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import azure.functions as func
 from pydantic import BaseModel
@@ -90,7 +90,11 @@ def _unless_known(response: func.HttpResponse, if_none_match: str | None) -> fun
 
 def _whole(route: Route, req: func.HttpRequest, answer: Any, next_cursor: str | None) -> func.HttpResponse:
     if isinstance(answer, Content):
-        return _content(route, answer)
+        response = _content(route, answer)
+        if next_cursor is not None:
+            following = urlencode({**req.params, "cursor": next_cursor})
+            response.headers["Link"] = f'<{route.location(req.route_params)}?{following}>; rel="next"'
+        return response
     if isinstance(answer, Listing):
         answer = Page(items=answer.items, next_cursor=next_cursor)
     if isinstance(answer, Replay):

@@ -13,7 +13,7 @@ SENT = (
     *("x-request-id", "x-tenant-id"),
 )
 READ = (
-    *("Content-Disposition", "ETag", "Idempotency-Replayed", "Location", "RateLimit-Limit"),
+    *("Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit-Limit"),
     *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "x-request-id"),
 )
 MAX_AGE_SECONDS = 7200  # no browser keeps it longer, but for Firefox (24 hours)

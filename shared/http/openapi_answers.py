@@ -169,7 +169,10 @@ def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     """Status -> answer, for one route: its own, and those that it shares with others."""
     success: dict[str, Any] = {"description": "Done.", "headers": _headers(**_own_headers(route))}
     if isinstance(route.answer, Content):
-        success["content"] = {route.answer.media_type: {"schema": TEXT}}
+        success["content"] = {media_type: {"schema": TEXT} for media_type in (route.answer.media_type, *route.also)}
+        if route.paged:
+            following = '`<path>; rel="next"`: where there is more (RFC 8288).'
+            success["headers"]["Link"] = {"description": following, "schema": TEXT}
         if route.answer.file_name:
             named = f"A file, such as {route.answer.file_name}."
             success["headers"]["Content-Disposition"] = {"description": named, "schema": TEXT}

@@ -107,6 +107,7 @@ class Content:
     """An answer as bytes; `status` None: the route's own. With an `etag` it may be kept, and asked for by it.
 
     With a `file_name` it is meant to be saved, under that name. `headers`: more, or in place of the usual ones.
+    `next`: of a route in pages, the position after which there is more; `Link` leads there (RFC 8288).
     """
 
     body: bytes
@@ -115,6 +116,7 @@ class Content:
     etag: str | None = None
     file_name: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    next: tuple[str, str] | None = None
 
 
 Handler = Callable[[Any], Awaitable[Any]]

@@ -9,7 +9,7 @@ from shared.clock import Clock
 from shared.database.port import Database, Document, Placement, Stored, TenantStore
 from shared.ids import PLATFORM_TENANT_ID
 from shared.kinds import Kind
-from shared.tenancy.fence import Handle
+from shared.tenancy.fence import Handle, Signer
 from shared.tenancy.history import assumed
 from shared.tenancy.plans import PLANS, Plan, Tier
 
@@ -81,11 +81,16 @@ class TenantEntry:
 
 
 class Directory:
-    """The registry, read through a cache of seconds."""
+    """The registry, read through a cache of seconds.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    `signer`: of the audit entries that are written through its stores; without one (the bench's baseline) they are not
+    signed, and found by `GET audit/verify`.
+    """
+
+    def __init__(self, database: Database, clock: Clock, signer: Signer | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._signer = signer
         self._entries: dict[str, tuple[float, TenantEntry]] = {}
         self._handles: dict[str, tuple[Placement, Handle]] = {}
         self.platform = TenantEntry(
@@ -127,13 +132,13 @@ class Directory:
         """The store of a tenant whose entry is at hand: writes go through the fence (shared/tenancy/fence.py)."""
         known = self._handles.get(entry.id)
         if known is None or known[0] != entry.placement:
-            handle = Handle(self._database.tenant(entry.id, entry.placement))
+            handle = Handle(self._database.tenant(entry.id, entry.placement), signer=self._signer)
             known = self._handles[entry.id] = (entry.placement, handle)
         return known[1].control if entry.id == PLATFORM_TENANT_ID else known[1]
 
     def held_by(self, entry: TenantEntry, holder: str, since: str) -> TenantStore:
         """The store of a tenant whose fence is closed for this holder `since` then."""
-        handle = Handle(self._database.tenant(entry.id, entry.placement), holder=holder)
+        handle = Handle(self._database.tenant(entry.id, entry.placement), holder=holder, signer=self._signer)
         handle.floor = since
         return handle
 

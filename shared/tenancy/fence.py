@@ -14,8 +14,10 @@ The `usage` container has no permits: metering changes nothing that a fence prot
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeGuard
 
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import (
@@ -23,6 +25,7 @@ from shared.database.port import (
     OLDEST_FIRST,
     Create,
     Delete,
+    Document,
     Operation,
     Order,
     Page,
@@ -69,19 +72,29 @@ class Overtaken(Unavailable):
     remedy = "Send the same again."
 
 
+class Signer(Protocol):
+    """What signs audit entries (shared/tenancy/signing.py)."""
+
+    async def ready(self) -> None: ...
+    def signed(self, tenant_id: str, id: str, body: Mapping[str, Any]) -> Document: ...
+
+
 class Handle(TenantStore):
     """A tenant's partition as the services see it: it knows the newest instant it has seen, and carries the permit.
+
+    Whoever writes an audit entry does so through a handle, so that it is signed here: no writer can forget it.
 
     `holder` None: the tenant's own permit, found when it is first needed and kept until it is refused. A name: that
     holder's, while the fence is closed for it. "": none, past the fence.
     """
 
-    def __init__(self, inner: TenantStore, *, holder: str | None = None) -> None:
+    def __init__(self, inner: TenantStore, *, holder: str | None = None, signer: Signer | None = None) -> None:
         self.tenant_id = inner.tenant_id
         self._inner = inner
         self._holder = holder
+        self._signer = signer
         self._permit: str | None = None
-        self._control = self if holder == "" else Handle(inner, holder="")
+        self._control = self if holder == "" else Handle(inner, holder="", signer=signer)
 
     @property
     def control(self) -> "Handle":
@@ -121,6 +134,7 @@ class Handle(TenantStore):
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         """As the port's; also raises `Fenced` and `Overtaken`, both before anything is written."""
+        operations = await self._signed(operations)
         if self._holder == "" or operations[0].kind.container != "items":
             await self._inner.commit(operations)
         elif self._holder is not None:
@@ -128,6 +142,17 @@ class Handle(TenantStore):
         else:
             await self._through(operations)
         self._see_instant(_instant(operations))
+
+    async def _signed(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+        if self._signer is None or not any(map(_journals, operations)):
+            return operations
+        await self._signer.ready()
+        return [self._one_signed(self._signer, one) for one in operations]
+
+    def _one_signed(self, signer: Signer, one: Operation) -> Operation:
+        if not _journals(one):
+            return one
+        return replace(one, body=signer.signed(self.tenant_id, one.id, one.body))
 
     async def _through(self, operations: Sequence[Operation]) -> None:
         stamped = _instant(operations)
@@ -212,7 +237,10 @@ async def rotate(store: TenantStore, id: str, now: datetime) -> str:
     raise Unavailable("Others keep taking moments of this tenant.")
 
 
+def _journals(one: Operation) -> TypeGuard[Create]:
+    return isinstance(one, Create) and one.kind == AUDIT
+
+
 def _instant(operations: Sequence[Operation]) -> str | None:
     """The instant that the journal entries of a change carry; None where nothing is journalled."""
-    instants = [one.body["created_at"] for one in operations if isinstance(one, Create) and one.kind == AUDIT]
-    return min(instants, default=None)
+    return min((one.body["created_at"] for one in operations if _journals(one)), default=None)

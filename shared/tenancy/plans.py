@@ -40,6 +40,7 @@ class Plan:
     max_backups: int  # on demand, kept at a time
     max_runs: int  # of agents at a time
     runs_retention_days: int  # of what was said in them
+    audit_retention_days: int  # at least as long as backups are kept, which need it
     max_copies: int = 0  # tenants that restores may make of one
 
     def quota(self, counter: str) -> int:
@@ -72,7 +73,7 @@ GLOBAL_REQUESTS = 1000
 GLOBAL_WINDOW_MINUTES = 15
 
 PLANS: Mapping[Tier, Plan] = {
-    Tier.STANDARD: Plan(50, 5, 1_000_000, 10_000_000, 10, 10, 5, 30, 5, 2, 90),
-    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 100_000_000, 50, 50, 25, 30, 20, 10, 90),
-    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 1_000_000_000, 100, 100, 50, 90, 50, 50, 90, max_copies=2),
+    Tier.STANDARD: Plan(50, 5, 1_000_000, 10_000_000, 10, 10, 5, 30, 5, 2, 90, 365),
+    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 100_000_000, 50, 50, 25, 30, 20, 10, 90, 730),
+    Tier.ENTERPRISE: Plan(1000, 250, 100_000_000, 1_000_000_000, 100, 100, 50, 90, 50, 50, 90, 2555, max_copies=2),
 }

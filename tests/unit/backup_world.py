@@ -32,7 +32,7 @@ from shared.kinds import Kind
 from shared.members.users import User
 from shared.settings import Settings
 from shared.tenancy.directory import TenantEntry
-from shared.tenancy.fence import AUDIT, Handle
+from shared.tenancy.fence import AUDIT, Handle, Overtaken
 from shared.work.change import COUNTER, Change
 from shared.work.resources import Resource, load
 from shared.work.session import TenantSession
@@ -366,7 +366,10 @@ class BackupWorld:
         body = {"target": "in_place", "backup_id": backup.id if backup else None, **asked}
         if body["target"] == "in_place":
             body.setdefault("confirm", self.tenant.entry.slug)
-        return (await self.service.restore(self.tenant, NewRestore.model_validate(body))).id
+        try:
+            return (await self.service.restore(self.tenant, NewRestore.model_validate(body))).id
+        except Overtaken:  # by the moment of the backup before; the pipeline runs it again, too
+            return (await self.service.restore(self.tenant, NewRestore.model_validate(body))).id
 
     async def restore(self, backup: Backup | None = None, **asked: Any) -> Job:
         return await self.run(await self.start_restore(backup, **asked))

@@ -113,7 +113,7 @@ async def test_every_answer_to_a_named_origin_can_be_read_with_its_headers(open_
     for answer in answers:
         told = of_cors(answer)
         assert told.pop("Access-Control-Expose-Headers").split(", ") == [
-            *("Content-Disposition", "ETag", "Idempotency-Replayed", "Location", "RateLimit-Limit"),
+            *("Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit-Limit"),
             *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "x-request-id"),
         ]
         assert told == {"Access-Control-Allow-Origin": PAGE}, "never credentials: a token comes in its own header"

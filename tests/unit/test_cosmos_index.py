@@ -10,7 +10,7 @@ import function_app
 from functions.kinds import KINDS
 from shared.database.cosmos.containers import ALWAYS, FILTERED_FIRST, indexing
 from shared.http.pagination import ListQuery, NamedQuery, ResourceQuery
-from shared.http.routes import Route
+from shared.http.routes import Content, Route
 from shared.kinds import Container
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ COMPUTED = ("list_costs",)  # of tenants, but each item is worked out
 LISTS = [
     route
     for route in function_app.platform.endpoint.routes
-    if issubclass(route.query, ListQuery) and route.name not in COMPUTED
+    if issubclass(route.query, ListQuery) and route.name not in COMPUTED and not isinstance(route.answer, Content)
 ]
 BY_SORTED = {(): ListQuery, ("updated_at",): ResourceQuery, ("updated_at", "name"): NamedQuery}
 
