@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from random import getrandbits
 from secrets import token_hex
 
 LONGEST = 256  # of a later version, which may have more behind what is known
@@ -29,7 +30,7 @@ class Span:
         return f"00-{self.trace_id}-{self.id}-{'01' if self.sampled else '00'}"
 
     def child(self) -> "Span":
-        return Span(self.trace_id, token_hex(8), self.id, self.sampled)
+        return Span(self.trace_id, _new_id(), self.id, self.sampled)
 
 
 @dataclass(slots=True)
@@ -58,6 +59,10 @@ _NOWHERE = Span("", "")
 _call: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
+def _new_id() -> str:
+    return f"{getrandbits(64) or 1:016x}"
+
+
 def parsed(traceparent: object) -> Span | None:
     """The span that a `traceparent` names; None when it is none (then a trace of its own begins, §3.2.2.5)."""
     if not isinstance(traceparent, str) or len(traceparent) > LONGEST:
@@ -71,7 +76,7 @@ def parsed(traceparent: object) -> Span | None:
 def begun(traceparent: object = None) -> Span:
     """A piece of work that the named one has caused, or a new trace."""
     caused_by = parsed(traceparent)
-    return Span(token_hex(16), token_hex(8)) if caused_by is None else caused_by.child()
+    return Span(token_hex(16), _new_id()) if caused_by is None else caused_by.child()
 
 
 def traceparent() -> str:
@@ -97,35 +102,53 @@ def within(span: Span) -> Iterator[Span]:
         current.reset(before)
 
 
-@contextmanager
-def timed(tell: Tell, call: Call, fine: Fine = ()) -> Iterator[Call]:
+class timed:
     """The block is the call, which is told of when it is over. `fine`: errors that are answers, and no failures."""
-    since = time.perf_counter()
-    try:
-        yield call
-    except BaseException as error:
-        call.ok, call.result = isinstance(error, fine), type(error).__name__
-        raise
-    finally:
-        call.seconds = time.perf_counter() - since
-        tell(call)
+
+    __slots__ = ("_call", "_fine", "_since", "_tell")
+
+    def __init__(self, tell: Tell, call: Call, fine: Fine = ()) -> None:
+        self._tell, self._call, self._fine = tell, call, fine
+
+    def __enter__(self) -> Call:
+        self._since = time.perf_counter()
+        return self._call
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        call = self._call
+        call.seconds = time.perf_counter() - self._since
+        if error is not None:
+            call.ok, call.result = isinstance(error, self._fine), type(error).__name__
+        self._tell(call)
 
 
-@contextmanager
-def calling(
-    tell: Tell | None, kind: str, target: str, name: str, tenant_id: str = "", *, fine: Fine = ()
-) -> Iterator[Call]:
+class calling:
     """`timed`, and a span of its own, so that what it sends carries its id. Nobody to tell: nothing of that."""
-    if tell is None:
-        yield Call(_NOWHERE, kind, target, name)
-        return
-    call = call_of(kind, target, name, tenant_id)
-    before = _call.set(call)
-    try:
-        with within(call.span), timed(tell, call, fine):
-            yield call
-    finally:
-        _call.reset(before)
+
+    __slots__ = ("_around", "_before", "_call", "_timed")
+
+    def __init__(
+        self, tell: Tell | None, kind: str, target: str, name: str, tenant_id: str = "", *, fine: Fine = ()
+    ) -> None:
+        self._timed: timed | None = None
+        if tell is None:
+            self._call = Call(_NOWHERE, kind, target, name)
+        else:
+            self._call = call_of(kind, target, name, tenant_id)
+            self._timed = timed(tell, self._call, fine)
+
+    def __enter__(self) -> Call:
+        if self._timed is not None:
+            self._around = current.set(self._call.span)
+            self._before = _call.set(self._call)
+            self._timed.__enter__()
+        return self._call
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._timed is not None:
+            _call.reset(self._before)
+            current.reset(self._around)
+            self._timed.__exit__(kind, error, trace)
 
 
 def call_of(kind: str, target: str, name: str, tenant_id: str = "") -> Call:

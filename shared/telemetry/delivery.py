@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 logger = logging.getLogger("flowgrid.telemetry")
 T = TypeVar("T")
 CAPACITY = 8192
-AT_ONCE = 500
+AT_ONCE = 1000
 GATHER_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 SAY_SECONDS = 60.0

@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import time
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -149,19 +150,20 @@ class Insights(Telemetry):
         return self._transport.send([self._envelope(item, self._transport) for item in items])
 
     def _envelope(self, item: _Item, transport: Transport) -> dict[str, Any]:
+        data = item.data
         tags = {**transport.tags}
         if item.trace_id:
             tags["ai.operation.id"] = item.trace_id
         if item.parent:
             tags["ai.operation.parentId"] = item.parent
         if item.type == "Request":
-            tags["ai.operation.name"] = item.data["name"]
-        properties = {"tenantId": item.tenant_id, **self._common, **item.data.get("properties", {})}
-        data = {"ver": 2, **item.data, "properties": properties}
+            tags["ai.operation.name"] = data["name"]
+        data["ver"] = 2
+        data["properties"] = {"tenantId": item.tenant_id, **self._common, **data.get("properties", {})}
         return {
             "ver": 1,
             "name": f"Microsoft.ApplicationInsights.{item.type}",
-            "time": datetime.fromtimestamp(item.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": _instant(item.at),
             "iKey": transport.key,
             "sampleRate": item.sample_rate,
             "tags": tags,
@@ -187,8 +189,19 @@ def _here() -> tuple[str, str]:
     return ("", "") if span is None else (span.trace_id, span.id)
 
 
+def _instant(at: float) -> str:
+    return f"{_second(int(at))}.{int(at % 1 * 1000):03}Z"
+
+
+@lru_cache(16)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def _duration(seconds: float) -> str:
     """As `d.hh:mm:ss.fff`."""
+    if 0 <= seconds < 59.9995:
+        return f"0.00:00:{seconds:06.3f}"
     milliseconds = max(0, round(seconds * 1000))
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
