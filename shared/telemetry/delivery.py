@@ -1,7 +1,7 @@
 """From whoever tells to whoever sends: a bounded queue, emptied by one thread of its own.
 
 Whatever the other end does (dead, slow, full), telling costs an append, and memory has a bound: what does not fit is
-counted, and said once a minute.
+counted. That something is lost, or waits since it was refused, is said once a minute.
 """
 
 import logging
@@ -47,7 +47,7 @@ class Delivery(Generic[T]):
         self._at_once = at_once
         self._gather_seconds = gather_seconds
         self._items: deque[T] = deque()
-        self._failures = 0
+        self.failures = 0  # one after the other, the last ones
         self._dropped = self._said_dropped = 0
         self._said_at = float("-inf")
         self._reason = "not taken, or no room"
@@ -72,7 +72,7 @@ class Delivery(Generic[T]):
         self._items.append(item)
         if self._thread is None:
             self._start()
-        elif len(self._items) == self._at_once and not self._failures:
+        elif len(self._items) == self._at_once and not self.failures:
             self._wake.set()
 
     def close(self, seconds: float) -> None:
@@ -100,7 +100,7 @@ class Delivery(Generic[T]):
                 return
 
     def _pause(self) -> float:
-        pause: float = self._gather_seconds * 2.0 ** min(self._failures, 10)
+        pause: float = self._gather_seconds * 2.0 ** min(self.failures, 10)
         return min(LONGEST_PAUSE_SECONDS, pause)
 
     def _sent(self) -> bool:
@@ -111,17 +111,17 @@ class Delivery(Generic[T]):
         except Exception as error:
             outcome, self._reason = Outcome.DROPPED, type(error).__name__
         if outcome is Outcome.LATER:
-            self._failures += 1
+            self.failures += 1
             self._items.extendleft(reversed(some))
             return False
-        self._failures = 0
+        self.failures = 0
         if outcome is Outcome.DROPPED:
             self._dropped += len(some)
         return True
 
     def _say(self) -> None:
-        if self._dropped > self._said_dropped and monotonic() - self._said_at >= SAY_SECONDS:
-            lost = self._dropped - self._said_dropped
+        lost = self._dropped - self._said_dropped
+        if (lost or self.failures) and monotonic() - self._said_at >= SAY_SECONDS:
             told = {"dropped": lost, "waiting": self.waiting, "reason": self._reason}
             self._said_dropped, self._said_at = self._dropped, monotonic()
-            logger.warning("telemetry is lost: its receiver does not take it", extra=told)
+            logger.warning("telemetry is not taken by its receiver", extra=told)
