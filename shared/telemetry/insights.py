@@ -268,7 +268,7 @@ def _transport(connection_string: str, client_id: str | None, call_seconds: floa
             return super()._transmit(envelopes)
 
         def _check_stats_collection(self) -> bool:
-            """Only so does a call without an answer come again (transport.py). It counts in a dict that nobody sends."""
+            """Only so is what had no answer sent again (transport.py). It counts in a dict that nobody sends."""
             return True
 
     endpoint = options.endpoint
