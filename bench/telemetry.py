@@ -22,7 +22,7 @@ KEY = "11111111-2222-3333-4444-555555555555"
 
 
 async def run(quick: bool) -> list[dict[str, Any]]:
-    count, rounds = (400, 3) if quick else (3000, 7)
+    count, rounds = (500, 5) if quick else (1000, 15)
     with tempfile.TemporaryDirectory() as folder, Child(_made(folder, "in"), module="bench.ingestion") as receiver:
         connection = f"InstrumentationKey={KEY};IngestionEndpoint={receiver.base_url}"
         telemetry = {"APPLICATIONINSIGHTS_CONNECTION_STRING": connection}
@@ -48,8 +48,8 @@ async def _measure(off: Child, on: Child, count: int, rounds: int) -> list[dict[
     for call, (status, request) in calls.items():
         seen: dict[str, list[float]] = {"off": [], "on": []}
         spent: dict[str, list[float]] = {"off": [], "on": []}
-        for _ in range(rounds + 1):
-            for name, child in children.items():
+        for number in range(rounds + 1):
+            for name, child in sorted(children.items(), reverse=bool(number % 2)):
 
                 def requests(name: str = name, request: Any = request) -> Iterator[Request]:
                     return (request(name, tokens[name][number % TENANTS]) for number in range(count))
