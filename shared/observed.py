@@ -19,17 +19,29 @@ from shared.telemetry.log import log_fields
 from shared.telemetry.port import Telemetry
 from shared.tracing import Call, Tell, call_of, calling, timed
 
+SLOW_SECONDS = 0.1
 ANSWERS = (NotFound, Conflict, Stale, GeneratorExit)  # no failures; the last: a stream that is read no further
 _MODEL = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 
 
 class ObservedMessaging(Messaging):
-    def __init__(self, inner: Messaging, kind: str, tell: Tell) -> None:
-        self._inner, self._kind, self._tell = inner, kind, tell
+    """Of sends to the queue `metering` only those that fail or are slow: each call has one, which its request spans."""
+
+    def __init__(self, inner: Messaging, kind: str, tell: Tell, *, metering: str) -> None:
+        self._inner, self._kind, self._tell, self._metering = inner, kind, tell, metering
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
-        with calling(self._tell, self._kind, queue, f"send {queue}", messages[0].tenant_id if messages else ""):
-            await self._inner.send(queue, messages, delay=delay)
+        what = (self._kind, queue, f"send {queue}", messages[0].tenant_id if messages else "")
+        if queue == self._metering:
+            with timed(self._tell_of_trouble, call_of(*what)):
+                await self._inner.send(queue, messages, delay=delay)
+        else:
+            with calling(self._tell, *what):
+                await self._inner.send(queue, messages, delay=delay)
+
+    def _tell_of_trouble(self, call: Call) -> None:
+        if not call.ok or call.seconds >= SLOW_SECONDS:
+            self._tell(call)
 
     async def dead(self, queue: str, *, most: int = 100) -> list[tuple[Message, str]]:
         return await self._inner.dead(queue, most=most)

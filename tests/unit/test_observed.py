@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from shared import observed
 from shared.ai.port import Answer, Connection, Message, ModelFailed, Models, Question, TokenUsage
 from shared.blobs.files import FileBlobs
 from shared.errors import Conflict, NotFound, Unavailable
@@ -91,7 +92,7 @@ async def test_of_secrets_neither_name_nor_value_is_told(kept: Kept, tmp_path: P
 
 async def test_of_messages_the_queue_is_told_and_they_are_of_the_sends_trace(kept: Kept, tmp_path: Path) -> None:
     inner = SqliteMessaging(tmp_path, FakeClock())
-    messaging = ObservedMessaging(inner, "queue", kept.dependency)
+    messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
     with within(begun()) as span:
         await messaging.send("jobs", [Sent("m", TENANT_ID, {})])
         await messaging.send("jobs", [], delay=timedelta(seconds=1))
@@ -111,9 +112,25 @@ async def test_a_call_that_fails_is_told_as_failed(kept: Kept, monkeypatch: pyte
         raise Unavailable("away")
 
     monkeypatch.setattr(inner, "send", away)
-    with pytest.raises(Unavailable):
-        await ObservedMessaging(inner, "queue", kept.dependency).send("jobs", [Sent("m", TENANT_ID, {})])
-    assert [row[-2:] for row in kept.told] == [(False, "Unavailable")]
+    messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+    for queue in ("jobs", "usage"):
+        with pytest.raises(Unavailable):
+            await messaging.send(queue, [Sent("m", TENANT_ID, {})])
+    assert [row[-2:] for row in kept.told] == [(False, "Unavailable")] * 2
+
+
+@pytest.mark.parametrize(("slow", "told"), [(0.0, ["send usage"]), (60.0, [])])
+async def test_of_what_metering_sends_only_what_is_slow_is_told(
+    slow: float, told: list[str], kept: Kept, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(observed, "SLOW_SECONDS", slow)
+    inner = SqliteMessaging(tmp_path, FakeClock())
+    with within(begun()) as span:
+        messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+        await messaging.send("usage", [Sent("m", TENANT_ID, {})])
+    ((message, _),) = (await inner.receive("usage")).messages
+    assert ([call.name for call in kept.calls], message.traceparent) == (told, span.traceparent)
+    await inner.close()
 
 
 class Saying(Models):
