@@ -88,6 +88,7 @@ from shared.work.kept_secrets import KeptSecrets
 def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     """Every function of the app, over one core. `runs`: what runs of agents work with, where it is not the usual."""
     settings, adapters, endpoint, services = core.settings, core.adapters, core.endpoint, core.services
+    telemetry = adapters.telemetry
     database, directory, names = adapters.database, core.directory, core.names
     provisioning = Provisioning(adapters.provisioner, directory, services, settings.jobs_queue)
     shards, region = settings.flowgrid_shards, settings.flowgrid_region
@@ -121,7 +122,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         {"backup": export.give_up, "restore": restoring.give_up},
     )
     others = {settings.usage_queue: metering.store, settings.executions_queue: executions.messages.take_all}
-    consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others)
+    consumers = Consumers(jobs, settings.jobs_queue, core.dead_letters, others, telemetry)
     checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
     checks |= {"statements": billing.check}
     trail = Trail.of(core, backups.journal_needed_since)
@@ -166,7 +167,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.agents.http.blueprint(endpoint, agents, Teams(agents, Element.KIND)),
         functions.audit.http.blueprint(endpoint, trail),
         functions.backups.http.blueprint(endpoint, backups),
-        functions.backups.timer.blueprint(daily),
+        functions.backups.timer.blueprint(daily, telemetry),
         functions.billing.http.blueprint(endpoint, billing, subscriptions),
         functions.catalog.http.blueprint(endpoint, elements, relationships, imports),
         functions.claims.http.blueprint(endpoint, ClaimsService.of(core)),
@@ -179,14 +180,14 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.tenants.http.blueprint(endpoint, tenants, onboarding),
         functions.tools.http.blueprint(endpoint, ToolService(secrets, adapters.outgoing.allowed)),
         functions.usage.http.blueprint(endpoint, UsageService(archive), QuotaService(), Adjustments(directory)),
-        functions.usage.timer.blueprint(Closing(database, directory, services.clock)),
+        functions.usage.timer.blueprint(Closing(database, directory, services.clock), telemetry),
         functions.platform.http.blueprint(endpoint, health, core.dead_letters, costs),
-        functions.platform.timer.blueprint(sweeps),
-        functions.platform.timer.rounds_blueprint(rounds),
+        functions.platform.timer.blueprint(sweeps, telemetry),
+        functions.platform.timer.rounds_blueprint(rounds, telemetry),
     ]
     if settings.queue_triggers:
         blueprints += [
-            functions.usage.bus.blueprint(metering),
+            functions.usage.bus.blueprint(metering, telemetry),
             functions.platform.bus.blueprint(consumers),
             functions.executions.bus.blueprint(executions.messages),
         ]

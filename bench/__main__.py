@@ -10,7 +10,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = ("cold_start", "onboarding", "http", "units", "usage", "cost", "uploads", "adapter", "memory", "audit")
+BENCHES = (
+    "cold_start",
+    "onboarding",
+    "http",
+    "telemetry",
+    "units",
+    "usage",
+    "cost",
+    "uploads",
+    "adapter",
+    "memory",
+    "audit",
+)
 
 TEXTS = ("call", "tier", "import", "file", "answers", "what")
 

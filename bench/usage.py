@@ -232,7 +232,7 @@ def _function(app: Core) -> Callable[[Sequence[func.ServiceBusMessage]], Any]:
     metering = Metering(
         app.directory, app.dead_letters, app.adapters.messaging, app.services.clock, app.settings.usage_queue
     )
-    (builder,) = blueprint(metering)._function_builders
+    (builder,) = blueprint(metering, app.adapters.telemetry)._function_builders
     function: Callable[[Sequence[func.ServiceBusMessage]], Any] = builder._function.get_user_function()
     return function
 

@@ -99,6 +99,8 @@ def _is_binary(data_type: str | None) -> bool:
 def metadata_of(message: Message, deliveries: int) -> dict[str, Any]:
     """The binding data of one message."""
     properties = {"tenant_id": message.tenant_id}
+    if message.traceparent:
+        properties["traceparent"] = message.traceparent
     return {
         "MessageId": message.id,
         "DeliveryCount": deliveries,

@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.ai.models import AiModels
 from shared.ai.port import Models
@@ -15,11 +15,15 @@ from shared.limits.memory import MemoryLimiter
 from shared.limits.port import RateLimiter
 from shared.messaging.port import Messaging
 from shared.messaging.receiving import Source
+from shared.observed import ObservedBlobs, ObservedMessaging, ObservedModels, ObservedSecrets
 from shared.outgoing.client import Outgoing
+from shared.outside import client_id
 from shared.secrets.port import Secrets
 from shared.settings import Settings
 from shared.telemetry.charges import Charges
+from shared.telemetry.port import OFF, Telemetry
 from shared.tenancy.directory import shard
+from shared.tracing import Tell
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Adapters:
     models: Models
     limiter: RateLimiter
     provisioner: Provisioner | None = None
+    telemetry: Telemetry = OFF
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """For the health check: each raises `Unavailable` when its service does not answer, `Concern` when that does
@@ -53,15 +58,18 @@ class Adapters:
         if self.provisioner is not None:
             await self.provisioner.close()
         self.charges.flush()
+        await self.telemetry.close()
 
 
 def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
     """No file and no socket is opened here."""
+    telemetry = _telemetry(settings)
+    tell = telemetry.dependency if telemetry.on else None
     messaging, source = _messaging(settings, clock)
-    charges = Charges()
-    outgoing = Outgoing(settings.outgoing_allowed)
-    return Adapters(
-        database=_database(settings, clock, kinds, charges),
+    charges = Charges(telemetry=telemetry)
+    outgoing = Outgoing(settings.outgoing_allowed, tell=tell)
+    adapters = Adapters(
+        database=_database(settings, clock, kinds, charges, tell),
         charges=charges,
         messaging=messaging,
         source=source,
@@ -71,10 +79,39 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
         models=AiModels(outgoing),
         limiter=_limiter(settings, clock),
         provisioner=_provisioner(settings, kinds),
+        telemetry=telemetry,
+    )
+    return adapters if tell is None else _observed(adapters, settings, tell)
+
+
+def _observed(adapters: Adapters, settings: Settings, tell: Tell) -> Adapters:
+    """By the names that Application Insights has for the services."""
+    queue = "Azure Service Bus" if settings.flowgrid_messaging == "servicebus" else "queue"
+    storage = "Azure blob" if settings.flowgrid_blobs == "azure" else "files"
+    vault = "Azure Key Vault" if settings.flowgrid_secrets == "keyvault" else "secrets"
+    return replace(
+        adapters,
+        messaging=ObservedMessaging(adapters.messaging, queue, tell, metering=settings.usage_queue),
+        blobs=ObservedBlobs(adapters.blobs, storage, tell),
+        secrets=ObservedSecrets(adapters.secrets, vault, tell),
+        models=ObservedModels(adapters.models, adapters.telemetry),
     )
 
 
-def _database(settings: Settings, clock: Clock, kinds: Kinds, charges: Charges) -> Database:
+def _telemetry(settings: Settings) -> Telemetry:
+    if not settings.applicationinsights_connection_string:
+        return OFF
+    from shared.telemetry.insights import Insights
+
+    return Insights(
+        settings.applicationinsights_connection_string,
+        environment=settings.flowgrid_environment,
+        sample=settings.flowgrid_telemetry_sample,
+        client_id=client_id(settings.applicationinsights_authentication_string),
+    )
+
+
+def _database(settings: Settings, clock: Clock, kinds: Kinds, charges: Charges, tell: Tell | None) -> Database:
     shards = [shard(number).database for number in range(1, settings.flowgrid_shards + 1)]
     if settings.flowgrid_database == "sqlite":
         from shared.database.sqlite import SqliteDatabase
@@ -90,6 +127,7 @@ def _database(settings: Settings, clock: Clock, kinds: Kinds, charges: Charges) 
         kinds=kinds,
         emulator_key=settings.flowgrid_cosmos_emulator_key or None,
         on_charge=charges.record,
+        tell=tell,
     )
 
 

@@ -85,7 +85,8 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
     log.configure(settings.flowgrid_log_level)
     clock = clock or SystemClock()
     adapters = build(settings, clock, kinds)
-    services = Services(clock, ids or Uuid7Ids(), Outbox(adapters.messaging), settings.usage_queue, kinds)
+    outbox, telemetry = Outbox(adapters.messaging), adapters.telemetry
+    services = Services(clock, ids or Uuid7Ids(), outbox, settings.usage_queue, kinds, telemetry)
     request_units = RequestUnits(adapters.messaging, clock, services.ids, settings.usage_queue)
     adapters.charges.also = request_units.add
     signatures = Signatures(adapters.secrets, adapters.database, clock)

@@ -1,11 +1,15 @@
-"""What the settings say of the outside: private addresses that may be called all the same, the platform's own AI."""
+"""What the settings say of the outside: private addresses that may be called, the platform's own AI, telemetry."""
 
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from shared.emulators import LOCAL
+
 AZURE_HOST = ip_address("168.63.129.16")
+_AUTHENTICATION = re.compile(r"Authorization=AAD(?:;ClientId=([0-9a-fA-F-]{36}))?;?")
+_INSTRUMENTATION_KEY = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 _SECRET = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?\Z")
 
 
@@ -38,7 +42,41 @@ def wrong_outside(known: Mapping[str, str]) -> list[tuple[str, str]]:
         allowed_from(known.get("flowgrid_outgoing_allowed", ""))
     except ValueError as error:
         wrong.append(("FLOWGRID_OUTGOING_ALLOWED", str(error)))
-    return wrong + _ai(known)
+    return wrong + _ai(known) + _telemetry(known)
+
+
+def client_id(authentication_string: str) -> str | None:
+    """The id of the identity that it names, "" for the app's only one; None: none is needed. ValueError for others."""
+    if not authentication_string:
+        return None
+    found = _AUTHENTICATION.fullmatch(authentication_string)
+    if found is None:
+        raise ValueError(authentication_string)
+    return found[1] or ""
+
+
+def is_receiver(url: str) -> bool:
+    """Whether telemetry may be sent there: over TLS, or to this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL))
+
+
+def _telemetry(known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Its values are not told: the key lets everybody write into what operators read."""
+    connection, wrong = known.get("applicationinsights_connection_string", ""), []
+    parts = dict(part.strip().lower().partition("=")[::2] for part in connection.split(";"))
+    if connection and not _INSTRUMENTATION_KEY.match(parts.get("instrumentationkey", "")):
+        wrong.append(("APPLICATIONINSIGHTS_CONNECTION_STRING", "no InstrumentationKey"))
+    if connection and not is_receiver(parts.get("ingestionendpoint", "")):
+        wrong.append(("APPLICATIONINSIGHTS_CONNECTION_STRING", "no https IngestionEndpoint"))
+    try:
+        client_id(known.get("applicationinsights_authentication_string", ""))
+    except ValueError:
+        wrong.append(("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "not of that form"))
+    return wrong
 
 
 def _ai(known: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -141,6 +141,14 @@ class Settings(BaseModel):
         "azure_openai the app's own identity is used.",
     )
     flowgrid_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level logged.")
+    flowgrid_environment: str = Field("local", pattern=r"^[A-Za-z0-9-]{1,40}$", description="Name of this deployment.")
+    flowgrid_telemetry_sample: float = Field(
+        1.0, gt=0, le=1, description="Share of traces of which telemetry tells successes; it tells all failures."
+    )
+    applicationinsights_connection_string: str = Field("", description="Application Insights; empty: no telemetry.")
+    applicationinsights_authentication_string: str = Field(
+        "", description="Authorization=AAD;ClientId=<id> of the identity that sends it; empty: the key above does."
+    )
     usage_queue: str = Field("usage-events", min_length=1, description="Queue of usage events.")
     jobs_queue: str = Field("jobs", min_length=1, description="Queue of long jobs.")
     executions_queue: str = Field("executions", min_length=1, description="Queue of runs of agents.")

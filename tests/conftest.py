@@ -8,7 +8,8 @@ import pytest
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 
-for name in [name for name in os.environ if name.upper().startswith("FLOWGRID_")]:
+OURS = ("FLOWGRID_", "APPLICATIONINSIGHTS_")
+for name in [name for name in os.environ if name.upper().startswith(OURS)]:
     del os.environ[name]  # the app reads its environment when it is imported
 
 

@@ -3,19 +3,22 @@
 import azure.functions as func
 
 from functions.backups.daily import Daily
+from shared.telemetry.port import Telemetry, invocation
 
 
-def blueprint(daily: Daily) -> func.Blueprint:
+def blueprint(daily: Daily, telemetry: Telemetry) -> func.Blueprint:
     timers = func.Blueprint()
 
     @timers.function_name("backup_daily")
     @timers.timer_trigger(arg_name="timer", schedule="%BACKUP_SCHEDULE%")
     async def backup_daily(timer: func.TimerRequest) -> None:
-        await daily.back_up()
+        with invocation(telemetry, "backup_daily"):
+            await daily.back_up()
 
     @timers.function_name("backup_retention")
     @timers.timer_trigger(arg_name="timer", schedule="%RETENTION_SCHEDULE%")
     async def backup_retention(timer: func.TimerRequest) -> None:
-        await daily.prune()
+        with invocation(telemetry, "backup_retention"):
+            await daily.prune()
 
     return timers

@@ -13,6 +13,7 @@ from shared.errors import Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import Message, Messaging
+from shared.telemetry.port import invocation
 from shared.tenancy.directory import Directory
 from shared.work.scope import Services
 from shared.work.session import TenantSession
@@ -45,6 +46,11 @@ class RunMessages:
 
     async def take(self, message: Message) -> None:
         """One message. Raises `Unavailable`: it comes again."""
+        telemetry, cause = self._services.telemetry, message.traceparent
+        with invocation(telemetry, "run_execution", traceparent=cause, tenant_id=message.tenant_id):
+            await self._take(message)
+
+    async def _take(self, message: Message) -> None:
         run, revision, cancelled = (message.body.get(name) for name in ("execution_id", "revision", "cancel"))
         if _is_id(cancelled) and message.tenant_id:
             await self._end_tree(message.tenant_id, str(cancelled))

@@ -11,6 +11,7 @@ from shared.jobs.jobs import Jobs
 from shared.messaging.port import Message
 from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.receiving import Source
+from shared.telemetry.port import OFF, Telemetry, invocation
 
 logger = logging.getLogger("flowgrid.queues")
 Consumer = Callable[[Sequence[Message]], Awaitable[None]]
@@ -20,13 +21,26 @@ DRAIN_SECONDS = 20.0
 class Consumers:
     """`run_job` for the jobs queue; `by_queue` names the consumer of every queue."""
 
-    def __init__(self, jobs: Jobs, jobs_queue: str, dead_letters: DeadLetters, others: Mapping[str, Consumer]) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        jobs_queue: str,
+        dead_letters: DeadLetters,
+        others: Mapping[str, Consumer],
+        telemetry: Telemetry = OFF,
+    ) -> None:
+        self._telemetry = telemetry
         self._jobs = jobs
         self._jobs_queue = jobs_queue
         self._dead_letters = dead_letters
         self.by_queue: Mapping[str, Consumer] = {**others, jobs_queue: self.run_jobs}
 
     async def run_job(self, message: Message) -> None:
+        cause, tenant_id = message.traceparent, message.tenant_id
+        with invocation(self._telemetry, "run_job", traceparent=cause, tenant_id=tenant_id):
+            await self._run_job(message)
+
+    async def _run_job(self, message: Message) -> None:
         job_id, revision = message.body.get("job_id"), message.body.get("revision", 1)
         if not (isinstance(job_id, str) and is_uuid(job_id) and isinstance(revision, int) and message.tenant_id):
             await self._dead_letters.add(self._jobs_queue, message, "names no job of a tenant")

@@ -9,39 +9,45 @@ from functions.platform.consumers import Consumers
 from functions.platform.rounds import Rounds
 from shared.apart import apart
 from shared.messaging.receiving import Source
+from shared.telemetry.port import Telemetry, invocation
 
 logger = logging.getLogger("flowgrid.sweep")
 Sweep = Callable[[], Awaitable[int]]
 
 
-def blueprint(sweeps: Mapping[str, Sweep]) -> func.Blueprint:
+def blueprint(sweeps: Mapping[str, Sweep], telemetry: Telemetry) -> func.Blueprint:
     timers = func.Blueprint()
 
     @timers.function_name("sweep")
     @timers.timer_trigger(arg_name="timer", schedule="%SWEEP_SCHEDULE%")
     async def sweep(timer: func.TimerRequest) -> None:
-        for name, work in sweeps.items():
-            with apart(logger, "sweep failed, it comes again", sweep=name):
-                if found := await work():
-                    logger.info("swept", extra={"sweep": name, "found": found})
+        with invocation(telemetry, "sweep"):
+            for name, work in sweeps.items():
+                with apart(logger, "sweep failed, it comes again", sweep=name):
+                    if found := await work():
+                        logger.info("swept", extra={"sweep": name, "found": found})
 
     return timers
 
 
-def rounds_blueprint(rounds: Rounds) -> func.Blueprint:
+def rounds_blueprint(rounds: Rounds, telemetry: Telemetry) -> func.Blueprint:
     """The timer that asks what is left of this hour and of this day."""
     timers = func.Blueprint()
 
     @timers.function_name("rounds")
     @timers.timer_trigger(arg_name="timer", schedule="%ROUNDS_SCHEDULE%")
     async def go_round(timer: func.TimerRequest) -> None:
-        await rounds.run()
+        with invocation(telemetry, "rounds"):
+            await rounds.run()
 
     return timers
 
 
 def drain_blueprint(consumers: Consumers, messaging: Source) -> func.Blueprint:
-    """For a host without Service Bus (`func start` alone): a timer takes what the triggers would."""
+    """For a host without Service Bus (`func start` alone): a timer takes what the triggers would.
+
+    It tells nothing of itself each second; what it hands over does.
+    """
     timers = func.Blueprint()
 
     @timers.function_name("drain_queues")

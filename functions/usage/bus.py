@@ -6,9 +6,10 @@ import azure.functions as func
 
 from functions.usage.metering import Metering
 from shared.messaging.received import Unread
+from shared.telemetry.port import Telemetry, invocation
 
 
-def blueprint(metering: Metering) -> func.Blueprint:
+def blueprint(metering: Metering, telemetry: Telemetry) -> func.Blueprint:
     queues = func.Blueprint()
 
     @queues.function_name("store_usage")
@@ -20,6 +21,7 @@ def blueprint(metering: Metering) -> func.Blueprint:
         data_type=func.DataType.BINARY,  # else the host rewrites bodies, and fails all for one that is no JSON (0023)
     )
     async def store_usage(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
-        await metering.store(Unread(messages))
+        with invocation(telemetry, "store_usage"):  # of many tenants and traces
+            await metering.store(Unread(messages))
 
     return queues

@@ -5,17 +5,19 @@ import logging
 import azure.functions as func
 
 from functions.usage.closing import Closing
+from shared.telemetry.port import Telemetry, invocation
 
 logger = logging.getLogger("flowgrid.usage")
 
 
-def blueprint(closing: Closing) -> func.Blueprint:
+def blueprint(closing: Closing, telemetry: Telemetry) -> func.Blueprint:
     timers = func.Blueprint()
 
     @timers.function_name("close_usage")
     @timers.timer_trigger(arg_name="timer", schedule="%USAGE_SCHEDULE%")
     async def close_usage(timer: func.TimerRequest) -> None:
-        if closed := await closing.sweep():
-            logger.info("usage closed", extra={"periods": closed})
+        with invocation(telemetry, "close_usage"):
+            if closed := await closing.sweep():
+                logger.info("usage closed", extra={"periods": closed})
 
     return timers

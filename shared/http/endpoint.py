@@ -35,6 +35,7 @@ from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.cors import Cors, options
 from shared.http.idempotency import Idempotency
 from shared.http.meter import Meter
+from shared.http.observing import observe
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
 from shared.http.routes import Begins, Call, Handler, OpenCall, Route
@@ -46,6 +47,7 @@ from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
 from shared.tenancy.fence import Overtaken
 from shared.tenancy.plans import GLOBAL_WINDOW_MINUTES, Limit
+from shared.tracing import begun, current
 from shared.work.resources import PageRequest
 from shared.work.scope import Services
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -140,12 +142,14 @@ class Endpoint:
     async def _run(self, route: Route, handler: Handler, req: func.HttpRequest) -> func.HttpResponse:
         started = self.services.clock.now()
         request = self._request_info(req)
+        current.set(begun(req.headers.get("traceparent")))
         log_fields.set({"request_id": request.request_id, "operation": route.name})
         answered = Answered(request, started)
         try:
             response = await self._answer(route, handler, req, answered)
         except asyncio.CancelledError:
             await self._told(answered, route, req.method, CLIENT_GONE)  # whoever hangs up has called all the same
+            self._observe(answered, route, req.method, CLIENT_GONE)
             raise
         except Exception as error:
             if isinstance(error, RateLimited):
@@ -156,8 +160,13 @@ class Endpoint:
         except Unavailable as error:
             response = _problem(error, req, request)
         response = finish(response, answered, self.services.clock.now())
+        self._observe(answered, route, req.method, response.status_code)
         self.cors.mark(response, req)
         return head_of(response) if req.method == "HEAD" else response
+
+    def _observe(self, answered: Answered, route: Route, method: str, status: int) -> None:
+        seconds = (self.services.clock.now() - answered.started).total_seconds()
+        observe(self.services.telemetry, answered, route, method, status, seconds)
 
     async def _told(self, answered: Answered, route: Route, method: str, status_code: int) -> None:
         """`_tell` to its end, though whoever called may hang up meanwhile."""

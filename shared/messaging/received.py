@@ -8,6 +8,7 @@ from pydantic_core import from_json
 
 from shared.ids import derived_id
 from shared.messaging.port import Message
+from shared.tracing import parsed
 
 
 class Received(Protocol):
@@ -37,16 +38,17 @@ def _unusual(raw: bytes) -> Any:
         return None
 
 
-def message_from(id: str | None, tenant_id: Any, raw: bytes) -> Message:
+def message_from(id: str | None, tenant_id: Any, raw: bytes, traceparent: Any = None) -> Message:
     """Never raises, whatever the body is. Who sends without an id gets one made of the body, the same every time."""
     known = id or derived_id("message", raw.decode(errors="replace"))
-    return Message(known, str(tenant_id or ""), body_of(raw))
+    return Message(known, str(tenant_id or ""), body_of(raw), traceparent if parsed(traceparent) else "")
 
 
 def message_of(received: Received) -> Message:
     """Never raises, whatever the body is."""
     properties = received.application_properties or {}
-    return message_from(received.message_id, properties.get("tenant_id"), received.get_body())
+    tenant_id, traceparent = properties.get("tenant_id"), properties.get("traceparent")
+    return message_from(received.message_id, tenant_id, received.get_body(), traceparent)
 
 
 class Unread(Sequence[Message]):

@@ -17,6 +17,7 @@ from shared.emulators import is_emulator
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.port import Message, Messaging, as_text
 from shared.messaging.received import message_from
+from shared.tracing import traceparent
 
 if TYPE_CHECKING:
     from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
@@ -260,16 +261,23 @@ def _outgoing(message: Message, due: datetime | None) -> "ServiceBusMessage":
         as_text(message),
         message_id=message.id,
         content_type="application/json",
-        application_properties={"tenant_id": message.tenant_id},
+        application_properties=_properties(message),
         scheduled_enqueue_time_utc=due,
     )
+
+
+def _properties(message: Message) -> dict[str | bytes, Any]:
+    """`traceparent` is what other clients of Service Bus call it, too (Azure SDK guidelines, distributed tracing)."""
+    cause = message.traceparent or traceparent()
+    return {"tenant_id": message.tenant_id, **({"traceparent": cause} if cause else {})}
 
 
 def incoming(received: Any) -> Message:
     """A message as the SDK received it; never raises, whoever has sent it."""
     properties = {_text(name): value for name, value in (received.application_properties or {}).items()}
     id = received.message_id
-    return message_from(None if id is None else str(_text(id)), _text(properties.get("tenant_id")), _raw(received.body))
+    tenant_id, cause = _text(properties.get("tenant_id")), _text(properties.get("traceparent"))
+    return message_from(None if id is None else str(_text(id)), tenant_id, _raw(received.body), cause)
 
 
 def _raw(body: Any) -> bytes:

@@ -15,6 +15,7 @@ from shared.messaging.queues import DUPLICATES_REMEMBERED, MAX_DELIVERIES
 from shared.messaging.received import body_of
 from shared.messaging.receiving import Lease
 from shared.sqlite import SqliteFiles
+from shared.tracing import traceparent
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -24,6 +25,9 @@ CREATE TABLE IF NOT EXISTS messages (
 CREATE INDEX IF NOT EXISTS messages_due ON messages (queue, dead_reason, due_at);
 CREATE INDEX IF NOT EXISTS messages_in_turn ON messages (queue, dead_reason, sequence);
 CREATE INDEX IF NOT EXISTS messages_leased ON messages (lease) WHERE lease IS NOT NULL;
+CREATE TABLE IF NOT EXISTS traces (sequence INTEGER PRIMARY KEY, traceparent TEXT NOT NULL);
+CREATE TRIGGER IF NOT EXISTS traces_end AFTER DELETE ON messages
+  BEGIN DELETE FROM traces WHERE sequence = OLD.sequence; END;
 CREATE TABLE IF NOT EXISTS seen (queue TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (queue, id));
 CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
 CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL);
@@ -68,9 +72,12 @@ def _by_tenant(due: Sequence[tuple[int, str]]) -> list[int]:
 
 @dataclass(eq=False)
 class _Send:
-    """Messages that one caller waits to see durable: rows of queue, id, tenant and body; `pause` in seconds."""
+    """Messages that one caller waits to see durable; `pause` in seconds.
 
-    rows: list[tuple[str, str, str, str]]
+    Rows of queue, id, tenant, body and traceparent.
+    """
+
+    rows: list[tuple[str, str, str, str, str]]
     pause: float
     told: "asyncio.Future[None]"
 
@@ -85,7 +92,8 @@ class SqliteMessaging(Messaging):
         self._sending: asyncio.Task[None] | None = None
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
-        rows = [(queue, message.id, message.tenant_id, as_text(message)) for message in messages]
+        here = traceparent()
+        rows = [(queue, one.id, one.tenant_id, as_text(one), one.traceparent or here) for one in messages]
         loop = asyncio.get_running_loop()
         mine = _Send(rows, delay.total_seconds() if delay else 0.0, loop.create_future())
         self._sends.append(mine)
@@ -127,11 +135,13 @@ class SqliteMessaging(Messaging):
         for one in sends:
             for row in one.rows:
                 if db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (*row[:2], now)).rowcount:
-                    db.execute(
+                    made = db.execute(
                         "INSERT INTO messages (queue, id, tenant_id, body, enqueued_at, due_at)"
                         " VALUES (?, ?, ?, ?, ?, ?)",
-                        (*row, now, now + one.pause),
+                        (*row[:4], now, now + one.pause),
                     )
+                    if row[4]:
+                        db.execute("INSERT INTO traces VALUES (?, ?)", (made.lastrowid, row[4]))
 
     async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = LEASE_SECONDS) -> Lease:
         """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead.
@@ -156,10 +166,11 @@ class SqliteMessaging(Messaging):
             rows = db.execute(
                 "UPDATE messages SET lease = ?, deliveries = deliveries + 1, due_at = ?"  # noqa: S608 - question marks
                 f" WHERE sequence IN ({', '.join('?' * len(chosen))})"
-                " RETURNING sequence, id, tenant_id, body, deliveries",
+                " RETURNING sequence, id, tenant_id, body, deliveries,"
+                " (SELECT traceparent FROM traces WHERE traces.sequence = messages.sequence)",
                 (token, now + lease_seconds, *chosen),
             ).fetchall()
-            return Lease(token, [(Message(r[1], r[2], body_of(r[3].encode())), r[4]) for r in sorted(rows)])
+            return Lease(token, [(Message(r[1], r[2], body_of(r[3].encode()), r[5] or ""), r[4]) for r in sorted(rows)])
 
         return await self._files.write(FILE, work)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from shared.outgoing.addresses import Allowed
+from shared.tracing import Tell
 
 if TYPE_CHECKING:
     import ssl
@@ -25,12 +26,21 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Outgoing:
-    """`allowed`: addresses and ports that are called although they are not public. `resolve`, `tls`: for tests."""
+    """`allowed`: addresses and ports that are called although they are not public. `tell`: is told of each call.
+
+    `resolve`, `tls`: for tests.
+    """
 
     def __init__(
-        self, allowed: Allowed = frozenset(), *, resolve: "Resolve | None" = None, tls: "ssl.SSLContext | None" = None
+        self,
+        allowed: Allowed = frozenset(),
+        *,
+        tell: Tell | None = None,
+        resolve: "Resolve | None" = None,
+        tls: "ssl.SSLContext | None" = None,
     ) -> None:
         self.allowed = allowed
+        self._tell = tell
         self._resolve = resolve or addresses_of
         self._tls = tls
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, float], httpx2.AsyncClient]]
@@ -47,7 +57,7 @@ class Outgoing:
             from shared.outgoing.transport import guarded_client
 
             clients[max_bytes, seconds] = guarded_client(
-                self.allowed, self._resolve, max_bytes=max_bytes, seconds=seconds, tls=self._tls
+                self.allowed, self._resolve, max_bytes=max_bytes, seconds=seconds, tls=self._tls, tell=self._tell
             )
         return clients[max_bytes, seconds]
 

@@ -14,18 +14,26 @@ import httpx2
 from shared.outgoing.addresses import Allowed, is_callable, wrong_with_host
 from shared.outgoing.client import Resolve
 from shared.outgoing.errors import AddressRefused, AnswerTooLarge, AnswerTooSlow
+from shared.tracing import Tell, calling, traceparent
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 30.0
 MAX_CONNECTIONS = 100
 ADDRESSES_TRIED = 3
+TRACE_HEADERS = (b"traceparent", b"tracestate", b"baggage")
 PLAIN = {"accept-encoding": "identity"}  # what is unpacked here could be a thousand times what was counted
 
 
 def guarded_client(
-    allowed: Allowed, resolve: Resolve, *, max_bytes: int, seconds: float, tls: ssl.SSLContext | None
+    allowed: Allowed,
+    resolve: Resolve,
+    *,
+    max_bytes: int,
+    seconds: float,
+    tls: ssl.SSLContext | None,
+    tell: Tell | None = None,
 ) -> httpx2.AsyncClient:
-    transport = GuardedTransport(allowed, resolve, max_bytes=max_bytes, seconds=seconds, tls=tls)
+    transport = GuardedTransport(allowed, resolve, max_bytes=max_bytes, seconds=seconds, tls=tls, tell=tell)
     timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
     return GuardedClient(transport=transport, trust_env=False, timeout=timeout, headers=PLAIN)
 
@@ -38,10 +46,20 @@ class GuardedClient(httpx2.AsyncClient):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
+    """A call carries the `traceparent` of the work at hand: of whom it is, and for whom, is in none of its digits."""
+
     def __init__(
-        self, allowed: Allowed, resolve: Resolve, *, max_bytes: int, seconds: float, tls: ssl.SSLContext | None
+        self,
+        allowed: Allowed,
+        resolve: Resolve,
+        *,
+        max_bytes: int,
+        seconds: float,
+        tls: ssl.SSLContext | None,
+        tell: Tell | None = None,
     ) -> None:
         self._allowed = allowed
+        self._tell = tell
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._pool = httpcore2.AsyncConnectionPool(
@@ -56,11 +74,18 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         host = url.raw_host.decode("ascii")
         if wrong := wrong_with_host(url.scheme, host, url.port, self._allowed):
             raise AddressRefused(f"{url.scheme}://{host} {wrong}")
+        with calling(self._tell, "HTTP", host, f"{request.method} {host}") as call:
+            response = await self._answered(request)
+            call.ok, call.result = response.status_code < 400, str(response.status_code)
+        return response
+
+    async def _answered(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
         deadline = asyncio.get_running_loop().time() + self._seconds
         asked = httpcore2.Request(
             request.method,
             httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=request.headers.raw,
+            headers=_traced(request.headers.raw),
             content=cast(httpx2.AsyncByteStream, request.stream),
             extensions={"timeout": request.extensions.get("timeout", {})},
         )
@@ -160,6 +185,13 @@ class BoundedBody(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _traced(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """With our own word of the trace, and nobody else's."""
+    kept = [(name, value) for name, value in headers if name.lower() not in TRACE_HEADERS]
+    cause = traceparent()
+    return [*kept, (b"traceparent", cause.encode())] if cause else kept
 
 
 HTTPCORE_ERRORS = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)

@@ -10,6 +10,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from typing import Any
+
+from shared.telemetry.port import OFF, Telemetry
 
 logger = logging.getLogger("flowgrid.charges")
 FLUSH_SECONDS = 30.0
@@ -21,7 +24,8 @@ class Charges:
     `also`: gets each tenant's request units at each flush.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, telemetry: Telemetry = OFF) -> None:
+        self._telemetry = telemetry
         self.also: Callable[[Mapping[str, float]], None] | None = None
         self._monotonic = monotonic
         self._units: defaultdict[tuple[str, str], float] = defaultdict(float)
@@ -45,10 +49,13 @@ class Charges:
         by_tenant: defaultdict[str, float] = defaultdict(float)
         for (tenant_id, operation), spent in units.items():
             by_tenant[tenant_id] += spent
-            fields = {"tenant_id": tenant_id, "operation": operation, "request_units": round(spent, 2)}
-            extra = {**fields, "calls": calls[tenant_id, operation]}
-            Context().run(
-                logger.info, "request units", extra=extra
-            )  # not as part of the request that happens to be here
+            line = {"tenant_id": tenant_id, "operation": operation, "request_units": round(spent, 2)}
+            line["calls"] = calls[tenant_id, operation]
+            Context().run(self._say, line)  # not as part of the request that happens to be here
         if self.also is not None and by_tenant:
             self.also(by_tenant)
+
+    def _say(self, line: dict[str, Any]) -> None:
+        logger.info("request units", extra=line)
+        operation = {"operation": line["operation"]}
+        self._telemetry.metric("Request Units", line["tenant_id"], line["request_units"], operation, line["calls"])

@@ -17,6 +17,7 @@ from shared.errors import FlowgridError, Unavailable
 from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging, as_text
 from shared.tenancy.directory import Directory
+from shared.tracing import traceparent
 
 logger = logging.getLogger("flowgrid.outbox")
 OUTBOX = Kind("outbox", transient=True)
@@ -72,6 +73,8 @@ def outbox_item(queue: str, message: Message, at: datetime) -> Create:
     """The operation that commits a message with the change that caused it; `TooLarge` when it could never be sent."""
     as_text(message)
     body = {"created_at": rfc3339(at), "queue": queue, "message": message.body}
+    if cause := traceparent():
+        body["traceparent"] = cause
     return Create(OUTBOX, message.id, body)
 
 
@@ -110,8 +113,10 @@ async def sweep_outbox(database: Database, directory: Directory, messaging: Mess
 async def _sent(messaging: Messaging, stored: Stored, broken: set[str]) -> bool:
     """Send one; a queue that does not take it is not asked again in this sweep."""
     queue = stored.body["queue"]
+    body = stored.body
+    message = Message(body["id"], body["tenant_id"], body["message"], body.get("traceparent", ""))
     try:
-        await messaging.send(queue, [Message(stored.body["id"], stored.body["tenant_id"], stored.body["message"])])
+        await messaging.send(queue, [message])
     except Unavailable as error:
         broken.add(queue)
         logger.warning(

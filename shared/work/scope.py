@@ -10,6 +10,7 @@ from shared.clock import Clock
 from shared.database.port import Create, TenantStore
 from shared.ids import Ids, derived_id
 from shared.kinds import Kind, Kinds
+from shared.telemetry.port import OFF, Telemetry
 from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Plan
 from shared.work.outbox import Outbox
@@ -44,6 +45,7 @@ class Services:
     outbox: Outbox
     usage_queue: str
     kinds: Kinds
+    telemetry: Telemetry = OFF
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ import pytest
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.port import Message, Messaging
 from shared.messaging.receiving import Lease, Source
+from shared.tracing import begun, within
 
 QUEUE = "things"
 WAIT_TRIES = 200
+OTHER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 
 
 class Broker(ABC):
@@ -70,6 +72,14 @@ class MessagingContract:
         sent = message("m-1", name="Störung", number=7, nested={"list": [1, 2.5, None, True]})
         await broker.messaging.send(QUEUE, [sent])
         assert await all_received(broker, 1) == [sent]
+
+    async def test_a_message_carries_the_trace_of_what_has_caused_it(self, broker: Broker) -> None:
+        span = begun()
+        with within(span):
+            await broker.messaging.send(QUEUE, [message("m-1"), message("m-2")._replace(traceparent=OTHER)])
+        await broker.messaging.send(QUEUE, [message("m-3")])
+        found = {one.id: one.traceparent for one in await all_received(broker, 3)}
+        assert found == {"m-1": span.traceparent, "m-2": OTHER, "m-3": ""}
 
     async def test_sending_nothing_is_no_error(self, broker: Broker) -> None:
         await broker.messaging.send(QUEUE, [])

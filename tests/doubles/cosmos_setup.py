@@ -10,6 +10,7 @@ from shared.clock import Clock
 from shared.database.cosmos.containers import TENANT_CONTAINERS, definition
 from shared.database.cosmos.store import CosmosDatabase
 from shared.kinds import Container
+from shared.tracing import Tell
 from tests.doubles.cosmos import CosmosDouble
 
 KEY = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw=="
@@ -23,6 +24,7 @@ def cosmos_database(
     shards: int = 2,
     deadline: float = 12.0,
     on_charge: Callable[[str, str, float], None] | None = None,
+    tell: Tell | None = None,
 ) -> CosmosDatabase:
     """With the emulators' well-known key; registry and shards are made on the way."""
     return CosmosDatabase(
@@ -34,6 +36,7 @@ def cosmos_database(
         emulator_key=KEY,
         deadline=deadline,
         on_charge=on_charge,
+        tell=tell,
     )
 
 

@@ -8,8 +8,10 @@ Its messages are protobuf in Azure; here they are objects of the same shape.
 
 import asyncio
 import json
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from types import SimpleNamespace
@@ -52,14 +54,41 @@ class Protos:
         return Proto
 
 
+class WorkerTask(asyncio.Task[Any]):
+    """As the worker's `ContextEnabledTask` (dispatcher.py): of the invocation that the task which makes it is of."""
+
+    def __init__(
+        self, work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context | None
+    ) -> None:
+        super().__init__(work, loop=loop, context=context)
+        self.invocation: str | None = getattr(asyncio.current_task(loop), "invocation", None)
+
+
+class AsyncLoggingHandler(logging.Handler):
+    """As the worker's own, of this name, on the root logger: each line goes to the host with level and invocation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        invocation = getattr(asyncio.current_task(), "invocation", None)
+        self.lines.append({"level": record.levelname, "invocation": invocation, "text": self.format(record)})
+
+
 class Host:
     def __init__(self, folder: str) -> None:
+        self.log = AsyncLoggingHandler()
+        self.invocations: dict[str, str] = {}
         self._worker = import_module("azure_functions_runtime")
         self._folder = folder
         self.functions: dict[str, Any] = {}
 
     async def start(self) -> None:
         """Load the app as the host does: initialise the worker, ask what functions there are, load each."""
+        asyncio.get_running_loop().set_task_factory(lambda loop, work, context=None: WorkerTask(work, loop, context))
+        logging.getLogger().setLevel(logging.INFO)
+        logging.getLogger().addHandler(self.log)
         init = Proto(worker_init_request=Proto(capabilities={}, function_app_directory=self._folder))
         properties = {"host": "127.0.0.1", "protos": Protos()}
         answer = await self._worker.worker_init_request(Proto(request=init, properties=properties))
@@ -77,15 +106,20 @@ class Host:
 
     async def invoke(self, name: str, data: Proto, metadata: dict[str, Any] | None = None) -> Any:
         """The returned TypedData; raises what the function raised."""
+        id = str(uuid4())
+        self.invocations[id] = name
         request = Proto(
-            invocation_id=str(uuid4()),
+            invocation_id=id,
             function_id=self.functions[name].function_id,
             input_data=[Parameter(self.trigger(name)["name"], data)],
             trigger_metadata={key: Proto(json=json.dumps(value)) for key, value in (metadata or {}).items()},
             trace_context=Proto(trace_parent="", trace_state="", attributes={}),
             retry_context=Proto(retry_count=0, max_retry_count=0, exception=None),
         )
-        answer = await self._worker.invocation_request(Proto(request=Proto(invocation_request=request)))
+        invoked = self._worker.invocation_request(Proto(request=Proto(invocation_request=request)))
+        task = WorkerTask(invoked, asyncio.get_running_loop(), None)
+        task.invocation = id
+        answer = await task
         _check(answer.result)
         return answer.return_value
 
@@ -175,6 +209,7 @@ async def report(folder: str) -> dict[str, Any]:
                     await host.deliver(name, messages)
     seen["open"] = [route.name for route in core.endpoint.routes if route.role is None]
     seen["became"] = await what_became_of(session, event, job)
+    seen["lines"] = [{**one, "function": host.invocations.get(one["invocation"])} for one in host.log.lines]
     seen["dead"] = sorted((one.queue, one.reason) for one in (await core.dead_letters.list(PageRequest(9))).items)
     await core.close()
     return seen

@@ -1,6 +1,7 @@
 """The shape of the code: what the composition root may do, what starting costs, how large a module may be."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,21 +19,30 @@ HEAVY = ("jwt", "cryptography", "zstandard", "httpx", "starlette", "uvicorn", "t
 AI = ("pydantic_ai", "openai", "anthropic", "genai_prices", "httpx2", "httpcore2", "tiktoken")
 RUNS = ("jsonschema_rs", "croniter", "dateutil")
 AZURE_SDKS = ("azure.cosmos", "azure.servicebus", "azure.storage", "azure.identity", "azure.keyvault")
+TELEMETRY = ("opencensus", "requests", "shared.telemetry.insights")
 NO_LOGIC = (ast.For, ast.While, ast.Try, ast.With, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
-def loaded(*names: str) -> list[str]:
+def loaded(*names: str, **environment: str) -> list[str]:
     """Which of these modules a fresh interpreter has loaded once it has imported the app."""
     program = (
         "import sys, function_app\n"
         f"print(*[name for name in {names!r} if any((one + '.').startswith(name + '.') for one in sys.modules)])"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    command, env = [sys.executable, "-c", program], {**os.environ, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
 def test_importing_the_app_loads_nothing_heavy() -> None:
-    assert loaded(*HEAVY, *AZURE_SDKS, *AI, *RUNS) == []
+    assert loaded(*HEAVY, *AZURE_SDKS, *AI, *RUNS, *TELEMETRY) == []
+
+
+def test_with_telemetry_it_loads_no_more_than_what_keeps_items_for_later() -> None:
+    """opencensus, with requests and azure-identity, is loaded by the thread that sends, some time after the first."""
+    connection = "InstrumentationKey=11111111-2222-3333-4444-555555555555;IngestionEndpoint=https://i.example"
+    found = loaded(*HEAVY, *AZURE_SDKS, *AI, *RUNS, *TELEMETRY, APPLICATIONINSIGHTS_CONNECTION_STRING=connection)
+    assert found == ["shared.telemetry.insights"]
 
 
 def test_importing_the_app_opens_no_file(tmp_path: Path) -> None:

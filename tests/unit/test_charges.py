@@ -12,6 +12,7 @@ from shared.clock import SystemClock
 from shared.settings import Settings
 from shared.telemetry.charges import Charges
 from shared.telemetry.log import JsonLines, log_fields
+from shared.telemetry.port import Telemetry
 from tests.unit.world import World
 
 
@@ -53,6 +54,23 @@ def test_what_was_spent_is_written_by_tenant_and_operation_and_then_forgotten(
     log.clear()
     charges.flush()
     assert told(log) == {}
+
+
+def test_what_is_written_is_told_as_a_figure_too(stopwatch: Stopwatch) -> None:
+    figures: list[tuple[object, ...]] = []
+
+    class Kept(Telemetry):
+        def metric(self, *told: object, **more: object) -> None:
+            figures.append(told)
+
+    charges = Charges(stopwatch, Kept())
+    for tenant, operation, units in (("a", "get", 1.0), ("a", "get", 1.5), ("b", "commit", 7.0)):
+        charges.record(tenant, operation, units)
+    charges.flush()
+    assert figures == [
+        ("Request Units", "a", 2.5, {"operation": "get"}, 2),
+        ("Request Units", "b", 7.0, {"operation": "commit"}, 1),
+    ]
 
 
 def test_a_call_half_a_minute_after_the_first_writes_them_all(

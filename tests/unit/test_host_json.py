@@ -51,5 +51,10 @@ def test_the_lock_of_a_jobs_message_is_renewed_for_as_long_as_a_slice_may_run() 
     assert span(BUS["maxAutoLockRenewalDuration"]) >= span(HOST["functionTimeout"])
 
 
+def test_the_host_tells_of_no_call_as_the_app_does_so_itself() -> None:
+    """Else each call would be counted twice (docs/decisions/0045)."""
+    assert HOST["logging"]["logLevel"] == {"Host.Results": "None"}
+
+
 async def test_the_host_takes_every_body_that_a_route_takes(world: World) -> None:
     assert max(route.body.max_bytes for route in world.core.endpoint.routes if route.body) < LARGEST_BODY

@@ -261,3 +261,48 @@ def test_libraries_warn_in_the_same_form_and_tell_nothing_below(name: str, world
     top = logging.getLogger(name.partition(".")[0])
     assert [type(one.formatter) for one in top.handlers if isinstance(one, logging.StreamHandler)][:1] == [JsonLines]
     assert (top.propagate, logging.getLogger(name).isEnabledFor(logging.INFO)) == (False, False)
+
+
+# In the Functions worker
+
+
+class AsyncLoggingHandler(logging.Handler):
+    """As the worker's own, which is known by this name: it tells the host of each line, as it is formatted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append((record.levelname, self.format(record)))
+
+
+@pytest.fixture
+def worker() -> Iterator[AsyncLoggingHandler]:
+    handler, root = AsyncLoggingHandler(), logging.getLogger()
+    root.addHandler(handler)
+    lines.configure("INFO")
+    yield handler
+    root.removeHandler(handler)
+    lines.configure("INFO")
+
+
+def test_in_a_functions_worker_our_lines_go_through_its_handler_and_its_own_stay_as_they_are(
+    worker: AsyncLoggingHandler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines.configure("INFO")  # as each core does
+    logging.getLogger("flowgrid.test").info("nothing failed, no error", extra={"failed": 0})
+    logging.getLogger("azure.cosmos").warning("slow")
+    logging.getLogger("azure.functions.worker").warning("its own")
+    levels, texts = zip(*worker.told, strict=True)
+    assert levels == ("INFO", "WARNING", "WARNING")
+    assert [json.loads(text)["level"] for text in texts[:2]] == ["info", "warning"]
+    assert (texts[2], capsys.readouterr().err) == ("its own", "")
+
+
+def test_elsewhere_they_go_to_standard_error_once(worker: AsyncLoggingHandler) -> None:
+    logging.getLogger().removeHandler(worker)
+    for _ in range(2):
+        lines.configure("INFO")
+    own = [one for one in logging.getLogger("flowgrid").handlers if isinstance(one.formatter, JsonLines)]
+    assert (len(own), logging.getLogger("flowgrid").propagate, worker.told) == (1, False, [])

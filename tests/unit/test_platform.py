@@ -16,6 +16,7 @@ from functions.platform.timer import blueprint
 from shared.errors import Concern, Unavailable
 from shared.jobs.jobs import enqueue
 from shared.telemetry.log import JsonLines, configure, log_fields
+from shared.telemetry.port import OFF
 from shared.version import VERSION
 from tests.unit.world import FakeClock, World, admin
 
@@ -158,7 +159,7 @@ async def test_a_sweep_that_fails_does_not_keep_the_others_from_running() -> Non
         ran.append("two")
         return 1
 
-    (function,) = blueprint({"one": one, "two": two})._function_builders
+    (function,) = blueprint({"one": one, "two": two}, OFF)._function_builders
     await function.build(None).get_user_function()(None)
     assert ran == ["two"]
 

@@ -21,6 +21,7 @@ from shared.clock import parse_rfc3339
 from shared.database.port import Delete, Replace
 from shared.errors import NotFound, Unavailable
 from shared.jobs.jobs import Job
+from shared.telemetry.port import OFF
 from shared.tenancy.directory import TenantEntry
 from tests.unit.backup_world import BackupWorld, Killed
 from tests.unit.world import OTHER_ID, TENANT_ID, WatchedStore, register
@@ -225,7 +226,7 @@ def test_whatever_the_gaps_the_newest_backup_survives_and_the_unexpired_do(gaps:
 def timers(world: BackupWorld) -> dict[str, Any]:
     """The timer functions as the host finds them."""
     app = func.FunctionApp()
-    app.register_functions(blueprint(Daily(world.daily, world.retention, world.core.ledger, world.clock)))
+    app.register_functions(blueprint(Daily(world.daily, world.retention, world.core.ledger, world.clock), OFF))
     return {str(one.get_function_name()): one.get_user_function() for one in app.get_functions()}
 
 

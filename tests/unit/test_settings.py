@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from shared.outside import client_id
 from shared.settings import Settings, SettingsError
 from shared.tenancy.sharedkey import FolderKey
 
@@ -288,3 +289,69 @@ def test_what_the_platforms_own_ai_lacks_is_named(changed: dict[str, str], says:
 def test_azure_openai_needs_no_key_for_the_apps_own_identity_opens_it() -> None:
     azure = {"FLOWGRID_AI_WIRE": "azure_openai", "FLOWGRID_AI_BASE_URL": "https://x.openai.azure.com"}
     assert Settings.load({**azure, "FLOWGRID_AI_MODELS": "chat"}).flowgrid_ai_key_secret == ""
+
+
+# Telemetry
+
+INSIGHTS = "InstrumentationKey=11111111-2222-3333-4444-555555555555"
+REGION = "https://westeurope-5.in.applicationinsights.azure.com/"
+AUTHENTICATION = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"
+
+
+@pytest.mark.parametrize("endpoint", [REGION, "http://127.0.0.1:8931", "http://localhost:8931/"])
+def test_telemetry_goes_over_tls_or_to_this_machine(endpoint: str) -> None:
+    connection = f"{INSIGHTS};IngestionEndpoint={endpoint};LiveEndpoint=https://live.example/;ApplicationId=1"
+    settings = Settings.load({"APPLICATIONINSIGHTS_CONNECTION_STRING": connection})
+    assert settings.applicationinsights_connection_string == connection
+
+
+@pytest.mark.parametrize(
+    ("connection", "what"),
+    [
+        (INSIGHTS, "no https IngestionEndpoint"),
+        (f"{INSIGHTS};IngestionEndpoint=http://telemetry.example", "no https IngestionEndpoint"),
+        (f"{INSIGHTS};IngestionEndpoint=https://[::1", "no https IngestionEndpoint"),
+        (f"InstrumentationKey=one;IngestionEndpoint={REGION}", "no InstrumentationKey"),
+        ("canary", "no InstrumentationKey"),
+    ],
+)
+def test_a_connection_string_that_leads_nowhere_is_named_and_not_told(connection: str, what: str) -> None:
+    first, *_ = wrong(APPLICATIONINSIGHTS_CONNECTION_STRING=connection)
+    assert first.startswith(f"APPLICATIONINSIGHTS_CONNECTION_STRING: {what}; ")
+    assert "canary" not in first and "telemetry.example" not in first
+
+
+@pytest.mark.parametrize(
+    ("text", "id"),
+    [
+        ("", None),
+        ("Authorization=AAD", ""),
+        (
+            f"Authorization=AAD;ClientId={'1' * 8}-{'2' * 4}-{'3' * 4}-{'4' * 4}-{'5' * 12}",
+            "11111111-2222-3333-4444-555555555555",
+        ),
+    ],
+)
+def test_telemetry_is_sent_by_the_identity_that_is_named(text: str, id: str | None) -> None:
+    assert client_id(Settings.load({AUTHENTICATION: text}).applicationinsights_authentication_string) == id
+
+
+@pytest.mark.parametrize("text", ["AAD", "Authorization=Key", "Authorization=AAD;ClientId=me", "Authorization=AAD;x"])
+def test_another_way_of_sending_it_is_refused(text: str) -> None:
+    (line,) = wrong(**{AUTHENTICATION: text})
+    assert line.startswith(f"{AUTHENTICATION}: not of that form; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FLOWGRID_TELEMETRY_SAMPLE", "0"),
+        ("FLOWGRID_TELEMETRY_SAMPLE", "1.5"),
+        ("FLOWGRID_TELEMETRY_SAMPLE", "nan"),
+        ("FLOWGRID_ENVIRONMENT", ""),
+        ("FLOWGRID_ENVIRONMENT", "a b"),
+    ],
+)
+def test_a_share_is_more_than_nothing_and_an_environment_is_a_word(name: str, value: str) -> None:
+    (line,) = wrong(**{name: value})
+    assert line.startswith(f"{name}: ")

@@ -87,7 +87,7 @@ def report(request: pytest.FixtureRequest, python: Path, tmp_path_factory: pytes
     )
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "settings": Settings.load(connection)}
+    return {**found, "stderr": done.stderr, "settings": Settings.load(connection)}
 
 
 def _app(settings: Settings) -> func.FunctionApp:
@@ -126,6 +126,16 @@ def test_the_worker_of_3_13_gets_what_is_no_json_too_and_the_good_ones_beside_it
         ["usage-events", "the body is not a JSON object"],
     ]
     assert report["dead"] == (expected if report["settings"].queue_triggers else [])
+
+
+def test_the_worker_of_3_13_tells_the_host_of_which_level_and_invocation_each_line_is(report: dict[str, Any]) -> None:
+    ours = [(one, json.loads(one["text"])) for one in report["lines"] if one["text"].startswith("{")]
+    assert [line for one, line in ours if one["level"].lower() != line["level"]] == []
+    refused = {(one["function"], line["operation"]) for one, line in ours if line["message"] == "a caller was refused"}
+    closed = [route for route in report["functions"] if "status" in report["functions"][route]]
+    assert refused == {(name, name) for name in closed if name not in report["open"]}
+    assert all(re.fullmatch(r"[0-9a-f]{32}", line["trace_id"]) for one, line in ours if one["function"] in closed)
+    assert '"logger": "flowgrid' not in report["stderr"]  # of which the host would guess the level
 
 
 def test_both_pythons_say_the_same_of_every_binding(report: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from shared.database.cosmos.query import Query, those
 from shared.database.cosmos.retry import IdentityTrouble, NoContainer, Patience, Trouble, trouble_of
 from shared.database.port import Document, Rejected
 from shared.errors import FlowgridError, Unavailable, Unknown
+from shared.tracing import Tell, calling, measure
 
 if TYPE_CHECKING:
     from shared.database.cosmos.client import ContainerProxy
@@ -17,15 +18,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OnCharge = Callable[[str, str, float], None]
 RESOLVE_SECONDS = 3.0
+KIND = "Azure DocumentDB"  # as Application Insights calls it
 
 
 class Calls:
-    """Point reads, queries and batches. `on_charge(tenant_id, operation, request units)` sees the cost of each."""
+    """Point reads, queries and batches. `on_charge(tenant_id, operation, request units)` sees the cost of each.
 
-    def __init__(self, account: Account, *, deadline: float, on_charge: OnCharge | None) -> None:
+    `tell`: is told of each attempt.
+    """
+
+    def __init__(
+        self, account: Account, *, deadline: float, on_charge: OnCharge | None, tell: Tell | None = None
+    ) -> None:
         self._account = account
         self._deadline = deadline
         self._on_charge = on_charge
+        self._tell = tell
 
     async def read(self, place: tuple[str, str], key: str, id: str, payer: str) -> Document | None:
         """One point read; None when there is no such document."""
@@ -166,7 +174,7 @@ class Calls:
             raise Unknown("The database did not say whether this was done.") from error
 
     def _resolving(self) -> "Calls":
-        return Calls(self._account, deadline=RESOLVE_SECONDS, on_charge=self._on_charge)
+        return Calls(self._account, deadline=RESOLVE_SECONDS, on_charge=self._on_charge, tell=self._tell)
 
     async def _tried(
         self,
@@ -191,6 +199,18 @@ class Calls:
         operation: str,
     ) -> T:
         """One attempt; `Trouble` when it failed for a reason that may pass."""
+        database, container = place
+        with calling(self._tell, KIND, database, f"{operation} {container}", payer, fine=Rejected):
+            return await self._once(work, place, patience, payer, operation)
+
+    async def _once(
+        self,
+        work: Callable[[Client, "ContainerProxy"], Awaitable[T]],
+        place: tuple[str, str],
+        patience: Patience,
+        payer: str,
+        operation: str,
+    ) -> T:
         client: Client | None = None
         container: ContainerProxy | None = None
         try:
@@ -223,6 +243,7 @@ class Calls:
 
     def _charge(self, payer: str, operation: str, headers: Mapping[str, Any]) -> None:
         charge = float(headers.get("x-ms-request-charge", 0) or 0)
+        measure("requestUnits", charge)
         if self._on_charge is not None and charge:
             self._on_charge(payer, operation, charge)
 

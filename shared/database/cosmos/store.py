@@ -38,6 +38,7 @@ from shared.database.port import (
 from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID
 from shared.kinds import Container, Kind, Kinds
+from shared.tracing import Tell
 
 logger = logging.getLogger("flowgrid.cosmos")
 DEADLINE_SECONDS = 12.0  # below the outbox sweep's 15: what is retried here is not yet taken up there
@@ -63,6 +64,7 @@ class CosmosDatabase(Database):
         credential: CredentialFactory = default_credential,
         emulator_key: str | None = None,
         on_charge: OnCharge | None = None,
+        tell: Tell | None = None,
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
         self._emulator = emulator_key is not None
@@ -72,8 +74,9 @@ class CosmosDatabase(Database):
             emulator_key=emulator_key,
             prepare=preparation(registry, tuple(shards), kinds) if self._emulator else None,
         )
-        self._calls = Calls(self._account, deadline=deadline, on_charge=on_charge)
-        self._quick = Calls(self._account, deadline=min(deadline, PING_SECONDS), on_charge=on_charge)
+        self._calls = Calls(self._account, deadline=deadline, on_charge=on_charge, tell=tell)
+        quick = min(deadline, PING_SECONDS)
+        self._quick = Calls(self._account, deadline=quick, on_charge=on_charge, tell=tell)
         self._registry = registry
         self._shards = shards
         self._clock = clock
