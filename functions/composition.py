@@ -1,0 +1,175 @@
+"""Every service of the app, put together over one core; function_app.py gives each of them its triggers."""
+
+from collections.abc import Awaitable, Callable
+
+from functions.agents.service import AgentService
+from functions.agents.teams import Teams
+from functions.audit.assembly import Trail
+from functions.backups.copies import Copies
+from functions.backups.daily import Daily, DailyBackups
+from functions.backups.export import Export
+from functions.backups.restore import Restoring
+from functions.backups.retention import Retention
+from functions.backups.service import BackupService
+from functions.backups.soundness import Soundness
+from functions.billing.service import BillingService
+from functions.catalog.importing import CatalogImport
+from functions.catalog.models import Element
+from functions.catalog.service import ElementService, RelationshipService
+from functions.claims.service import ClaimsService
+from functions.design.service import DesignService
+from functions.design.tools import WizardTools
+from functions.executions.assembly import Executions
+from functions.executions.soundness import admitted_as_counted
+from functions.executions.working import World
+from functions.identity.assembly import Identity
+from functions.notifications.service import NotificationService
+from functions.platform.consumers import Consumers
+from functions.platform.costs import Costs
+from functions.platform.counters import counters
+from functions.platform.health import HealthService
+from functions.platform.invariants import Invariants
+from functions.platform.rounds import Rounds, Work
+from functions.providers.connections import Connections
+from functions.providers.service import ProviderService
+from functions.publishing.models import TYPE as PUBLISH
+from functions.publishing.service import Publishing
+from functions.tenants.onboarding import Onboarding
+from functions.tenants.provisioning import Provisioning
+from functions.tenants.service import TenantService
+from functions.tenants.subscriptions import Subscriptions
+from functions.tenants.trials import Trials
+from functions.tools.calling import HttpToolbox
+from functions.tools.catalog import CatalogTools
+from functions.tools.port import Toolboxes
+from functions.tools.proposing import ProposingTools
+from functions.tools.service import ToolService
+from functions.usage.adjustments import Adjustments
+from functions.usage.archiving import Archive
+from functions.usage.closing import Closing
+from functions.usage.metering import Metering
+from functions.usage.quotas import QuotaService
+from functions.usage.rebuilding import rollups_as_rebuilt
+from functions.usage.rollups import totals
+from functions.usage.service import UsageService
+from functions.usage.thresholds import tell_thresholds
+from shared.core import Core
+from shared.jobs.jobs import Jobs
+from shared.jobs.tenant_sweep import TenantSweep
+from shared.work.budgets import release_abandoned
+from shared.work.kept_secrets import KeptSecrets
+
+
+class Parts:
+    """`runs`: what runs of agents work with, where it is not the usual."""
+
+    def __init__(self, core: Core, runs: World | None = None) -> None:
+        settings, adapters, services = core.settings, core.adapters, core.services
+        database, directory, blobs = adapters.database, core.directory, adapters.blobs
+        self._core = core
+        self._each = TenantSweep(database, directory, services)
+        provisioning = Provisioning(adapters.provisioner, directory, services, settings.jobs_queue)
+        shards, region = settings.flowgrid_shards, settings.flowgrid_region
+        self.onboarding = Onboarding(database, directory, core.names, services, shards, region, provisioning)
+        self.tenants = TenantService(database, directory, services)
+        self.subscriptions = Subscriptions(self.tenants, directory, services.clock)
+        self.identity = Identity.of(core)
+        self.claims = ClaimsService.of(core)
+        self.notifications = NotificationService()
+
+        self.agents = AgentService()
+        self.teams = Teams(self.agents, Element.KIND)
+        self.elements, self.relationships = ElementService(), RelationshipService()
+        self.imports = CatalogImport(blobs)
+
+        self._secrets = KeptSecrets(adapters.secrets)
+        self.providers = ProviderService(self._secrets, adapters.outgoing.allowed)
+        self.tools = ToolService(self._secrets, adapters.outgoing.allowed)
+        self.executions = Executions.of(core, runs or self._world())
+        self.publishing = Publishing(self.executions.starting, self.executions.service, settings.jobs_queue)
+        self.design = DesignService(self.executions.starting, self.agents)
+
+        self.metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
+        self._archive = Archive(blobs)
+        self.usage, self.quotas = UsageService(self._archive), QuotaService()
+        self.adjustments = Adjustments(directory)
+        self.closing = Closing(database, directory, services.clock)
+        self.billing = BillingService(database, totals)
+        self.costs = Costs(database, directory, services.clock, totals)
+
+        copies, self._export = Copies(core.names, database), Export(blobs)
+        self._restoring = Restoring(blobs, self._export, directory, self.onboarding.onboard_like, copies)
+        self.backups = BackupService(blobs, copies, jobs_queue=settings.jobs_queue)
+        retention = Retention(self._each, blobs)
+        self.daily = Daily(DailyBackups(self._each, self.backups), retention, core.ledger, services.clock)
+        self.trail = Trail.of(core, self.backups.journal_needed_since)
+
+        self._jobs = self._long_work()
+        runner = self.executions.messages.take_all
+        others = {settings.usage_queue: self.metering.store, settings.executions_queue: runner}
+        self.consumers = Consumers(self._jobs, settings.jobs_queue, core.dead_letters, others, adapters.telemetry)
+        checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
+        checks |= {"statements": self.billing.check}
+        self._invariants = Invariants(self._each, checks, core.ledger, services.clock)
+        self.rounds = Rounds(core.ledger, services.clock, self._hourly(), self._daily())
+        concerns = {
+            "backups": Soundness(database, services.clock).check,
+            "invariants": self._invariants.check,
+            "places": self.onboarding.places.check,
+        }
+        self.health = HealthService({**adapters.pings(), **concerns}, services.clock)
+
+    @property
+    def sweeps(self) -> dict[str, Callable[[], Awaitable[int]]]:
+        """What each minute's timer runs, in this order."""
+        return {
+            "outbox": self._core.sweep_outbox,
+            "onboarding": self.onboarding.sweep,
+            "tenants": self.tenants.sweep,
+            "trials": Trials(self.tenants, self._core.services.clock).sweep,
+            "downgrades": self.subscriptions.sweep,
+            "jobs": self._jobs.sweep,
+            "runs": self.executions.sweeping.sweep,
+            "schedules": self.executions.scheduling.sweep,
+            "dead_letters": self.consumers.collect_dead,
+            "daily": self.daily.sweep,  # the last, as it may take as long as its timers do
+        }
+
+    def _world(self) -> World:
+        adapters = self._core.adapters
+        catalog = CatalogTools(self.elements, self.relationships)
+        tools = Toolboxes(catalog, ProposingTools(), HttpToolbox(adapters.outgoing, self._secrets))
+        connections = Connections(adapters.secrets, self._core.settings)
+        return World(tools, adapters.models, connections.resolve, WizardTools())
+
+    def _long_work(self) -> Jobs:
+        return self._core.jobs(
+            {
+                "backup": self._export.run_backup,
+                "restore": self._restoring.run_restore,
+                "provision": self.onboarding.run_provision,
+                PUBLISH: self.publishing.run,
+            },
+            {"backup": self._export.give_up, "restore": self._restoring.give_up},
+        )
+
+    def _hourly(self) -> dict[str, Work]:
+        over_all = self._each.over_all
+        return {
+            "reservations": over_all(release_abandoned),
+            "thresholds": over_all(tell_thresholds),
+            "secrets": over_all(self._secrets.compare),
+            "invitations": over_all(self._core.invitations.of_tenant),
+            "waiting runs": over_all(self.executions.sweeping.of_tenant),
+            "audit seals": over_all(self.trail.sealer.seal),
+        }
+
+    def _daily(self) -> dict[str, Work]:
+        over_all = self._each.over_all
+        return {
+            "statements": over_all(self.billing.close),
+            "usage archive": over_all(self._archive.keep),
+            "audit retention": over_all(self.trail.pruner.prune),
+            "run retention": over_all(self.executions.retention.purge),
+            Invariants.ROUND: self._invariants.run,
+        }
