@@ -14,22 +14,20 @@ from urllib.parse import parse_qsl
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
 
-from shared.auth.caller import Caller, RequestInfo
+from shared.auth.caller import RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.errors import (
     FlowgridError,
     Forbidden,
-    Invalid,
     PreconditionRequired,
     QuotaReached,
     RateLimited,
-    RoleNeeded,
-    TenantSuspended,
     Unauthenticated,
     Unavailable,
 )
 from shared.http.addresses import client_address, window_of
+from shared.http.admission import admit, log_refusal, windows_of
 from shared.http.answers import Answered, finish, head_of, respond
 from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.cors import Cors, options
@@ -39,9 +37,8 @@ from shared.http.observing import observe
 from shared.http.pagination import Cursors, PageQuery, Query
 from shared.http.problems import problem
 from shared.http.routes import Begins, Call, Handler, OpenCall, Route
-from shared.ids import PLATFORM_TENANT_ID, is_request_id, is_uuid
+from shared.ids import is_request_id
 from shared.limits.port import Allowance, RateLimiter, Window
-from shared.members.breakglass import use
 from shared.members.members import Members
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
@@ -200,7 +197,7 @@ class Endpoint:
         if route.role is None:
             return respond(route, req, await self._open(route, handler, req, answered, address), None)
         session = await self._admitted(route, req, answered, address)
-        answered.allowances += await self.limiter.take(*_windows(route, session))
+        answered.allowances += await self.limiter.take(*windows_of(route, session))
         answered.session = session
         if route.paged:
             await self.cursors.ready()
@@ -244,15 +241,9 @@ class Endpoint:
         """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else."""
         inside = self.limiter.enter(address)
         try:
-            caller = await self.verifier.verify(req.headers.get("authorization"))
-            session = await self._session(route, caller, req, answered)
-            log_fields.set({**log_fields.get(), "tenant_id": session.id})  # until admitted, the subject may be a name
-            session = await self._admit(route, session)
-            if session.caller.role is Role.PLATFORM and session.id != PLATFORM_TENANT_ID:
-                await use(session, {"operation": route.name, "path": route.location(req.route_params)})
-            log_fields.set({**log_fields.get(), "user_id": session.user_id})
+            session = await admit(self, route, req, answered)
         except (Unauthenticated, Forbidden, QuotaReached) as error:
-            _log_refusal(error, answered.request)
+            log_refusal(error, answered.request)
             answered.allowances.append(await inside.spend())
             raise
         except FlowgridError:  # a slip of staff's, or our own outage
@@ -260,27 +251,6 @@ class Endpoint:
             raise
         inside.leave()
         return session
-
-    async def _session(self, route: Route, caller: Caller, req: func.HttpRequest, answered: Answered) -> TenantSession:
-        tenant_id = _tenant_id(route, caller, req)
-        entry = await self.directory.entry(tenant_id)
-        if entry is None:
-            raise Forbidden("The token's tenant does not exist (any more).")
-        if caller.role is not Role.PLATFORM:
-            if entry.status == "suspended":
-                raise TenantSuspended("This tenant is suspended; its data is kept. Write to support to resume it.")
-            if entry.status not in ("active", "trial"):
-                raise Forbidden(f"This tenant is {entry.status}; try again when that is done.")
-        store = self.directory.open(entry)
-        return TenantSession(entry, store, caller, answered.request, self.services, relays=answered.relays)
-
-    async def _admit(self, route: Route, session: TenantSession) -> TenantSession:
-        """The session of the tenant's user that the caller is, if that is one, and one who may do this."""
-        admitted = await self.members.admit(session)
-        role = admitted.caller.role
-        if route.role is None or role is None or not role.includes(route.role):
-            raise RoleNeeded(f"This needs the role {route.role}; the caller has {role}.")
-        return admitted
 
     def _read(self, route: Route, req: func.HttpRequest, session: TenantSession) -> Call[Any, Any]:
         try:
@@ -311,28 +281,9 @@ class Endpoint:
         )
 
 
-def _windows(route: Route, session: TenantSession) -> list[Window]:
-    """What a call of the tenant's is taken out of."""
-    plan = session.plan
-    most = plan.requests_per_minute
-    windows = [Window("tenant", session.id, most, 1, "Too many requests of this tenant in a minute")]
-    if route.limit is not None:
-        message = f"Too many calls of {route.limit} in a minute"
-        windows.append(Window(route.limit, session.id, plan.route_limit(route.limit), 1, message))
-    return windows
-
-
 def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
     instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
     return problem(error, request_id=request.request_id, instance=f"/{instance}")
-
-
-def _log_refusal(error: FlowgridError, request: RequestInfo) -> None:
-    """One line for each: why, by whose token, from where. Never the token, nor who is in it."""
-    told = {"reason": error.code, "address": request.ip_address}
-    if isinstance(error, Unauthenticated):
-        told |= {"reason": error.reason, "issuer": error.issuer or ""}
-    logger.warning("a caller was refused", extra=told)
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:
@@ -344,20 +295,3 @@ def _parameters(req: func.HttpRequest) -> dict[str, str]:
         return dict(req.params)
     sent = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
     return {name: "" for name, value in sent if not value} | dict(req.params)
-
-
-def _tenant_id(route: Route, caller: Caller, req: func.HttpRequest) -> str:
-    """The token's tenant; only platform staff may name another one, and only in `x-tenant-id`."""
-    if route.platform:
-        if caller.role is not Role.PLATFORM:
-            raise RoleNeeded(f"This needs the role {Role.PLATFORM}.")
-        return PLATFORM_TENANT_ID
-    named = req.headers.get("x-tenant-id") if caller.role is Role.PLATFORM else None
-    if named is not None and not is_uuid(named):
-        raise Invalid.of("x-tenant-id", "is not a tenant id", named)
-    tenant_id = named or caller.tenant_id
-    if tenant_id is None:
-        raise Forbidden("The token names no tenant; platform staff name one in x-tenant-id.")
-    if tenant_id == PLATFORM_TENANT_ID and caller.role is not Role.PLATFORM:
-        raise RoleNeeded(f"This needs the role {Role.PLATFORM}.")
-    return tenant_id

@@ -8,13 +8,12 @@ import pytest_asyncio
 
 import shared.database.sqlite as sqlite
 import shared.database.sqlite_query as sqlite_query
-import shared.http.endpoint as endpoint
+import shared.http.admission as admission
 from functions.executions.messages import RunMessages
 from functions.platform.consumers import Consumers
 from functions.usage.metering import Metering
 from shared.auth.tokens import TokenVerifier
 from shared.blobs.files import FileBlobs
-from shared.http.endpoint import Endpoint
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors
 from shared.members.members import Members
@@ -122,7 +121,7 @@ async def test_a_cursor_that_is_not_bound_to_its_tenant(
 
 
 async def test_a_role_that_is_not_checked(on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, Endpoint, "_admit", ("not role.includes(route.role)", "False"))
+    mutate(monkeypatch, admission, "_with_role", ("not role.includes(route.role)", "False"))
     found = await leaks(on_sqlite, watch, ["GET v1/users"], "viewer")
     assert "GET v1/users as viewer, own ids: 200 where 403 must be" in found
 
@@ -139,8 +138,8 @@ async def test_a_list_of_users_that_does_not_narrow_the_token(
 async def test_a_staff_route_that_customers_call_in_their_own_tenant(
     on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mutate(monkeypatch, endpoint, "_tenant_id", ("if route.platform:", "if False:"))
-    mutate(monkeypatch, Endpoint, "_admit", ("not role.includes(route.role)", "False"))
+    mutate(monkeypatch, admission, "_tenant_id", ("if route.platform:", "if False:"))
+    mutate(monkeypatch, admission, "_with_role", ("not role.includes(route.role)", "False"))
     found = await leaks(on_sqlite, watch, ["GET v1/platform/tenants"], "admin")
     assert "GET v1/platform/tenants as admin, own ids: 200 where 403 must be" in found
     assert "the answer holds the victim's tenant_id" in found
@@ -151,7 +150,7 @@ async def test_a_header_that_names_the_tenant_for_anybody(
 ) -> None:
     mutate(
         monkeypatch,
-        endpoint,
+        admission,
         "_tenant_id",
         ('req.headers.get("x-tenant-id") if caller.role is Role.PLATFORM else None', 'req.headers.get("x-tenant-id")'),
     )
@@ -162,7 +161,7 @@ async def test_a_header_that_names_the_tenant_for_anybody(
 async def test_a_tenant_whose_suspension_is_not_checked(
     on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mutate(monkeypatch, Endpoint, "_session", ('if entry.status == "suspended":', "if False:"), ("not in (", "in ("))
+    mutate(monkeypatch, admission, "_session", ('if entry.status == "suspended":', "if False:"), ("not in (", "in ("))
     names = [f"admin of a {status} tenant" for status in ("suspended", "provisioning", "deleting")]
     found = await leaks(on_sqlite, watch, [LIST], *names)
     for name in names:
