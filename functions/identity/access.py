@@ -8,14 +8,14 @@ from pydantic import Field, StringConstraints
 
 from shared.clock import parse_rfc3339, rfc3339
 from shared.errors import Contended, NotFound, Stale, Taken
-from shared.http.pagination import ListQuery
+from shared.http.pagination import ResourceQuery
 from shared.ids import PLATFORM_TENANT_ID
 from shared.members.breakglass import StaffAccess, access_id
 from shared.members.standing import still_admin
 from shared.tenancy.directory import Directory
 from shared.work.change import Change
 from shared.work.notices import notify
-from shared.work.resources import WHOLE, Body, Listing, PageRequest, Versioned, find
+from shared.work.resources import WHOLE, Body, Listing, PageRequest, Versioned, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 MOST_MINUTES = 240
@@ -32,7 +32,7 @@ class NewAccess(Body):
     minutes: Annotated[int, Field(ge=1, le=MOST_MINUTES), WHOLE] = Field(60, description="How long; then it is over.")
 
 
-class AccessQuery(ListQuery):
+class AccessQuery(ResourceQuery):
     """They have no filters of their own: there are as many as there are staff who have come."""
 
 
@@ -72,6 +72,9 @@ class AccessService:
 
     async def list(self, tenant: TenantSession, page: PageRequest) -> Listing[StaffAccess]:
         return await find(tenant, StaffAccess, {}, page)
+
+    async def get(self, tenant: TenantSession, id: str) -> StaffAccess:
+        return (await load(tenant, StaffAccess, id)).value
 
     async def end_of(self, staff: TenantSession, tenant_id: str, id: str) -> StaffAccess:
         return await self.end(await self._of(staff, tenant_id), id)

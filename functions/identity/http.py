@@ -209,6 +209,17 @@ def _staff_access(endpoint: Endpoint, routes: func.Blueprint, access: AccessServ
 
     @endpoint(
         routes,
+        "GET",
+        "v1/staff-access/{access_id}",
+        role=Role.ADMIN,
+        answer=StaffAccess,
+        summary="Get a grant of Flowgrid's staff",
+    )
+    async def get_staff_access(call: Call) -> StaffAccess:
+        return await access.get(call.tenant, call.params["access_id"])
+
+    @endpoint(
+        routes,
         "POST",
         "v1/staff-access/{access_id}/end",
         role=Role.ADMIN,

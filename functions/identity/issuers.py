@@ -6,7 +6,7 @@ from pydantic import Field
 
 from shared.database.port import Where
 from shared.errors import Conflict, Contended, FieldError, Invalid, Stale, Taken
-from shared.http.pagination import ListQuery
+from shared.http.pagination import ResourceQuery
 from shared.issuers import Issuer
 from shared.members.issuers import MAX_TEXT, MOST_OF_A_TENANT, OwnIssuer, OwnIssuers, issuer_ids, pair
 from shared.members.names import ISSUER, Names
@@ -42,7 +42,7 @@ class NewIssuer(Body):
     )
 
 
-class IssuerQuery(ListQuery):
+class IssuerQuery(ResourceQuery):
     """They have no filters of their own: there are few."""
 
 

@@ -29,7 +29,7 @@ class GrantNeeded(Forbidden):
 class StaffAccess(Resource):
     """One of Flowgrid's staff in this tenant: there is one for each of them, opened anew when it is over."""
 
-    KIND: ClassVar[Kind] = Kind("staff_access")
+    KIND: ClassVar[Kind] = Kind("staff_access", sorted=("updated_at",))
 
     staff: str = Field(description="Who: the subject of their token.")
     email: str | None = Field(description="Their address, where the token has one.")

@@ -13,7 +13,7 @@ from shared.work.resources import Resource, Timestamp
 
 BINDING = Kind("binding")  # of a token's holder to a user; stays when the user is removed
 REMOVED = Kind("removed")  # the mark of a removed user's address
-OWN_ISSUER = Kind("issuer")  # whose tokens are taken in this tenant only (issuers.py)
+OWN_ISSUER = Kind("issuer", sorted=("updated_at",))  # whose tokens are taken in this tenant only (issuers.py)
 
 UserRole = Literal["viewer", "user", "admin"]
 UserStatus = Literal["invited", "active", "disabled"]

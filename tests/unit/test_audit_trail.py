@@ -83,6 +83,7 @@ async def test_what_staff_restores_and_copies_write_is_verified_as_well(world: W
     copied = {"backup_id": backup["id"], "target": "new_tenant", "new_tenant": new}
     in_place = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}
     made = []
+    await world.break_glass(acme)
     for asked in (copied, in_place):
         begun = await world.call("create_restore", STAFF, asked, headers={"x-tenant-id": acme})
         assert begun.status == 202, begun.raw
