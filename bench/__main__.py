@@ -22,6 +22,7 @@ BENCHES = (
     "adapter",
     "memory",
     "audit",
+    "limits",
 )
 
 TEXTS = ("call", "tier", "import", "file", "answers", "what")
