@@ -14,6 +14,7 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
+from functions.usage.details import DETAILED, details_of, within
 from functions.usage.dimensions import OTHER, dimension, largest
 from functions.usage.reading import Event, Key, Voids, hour_of, key_of, row
 from shared.database.limits import encode
@@ -30,7 +31,7 @@ KEY_BYTES = 16
 LEVEL = 3
 HOUR = len("2026-11-24T08")
 
-Sums = dict[str, dict[str, Any]]  # metric -> value, count, dimensions
+Sums = dict[str, dict[str, Any]]  # metric -> value, count, dimensions; of some, details of each of those names
 Placed = tuple[str, Key, str, Event]  # an event, behind what it is sorted by in its block: time, key and row
 
 
@@ -60,8 +61,11 @@ class Block:
 
     @property
     def whole(self) -> bool:
-        """Whether its sums name all names there are in it."""
-        return not any(OTHER in one["dimensions"] for one in self.sums.values())
+        """Whether its sums say all that can be said of its events: older releases knew no details."""
+        return not any(
+            OTHER in one["dimensions"] or (metric in DETAILED and "details" not in one)
+            for metric, one in self.sums.items()
+        )
 
     @cached_property
     def keys(self) -> list[Key]:
@@ -86,7 +90,8 @@ class Block:
         for key, (source, id, time, metric, value, data) in zip(self.keys, content["rows"], strict=True):
             named, text = Metric(metric), json.dumps(data, ensure_ascii=False, separators=(",", ":"))
             name = dimension(named, data)
-            yield Event(key, sources[source], id or _uuid(key), time, named, value, text, name, not id)
+            details = details_of(named, value, data)
+            yield Event(key, sources[source], id or _uuid(key), time, named, value, text, name, not id, details)
 
 
 def pack(events: Iterable[Event]) -> list[Packed]:
@@ -107,20 +112,32 @@ def pack_voids(voids: Voids) -> Packed:
 
 def add(sums: Sums, events: Iterable[Event]) -> None:
     """Add events to sums."""
-    for _, _, _, _, metric, value, _, name, _ in events:
+    for _, _, _, _, metric, value, _, name, _, details in events:
         own = sums.get(metric)
         if own is None:
             own = sums[metric.value] = {"value": 0, "count": 0, "dimensions": {}}
+            if metric in DETAILED:
+                own["details"] = {}
         own["value"] += value
         own["count"] += 1
         if name is not None:
             names = own["dimensions"]
             names[name] = names.get(name, 0) + value
+            if details:
+                known = own["details"].setdefault(name, {})
+                for key, amount in details:
+                    known[key] = known.get(key, 0) + amount
 
 
 def bounded(sums: Mapping[str, Mapping[str, Any]]) -> Sums:
     """With no more names than one document may hold."""
-    return {metric: {**sums[metric], "dimensions": largest(sums[metric]["dimensions"])} for metric in sorted(sums)}
+    return {metric: _bounded(sums[metric]) for metric in sorted(sums)}
+
+
+def _bounded(own: Mapping[str, Any]) -> dict[str, Any]:
+    names = largest(own["dimensions"])
+    details = {"details": within(names, own["details"])} if "details" in own else {}
+    return {**own, "dimensions": names, **details}
 
 
 def _blocks(hour: str, placed: Sequence[Placed]) -> list[Packed]:

@@ -3,7 +3,8 @@
 import azure.functions as func
 
 from functions.usage.adjustments import Adjustment, Adjustments, NewAdjustment
-from functions.usage.models import Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.analytics import Analytics, AnalyticsService
+from functions.usage.models import RangeQuery, Usage, UsageEvent, UsageEventQuery, UsageQuery
 from functions.usage.quotas import Quotas, QuotaService
 from functions.usage.service import UsageService
 from shared.auth.roles import Role
@@ -33,6 +34,18 @@ def blueprint(
     )
     async def list_usage_events(call: Call[None, UsageEventQuery]) -> Listing[UsageEvent]:
         return await usage.events(call.tenant, call.query, call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/analytics",
+        role=Role.VIEWER,
+        query=RangeQuery,
+        answer=Analytics,
+        summary="How calls went, by endpoint, and what AI has cost, by model",
+    )
+    async def get_analytics(call: Call[None, RangeQuery]) -> Analytics:
+        return await AnalyticsService().analytics(call.tenant, call.query)
 
     @endpoint(routes, "GET", "v1/quotas", role=Role.VIEWER, answer=Quotas, summary="Quotas, and what is used of them")
     async def get_quotas(call: Call) -> Quotas:

@@ -58,15 +58,20 @@ class Usage(BaseModel):
     items: list[Bucket] = Field(description="Oldest first.")
 
 
-class UsageQuery(Query):
+class RangeQuery(Query):
     """`from` (inclusive, whole periods) and `to` (exclusive); by default the last day, month or year."""
 
-    metric: Told = Field(Metric.API_CALLS, description="What to show.")
     period: Period = Field("day", description="How long each item is.")
     since: Time | None = Field(
         None, alias="from", description="From this time on; the period that it is in is shown whole."
     )
     until: Time | None = Field(None, alias="to", description="Before this time.")
+
+
+class UsageQuery(RangeQuery):
+    """One metric of a range."""
+
+    metric: Told = Field(Metric.API_CALLS, description="What to show.")
 
 
 class UsageEventQuery(PageQuery):

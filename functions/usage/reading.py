@@ -11,7 +11,9 @@ from hashlib import blake2b
 from json import dumps
 from typing import Any, NamedTuple
 
+from functions.usage.details import details_of
 from functions.usage.dimensions import dimension
+from functions.usage.latency import Details
 from shared.clock import is_rfc3339, parse_rfc3339, rfc3339
 from shared.database.limits import encode
 from shared.errors import Invalid
@@ -56,6 +58,7 @@ class Event(NamedTuple):
     data: str
     dimension: str | None
     own_key: bool = False  # its id is its key
+    details: Details = ()
 
     @property
     def hour(self) -> str:
@@ -114,7 +117,8 @@ def read(message: Message, now: datetime) -> Event | Voids:
         raise Early(ahead)
     if ahead < -LATE:
         raise Uncountable(f"its time {time} is more than {LATE.days} days ago")
-    return Event(key, source, id, time if is_rfc3339(time) else rfc3339(at), metric, value, text, name, own)
+    instant = time if is_rfc3339(time) else rfc3339(at)
+    return Event(key, source, id, instant, metric, value, text, name, own, details_of(metric, value, data))
 
 
 def row(event: Event) -> str:

@@ -18,7 +18,8 @@ from shared.database.port import Stored, TenantStore, Where
 from shared.kinds import Kind
 from shared.work.events import Metric
 
-ROLLUP = Kind("rollup", container="usage", filtered=("period",), backup="history")
+# Its second version has details; what older releases made has none, and says so by having none.
+ROLLUP = Kind("rollup", container="usage", filtered=("period",), backup="history", upcasts=(dict,))
 # A day or a month that has to be made (again); created_at is its end.
 DUE = Kind("usage_due", container="usage", filtered=("period",))
 BLOCKS_AT_ONCE = 40  # of 256 KB at most

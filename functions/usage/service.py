@@ -4,10 +4,9 @@ from functions.usage.archiving import Archive
 from functions.usage.blocks import bounded
 from functions.usage.events import page_of_events
 from functions.usage.models import Bucket, Usage, UsageEvent, UsageEventQuery, UsageQuery
-from functions.usage.periods import LONGEST, LOOK_BACK, start_of
+from functions.usage.periods import range_of
 from functions.usage.rollups import sums
-from shared.clock import parse_rfc3339, rfc3339
-from shared.errors import Invalid
+from shared.clock import rfc3339
 from shared.work.resources import Listing, PageRequest
 from shared.work.session import TenantSession
 
@@ -17,14 +16,7 @@ class UsageService:
 
     async def usage(self, tenant: TenantSession, query: UsageQuery) -> Usage:
         """One metric's rollups over a range; `Invalid` for a range that is empty or too long for its period."""
-        now = tenant.services.clock.now()
-        end = parse_rfc3339(query.until) if query.until else now
-        start = start_of(query.period, parse_rfc3339(query.since) if query.since else end - LOOK_BACK[query.period])
-        if start > end:
-            raise Invalid.of("from", "is after `to`", query.since)
-        if end - start > LONGEST[query.period]:
-            most = LONGEST[query.period].days
-            raise Invalid.of("from", f"at most {most} days by {query.period}; take a longer period", query.since)
+        start, end = range_of(query.period, query.since, query.until, tenant.services.clock.now())
         found = await sums(tenant.store, query.period, start, end)
         items = [
             Bucket.model_validate({"start": beginning, **bounded(metrics)[query.metric]})

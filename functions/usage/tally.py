@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from functions.usage.blocks import Block, Sums, add
+from functions.usage.details import put
 from functions.usage.reading import Event, Key, row
 
 Standing = Literal["counted", "voided", "conflicting"]
@@ -69,4 +70,6 @@ def merged(parts: Iterable[Sums]) -> Sums:
             names = own["dimensions"]
             for name, value in one["dimensions"].items():
                 names[name] = names.get(name, 0) + value
+            if "details" in one:
+                put(own.setdefault("details", {}), one["details"])
     return sums

@@ -50,6 +50,7 @@ async def test_many_names_add_up_exactly_before_and_after_the_hour_is_closed(
         "value": 2 * sum(range(100)),
         "count": 200,
         "dimensions": {f"o.{number}": 2 * number for number in range(100)},
+        "details": {},
     }
     assert await counted() == [expected]
     await close(store)

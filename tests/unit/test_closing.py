@@ -98,7 +98,7 @@ async def test_an_hour_that_is_over_becomes_a_rollup(
     world.clock.advance(seconds=OVER.total_seconds())
     assert await closing.sweep() >= 1
     assert (await rollup(store))["metrics"] == {
-        "api_calls": {"value": 12, "count": 2, "dimensions": {"list_agents": 5}},
+        "api_calls": {"value": 12, "count": 2, "dimensions": {"list_agents": 5}, "details": {}},
     }
     assert await ids(store, OPEN) == []
 
@@ -141,7 +141,7 @@ async def test_what_comes_again_after_its_hour_was_closed_counts_once(
     await closing.sweep()
     await metering.store([event(2), event(3)])
     await closing.sweep()
-    assert (await rollup(store))["metrics"]["api_calls"] == {"value": 3, "count": 3, "dimensions": {}}
+    assert (await rollup(store))["metrics"]["api_calls"] == {"value": 3, "count": 3, "dimensions": {}, "details": {}}
 
 
 async def test_the_same_delivery_after_its_hour_was_closed_opens_nothing(
@@ -408,7 +408,7 @@ async def test_a_thousand_times_the_same_event_is_one(
     assert await value(store) == 5
     world.clock.advance(days=2)
     await closing.sweep()
-    assert (await rollup(store))["metrics"]["api_calls"] == {"value": 5, "count": 1, "dimensions": {}}
+    assert (await rollup(store))["metrics"]["api_calls"] == {"value": 5, "count": 1, "dimensions": {}, "details": {}}
 
 
 async def test_a_closer_of_an_hour_that_is_late_for_the_second_time_overwrites_no_third(
