@@ -52,8 +52,10 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.publishing.http.blueprint(endpoint, parts.publishing),
         functions.tenants.http.blueprint(endpoint, parts.tenants, parts.onboarding),
         functions.tools.http.blueprint(endpoint, parts.tools),
-        functions.usage.http.blueprint(endpoint, parts.usage, parts.quotas, parts.adjustments),
-        functions.usage.timer.blueprint(parts.closing, telemetry),
+        functions.usage.http.blueprint(
+            endpoint, parts.usage, parts.quotas, parts.adjustments, parts.neighbours, parts.slos
+        ),
+        functions.usage.timer.blueprint(parts.closing, parts.fleet, telemetry),
         functions.platform.http.blueprint(endpoint, parts.health, core.dead_letters, parts.costs),
         functions.platform.timer.blueprint(parts.sweeps, telemetry),
         functions.platform.timer.rounds_blueprint(parts.rounds, telemetry),

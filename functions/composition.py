@@ -47,11 +47,14 @@ from functions.tools.service import ToolService
 from functions.usage.adjustments import Adjustments
 from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
+from functions.usage.fleet import Fleet
 from functions.usage.metering import Metering
+from functions.usage.neighbours import Neighbours
 from functions.usage.quotas import QuotaService
 from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
+from functions.usage.slo import SloService
 from functions.usage.thresholds import tell_thresholds
 from shared.core import Core
 from shared.jobs.jobs import Jobs
@@ -94,6 +97,9 @@ class Parts:
         self.usage, self.quotas = UsageService(self._archive), QuotaService()
         self.adjustments = Adjustments(directory)
         self.closing = Closing(database, directory, services.clock)
+        self.fleet = Fleet(database, directory, services.clock)
+        self.neighbours = Neighbours(database, self.fleet, services.clock)
+        self.slos = SloService(self.fleet, services.clock)
         self.billing = BillingService(database, totals)
         self.costs = Costs(database, directory, services.clock, totals)
 

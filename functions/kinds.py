@@ -15,6 +15,7 @@ from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
 from functions.usage.archiving import ARCHIVED
 from functions.usage.blocks import BLOCK
+from functions.usage.fleet import FLEET, SHARES
 from functions.usage.hours import HOUR, OPEN
 from functions.usage.rollups import DUE, ROLLUP
 from shared.jobs.deadletters import DeadLetter
@@ -76,6 +77,8 @@ KINDS = Kinds(
     OPEN,
     DUE,
     ARCHIVED,
+    FLEET,
+    SHARES,
     TENANT,
     RESERVATION,
     INVITED,

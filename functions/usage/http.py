@@ -5,8 +5,10 @@ import azure.functions as func
 from functions.usage.adjustments import Adjustment, Adjustments, NewAdjustment
 from functions.usage.analytics import Analytics, AnalyticsService
 from functions.usage.models import RangeQuery, Usage, UsageEvent, UsageEventQuery, UsageQuery
+from functions.usage.neighbours import Neighbours, NeighboursQuery, TenantQuality
 from functions.usage.quotas import Quotas, QuotaService
 from functions.usage.service import UsageService
+from functions.usage.slo import Slo, SloService
 from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page, ResourceQuery
@@ -15,7 +17,12 @@ from shared.work.resources import Listing
 
 
 def blueprint(
-    endpoint: Endpoint, usage: UsageService, quotas: QuotaService, adjustments: Adjustments
+    endpoint: Endpoint,
+    usage: UsageService,
+    quotas: QuotaService,
+    adjustments: Adjustments,
+    neighbours: Neighbours,
+    slos: SloService,
 ) -> func.Blueprint:
     routes = func.Blueprint()
 
@@ -50,6 +57,29 @@ def blueprint(
     @endpoint(routes, "GET", "v1/quotas", role=Role.VIEWER, answer=Quotas, summary="Quotas, and what is used of them")
     async def get_quotas(call: Call) -> Quotas:
         return await quotas.quotas(call.tenant)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/analytics",
+        role=Role.PLATFORM,
+        query=NeighboursQuery,
+        answer=Page[TenantQuality],
+        summary="List tenants by what they had of all calls, errors and request units",
+    )
+    async def list_neighbours(call: Call[None, NeighboursQuery]) -> Listing[TenantQuality]:
+        return await neighbours.list(call.query, call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/platform/slo",
+        role=Role.PLATFORM,
+        answer=Slo,
+        summary="What is promised of the platform, what was kept of it, and burn rates",
+    )
+    async def get_slo(call: Call) -> Slo:
+        return await slos.slo()
 
     @endpoint(
         routes,

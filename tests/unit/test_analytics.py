@@ -159,7 +159,7 @@ async def happened(world: World, tenant: str, metric: Metric, at: datetime, valu
 
 
 async def called(world: World, tenant: str, operation: str, took: int, status: int, at: datetime = START) -> None:
-    data = {"operation": operation, "duration_ms": took, "status_code": status}
+    data: dict[str, Any] = {"operation": operation, "duration_ms": took, "status_code": status}
     await happened(world, tenant, Metric.API_CALLS, at, **data)
 
 
@@ -211,7 +211,7 @@ async def test_each_endpoint_tells_its_calls_errors_and_times(world: World, tena
 
 async def test_each_model_tells_its_tokens_and_what_is_known_of_their_cost(world: World, tenant: str) -> None:
     for value, provider, model, cost in ((500, "platform", "gpt/4.1", 70), (5, "mine", "m", None), (7, "mine", "m", 3)):
-        data = {"provider": provider, "model": model, "cost": cost}
+        data: dict[str, Any] = {"provider": provider, "model": model, "cost": cost}
         await happened(world, tenant, Metric.AI_TOKENS, START, value, **data)
     await happened(world, tenant, Metric.AI_TOKENS, START, 2, provider="own", model="free", cost=None)
     found = await analytics(world, tenant, period="day")

@@ -1,0 +1,266 @@
+"""All tenants together: what was kept of what is promised, and who is the loud one; at most five minutes behind."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.usage import fleet as summing
+from functions.usage.fleet import FLEET, SHARES, Fleet
+from functions.usage.rollups import blocks_of
+from functions.usage.slo import WINDOWS
+from shared.clock import rfc3339
+from shared.ids import PLATFORM_TENANT_ID
+from shared.work.events import Metric, usage_event
+from tests.unit.world import STAFF, START, World, admin
+
+NOON = START + timedelta(days=1)
+
+
+@pytest.fixture
+async def tenants(world: World) -> list[str]:
+    own = [str((await world.onboard(slug, tier="enterprise"))["id"]) for slug in ("acme", "globex", "initech")]
+    world.clock.advance(days=1)
+    return own
+
+
+async def happened(world: World, tenant: str, *calls: tuple[int, int], at: datetime = NOON, units: int = 0) -> None:
+    """Calls by how long they took and what they were answered."""
+    new = world.core.services.ids.new
+    events = [
+        usage_event(
+            Metric.API_CALLS,
+            id=new(),
+            tenant_id=tenant,
+            at=at,
+            value=1,
+            operation="get_agent",
+            duration_ms=took,
+            status_code=status,
+        )
+        for took, status in calls
+    ]
+    if units:
+        events.append(
+            usage_event(Metric.REQUEST_UNITS, id=new(), tenant_id=tenant, at=at, value=units, operation="get_agent")
+        )
+    await world.core.adapters.messaging.send("usage-events", events)
+    await world.drain()
+
+
+async def close_usage(world: World) -> None:
+    """What the usage timer does."""
+    await world.functions["close_usage"](None)
+
+
+async def windows(world: World) -> dict[str, Any]:
+    world.clock.advance(minutes=1)  # an answer is kept so long
+    answer = await world.call("get_slo", STAFF)
+    assert answer.status == 200, answer.raw
+    return {one["window"]: one for one in answer.json["windows"]}
+
+
+async def neighbours(world: World, **query: str) -> list[dict[str, Any]]:
+    answer = await world.call("list_neighbours", STAFF, query=query)
+    assert answer.status == 200, answer.raw
+    found: list[dict[str, Any]] = answer.json["items"]
+    return found
+
+
+# What is promised
+
+
+async def test_a_window_tells_what_was_kept_and_how_fast_the_rest_is_used_up(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], *[(10, 200)] * 97, (10, 500), (10, 404))
+    await happened(world, tenants[1], (900, 200))
+    await close_usage(world)
+    hour = (await windows(world))["1h"]
+    assert (hour["calls"], hour["measured"], hour["from"]) == (100, 100, "2026-11-25T11:00:00.000000Z")
+    assert hour["availability"] == {"target": 0.999, "share": 0.99, "burn_rate": 10.0, "alert": False}
+    assert hour["latency"] == {"target": 0.95, "share": 0.99, "burn_rate": 0.2, "alert": False}
+    assert hour["p95_ms"] == 9.9
+
+
+@pytest.mark.parametrize(
+    ("window", "errors", "alert"), [("1h", 14, False), ("1h", 15, True), ("6h", 6, False), ("6h", 7, True)]
+)
+async def test_a_window_alerts_above_its_own_burn_rate(
+    world: World, tenants: list[str], window: str, errors: int, alert: bool
+) -> None:
+    await happened(world, tenants[0], *[(10, 503)] * errors, *[(10, 200)] * (1000 - errors))
+    await close_usage(world)
+    found = (await windows(world))[window]["availability"]
+    assert (found["burn_rate"], found["alert"]) == (errors, alert)
+
+
+async def test_errors_leave_a_window_with_time_and_the_longer_ones_later(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], (10, 500))
+    await close_usage(world)
+    seen: list[list[str]] = []
+    for hours in (0, 2, 5, 18, 24 * 29 + 1):
+        world.clock.advance(hours=hours)
+        await close_usage(world)
+        found = await windows(world)
+        seen.append([name for name in WINDOWS if found[name]["calls"]])
+    assert seen == [["1h", "6h", "24h", "30d"], ["6h", "24h", "30d"], ["24h", "30d"], ["30d"], []]
+
+
+async def test_without_a_measured_call_nothing_is_said_and_nothing_alerts(world: World, tenants: list[str]) -> None:
+    await close_usage(world)
+    assert (await windows(world))["30d"]["availability"] == {
+        "target": 0.999,
+        "share": None,
+        "burn_rate": None,
+        "alert": False,
+    }
+
+
+async def test_an_answer_is_kept_for_a_minute(world: World, tenants: list[str]) -> None:
+    await close_usage(world)
+    before = (await world.call("get_slo", STAFF)).json
+    world.clock.advance(seconds=59)
+    assert (await world.call("get_slo", STAFF)).json == before
+    world.clock.advance(seconds=1)
+    assert (await world.call("get_slo", STAFF)).json["timestamp"] != before["timestamp"]
+
+
+# Summing up
+
+
+async def test_an_hour_is_the_same_open_and_closed_and_takes_what_is_late_until_it_is_settled(
+    world: World, tenants: list[str]
+) -> None:
+    seen = []
+    for hours in (0, 1.2, 1.5, 1):
+        world.clock.advance(hours=hours)
+        await close_usage(world)
+        stored = await world.core.adapters.database.platform.get(FLEET, PLATFORM_TENANT_ID, rfc3339(NOON))
+        assert stored is not None
+        seen.append((stored.body["calls"], stored.body["settled"]))
+        await happened(world, tenants[0], (5, 200))
+    assert seen == [(0, False), (1, False), (2, False), (3, True)]
+    await close_usage(world)
+    assert (await windows(world))["24h"]["calls"] == 3
+
+
+async def test_an_hour_that_nobody_was_awake_for_is_made_up_for(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], (5, 200))
+    world.clock.advance(hours=20)
+    for _ in range(5):
+        await close_usage(world)
+    found = (await windows(world))["24h"]
+    assert (found["calls"], found["hours"]) == (1, 25)
+
+
+async def test_two_that_sum_up_at_once_leave_what_one_would(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], (5, 200))
+    core = world.core
+    first, second = (Fleet(core.adapters.database, core.directory, world.clock) for _ in range(2))
+    inner = first._shares_of
+
+    async def overtaken(hour: str) -> Any:
+        found = await inner(hour)
+        await second.sweep()
+        return found
+
+    first._shares_of = overtaken  # type: ignore[method-assign]
+    await first.sweep()
+    (own,) = [one for one in await first.together(NOON, NOON + timedelta(hours=1)) if one["calls"]]
+    assert (own["calls"], own["tenants"]) == (1, 1)
+
+
+async def test_a_tenant_in_trouble_hides_no_other(world: World, tenants: list[str], monkeypatch: Any) -> None:
+    for tenant in tenants[:2]:
+        await happened(world, tenant, (5, 200))
+    inner = blocks_of
+
+    async def but_one(store: Any, hour: str) -> Any:
+        if store.tenant_id == tenants[0]:
+            raise RuntimeError("trouble")
+        return await inner(store, hour)
+
+    monkeypatch.setattr(summing, "blocks_of", but_one)
+    await close_usage(world)
+    assert [one["tenant_id"] for one in await neighbours(world)] == [tenants[1]]
+
+
+async def test_what_is_looked_at_again_and_has_not_changed_is_not_written(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], (5, 200))
+    platform = world.core.adapters.database.platform
+    etags = []
+    for _ in range(2):
+        await close_usage(world)
+        stored = [await platform.get(kind, PLATFORM_TENANT_ID, rfc3339(NOON)) for kind in (FLEET, SHARES)]
+        etags.append([one.etag for one in stored if one])
+    assert etags[0] == etags[1] and len(etags[0]) == 2
+
+
+# Who it is
+
+
+async def loud(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], *[(5, 200)] * 6, units=10)
+    await happened(world, tenants[1], *[(5, 200)] * 2, (5, 500), units=80)
+    await happened(world, tenants[2], (700, 200), units=10)
+    await close_usage(world)
+
+
+async def test_the_loudest_tenant_comes_first_with_its_shares(world: World, tenants: list[str]) -> None:
+    await loud(world, tenants)
+    first, second, third = await neighbours(world)
+    assert (first["tenant_id"], first["share_of_calls"], first["share_of_request_units"]) == (tenants[0], 0.6, 0.1)
+    assert (second["name"], second["share_of_server_errors"], second["request_units"]) == ("globex", 1.0, 80)
+    assert (third["p95_ms"], third["within_promise"]) == (747.7, 0)
+
+
+@pytest.mark.parametrize(("sort", "first"), [("calls", 0), ("request_units", 1), ("server_errors", 1), ("p95_ms", 2)])
+async def test_the_loudest_is_by_what_is_asked_for(world: World, tenants: list[str], sort: str, first: int) -> None:
+    await loud(world, tenants)
+    assert (await neighbours(world, sort=sort))[0]["tenant_id"] == tenants[first]
+
+
+async def test_pages_follow_each_other_and_end(world: World, tenants: list[str]) -> None:
+    await loud(world, tenants)
+    seen, cursor = [], None
+    for _ in range(3):
+        query = {"limit": "1", **({"cursor": cursor} if cursor else {})}
+        page = (await world.call("list_neighbours", STAFF, query=query)).json
+        seen += [one["tenant_id"] for one in page["items"]]
+        cursor = page["next_cursor"]
+    assert (seen, cursor) == (tenants, None)
+
+
+async def test_hours_of_a_range_are_added_up(world: World, tenants: list[str]) -> None:
+    await loud(world, tenants)
+    await happened(world, tenants[2], *[(5, 200)] * 9, at=NOON - timedelta(hours=2))
+    await close_usage(world)
+    day = {"from": rfc3339(NOON - timedelta(hours=5)), "to": rfc3339(NOON + timedelta(hours=1))}
+    assert [(one["tenant_id"], one["calls"]) for one in await neighbours(world, **day)] == [
+        (tenants[2], 10),
+        (tenants[0], 6),
+        (tenants[1], 3),
+    ]
+    assert [one["tenant_id"] for one in await neighbours(world)] == tenants
+
+
+async def test_of_many_tenants_those_are_kept_who_had_the_most_of_anything(
+    world: World, tenants: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "MOST_SHARES", 2)
+    await loud(world, tenants)
+    found = await neighbours(world)
+    assert [(one["tenant_id"], one["share_of_calls"]) for one in found] == [(tenants[0], 0.6), (tenants[1], 0.3)]
+
+
+@pytest.mark.parametrize(
+    "query", [{"from": "2026-11-24T00:00:00Z"}, {"from": "2026-11-26T00:00:00Z"}, {"sort": "name"}]
+)
+async def test_a_range_longer_than_a_day_or_empty_is_invalid(
+    world: World, tenants: list[str], query: dict[str, str]
+) -> None:
+    assert (await world.call("list_neighbours", STAFF, query=query)).status == 400
+
+
+@pytest.mark.parametrize("name", ["list_neighbours", "get_slo"])
+async def test_no_tenant_sees_the_others(world: World, tenants: list[str], name: str) -> None:
+    assert (await world.call(name, admin(tenants[0]))).status == 403
