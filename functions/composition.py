@@ -27,8 +27,10 @@ from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
 from functions.platform.costs import Costs
 from functions.platform.counters import counters
-from functions.platform.health import HealthService
+from functions.platform.freshness import Freshness
+from functions.platform.health import Ask, HealthService
 from functions.platform.invariants import Invariants
+from functions.platform.own_ai import OwnAi
 from functions.platform.rounds import Rounds, Work
 from functions.providers.connections import Connections
 from functions.providers.service import ProviderService
@@ -47,7 +49,8 @@ from functions.tools.service import ToolService
 from functions.usage.adjustments import Adjustments
 from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
-from functions.usage.fleet import Fleet
+from functions.usage.fleet import FLEET, Fleet
+from functions.usage.hours import HOUR
 from functions.usage.metering import Metering
 from functions.usage.neighbours import Neighbours
 from functions.usage.quotas import QuotaService
@@ -118,12 +121,17 @@ class Parts:
         checks |= {"statements": self.billing.check}
         self._invariants = Invariants(self._each, checks, core.ledger, services.clock)
         self.rounds = Rounds(core.ledger, services.clock, self._hourly(), self._daily())
-        concerns = {
+        fresh = Freshness(database, core.ledger, services.clock, backups=Daily.BACKUPS, hours=HOUR, summed=FLEET)
+        concerns: dict[str, Ask] = {
+            "openai": OwnAi(Connections(adapters.secrets, settings).platform, adapters.outgoing).check,
+            "backup_round": fresh.backup_round,
+            "rollups": fresh.rollups,
+            "outbox": fresh.outbox,
             "backups": Soundness(database, services.clock).check,
             "invariants": self._invariants.check,
             "places": self.onboarding.places.check,
         }
-        self.health = HealthService({**adapters.pings(), **concerns}, services.clock)
+        self.health = HealthService(adapters.pings(), {"redis": adapters.limiter.ping}, concerns, services.clock)
 
     @property
     def sweeps(self) -> dict[str, Callable[[], Awaitable[int]]]:

@@ -41,14 +41,12 @@ class Adapters:
     telemetry: Telemetry = OFF
 
     def pings(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """For the health check: each raises `Unavailable` when its service does not answer, `Concern` when that does
-        not keep the app from working."""
+        """For the health check, what calls fail without: each raises `Unavailable` when its service does not answer."""
         return {
             **self.database.parts(),
-            "messaging": self.messaging.ping,
+            "serviceBus": self.messaging.ping,
             "blobs": self.blobs.ping,
             "secrets": self.secrets.ping,
-            "redis": self.limiter.ping,
         }
 
     async def close(self) -> None:

@@ -237,8 +237,10 @@ class Unknown(Unavailable):
 
 
 class Concern(Exception):
-    """No error of a call: something that an operator should look at. Health says it as a warning."""
+    """No error of a call: something that an operator should look at. Health says it, and how old and how much it is."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, age_seconds: int | None = None, waiting: int | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.age_seconds = age_seconds
+        self.waiting = waiting

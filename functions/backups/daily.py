@@ -7,7 +7,7 @@ done whatever came of it (`InvokeJobFunction` in `TimerListener.cs`).
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from functions.backups.retention import Retention
 from functions.backups.service import BackupService
@@ -50,6 +50,8 @@ class DailyBackups:
 class Daily:
     """What runs once a day, UTC: backups of every tenant, and retention. What stops half-way the sweep goes on with."""
 
+    BACKUPS: ClassVar[str] = "backup-daily"  # as the ledger knows it
+
     def __init__(self, backups: DailyBackups, retention: Retention, ledger: Ledger, clock: Clock) -> None:
         self._backups = backups
         self._retention = retention
@@ -57,7 +59,7 @@ class Daily:
         self._clock = clock
 
     async def back_up(self) -> None:
-        await self._begin("backup-daily")
+        await self._begin(self.BACKUPS)
 
     async def prune(self) -> None:
         await self._begin("backup-retention")
@@ -75,7 +77,7 @@ class Daily:
         await self._ledger.run_once(name, day, self._works(day)[name])
 
     def _works(self, day: str) -> Mapping[str, Work]:
-        return {"backup-daily": partial(self._backups.queue, day), "backup-retention": self._retention.run}
+        return {self.BACKUPS: partial(self._backups.queue, day), "backup-retention": self._retention.run}
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()

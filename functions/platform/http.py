@@ -6,7 +6,7 @@ from typing import Any
 import azure.functions as func
 
 from functions.platform.costs import CostListQuery, CostQuery, Costs, TenantCost
-from functions.platform.health import Health, HealthService
+from functions.platform.health import Alive, Health, HealthService
 from functions.platform.models import DeadLetterQuery, Job, JobQuery, WhichLetters
 from shared.auth.roles import Role
 from shared.http.catalogue import page
@@ -30,8 +30,12 @@ def blueprint(
     @endpoint(routes, "GET", "health", role=None, answer=Health, summary="Is the service well?", errors=(503,))
     async def get_health(call: OpenCall) -> Content:
         found = await health.check()
-        status = 503 if found.status == "degraded" else 200
-        return Content(found.model_dump_json().encode(), "application/json", status)
+        status = 503 if found.fails else 200
+        return Content(found.model_dump_json(exclude_none=True).encode(), "application/json", status)
+
+    @endpoint(routes, "GET", "health/live", role=None, free=True, answer=Alive, summary="Does this process answer?")
+    async def get_live(call: OpenCall) -> Alive:
+        return Alive()
 
     description = Description(endpoint.routes)
 

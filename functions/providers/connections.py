@@ -43,15 +43,21 @@ class Connections:
         key = await self._key(session.id, found.key_reference, f"The provider {provider}")
         return Connection(found.wire, found.name, found.base_url, key, found.api_version), chosen
 
-    async def _platform(self, model: str) -> tuple[Connection, str]:
+    async def platform(self) -> Connection | None:
+        """The platform's own; None where none is set up. `ModelRefused` when its key is gone."""
         settings, wire = self._settings, self._settings.flowgrid_ai_wire
         if not wire:
-            raise Invalid.of("provider", "is not set up here; name one of your own providers, or offline", PLATFORM)
-        chosen = _chosen(settings.ai_models, settings.ai_models[0], model)
+            return None
         name, key = settings.flowgrid_ai_key_secret, None
         if name:
             key = await self._key(PLATFORM_TENANT_ID, reference(name), "The platform's provider")
-        return Connection(wire, PLATFORM, settings.flowgrid_ai_base_url or None, key), chosen
+        return Connection(wire, PLATFORM, settings.flowgrid_ai_base_url or None, key)
+
+    async def _platform(self, model: str) -> tuple[Connection, str]:
+        connection, models = await self.platform(), self._settings.ai_models
+        if connection is None:
+            raise Invalid.of("provider", "is not set up here; name one of your own providers, or offline", PLATFORM)
+        return connection, _chosen(models, models[0], model)
 
     async def _key(self, tenant_id: str, reference: str, whose: str) -> str:
         try:

@@ -8,7 +8,6 @@ and 30 minutes) are not here. Calls that could not be metered were answered 503 
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -22,13 +21,7 @@ from shared.work.resources import Timestamp
 AVAILABLE = 0.999  # the roadmap's uptime, of calls
 IN_TIME = 0.95  # p95 below the promise
 KEPT_SECONDS = 60.0
-Name = Literal["1h", "6h", "24h", "30d"]
-WINDOWS: dict[Name, tuple[int, float]] = {  # hours, and the burn rate above which somebody should look
-    "1h": (1, 14.4),
-    "6h": (6, 6),
-    "24h": (24, 3),
-    "30d": (720, 1),
-}
+WINDOWS = {1: 14.4, 6: 6.0, 24: 3.0, 720: 1.0}  # hours -> the burn rate above which somebody should look
 
 
 class Kept(BaseModel):
@@ -43,7 +36,7 @@ class Kept(BaseModel):
 class Window(BaseModel):
     """What was kept in a time: the hour that it is, and whole hours before it."""
 
-    window: Name = Field(description="How long, beside the hour that it is.")
+    window_hours: int = Field(examples=[*WINDOWS], description="How long, beside the hour that it is.")
     start: Timestamp = Field(alias="from", serialization_alias="from", description="From this time on.")
     calls: int = Field(description="Metered calls of all tenants.")
     measured: int = Field(description="Those that are known to have failed or not, and how long they took.")
@@ -79,19 +72,17 @@ class SloService:
             return self._found[1]
 
     async def _look(self, now: datetime) -> Slo:
-        longest = max(hours for hours, _ in WINDOWS.values())
-        found = await self._fleet.together(*hours_until(now, longest))
-        return Slo(windows=[_window(name, found, now) for name in WINDOWS], timestamp=rfc3339(now))
+        found = await self._fleet.together(*hours_until(now, max(WINDOWS)))
+        return Slo(windows=[_window(hours, found, now) for hours in WINDOWS], timestamp=rfc3339(now))
 
 
-def _window(name: Name, found: Sequence[Document], now: datetime) -> Window:
-    hours, limit = WINDOWS[name]
-    start = rfc3339(hours_until(now, hours)[0])
+def _window(hours: int, found: Sequence[Document], now: datetime) -> Window:
+    start, limit = rfc3339(hours_until(now, hours)[0]), WINDOWS[hours]
     own = [one for one in found if one["created_at"] >= start]
     known = Calls.of(total({one["created_at"]: one["details"] for one in own}))
     return Window.model_validate(
         {
-            "window": name,
+            "window_hours": hours,
             "from": start,
             "calls": sum(one["calls"] for one in own),
             "measured": known.measured,

@@ -91,6 +91,7 @@ class Endpoint:
         begins: Begins | None = None,
         also: tuple[str, ...] = (),
         described: bool = True,
+        free: bool = False,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -99,7 +100,8 @@ class Endpoint:
         `answer`: the model, `Page[model]`, `Content`, `dict`, or None (204). `limit`: a limit of its own, by the plan.
         `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
         `also`: the media types, beside JSON, in which the answer can be asked for.
-        `example`: a body that it takes. `described` False: not in OpenAPI.
+        `example`: a body that it takes. `described` False: not in OpenAPI. `free`: open, and takes nothing of the
+        address's window.
         """
         reader = Json(body) if isinstance(body, type) else body
 
@@ -122,6 +124,7 @@ class Endpoint:
                 begins,
                 also,
                 described,
+                free,
                 leads,
             )
             self.routes.append(route)
@@ -192,6 +195,8 @@ class Endpoint:
     ) -> func.HttpResponse:
         if req.method == "OPTIONS":  # a browser sends it on its own, without a token: nobody's call
             return options(method for other in self.routes if other.path == route.path for method in other.methods)
+        if route.free:
+            return respond(route, req, await handler(OpenCall(req, lambda: None)), None)
         key, most = window_of(answered.request.ip_address), self.global_limit
         address = Window("global", key, most, GLOBAL_WINDOW_MINUTES, "Too many requests from this address")
         if route.role is None:

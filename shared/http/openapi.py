@@ -29,6 +29,7 @@ TAGS = {  # of what is not one resource, which says itself what it is
     "quotas": "What the tenant's plan allows, and what is used of it.",
     "teams": "Agents that belong together, out of one tenant and into another.",
     "usage": "What was metered: calls, agents, tokens.",
+    "analytics": "How calls went, and what AI has cost.",
 }
 ABOUT = """Multi-tenant AI agent management platform.
 

@@ -199,7 +199,7 @@ def _own_headers(route: Route) -> dict[str, str]:
 
 
 def _statuses(route: Route) -> set[int]:
-    statuses = {429, 500, 503, *route.errors}
+    statuses = {500, *route.errors, *(() if route.free else (429, 503))}
     if route.role is not None:
         statuses |= {400, 401, 403}
     if route.tagged:

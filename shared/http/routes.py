@@ -49,6 +49,7 @@ class Route:
     begins: Begins | None = None
     also: tuple[str, ...] = ()  # the media types, beside JSON, that its answer can be had in
     described: bool = True  # False: no part of the API, but of its page
+    free: bool = False  # it takes nothing of the address's window: a probe must not be locked out
     leads: bool = False  # the first of its path, whose function answers OPTIONS for all of them
 
     def location(self, params: Mapping[str, str]) -> str:

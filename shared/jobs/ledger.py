@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.clock import Clock, rfc3339, runs
+from shared.clock import Clock, parse_rfc3339, rfc3339, runs
 from shared.database.port import Create, Database, Rejected, Replace, Stored
 from shared.ids import PLATFORM_TENANT_ID
 from shared.tenancy.directory import RESERVATION
@@ -53,6 +53,12 @@ class Ledger:
         """What the work of a slot has come to; None while it is not done."""
         held = await self._database.platform.get(RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
         return held.body["summary"] if held is not None and held.body["status"] == "done" else None
+
+    async def finished(self, name: str, slot: str) -> datetime | None:
+        """When the work of a slot came to its end; None while it has not."""
+        held = await self._database.platform.get(RESERVATION, PLATFORM_TENANT_ID, f"run:{name}:{slot}")
+        done = held is not None and held.body["status"] == "done"
+        return parse_rfc3339(held.body["finished_at"]) if held is not None and done else None
 
     async def begun(self, name: str, slot: str) -> bool:
         """Whether anybody has begun with the work of a slot."""

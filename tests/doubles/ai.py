@@ -87,6 +87,7 @@ class AiDouble:
                 Route("/v1/chat/completions", self._openai, methods=["POST"]),
                 Route("/openai/deployments/{model}/chat/completions", self._openai, methods=["POST"]),
                 Route("/v1/messages", self._anthropic, methods=["POST"]),
+                *(Route(path, self._models, methods=["GET"]) for path in ("/v1/models", "/openai/models")),
             ]
         )
 
@@ -151,6 +152,16 @@ class AiDouble:
                 "usage": usage if reply.usage else {"input_tokens": 0, "output_tokens": 0},
             }
         )
+
+    async def _models(self, request: Request) -> Response:
+        """Its list of models, which costs nothing; a fault of the script comes here too."""
+        self.asked.append(Asked(f"{request.url.path}?{request.url.query}", dict(request.headers), {}))
+        fault = self.script.pop(0) if self.script else None
+        if not isinstance(fault, Fault):
+            return JSONResponse({"object": "list", "data": []})
+        if fault.hangs:
+            await asyncio.wait({asyncio.ensure_future(_gone(request))}, timeout=HANGS_SECONDS)
+        return Cut() if fault.status == 0 else Response(fault.body, fault.status, fault.headers, "application/json")
 
     async def _next(self, request: Request) -> Reply | Response:
         body = json.loads(await request.body())

@@ -38,7 +38,7 @@ async def test_health_names_each_service_that_it_has_asked(flowgrid: Flowgrid) -
     assert answer.status_code == 200
     health = answer.json()
     assert health["status"] == "healthy"
-    assert set(health["checks"]) >= {"database", "messaging", "blobs"}
+    assert set(health["checks"]) >= {"database", "serviceBus", "openai", "blobs", "secrets"}
     assert {check["status"] for check in health["checks"].values()} == {"ok"}
     parse_rfc3339(health["timestamp"])
 

@@ -106,6 +106,7 @@ DELETE v1/tools/{tool_id}                         admin   404  412
 POST   v1/openapi/import                          admin   -    200
 GET    v1/usage                                   viewer  -    200
 GET    v1/usage/events                            viewer  -    200
+GET    v1/analytics                               viewer  -    200
 GET    v1/quotas                                  viewer  -    200
 GET    v1/jobs                                    admin   -    200
 GET    v1/jobs/{job_id}                           admin   404  200
@@ -125,9 +126,12 @@ GET    v1/platform/dead-letters                   staff   -    200
 GET    v1/platform/dead-letters/{letter_id}       staff   -    200
 POST   v1/platform/dead-letters/{letter_id}/replay  staff  -   202,404
 POST   v1/platform/dead-letter-replays            staff   -    200,202
+GET    v1/platform/analytics                      staff   -    200
+GET    v1/platform/slo                            staff   -    200
 GET    v1/platform/costs                          staff   -    200
 GET    v1/platform/costs/{tenant_id}              staff   -    200
 GET    health                                     open    -    200
+GET    health/live                                open    -    200
 GET    openapi.json                               open    -    200
 GET    docs                                       open    -    200
 GET    docs/swagger-ui-bundle.js                  open    -    200

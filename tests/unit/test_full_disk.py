@@ -75,7 +75,7 @@ async def test_health_names_everything_that_a_full_disk_stops(world: World) -> N
     with full_disk():
         answer = await world.call("get_health")
     failing = {name for name, check in answer.json["checks"].items() if check["status"] != "ok"}
-    assert (answer.status, failing) == (503, {"database", "database:shard-1", "messaging", "blobs"})
+    assert (answer.status, failing) == (503, {"database", "database:shard-1", "serviceBus", "blobs"})
 
 
 async def test_after_a_full_disk_everything_goes_on_and_every_answered_call_is_metered(world: World) -> None:

@@ -100,6 +100,7 @@ def test_every_route_tells_its_answer_and_its_own_errors(world: World, document:
     ("name", "statuses"),
     [
         ("get_health", "200 429 500 503"),
+        ("get_live", "200 500"),
         ("list_agents", "200 400 401 403 429 500 503"),
         ("get_agent", "200 304 400 401 403 404 429 500 503"),
         ("create_agent", "201 400 401 403 409 413 415 422 429 500 503 507"),

@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from functions.platform.health import HealthService
 from functions.platform.timer import blueprint
-from shared.errors import Concern, Unavailable
+from shared.errors import Unavailable
 from shared.jobs.jobs import enqueue
 from shared.telemetry.log import JsonLines, configure, log_fields
 from shared.telemetry.port import OFF
@@ -25,7 +24,10 @@ async def well() -> None:
     return None
 
 
-OTHERS = ("messaging", "blobs", "secrets", "redis", "backups", "invariants", "places")
+ESSENTIAL = ("database", "database:shard-1", "database:dedicated", "serviceBus", "blobs", "secrets")
+
+
+OTHER = {"status": "ok", "essential": False, "latency_ms": 0.0}
 
 
 async def away() -> None:
@@ -42,8 +44,12 @@ async def test_a_healthy_service_says_so(world: World) -> None:
         {
             "status": "healthy",
             "checks": {
-                name: {"status": "ok", "message": None}
-                for name in ("database", "database:shard-1", "database:dedicated", *OTHERS)
+                **{name: {"status": "ok", "essential": True, "latency_ms": 0.0} for name in ESSENTIAL},
+                "openai": {**OTHER, "message": "none is set up; tenants use providers of their own"},
+                "backup_round": {**OTHER, "message": "there was none yet"},
+                "rollups": {**OTHER, "message": "there was none yet"},
+                "outbox": {**OTHER, "waiting": 0},
+                **dict.fromkeys(("redis", "backups", "invariants", "places"), OTHER),
             },
             "version": VERSION,
             "timestamp": "2026-11-24T12:00:00.000000Z",
@@ -52,7 +58,7 @@ async def test_a_healthy_service_says_so(world: World) -> None:
 
 
 async def test_a_service_without_its_database_is_degraded_and_says_why() -> None:
-    health = await HealthService({"database": away, "blobs": well}, FakeClock()).check()
+    health = await HealthService({"database": away, "blobs": well}, {}, {}, FakeClock()).check()
     assert (health.status, health.checks["database"].message, health.checks["blobs"].status) == (
         "degraded",
         "the disk is full",
@@ -65,7 +71,7 @@ async def test_a_service_that_does_not_answer_is_not_waited_for(monkeypatch: pyt
         await asyncio.Event().wait()
 
     monkeypatch.setattr("functions.platform.health.CHECK_SECONDS", 0.01)
-    health = await HealthService({"database": silent}, FakeClock()).check()
+    health = await HealthService({"database": silent}, {}, {}, FakeClock()).check()
     assert health.checks["database"].message == "no answer within 0.01 s"
 
 
@@ -77,7 +83,7 @@ async def test_a_degraded_service_answers_503(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "file"), [("database", "registry"), ("database:shard-1", "shard-1"), ("messaging", "queues")]
+    ("part", "file"), [("database", "registry"), ("database:shard-1", "shard-1"), ("serviceBus", "queues")]
 )
 async def test_a_file_that_is_gone_is_told_by_the_part_that_needs_it(world: World, part: str, file: str) -> None:
     tenant_id = (await world.onboard())["id"]
@@ -109,29 +115,6 @@ async def test_a_database_that_only_reads_is_not_healthy(world: World, monkeypat
         other.execute("BEGIN IMMEDIATE")
         answer = await world.call("get_health")
     assert [name for name, check in answer.json["checks"].items() if check["status"] != "ok"] == ["database:shard-1"]
-
-
-async def test_a_good_answer_is_kept_for_five_seconds_and_a_bad_one_not_at_all() -> None:
-    asked: list[str] = []
-    clock, answers = FakeClock(), {"good": well, "bad": away}
-
-    def asking(name: str) -> Callable[[], Awaitable[None]]:
-        async def ask() -> None:
-            asked.append(name)
-            await answers[name]()
-
-        return ask
-
-    health = HealthService({name: asking(name) for name in answers}, clock)
-    for seconds in (0, 4.9, 0.1):
-        clock.advance(seconds=seconds)
-        await health.check()
-    assert asked == ["good", "bad", "bad", "good", "bad"]
-    answers["good"] = away
-    clock.advance(seconds=5)
-    assert [(await health.check()).checks["good"].status for _ in range(2)] == ["error", "error"]
-    answers["good"] = well
-    assert (await health.check()).checks["good"].status == "ok"
 
 
 # Jobs
@@ -204,14 +187,3 @@ def test_logs_are_configured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.getLogger("flowgrid.test").info("too low")
     logger.setLevel(level)
     assert [json.loads(one)["message"] for one in stream.getvalue().splitlines()] == ["once"]
-
-
-async def test_a_concern_is_a_warning_and_calls_are_served_all_the_same() -> None:
-    async def concern() -> None:
-        raise Concern("look at this")
-
-    async def well() -> None:
-        return None
-
-    health = await HealthService({"database": well, "backups": concern}, FakeClock()).check()
-    assert (health.status, health.checks["backups"].status) == ("warning", "warning")

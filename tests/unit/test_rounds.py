@@ -166,7 +166,7 @@ async def test_health_warns_of_what_the_last_round_has_found_without_saying_whos
     world.clock.advance(days=1)
     await world.functions["rounds"](None)
     warned = await health(world)
-    assert (well["status"], warned["status"]) == ("ok", "warning")
+    assert (well["status"], warned["status"]) == ("ok", "error")
     assert "counters: 1" in warned["message"] and tenant.id not in warned["message"]
     (line,) = [vars(one) for one in log.records if one.name == "flowgrid.invariants"]
     assert (line["tenant_id"], line["check"]) == (tenant.id, "counters")
@@ -180,7 +180,7 @@ async def test_the_warning_ends_with_the_round_that_finds_nothing(world: World, 
     world.clock.advance(days=1)
     still = await health(world)  # of yesterday, until today's is done
     await world.functions["rounds"](None)
-    assert [one["status"] for one in (warned, still, await health(world))] == ["warning", "warning", "ok"]
+    assert [one["status"] for one in (warned, still, await health(world))] == ["error", "error", "ok"]
 
 
 async def test_a_check_that_fails_is_told_and_stops_no_other(world: World, tenant: TenantSession) -> None:

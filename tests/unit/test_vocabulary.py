@@ -72,7 +72,7 @@ async def test_no_status_has_two_names(world: World) -> None:
         *("provisioning", "trial", "active", "suspended", "deleting", "invited", "disabled", "draft", "retired"),
         *("asking", "proposed", "accepted"),
         *("open", "final"),
-        *("healthy", "warning", "degraded", "ok", "error"),
+        *("healthy", "degraded", "ok", "error"),
     }
 
 

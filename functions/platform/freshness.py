@@ -1,0 +1,94 @@
+"""What is done again and again, and how old the last of it is: backups, hours of usage, what waits to be sent."""
+
+from datetime import datetime, timedelta
+
+from functions.platform.health import Seen
+from shared.clock import Clock, parse_rfc3339, rfc3339
+from shared.database.port import NEWEST_FIRST, Database, Where
+from shared.errors import Concern, Unavailable
+from shared.jobs.ledger import Ledger
+from shared.kinds import Kind
+from shared.tenancy.directory import TENANT
+from shared.work.outbox import OUTBOX
+
+DAILY = timedelta(hours=26)  # and two hours to do it in
+DAYS_LOOKED_AT = 3
+CLOSED_WITHIN = timedelta(minutes=35)  # after its end: the grace, and some turns of the timer
+SUMMED_UP_WITHIN = timedelta(minutes=95)  # since its beginning
+SENT_WITHIN = timedelta(minutes=5)  # the sweep comes twice a minute
+MOST = 50
+AWAY = Seen("not known while a database is away")  # which is what the databases' own checks are there to say
+
+
+class Freshness:
+    """`backups`: the daily round as the ledger knows it; `hours`, `summed`: the kinds of hours of usage."""
+
+    def __init__(
+        self, database: Database, ledger: Ledger, clock: Clock, *, backups: str, hours: Kind, summed: Kind
+    ) -> None:
+        self._platform = database.platform
+        self._ledger = ledger
+        self._clock = clock
+        self._backups = backups
+        self._hours = hours
+        self._summed = summed
+
+    async def backup_round(self) -> Seen:
+        """How long ago the last round of daily backups came to its end; a few point reads."""
+        try:
+            now = self._clock.now()
+            for days in range(DAYS_LOOKED_AT):
+                ended = await self._ledger.finished(self._backups, (now - timedelta(days=days)).date().isoformat())
+                if ended is not None:
+                    age = _age(now, ended)
+                    if age > DAILY.total_seconds():
+                        raise Concern(f"The last daily backup round ended {age // 3600} hours ago.", age_seconds=age)
+                    return Seen(age_seconds=age)
+            before = [Where("created_at", "<", rfc3339(now - DAILY))]
+            if (await self._platform.query(TENANT, before, limit=1)).items:
+                raise Concern(f"No daily backup round has come to its end in {DAYS_LOOKED_AT} days.")
+        except Unavailable:
+            return AWAY
+        return Seen("there was none yet")
+
+    async def rollups(self) -> Seen:
+        """How old the last hour is that was summed up, and whether hours are over that nobody closes."""
+        try:
+            now = self._clock.now()
+            over = rfc3339(now - timedelta(hours=1) - CLOSED_WITHIN)
+            late = [Where("state", "=", "open"), Where("created_at", "<", over)]
+            found = await self._platform.sweep(self._hours, late, limit=MOST)
+            last = (await self._platform.query(self._summed, order=NEWEST_FIRST, limit=1)).items
+        except Unavailable:
+            return AWAY
+        if found:
+            age = _age(now, parse_rfc3339(found[0].body["created_at"]) + timedelta(hours=1))
+            raise Concern(
+                f"Hours of usage are over and not closed, since {age // 60} minutes.",
+                age_seconds=age,
+                waiting=len(found),
+            )
+        if not last:
+            return Seen("there was none yet")
+        age = _age(now, parse_rfc3339(last[0].body["created_at"]))
+        if age > SUMMED_UP_WITHIN.total_seconds():
+            raise Concern("The usage timer sums nothing up.", age_seconds=age)
+        return Seen(age_seconds=age)
+
+    async def outbox(self) -> Seen:
+        """How many events wait to be sent, up to a bound, and how long the oldest does."""
+        try:
+            found = await self._platform.sweep(OUTBOX, [], limit=MOST)
+        except Unavailable:
+            return AWAY
+        if not found:
+            return Seen(waiting=0)
+        age = _age(self._clock.now(), parse_rfc3339(found[0].body["created_at"]))
+        if age > SENT_WITHIN.total_seconds():
+            raise Concern("Events wait to be sent; see the log.", age_seconds=age, waiting=len(found))
+        return Seen(age_seconds=age, waiting=len(found))
+
+
+def _age(now: datetime, then: datetime) -> int:
+    """In seconds; clocks differ."""
+    return max(0, int((now - then).total_seconds()))

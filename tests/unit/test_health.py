@@ -1,0 +1,251 @@
+"""Health: what is looked at, by whom, how often, and what it says where calls go on all the same."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from functions.platform.freshness import Freshness
+from functions.platform.health import HealthService, Seen
+from functions.platform.own_ai import OwnAi
+from functions.usage.fleet import FLEET
+from functions.usage.hours import HOUR
+from shared.ai.port import Connection
+from shared.errors import Concern, Unavailable
+from shared.outgoing.client import Outgoing
+from tests.unit.world import AGENT, FakeClock, World, admin
+
+Ask = Callable[[], Awaitable[Seen | None]]
+
+
+class Asked:
+    """A check that counts how often it is made, and answers what it is told to."""
+
+    def __init__(self, wrong: Exception | None = None, seen: Seen | None = None) -> None:
+        self.times = 0
+        self.wrong = wrong
+        self.seen = seen
+        self.begun = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self) -> Seen | None:
+        self.times += 1
+        self.begun.set()
+        await self.open.wait()
+        if self.wrong is not None:
+            raise self.wrong
+        return self.seen
+
+
+# What it says
+
+
+@pytest.mark.parametrize("wrong", [Unavailable("away"), Concern("look at this"), RuntimeError("a mistake of ours")])
+async def test_what_calls_go_on_without_makes_it_degraded_and_not_failing(wrong: Exception) -> None:
+    health = await HealthService({"database": Asked()}, {"redis": Asked(wrong)}, {}, FakeClock()).check()
+    assert (health.status, health.fails, health.checks["redis"].status) == ("degraded", False, "error")
+
+
+async def test_what_calls_fail_without_makes_it_failing() -> None:
+    health = await HealthService({"database": Asked(Unavailable("away"))}, {"redis": Asked()}, {}, FakeClock()).check()
+    assert (health.status, health.fails, health.checks["database"].message) == ("degraded", True, "away")
+
+
+async def test_a_mistake_of_a_check_is_told_without_what_is_in_it() -> None:
+    health = await HealthService({"database": Asked(RuntimeError("secret"))}, {}, {}, FakeClock()).check()
+    assert health.checks["database"].message == "it could not be looked at (RuntimeError)"
+
+
+async def test_a_check_tells_how_long_it_took_and_what_it_has_seen() -> None:
+    clock = FakeClock()
+
+    async def slow() -> Seen:
+        clock.advance(seconds=0.25)
+        return Seen("two days", age_seconds=172_800, waiting=3)
+
+    check = (await HealthService({}, {}, {"backups": slow}, clock).check()).checks["backups"]
+    assert check.model_dump() == {
+        "status": "ok",
+        "essential": False,
+        "message": "two days",
+        "latency_ms": 250.0,
+        "age_seconds": 172_800,
+        "waiting": 3,
+    }
+
+
+# How often it looks
+
+
+async def test_a_hundred_at_once_make_one_look() -> None:
+    ask = Asked()
+    ask.open.clear()
+    health = HealthService({"database": ask}, {}, {}, FakeClock())
+    asking = [asyncio.create_task(health.check()) for _ in range(100)]
+    await ask.begun.wait()
+    ask.open.set()
+    answers = await asyncio.gather(*asking)
+    assert (ask.times, {one.status for one in answers}) == (1, {"healthy"})
+
+
+async def test_who_hangs_up_takes_the_look_from_nobody() -> None:
+    ask = Asked()
+    ask.open.clear()
+    health = HealthService({"database": ask}, {}, {}, FakeClock())
+    first, second = (asyncio.create_task(health.check()) for _ in range(2))
+    await ask.begun.wait()
+    first.cancel()
+    ask.open.set()
+    assert (await second).status == "healthy"
+    assert ask.times == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "wrong", "seconds"),
+    [
+        (0, None, 5),
+        (0, Unavailable("away"), 1),
+        (1, None, 5),
+        (1, Concern("look"), 1),
+        (2, None, 60),
+        (2, Concern("look"), 15),
+    ],
+)
+async def test_an_answer_is_kept_for_seconds_a_bad_one_for_fewer(
+    group: int, wrong: Exception | None, seconds: float
+) -> None:
+    clock, ask = FakeClock(), Asked(wrong)
+    groups: list[dict[str, Ask]] = [{}, {}, {}]
+    groups[group]["it"] = ask
+    health = HealthService(*groups, clock)
+    seen = []
+    for passed in (0, seconds - 0.1, 0.1, 0):
+        clock.advance(seconds=passed)
+        await health.check()
+        seen.append(ask.times)
+    assert seen == [1, 1, 2, 2]
+
+
+async def test_what_is_well_again_is_told_after_a_second() -> None:
+    clock, ask = FakeClock(), Asked(Unavailable("away"))
+    health = HealthService({"database": ask}, {}, {}, clock)
+    before = await health.check()
+    ask.wrong = None
+    clock.advance(seconds=1)
+    assert (before.fails, (await health.check()).status) == (True, "healthy")
+
+
+# Alive
+
+
+async def test_a_probe_of_the_process_asks_nobody_and_is_never_locked_out(world: World) -> None:
+    world.core.endpoint.global_limit = 1
+    answers = [await world.call("get_live") for _ in range(3)]
+    assert [(one.status, one.json) for one in answers] == [(200, {"status": "ok"})] * 3
+    assert answers[0].headers.get("RateLimit-Limit") is None
+    assert (await world.call("get_health")).status == 200  # nothing of the window was taken
+    assert (await world.call("get_health")).status == 429
+
+
+async def test_a_probe_of_the_process_answers_where_everything_else_is_away(world: World) -> None:
+    await world.onboard()
+    for path in world.core.settings.flowgrid_data_dir.rglob("*.db"):
+        path.unlink()
+    assert ((await world.call("get_health")).status, (await world.call("get_live")).status) == (503, 200)
+
+
+# How old the last of it is
+
+
+@pytest.fixture
+async def tenant(world: World) -> str:
+    return str((await world.onboard(tier="enterprise"))["id"])
+
+
+async def check(world: World, name: str) -> dict[str, Any]:
+    world.clock.advance(minutes=1)
+    found: dict[str, Any] = (await world.call("get_health")).json["checks"][name]
+    return found
+
+
+async def test_the_last_round_of_backups_is_told_by_its_age_and_missed_after_a_day(world: World, tenant: str) -> None:
+    assert (await check(world, "backup_round"))["message"] == "there was none yet"
+    await world.functions["backup_daily"](None)
+    await world.drain()
+    world.clock.advance(hours=1)
+    assert (await check(world, "backup_round"))["age_seconds"] == 3660
+    world.clock.advance(hours=26)
+    missed = await check(world, "backup_round")
+    assert (missed["status"], missed["message"]) == ("error", "The last daily backup round ended 27 hours ago.")
+    world.clock.advance(days=4)
+    assert (await check(world, "backup_round"))["message"].startswith("No daily backup round has come to its end")
+    await world.functions["backup_daily"](None)
+    assert (await check(world, "backup_round"))["status"] == "ok"
+
+
+async def test_hours_that_nobody_closes_are_told(world: World, tenant: str) -> None:
+    await world.call("get_me", admin(tenant))
+    await world.drain()
+    world.clock.advance(minutes=90)
+    well = await check(world, "rollups")
+    world.clock.advance(minutes=10)
+    late = await check(world, "rollups")
+    await world.functions["close_usage"](None)
+    closed = await check(world, "rollups")
+    assert [one["status"] for one in (well, late, closed)] == ["ok", "error", "ok"]
+    assert (late["waiting"], late["age_seconds"]) == (1, 42 * 60)
+    assert closed["age_seconds"] == 43 * 60  # since the hour began that was summed up last
+    world.clock.advance(hours=1)
+    assert (await check(world, "rollups"))["message"] == "The usage timer sums nothing up."
+
+
+async def test_events_that_wait_are_counted_and_a_concern_after_minutes(world: World, tenant: str) -> None:
+    await world.call("create_agent", admin(tenant), AGENT)  # what it sent is not forgotten yet
+    waits = await check(world, "outbox")
+    world.clock.advance(minutes=5)
+    late = await check(world, "outbox")
+    await world.sweep()
+    assert [(one["status"], one["waiting"]) for one in (waits, late)] == [("ok", 1), ("error", 1)]
+    assert (waits["age_seconds"], late["age_seconds"]) == (60, 420)
+    assert (await check(world, "outbox"))["waiting"] == 0
+
+
+async def test_what_cannot_be_known_while_a_database_is_away_is_that_databases_to_say(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = world.core
+    fresh = Freshness(core.adapters.database, core.ledger, world.clock, backups="backups", hours=HOUR, summed=FLEET)
+
+    async def away(*args: Any, **kwargs: Any) -> Any:
+        raise Unavailable("away")
+
+    for name in ("get", "query", "sweep"):
+        monkeypatch.setattr(core.adapters.database.platform, name, away)
+    seen = [await ask() for ask in (fresh.backup_round, fresh.rollups, fresh.outbox)]
+    assert {one.message for one in seen} == {"not known while a database is away"}
+
+
+# The platform's own AI
+
+
+async def test_an_ai_whose_key_is_not_known_now_is_no_error_of_the_ai() -> None:
+    async def no_secrets() -> Connection | None:
+        raise Unavailable("the secrets are away")
+
+    seen = await OwnAi(no_secrets, Outgoing()).check()
+    assert seen.message == "not known while the secrets are away"
+
+
+async def test_an_ai_that_may_not_be_called_degrades_and_fails_nothing(tmp_path: Any) -> None:
+    world = World.over(
+        tmp_path,
+        flowgrid_ai_wire="azure_openai",
+        flowgrid_ai_base_url="https://127.0.0.1:9",
+        flowgrid_ai_models="gpt",
+    )
+    answer = await world.call("get_health")
+    assert (answer.status, answer.json["status"]) == (200, "degraded")
+    assert answer.json["checks"]["openai"]["message"] == "The address of the AI provider may not be called."
+    await world.close()
