@@ -23,16 +23,20 @@ from functions.kinds import KINDS
 from functions.usage.archiving import Archive
 from functions.usage.bus import blueprint
 from functions.usage.closing import GRACE, Closing
+from functions.usage.fleet import FLEET, Fleet
 from functions.usage.metering import Metering
 from functions.usage.models import UsageQuery
+from functions.usage.neighbours import Neighbours, NeighboursQuery
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
+from functions.usage.slo import SloService
 from local.messages import service_bus_batch
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
+from shared.clock import rfc3339
 from shared.core import Core, core
 from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Database
-from shared.ids import Uuid7Ids
+from shared.ids import PLATFORM_TENANT_ID, Uuid7Ids
 from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import Message
 from shared.messaging.queues import GATHERED_WITHIN, MESSAGES_AT_ONCE
@@ -58,6 +62,7 @@ async def run(quick: bool) -> list[Row]:
     rows = [
         await _charged("100 tenants, 0.1 calls/s each", tenants=10 if quick else 100, per_minute=6),
         await _charged("one tenant, 5 calls/s", tenants=1, per_minute=300),
+        await _summed_up(tenants=10 if quick else 100),
     ]
     with tempfile.TemporaryDirectory() as folder:
         rows.append(await _stored(Path(folder), 20 if quick else 100))
@@ -182,6 +187,44 @@ async def _charged(name: str, *, tenants: int, per_minute: int) -> Row:
         "what": name,
         "figure": f"{(stored + closed) / calls:.2f} RU a call",
         "beside": f"blocks {stored / calls:.2f}, closing {closed / calls:.2f}; GET usage {reading:.1f} RU",
+    }
+
+
+async def _summed_up(tenants: int) -> Row:
+    """All tenants together: the timer's look while their hour is open and when it is closed, and reading it."""
+    with CosmosDouble() as double:
+        clock = _Clock(START)
+        database: CosmosDatabase = cosmos_database(double.endpoint, clock, shards=1)
+        world = _World(database, clock)
+        fleet = Fleet(database, world.directory, clock)
+        for number in range(tenants):
+            id = await world.register(number)
+            for start in (START, START + ONE_HOUR / 2):
+                await world.metering.store(world.events(id, start - timedelta(minutes=1), ONE_HOUR / 60, 6))
+        looks = []
+        for hours in (0, 1.2):
+            clock.instant += hours * ONE_HOUR
+            await world.closing.sweep()
+            for _ in range(4):  # the first ones make up for the day before
+                double.forget()
+                await fleet.sweep()
+            looks.append(_units(double))
+        body = (await fleet.together(START - ONE_HOUR, START))[0]
+        for hour in range(26, 720):
+            at = rfc3339(START - hour * ONE_HOUR)
+            await database.platform.put(Create(FLEET, at, {**body, "created_at": at, "id": at}), PLATFORM_TENANT_ID)
+        double.forget()
+        await SloService(fleet, clock).slo()
+        slo = _units(double)
+        double.forget()
+        query = NeighboursQuery.model_validate({"to": rfc3339(START)})
+        await Neighbours(database, fleet, clock).list(query, query.wanted(None))
+        ranked = _units(double)
+        await database.close()
+    return {
+        "what": f"all of {tenants} tenants summed up, every five minutes",
+        "figure": f"{looks[0]:.0f} RU a look",
+        "beside": f"closed {looks[1]:.0f}; GET platform/slo {slo:.0f}, GET platform/analytics {ranked:.0f} RU",
     }
 
 

@@ -117,9 +117,8 @@ async def test_an_answer_is_kept_for_seconds_a_bad_one_for_fewer(
     group: int, wrong: Exception | None, seconds: float
 ) -> None:
     clock, ask = FakeClock(), Asked(wrong)
-    groups: list[dict[str, Ask]] = [{}, {}, {}]
-    groups[group]["it"] = ask
-    health = HealthService(*groups, clock)
+    essential, others, concerns = ({"it": ask} if number == group else {} for number in range(3))
+    health = HealthService(essential, others, concerns, clock)
     seen = []
     for passed in (0, seconds - 0.1, 0.1, 0):
         clock.advance(seconds=passed)
