@@ -31,6 +31,7 @@ FLEET_KEPT_SECONDS = 40 * 86400
 SHARES_KEPT_SECONDS = 8 * 86400
 SETTLED = timedelta(hours=2)  # after its end an hour stands as it is
 CAUGHT_UP = timedelta(days=1)  # so far back a missed hour is made up for
+LONGEST_SECONDS = 120.0  # of one look, beside what closing takes
 HOURS_AT_ONCE = 12  # of one look; the next goes on
 MOST_TENANTS = 2000  # of an hour; more are left out, and it says so
 MOST_SHARES = 200
@@ -59,14 +60,17 @@ class Fleet:
 
         Two sweeps over all databases for each hour, and the blocks of each tenant whose hour is open.
         """
-        now = self._clock.now()
+        now, until, count = self._clock.now(), self._clock.monotonic() + LONGEST_SECONDS, 0
         first, current = start_of("hour", now - CAUGHT_UP), start_of("hour", now)
         held = {one.body["created_at"]: one for one in await self._all(FLEET, first, current + ONE_HOUR)}
         hours = [current - number * ONE_HOUR for number in range((current - first) // ONE_HOUR + 1)]
         due = [hour for hour in hours if rfc3339(hour) not in held or not held[rfc3339(hour)].body["settled"]]
         for hour in due[:HOURS_AT_ONCE]:
+            if self._clock.monotonic() > until:
+                break
             await self._sum_up(hour, held.get(rfc3339(hour)), now)
-        return len(due[:HOURS_AT_ONCE])
+            count += 1
+        return count
 
     async def together(self, start: datetime, end: datetime) -> list[Document]:
         """All tenants together, by the hour."""

@@ -1,7 +1,7 @@
 """Which tenant it is: who has how much of all calls, errors and request units, those with the most first.
 
 Read from what a timer has summed up (functions/usage/fleet.py): two queries, of at most 25 hours. One tenant to the
-minute is `GET v1/analytics` with `x-tenant-id`.
+minute is `GET v1/analytics` with `x-tenant-id`, for staff who have a grant.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,6 @@ import azure.functions as func
 
 from functions.usage.closing import Closing
 from functions.usage.fleet import Fleet
-from shared.apart import apart
 from shared.telemetry.port import Telemetry, invocation
 
 logger = logging.getLogger("flowgrid.usage")
@@ -19,9 +18,8 @@ def blueprint(closing: Closing, fleet: Fleet, telemetry: Telemetry) -> func.Blue
     @timers.timer_trigger(arg_name="timer", schedule="%USAGE_SCHEDULE%")
     async def close_usage(timer: func.TimerRequest) -> None:
         with invocation(telemetry, "close_usage"):
-            with apart(logger, "usage is closed by the next sweep"):
-                if closed := await closing.sweep():
-                    logger.info("usage closed", extra={"periods": closed})
+            if closed := await closing.sweep():
+                logger.info("usage closed", extra={"periods": closed})
             await fleet.sweep()
 
     return timers

@@ -262,3 +262,16 @@ async def test_a_range_longer_than_a_day_or_empty_is_invalid(
 @pytest.mark.parametrize("name", ["list_neighbours", "get_slo"])
 async def test_no_tenant_sees_the_others(world: World, tenants: list[str], name: str) -> None:
     assert (await world.call(name, admin(tenants[0]))).status == 403
+
+
+async def test_a_look_that_takes_long_is_gone_on_with_by_the_next(world: World, tenants: list[str]) -> None:
+    core = world.core
+    fleet = Fleet(core.adapters.database, core.directory, world.clock)
+    inner = fleet._shares_of
+
+    async def slow(hour: str) -> Any:
+        world.clock.elapsed += 50
+        return await inner(hour)
+
+    fleet._shares_of = slow  # type: ignore[method-assign]
+    assert [await fleet.sweep() for _ in range(2)] == [3, 3]

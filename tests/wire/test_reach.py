@@ -1,11 +1,14 @@
 """Whether a provider is there: one call of its list of models, with the key as it wants it, and not one token."""
 
+from pathlib import Path
+
 import pytest
 
 from shared.ai.port import ModelFailed, ModelRefused, ModelUnavailable, Wire
 from shared.ai.reach import reach
 from shared.outgoing.client import Outgoing
 from tests.doubles.ai import AiDouble, Fault, key_of
+from tests.unit.world import World
 from tests.wire.ai_connections import KEY, WIRES, connection
 
 PATHS: dict[Wire, str] = {
@@ -71,3 +74,29 @@ async def test_nobody_at_the_address_is_told(provider: AiDouble, outgoing: Outgo
     with pytest.raises(ModelUnavailable):
         await reach(gone, type(there)("openai", "gone", "http://127.0.0.1:9/v1", KEY))
     await gone.close()
+
+
+async def test_health_tells_of_the_platforms_own_ai_and_recovers_with_it(provider: AiDouble, tmp_path: Path) -> None:
+    """Degraded and not failing while it is away; looked at four times a minute then, and once when it is well."""
+    world = World.over(
+        tmp_path,
+        flowgrid_ai_wire="azure_openai",
+        flowgrid_ai_base_url=provider.url,
+        flowgrid_ai_models="gpt",
+        flowgrid_outgoing_allowed=f"127.0.0.1:{provider.port}",
+    )
+    provider.script = [Fault(503)]
+    seen = []
+    for seconds in (0, 14, 1, 59, 1):
+        world.clock.advance(seconds=seconds)
+        answer = await world.call("get_health")
+        openai = answer.json["checks"]["openai"]
+        seen.append((answer.status, answer.json["status"], openai["status"], len(provider.asked)))
+    assert seen == [
+        (200, "degraded", "error", 1),
+        (200, "degraded", "error", 1),
+        (200, "healthy", "ok", 2),
+        (200, "healthy", "ok", 2),
+        (200, "healthy", "ok", 3),
+    ]
+    await world.close()
