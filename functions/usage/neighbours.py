@@ -57,7 +57,9 @@ class Neighbours:
 
     async def list(self, query: NeighboursQuery, page: PageRequest) -> Listing[TenantQuality]:
         """`Invalid` for a range that is empty or longer than a day. Who had little of every hour is not listed."""
-        last = parse_rfc3339(query.until) - TICK if query.until else self._clock.now()
+        last = self._clock.now()  # there is nothing later, and no hour after the last of all years
+        if query.until:
+            last = min(last, parse_rfc3339(query.until) - TICK)
         start, end = hours_until(last, 1)
         if query.since:
             start = start_of("hour", parse_rfc3339(query.since))

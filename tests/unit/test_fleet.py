@@ -228,6 +228,12 @@ async def test_pages_follow_each_other_and_end(world: World, tenants: list[str])
     assert (seen, cursor) == (tenants, None)
 
 
+async def test_the_end_of_all_years_is_now(world: World, tenants: list[str]) -> None:
+    await loud(world, tenants)
+    assert [one["tenant_id"] for one in await neighbours(world, to="9999-12-31T23:59:59Z")] == tenants
+    assert await neighbours(world, to="1970-01-01T00:00:00Z") == []
+
+
 async def test_hours_of_a_range_are_added_up(world: World, tenants: list[str]) -> None:
     await loud(world, tenants)
     await happened(world, tenants[2], *[(5, 200)] * 9, at=NOON - timedelta(hours=2))
@@ -251,7 +257,14 @@ async def test_of_many_tenants_those_are_kept_who_had_the_most_of_anything(
 
 
 @pytest.mark.parametrize(
-    "query", [{"from": "2026-11-24T00:00:00Z"}, {"from": "2026-11-26T00:00:00Z"}, {"sort": "name"}]
+    "query",
+    [
+        {"from": "2026-11-24T00:00:00Z"},
+        {"from": "2026-11-26T00:00:00Z"},
+        {"from": "9999-12-31T23:59:59Z"},
+        {"from": "1970-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"},
+        {"sort": "name"},
+    ],
 )
 async def test_a_range_longer_than_a_day_or_empty_is_invalid(
     world: World, tenants: list[str], query: dict[str, str]
