@@ -38,6 +38,10 @@ include-path-regex = "/v1/(elements|relationships|cases|tools|providers|issuers|
 checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
 
 [[operations]]
+include-path-regex = "analytics$"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
+
+[[operations]]
 include-path-regex = "/v1/(platform/.*/usage-adjustments|design/sessions/.*/answers)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
 """

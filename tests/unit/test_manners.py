@@ -98,11 +98,11 @@ async def test_restores_are_listed_as_they_are_had_alone_and_no_other_jobs(world
 
 
 async def test_what_is_listed_can_be_had_alone(world: World) -> None:
-    """But events of usage, which are what a sum is made of, and exports, which are whole lists."""
+    """But events of usage, which are what a sum is made of, sums of all tenants, and exports, which are whole lists."""
     routes = world.core.endpoint.routes
     alone = {re.sub(r"/{\w+}$", "", route.path) for route in routes if route.method == "GET" and "{" in route.path}
     listed = {route.path for route in routes if route.paged}
-    assert listed - alone == {"v1/usage/events", "v1/export", "v1/audit/export"}
+    assert listed - alone == {"v1/usage/events", "v1/platform/analytics", "v1/export", "v1/audit/export"}
     assert {path for path in alone if not path.endswith(("neighbors", "problems", "events"))} <= listed
 
 
