@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import getrandbits
-from secrets import token_hex
 
 LONGEST = 256  # of a later version, which may have more behind what is known
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
@@ -76,7 +75,7 @@ def parsed(traceparent: object) -> Span | None:
 def begun(traceparent: object = None) -> Span:
     """A piece of work that the named one has caused, or a new trace."""
     caused_by = parsed(traceparent)
-    return Span(token_hex(16), _new_id()) if caused_by is None else caused_by.child()
+    return Span(f"{getrandbits(128) or 1:032x}", _new_id()) if caused_by is None else caused_by.child()
 
 
 def traceparent() -> str:
