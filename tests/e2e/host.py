@@ -18,6 +18,7 @@ from functions.kinds import KINDS
 from local.issuer import Issuer
 from shared.core import Core, core
 from shared.database.port import Document
+from shared.folders import private_folder
 from shared.kinds import Kind
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ SETTINGS = ROOT / "local.settings.sample.json"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 FORWARDED = "E2E_"
+SECRETS_FOLDER = f"{FORWARDED}SECRETS_FOLDER"  # of hosts that share a registry: it names what lies there
 OF_A_TENANT = [kind for kind in KINDS if kind.container in ("items", "usage")]
 _READY = re.compile(r"Flowgrid is ready on (http://\S+)")
 
@@ -73,6 +75,9 @@ class Host:
     def start(self) -> None:
         """Serve; returns when calls are taken."""
         before = len(self.log)
+        if (vault := os.environ.get(SECRETS_FOLDER)) and not (self.data / "secrets").exists():
+            private_folder(self.data)
+            (self.data / "secrets").symlink_to(vault)
         self.issuer.public_keys()  # made before two processes would make them
         command = [sys.executable, "-m", "cli", "serve", "--port", str(self._port)]
         command += ["--data", str(self.data), "--settings", str(SETTINGS)]

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
+from shared.folders import private_folder
 from tests.doubles.azurite import azurite
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import KEY
 from tests.doubles.servicebus import service_bus
+from tests.e2e.host import SECRETS_FOLDER
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def azure() -> Iterator[dict[str, str]]:
+def azure(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The settings of a host that lives on them; `tests/e2e/host.py` hands on what begins with E2E_.
+
+    Its hosts share a registry, and so the folder of their secrets: Key Vault takes no plain HTTP.
 
     In the end no query of theirs had to do without an index.
     """
@@ -31,6 +36,8 @@ def azure() -> Iterator[dict[str, str]]:
             "E2E_FLOWGRID_SERVICEBUS_EMULATOR": bus.connection,
             "E2E_FLOWGRID_BLOBS": "azure",
             "E2E_FLOWGRID_BLOB_EMULATOR_CONNECTION": blobs,
+            "E2E_FLOWGRID_SECRETS_KEY": Fernet.generate_key().decode(),
+            SECRETS_FOLDER: str(private_folder(tmp_path / "secrets")),
         }
         assert set(cosmos.unindexed) == set()
 
