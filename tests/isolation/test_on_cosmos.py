@@ -14,7 +14,10 @@ from tests.isolation.mutating import mutate
 from tests.isolation.prover import Prover
 from tests.isolation.watch import Watch, kind_of
 
-DECISIVE = ("the victim's tenant, oneself", "removed user", "admin")  # who reads another's partition, and who may most
+DECISIVE = (  # who reads another's partition, and who may most
+    *("the victim's tenant, oneself", "removed user", "admin"),
+    "own issuer, naming the victim",
+)
 LIST = "GET v1/agents"
 UNNAMED = ("[] if tenant_id is None else [f\"{path('tenant_id')} = {query.bind(tenant_id)}\"]", "list[str]()")
 UNKEYED = ('{} if key is None else {"partition_key": key}', "{}")

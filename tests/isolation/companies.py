@@ -1,0 +1,33 @@
+"""Companies whose own issuers tenants set up: their pages are read without a network, all else is the app's own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jwt.algorithms import RSAAlgorithm
+
+from shared.members.issuers import OwnIssuers
+from tests.doubles.providers import Company
+
+
+def pages(issuer: str, keys: Sequence[Any]) -> dict[str, Any]:
+    """An issuer's discovery document and its keys, in one."""
+    return {"issuer": issuer, "jwks_uri": f"{issuer}/keys", "keys": list(keys)}
+
+
+class Companies(OwnIssuers):
+    """`of`: a company by its name. All of them give their keys the id `kid`: that of the platform's own."""
+
+    kid = ""
+    _made: dict[str, Company]
+
+    def of(self, name: str) -> Company:
+        self._made = getattr(self, "_made", {})
+        if name not in self._made:
+            self._made[name] = Company(self.kid)
+            self._made[name].url = f"https://login.{name}.example"
+        return self._made[name]
+
+    async def _fetch(self, url: str) -> dict[str, Any]:
+        [company] = [one for one in self._made.values() if url.startswith(one.issuer)]
+        public = RSAAlgorithm.to_jwk(company.key.public_key(), as_dict=True)
+        return pages(company.issuer, [{**public, "kid": company.kid, "use": "sig"}])
