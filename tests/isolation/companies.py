@@ -5,6 +5,7 @@ from typing import Any
 
 from jwt.algorithms import RSAAlgorithm
 
+from shared.core import Core
 from shared.members.issuers import OwnIssuers
 from tests.doubles.providers import Company
 
@@ -17,11 +18,12 @@ def pages(issuer: str, keys: Sequence[Any]) -> dict[str, Any]:
 class Companies(OwnIssuers):
     """`of`: a company by its name. All of them give their keys the id `kid`: that of the platform's own."""
 
-    kid = ""
-    _made: dict[str, Company]
+    def __init__(self, core: Core, kid: str) -> None:
+        super().__init__(core.names, core.directory, core.adapters.outgoing, core.services.clock)
+        self.kid = kid
+        self._made: dict[str, Company] = {}
 
     def of(self, name: str) -> Company:
-        self._made = getattr(self, "_made", {})
         if name not in self._made:
             self._made[name] = Company(self.kid)
             self._made[name].url = f"https://login.{name}.example"

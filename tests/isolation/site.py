@@ -97,8 +97,7 @@ class Site:
         own.adapters.charges.also = lambda _: None  # told by the host's own clock, in the middle of whatever goes on
         issuer = Issuer(folder, settings, clock)
         keys = _keys(issuer, clock)
-        companies = Companies(own.names, own.directory, own.adapters.outgoing, clock)
-        companies.kid = issuer.public_keys()[-1]["kid"]
+        companies = Companies(own, issuer.public_keys()[-1]["kid"])
         callers = [one.caller for one in settings.flowgrid_claims if one.caller is not None]
         own = replace(own, own_issuers=companies, app_tokens=AppTokens(callers, keys))
         own.endpoint.verifier = _verifier(settings, keys, companies, clock)
