@@ -10,14 +10,16 @@ from pydantic import BaseModel
 from shared.http.bodies import Json, Merge
 from shared.http.routes import Route
 from shared.ids import is_uuid
+from tests.isolation.asking import questions
 from tests.isolation.credentials import Credential
-from tests.isolation.expected import BODIES, EXPECTED, Expected, refusal
+from tests.isolation.expected import BODIES, EXPECTED, TRACES, Expected, refusal
 from tests.isolation.people import MODEL, XML, Tenant
 from tests.isolation.site import Site
 
+WORDS = ("month", "step", "code", "issuer")  # parameters of paths that take no id
 NEVER = "01900000-0000-7000-8000-00000000dead"
 STALE, WHATEVER = {"if-match": '"never-was"'}, {"if-match": "*"}
-TAKES_AN_ID = re.compile(r"(^|_)(ids?|tenant|slug|email|reference)\Z|^tools\Z")
+TAKES_AN_ID = re.compile(r"(^|_)(ids?|tenant|slug|email|reference)\Z|^(tools|issuer)\Z")
 OPENAPI = {
     "openapi": "3.1.0",
     "info": {"title": "Claims", "version": "1"},
@@ -29,6 +31,7 @@ KEYED = (  # with which route; a key is one caller's, so each has its own
     *("POST v1/agents", "POST v1/elements", "POST v1/users"),
     *("POST v1/teams/import", "POST v1/design/sessions", "POST v1/backups"),
 )
+OF_SPARE = ("PATCH v1/platform/tenants/{tenant_id}", "POST v1/platform/tenants/{tenant_id}/staff-access")
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess"}
 
 
@@ -47,7 +50,8 @@ class Stage:
 @dataclass(frozen=True)
 class Case:
     """One call and what may come of it. `sent`: the id that is tried; `alike`: all cases that share it are answered
-    the same, but for what was sent; `empty`: a list that is shown has nothing in it; `seen`: it may show the victim's.
+    the same, but for what was sent; `empty`: a list that is shown has nothing in it; `seen`: it may show the victim's;
+    `answer`: all that it may say.
     """
 
     route: str
@@ -63,6 +67,7 @@ class Case:
     alike: str | None = None
     empty: bool = False
     seen: bool = False
+    answer: Any = None
     leaves: bool = False  # what was sent is the caller's own from then on, and is shown in the caller's own lists
 
     def __str__(self) -> str:
@@ -77,6 +82,8 @@ def batch(stage: Stage, route: Route, name: str) -> Iterator[Case]:
     for method in route.methods:
         if method == "OPTIONS":
             yield Case(key, method, name, "asked what it takes", "", frozenset({204}), _own(stage, key))
+        elif expected.least == "provider":
+            yield from _asked(stage, key, name)
         elif refused is not None:
             yield from _turned_away(stage, route, name, method, refused)
         else:
@@ -96,10 +103,20 @@ def _turned_away(stage: Stage, route: Route, name: str, method: str, status: int
         yield Case(key, method, name, where, sent, frozenset({status}), params, {}, body, headers, alike="refused")
 
 
+def _asked(stage: Stage, key: str, name: str) -> Iterator[Case]:
+    """Who is told where somebody belongs is told that and nothing else; who may not ask, the same whatever is asked."""
+    for one in questions(stage, name):
+        status = frozenset({401 if one.answer is None else 200})
+        alike = "refused" if one.answer is None and one.source != "entra" and not one.headers else None
+        params, seen = {"issuer": one.source}, one.answer is not None
+        case = Case(key, "POST", name, one.where, one.source, status, params, {}, one.body, one.headers)
+        yield replace(case, alike=alike, seen=seen, answer=one.answer)
+
+
 def _let_in(stage: Stage, route: Route, name: str, method: str, expected: Expected) -> Iterator[Case]:
     key, own = f"{route.method} {route.path}", _own(stage, f"{route.method} {route.path}")
-    if name == "staff, the victim":
-        if route.method == "GET":  # what staff change for a tenant is that tenant's own matter
+    if name in TRACES:
+        if route.method == "GET":  # what is changed there by who may is the victim's own matter
             params = _of(stage, key)
             yield Case(key, method, name, "the victim's ids", "", frozenset({200}), params, seen=True)
         return
@@ -130,7 +147,8 @@ def _foreign_ids(stage: Stage, route: Route, name: str, method: str, status: int
     for where, id in tried.items():
         params = {**_own(stage, key), parameter: id}
         headers = {**_type(route), **WHATEVER}
-        yield Case(key, method, name, where, id, frozenset({status}), params, {}, body, headers, alike="path")
+        case = Case(key, method, name, where, id, frozenset({status}), params, {}, body, headers, alike="path")
+        yield replace(case, leaves=name == "staff, own tenant")  # the trail has the path that staff have called
 
 
 def _queries(stage: Stage, route: Route, own: Mapping[str, str]) -> Iterator[Case]:
@@ -178,6 +196,8 @@ def _values(stage: Stage, dotted: str) -> dict[str, str]:
     victim = stage.victim
     if dotted.endswith("slug"):
         return {"slug": victim.slug}
+    if dotted.endswith("issuer"):
+        return {"issuer": victim.words["issuer"]}
     if dotted.endswith("tools"):
         return {"agent": victim.ids["agent_id"]}
     if dotted.endswith("email"):
@@ -191,7 +211,7 @@ def key_of(key: str) -> str:
 
 def names_in(route: Route) -> list[str]:
     """The path parameters that take an id."""
-    return [name for name in re.findall(r"{(\w+)}", route.path) if name not in ("month", "step", "code")]
+    return [name for name in re.findall(r"{(\w+)}", route.path) if name not in WORDS]
 
 
 def id_fields(route: Route) -> list[str]:
@@ -242,6 +262,7 @@ def own_body(stage: Stage, route: Route) -> Any:
         "POST v1/elements": ELEMENT,
         "POST v1/relationships": {"type": "Association", **ends},
         "PUT v1/relationships/{relationship_id}": {"type": "Association", **ends},
+        "POST v1/billing/downgrade": {"tier": "professional"},
         "POST v1/restores": {"backup_id": home["backup_id"], "target": "new_tenant", "new_tenant": twin},
         "POST v1/catalog/import": MODEL,
         "POST v1/openapi/import": OPENAPI,
@@ -258,7 +279,7 @@ def _type(route: Route) -> dict[str, str]:
 
 
 def _own(stage: Stage, key: str) -> dict[str, str]:
-    spare = key.endswith(("/suspend", "/resume")) or key == "PATCH v1/platform/tenants/{tenant_id}"
+    spare = key.endswith(("/suspend", "/resume")) or key in OF_SPARE
     return _filled(stage, key, {**stage.home.ids, **({"tenant_id": stage.spare.id} if spare else {})})
 
 
@@ -267,7 +288,7 @@ def _of(stage: Stage, key: str) -> dict[str, str]:
 
 
 def _filled(stage: Stage, key: str, ids: Mapping[str, str]) -> dict[str, str]:
-    known = {**ids, "month": stage.site.month, "step": "1", "code": "not_found"}
+    known = {**ids, "month": stage.site.month, "step": "1", "code": "not_found", "issuer": "b2c"}
     return {name: known[name] for name in re.findall(r"{(\w+)}", key)}
 
 

@@ -1,5 +1,6 @@
 """Everybody who may come: a header for each, made of the site's own keys, or of what a forger has."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +8,19 @@ from uuid import uuid4
 
 from shared.auth.roles import Role
 from shared.ids import PLATFORM_TENANT_ID
-from tests.isolation.people import Tenant, be, onboard, staff, token
+from tests.doubles.providers import EVENTS_APP, EXTENSION_APP
+from tests.isolation.asking import AUTH0_SECRET, B2C_SECRET
+from tests.isolation.people import Tenant, be, grant, of_company, onboard, own_issuer, staff, token
 from tests.isolation.site import Site
 
 HOURS = 3600
+TO_THE_VICTIM = (
+    "staff, another tenant's grant",
+    "staff without a grant, the victim",
+    "staff, a grant that is over",
+    "staff, a grant that was ended",
+    "staff, the victim",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,15 @@ async def outcasts(site: Site) -> Outcasts:
     await be(site, made.provisioning, "provisioning")
     await be(site, made.deleting, "deleting")
     return made
+
+
+async def grants(site: Site, home: Tenant, victim: Tenant) -> None:
+    """Of staff, each of whom has another: but for `unasked`, who has none. That of `late` is over in a minute."""
+    await grant(site, home, "staff")
+    await grant(site, victim, "guest")
+    await grant(site, victim, "late", minutes=1)
+    ended = {"tenant_id": victim.id, "access_id": await grant(site, victim, "ended")}
+    await site.ok("POST v1/platform/tenants/{tenant_id}/staff-access/{access_id}/end", staff(site), params=ended)
 
 
 async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -> list[Credential]:
@@ -66,6 +85,7 @@ async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -
         "oneself, the victim's address": site.token(
             Role.ADMIN, victim.id, victim.admin_email, subject=f"{home.admin_email} in {home.id}"
         ),
+        **await _of_companies(site, home, victim),
         "removed user": removed,
         "disabled user": disabled,
         "viewer": viewer_by_list,
@@ -78,7 +98,15 @@ async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -
         "staff, an unknown tenant": boss,
         "staff, no tenant id": boss,
         "staff, own tenant": boss,
-        "staff, the victim": boss,
+        "staff, another tenant's grant": boss,
+        "staff without a grant, the victim": staff(site, "unasked"),
+        "staff, a grant that is over": staff(site, "late"),
+        "staff, a grant that was ended": staff(site, "ended"),
+        "staff, the victim": staff(site, "guest"),
+        "provider, wrong secret": None,
+        "provider b2c": None,
+        "provider auth0": AUTH0_SECRET,
+        "provider entra": _signed(site, home, {"aud": EXTENSION_APP, "azp": EVENTS_APP}),
     }
     named = {"x-tenant-id": victim.id, "tenant-id": victim.id, "x-ms-client-principal-id": victim.id}
     headers: dict[str, dict[str, str]] = {
@@ -86,9 +114,43 @@ async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -
         "staff, an unknown tenant": {"x-tenant-id": str(uuid4())},
         "staff, no tenant id": {"x-tenant-id": "acme"},
         "staff, own tenant": {"x-tenant-id": home.id},
-        "staff, the victim": {"x-tenant-id": victim.id},
+        "provider, wrong secret": _basic(f"{B2C_SECRET}, nearly"),
+        "provider b2c": _basic(B2C_SECRET),
     }
+    headers |= {name: {"x-tenant-id": victim.id} for name in TO_THE_VICTIM}
     return [Credential(name, one, headers.get(name, {})) for name, one in tokens.items()]
+
+
+async def _of_companies(site: Site, home: Tenant, victim: Tenant) -> dict[str, str]:
+    """What own issuers sign: what theirs is to say, and what it is not."""
+    settings = site.core.settings
+    tenant, roles = settings.flowgrid_tenant_claim, settings.flowgrid_roles_claim
+    as_platforms = {"iss": site.issuer.issuer, **_claims(site, home)}
+    return {
+        "the victim's own issuer": of_company(site, victim),
+        "the victim's own issuer, naming another tenant": of_company(site, victim, **{tenant: home.id}),
+        "admin by an own issuer": of_company(site, home),
+        "own issuer, naming the victim": of_company(site, home, **{tenant: victim.id}),
+        "own issuer, the victim's address": of_company(site, home, sub=uuid4().hex, email=victim.admin_email),
+        "own issuer, the platform's role": of_company(site, home, **{roles: [Role.PLATFORM]}),
+        "own issuer, as the platform's by its key id": of_company(site, home, **as_platforms),
+        "own issuer that was removed": await of_removed_issuer(site, home),
+    }
+
+
+async def of_removed_issuer(site: Site, home: Tenant) -> str:
+    """A token that let an admin in a moment ago, by an issuer that was removed since."""
+    admin, audience = token(site, home, Role.ADMIN), uuid4().hex
+    theirs = of_company(site, home, aud=audience)
+    issuer = own_issuer(home.words["issuer"], f"{home.slug}.example", audience)
+    made = await site.ok("POST v1/issuers", admin, issuer)
+    await site.ok("GET v1/users", theirs)
+    await site.ok("DELETE v1/issuers/{issuer_id}", admin, params={"issuer_id": made["id"]})
+    return theirs
+
+
+def _basic(credentials: str) -> dict[str, str]:
+    return {"authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
 
 
 async def taken_out(site: Site, home: Tenant, change: Mapping[str, Any] | None = None) -> str:
@@ -140,6 +202,5 @@ def _signed(site: Site, home: Tenant, changes: Mapping[str, Any]) -> str:
     """Signed by the issuer itself."""
     import jwt
 
-    key = site.issuer._keys()[-1]
     claims = {**_claims(site, home), **changes}
-    return jwt.encode(claims, jwt.PyJWK(key).key, "RS256", headers={"kid": key["kid"]})
+    return jwt.encode(claims, site.signing_key, "RS256", headers={"kid": site.companies.kid})

@@ -1,8 +1,9 @@
 """What must happen, written by hand and by nobody's declaration: a new way in fails until its line is here.
 
 ROUTES, one a line: method, path, the least that a caller has to be (`open`: nobody in particular; `staff`: Flowgrid's
-own), what another tenant's id in the path gives (`-`: there is none in it), and what may come of one's own ids with the
-prover's body: a change is sent with an If-Match that never was, so 412 says that it would have been let in.
+own; `provider`: an identity provider that has shown itself, and nobody else), what another tenant's id in the path
+gives (`-`: there is none in it), and what may come of one's own ids with the prover's body: a change is sent with an
+If-Match that never was, so 412 says that it would have been let in.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ GET    v1/teams/export                            viewer  -    200
 POST   v1/teams/import                            user    -    200
 GET    v1/audit                                   admin   -    200
 GET    v1/audit/{entry_id}                        admin   404  200
+GET    v1/audit/verify                            admin   -    200
+GET    v1/audit/export                            admin   -    200
 POST   v1/backups                                 admin   -    202,409
 GET    v1/backups                                 admin   -    200
 GET    v1/backups/{backup_id}                     admin   404  200
@@ -87,6 +90,12 @@ GET    v1/users/{user_id}                         admin   404  200
 PATCH  v1/users/{user_id}                         admin   404  412
 DELETE v1/users/{user_id}                         admin   404  412
 POST   v1/users/{user_id}/unbind                  admin   404  200
+POST   v1/issuers                                 admin   -    201,409
+GET    v1/issuers                                 admin   -    200
+GET    v1/issuers/{issuer_id}                     admin   404  200
+DELETE v1/issuers/{issuer_id}                     admin   404  412
+GET    v1/staff-access                            admin   -    200
+POST   v1/staff-access/{access_id}/end            admin   404  200
 GET    v1/notifications                           viewer  -    200
 GET    v1/notifications/{notification_id}         viewer  404  200
 POST   v1/providers                               admin   -    201,409
@@ -118,6 +127,10 @@ GET    v1/platform/tenants/{tenant_id}            staff   -    200
 PATCH  v1/platform/tenants/{tenant_id}            staff   -    412
 POST   v1/platform/tenants/{tenant_id}/suspend    staff   -    200
 POST   v1/platform/tenants/{tenant_id}/resume     staff   -    200
+POST   v1/platform/tenants/{tenant_id}/staff-access  staff  -  200
+GET    v1/platform/tenants/{tenant_id}/staff-access  staff  -  200
+POST   v1/platform/tenants/{tenant_id}/staff-access/{access_id}/end      staff  -  200
+POST   v1/platform/audit-keys                     staff   -    200
 GET    v1/platform/stamp                          staff   -    200
 POST   v1/platform/tenants/{tenant_id}/usage-adjustments                 staff  -  409
 GET    v1/platform/tenants/{tenant_id}/usage-adjustments                 staff  -  200
@@ -130,6 +143,7 @@ GET    v1/platform/analytics                      staff   -    200
 GET    v1/platform/slo                            staff   -    200
 GET    v1/platform/costs                          staff   -    200
 GET    v1/platform/costs/{tenant_id}              staff   -    200
+POST   claims/{issuer}                            provider  -  200
 GET    health                                     open    -    200
 GET    health/live                                open    -    200
 GET    openapi.json                               open    -    200
@@ -141,7 +155,7 @@ GET    problems/{code}                            open    -    200
 """
 
 # What callers are let do: `tokens` that are none give 401 on whatever is not open; who is a user of no tenant that is
-# open gives 403; a rank gives what its holder may do in a tenant, `staff` where one is named.
+# open gives 403; a rank gives what its holder may do in a tenant, `staff` where one is named and a grant of it is open.
 CREDENTIALS: Final[dict[str, int | str]] = {
     "no token": 401,
     "garbage": 401,
@@ -153,6 +167,13 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "wrong algorithm: HS256 with the public key": 401,
     "signed by another": 401,
     "tenant is no id": 401,
+    "the victim's own issuer, naming another tenant": 401,
+    "own issuer, naming the victim": 401,
+    "own issuer, the victim's address": 401,
+    "own issuer, the platform's role": 401,
+    "own issuer, as the platform's by its key id": 401,
+    "own issuer that was removed": 401,
+    "provider, wrong secret": 401,
     "no role": 403,
     "no tenant": 403,
     "unknown tenant": 403,
@@ -172,11 +193,33 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "user": "user",
     "admin": "admin",
     "admin who names the victim": "admin",
+    "admin by an own issuer": "admin",
+    "the victim's own issuer": "admin of the victim",
     "staff": "staff without a tenant",
     "staff, an unknown tenant": "staff without a tenant",
     "staff, no tenant id": "staff of no tenant id",
+    "staff without a grant, the victim": "staff without a grant",
+    "staff, another tenant's grant": "staff without a grant",
+    "staff, a grant that is over": "staff without a grant",
+    "staff, a grant that was ended": "staff without a grant",
     "staff, own tenant": "staff of a tenant",
     "staff, the victim": "staff of the victim",
+    "provider b2c": "provider",
+    "provider auth0": "provider",
+    "provider entra": "provider",
+}
+
+# What each call changes of the victim by a caller who may be there, exactly: as many new items, and which is touched.
+TRACES: Final[dict[str, dict[str, int]]] = {
+    "staff, the victim": {"audit staff_access.used": 1},  # the grant that is used is in the victim's own trail
+    "the victim's own issuer": {"message": 1},  # it is counted as the victim's call
+}
+TOUCHED: Final = {"staff, the victim": {"staff_access"}, "the victim's own issuer": set[str]()}
+READS: Final = {  # what takes much away is in the trail as well
+    "GET v1/audit/export": {"audit export.read": 1},
+    "GET v1/catalog/export": {"audit export.read": 1},
+    "GET v1/export": {"audit export.read": 1},
+    "GET v1/teams/export": {"audit export.read": 1},
 }
 
 # What the app reads of a request's headers. What says who calls, or for whom, needs callers of its own above.
@@ -186,6 +229,9 @@ HEADERS: Final = {
     "x-forwarded-for": "from where",
     "x-request-id": "under which id it is logged",
     "user-agent": "by which program",
+    "traceparent": "in which trace",
+    "x-flowgrid-signature": "which provider asks",
+    "x-flowgrid-timestamp": "when it has asked",
     "idempotency-key": "whether it has been asked before",
     "if-match": "which version is meant",
     "if-none-match": "which version is known",
@@ -217,11 +263,15 @@ BODIES: Final = {
     ("PATCH v1/relationships/{relationship_id}", "target_id"): 400,
     ("POST v1/users", "email"): 201,  # an invitation says nothing of the address elsewhere
     ("POST v1/restores", "new_tenant.admin_email"): 409,  # for its slug, which has been taken by then
+    ("POST v1/issuers", "issuer"): 409,  # one name space for all: that a pair of issuer and audience is taken is told
     ("POST v1/platform/tenants", "slug"): 403,
     ("POST v1/platform/tenants", "admin_email"): 403,
     ("POST v1/platform/tenants/{tenant_id}/usage-adjustments", "event.id"): 403,
     ("POST v1/platform/dead-letter-replays", "tenant"): 403,
 }
+
+# Where a name that all tenants share is the victim's, its own partition is asked by a point read whether it still is.
+LOOKED_UP: Final = {("POST v1/issuers", "body issuer: the issuer")}
 
 # What a queue's function makes of a message that names two tenants, or none: nothing of the victim's may change.
 QUEUES: Final = ("store_usage", "run_job", "run_execution")
@@ -229,7 +279,10 @@ QUEUES: Final = ("store_usage", "run_job", "run_execution")
 # The kinds of a tenant's own items that a timer may change; all else stays as it is, byte by byte.
 TIMERS: Final = {
     "sweep": {"job", "outbox", "notification"},
-    "rounds": {"usage_archived", "counter", "kept_secret", "notification", "statement", "audit", "budget_reservation"},
+    "rounds": {
+        *("usage_archived", "counter", "kept_secret", "notification", "statement", "audit", "budget_reservation"),
+        *("audit_head", "audit_anchor", "blobs"),  # the trail's next segment
+    },
     "backup_daily": {"backup", "job", "audit", "counter", "outbox", "message"},
     "backup_retention": {"backup", "counter", "audit"},
     "close_usage": {"usage_hour", "usage_due", "usage_open", "rollup"},
@@ -267,10 +320,15 @@ def refusal(expected: Expected, credential: str) -> int | None:
     rank = CREDENTIALS[credential]
     if expected.least == "open":
         return None
+    if expected.least == "provider" or rank == "provider":
+        return None if expected.least == rank else 401
     if isinstance(rank, int):
         return rank
+    if rank == "admin of the victim":
+        return 403 if expected.least == "staff" else None
     if rank.startswith("staff"):
         if expected.least == "staff":
             return None
-        return {"staff without a tenant": 403, "staff of no tenant id": 400}.get(rank)
+        refused = {"staff without a tenant": 403, "staff without a grant": 403, "staff of no tenant id": 400}
+        return refused.get(rank)
     return None if RANKS.index(rank) >= RANKS.index(expected.least) else 403

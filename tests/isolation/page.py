@@ -17,6 +17,9 @@ Made by `make pages` from a run of the prover (`tests/isolation`, docs/decisions
 lists, by every method, as every caller, with the caller's own ids and with those of another tenant, the victim, in
 path, query, body, cursor and idempotency key. After each group of cases all that the victim has, wherever it is kept,
 was the same byte by byte; no answer held anything of it. {cases:,} cases on each database adapter, 0 leaks.
+Who may be in the victim left there what is its to leave, and nothing else: of staff with a grant each call is an entry
+of the victim's own trail, of people by the victim's own issuer an event of its usage. Identity providers that ask where
+somebody belongs are told that, and not a word more.
 
 What is in the table has come as it must by the table that is written by hand (`tests/isolation/expected.py`). A second
 number after `/` is what came of the victim's ids, wherever they were sent, where that differs from what came of one's

@@ -18,6 +18,7 @@ UNLIMITED = {
     "max_runs": 1_000,
     "max_backups": 1_000,
 }
+API = "flowgrid"
 XML = {"content-type": "application/xml"}
 MODEL = b"""<?xml version="1.0" encoding="UTF-8"?>
 <model xmlns="http://www.opengroup.org/xsd/archimate/3.0/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
@@ -54,8 +55,8 @@ class Tenant:
         return {**self.ids, **self.words}
 
 
-def staff(site: Site) -> str:
-    return site.token(Role.PLATFORM, None, "staff@flowgrid.example")
+def staff(site: Site, name: str = "staff") -> str:
+    return site.token(Role.PLATFORM, None, f"{name}@flowgrid.example")
 
 
 def token(site: Site, tenant: Tenant, role: Role) -> str:
@@ -133,8 +134,40 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     expected = [{"op": "contains", "value": "o"}]
     ids["case_id"] = (await site.ok("POST v1/cases", admin, {**case, "expected": expected}))["id"]
     ids["entry_id"] = (await site.ok("GET v1/audit", admin, query={"action": "agent.created"}))["items"][0]["id"]
+    await _signed_in_otherwise(site, tenant, admin)
     await _work(site, tenant, admin)
     await _told_and_counted(site, tenant, admin)
+
+
+async def _signed_in_otherwise(site: Site, tenant: Tenant, admin: str) -> None:
+    """An issuer of its own with an admin who comes by it, one who is invited, and a grant of staff."""
+    ids, words, domain = tenant.ids, tenant.words, f"{tenant.slug}.example"
+    company = site.companies.of(tenant.slug)
+    words["issuer"] = company.issuer
+    ids["issuer_id"] = (await site.ok("POST v1/issuers", admin, own_issuer(company.issuer, domain)))["id"]
+    words["comes by its own issuer"], words["may come"] = f"sso@{domain}", f"{uuid4().hex}@{domain}"
+    for email, role in ((words["comes by its own issuer"], "admin"), (words["may come"], "user")):
+        await site.ok("POST v1/users", admin, {"email": email, "role": role})
+    await site.ok("GET v1/me", of_company(site, tenant))
+    words["reason"] = f"reason-{uuid4().hex}"
+    ids["access_id"] = await grant(site, tenant, "another", words["reason"])
+
+
+def own_issuer(issuer: str, domain: str, audience: str = API) -> dict[str, Any]:
+    return {"issuer": issuer, "audience": audience, "email_domains": [domain]}
+
+
+def of_company(site: Site, tenant: Tenant, **claims: Any) -> str:
+    """A token of the tenant's own issuer, for its admin who comes by it."""
+    email = tenant.words["comes by its own issuer"]
+    own = {"aud": API, "sub": email, "email": email, "email_verified": True}
+    return site.companies.of(tenant.slug).sign(**{**own, **claims})
+
+
+async def grant(site: Site, tenant: Tenant, name: str, reason: str = "A case of theirs.", minutes: int = 240) -> str:
+    """The id of a grant of this tenant, of staff by this name."""
+    path, body = "POST v1/platform/tenants/{tenant_id}/staff-access", {"reason": reason, "minutes": minutes}
+    return str((await site.ok(path, staff(site, name), body, params={"tenant_id": tenant.id}))["id"])
 
 
 async def _work(site: Site, tenant: Tenant, admin: str) -> None:

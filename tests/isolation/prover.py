@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from shared.ids import PLATFORM_TENANT_ID
+from tests.doubles.cosmos_record import Call
 from tests.isolation.cases import Case, Stage, batch
-from tests.isolation.expected import CREDENTIALS, EXPECTED
-from tests.isolation.watch import Dump, Watch, changed
+from tests.isolation.expected import CREDENTIALS, EXPECTED, LOOKED_UP, READS, TOUCHED, TRACES
+from tests.isolation.watch import Dump, Watch, changed, what
 from tests.unit.world import Answer
 
 OF_THE_MOMENT = {"date", "server-timing", "ratelimit-remaining", "ratelimit-reset"}
 LIMIT = 2000  # leaks that are told
+LARGE = 50_000  # bytes
 Comparable = tuple[int, bytes, tuple[tuple[str, str], ...]]
 
 
@@ -37,6 +39,7 @@ class Prover:
     outcomes: dict[tuple[str, str], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     told: dict[tuple[str, str, bool], set[int]] = field(default_factory=lambda: defaultdict(set))
     cases: int = 0
+    _clean: set[bytes] = field(default_factory=set)  # large pages, the same for everybody, that hold nothing
     _last: Dump | None = None
 
     async def prove(self, routes: Iterable[str] | None = None, credentials: Sequence[str] = tuple(CREDENTIALS)) -> None:
@@ -55,17 +58,17 @@ class Prover:
         before = self._last or self.watch.dump()  # nothing happens between two batches
         await self._run(cases)
         after = self._last = self.watch.dump()
-        if before == after:
+        if not strange(cases, before, after):
             return
         culprits: list[Case] = []
         for case in cases:  # again, one by one
             before_one = self.watch.dump()
             await self._run([case])
-            if changed(before_one, self.watch.dump()):
+            if strange([case], before_one, self.watch.dump()):
                 culprits.append(case)
         self._last = None
         named = "; ".join(map(str, culprits)) or f"one of those of {cases[0].route} as {cases[0].credential}"
-        self._leak(named, f"the victim's {', '.join(changed(before, after)[:5])} changed")
+        self._leak(named, f"the victim's {', '.join(strange(cases, before, after)[:5])} changed")
 
     async def _run(self, cases: Sequence[Case]) -> None:
         references: dict[tuple[str, str], tuple[Case, Comparable]] = {}
@@ -108,26 +111,37 @@ class Prover:
             self._leak(str(case), f"{answer.status} where {wanted} must be: {answer.raw[:300]!r}")
         if case.empty and answer.status == 200 and b'"items":[' in answer.raw and b'"items":[]' not in answer.raw:
             self._leak(str(case), "a list that is filtered by what is another's shows something")
+        if case.answer is not None and answer.json != case.answer:
+            self._leak(str(case), f"is told {answer.raw!r} and not {case.answer}")
         if not case.seen:
-            told = b"\n".join([answer.raw, *(f"{name}: {value}".encode() for name, value in answer.headers.items())])
-            for sent in filter(None, case.sent.split("|")):
-                told = told.replace(sent.encode(), b"")
-            for what, canary in self.stage.victim.canaries.items():
-                if canary.encode() in told:
-                    self._leak(str(case), f"the answer holds the victim's {what}")
+            self._look_through(case, b"\n".join(f"{name}: {value}".encode() for name, value in answer.headers.items()))
+            if answer.raw not in self._clean:
+                found = self._look_through(case, answer.raw)
+                if len(answer.raw) > LARGE and not found and not case.sent:
+                    self._clean.add(answer.raw)
+
+    def _look_through(self, case: Case, told: bytes) -> bool:
+        """Whether it holds anything of the victim's beyond what was sent."""
+        for sent in filter(None, case.sent.split("|")):
+            told = told.replace(sent.encode(), b"")
+        found = [name for name, canary in self.stage.victim.canaries.items() if canary.encode() in told]
+        for name in found:
+            self._leak(str(case), f"the answer holds the victim's {name}")
+        return bool(found)
 
     def _wire(self, case: Case) -> None:
         """What a customer's call asks of Cosmos DB: of a tenant's containers only with its key, and its name."""
         double = self.stage.site.double
         assert double is not None
-        if case.credential.startswith("staff") or EXPECTED[case.route].least == "open":
+        open_to_all = EXPECTED[case.route].least in ("open", "provider")
+        if open_to_all or case.credential.startswith("staff") or case.credential in TRACES:
             return
         for call in double.calls:
             if call.container not in ("items", "usage"):
                 continue
             if call.partition_key is None:
                 self._leak(str(case), f"a {call.operation} of {call.container} names no partition: {call.query}")
-            elif call.partition_key == self.stage.victim.id and CREDENTIALS[case.credential] != 403:
+            elif call.partition_key == self.stage.victim.id and not _may_read(case, call):
                 self._leak(str(case), f"a {call.operation} of {call.container} in the victim's partition")
             owners = (call.partition_key, PLATFORM_TENANT_ID)
             if call.query is not None and not any(value in owners for value in call.parameters.values()):
@@ -136,6 +150,35 @@ class Prover:
     def _leak(self, where: str, what: str) -> None:
         if len(self.leaks) < LIMIT:
             self.leaks.append(Leak(where, what))
+
+
+def _may_read(case: Case, call: Call) -> bool:
+    """Who names the victim and is refused has been looked for there."""
+    refused = isinstance(CREDENTIALS[case.credential], int)
+    return refused or (call.operation == "Read" and (case.route, case.where) in LOOKED_UP)
+
+
+def strange(cases: Sequence[Case], before: Dump, after: Dump) -> list[str]:
+    """What has changed of the victim beyond what these calls must leave there; or that they have not left it."""
+    if before == after and not any(map(_traces, cases)):
+        return []
+    wanted, touched = Counter[str](), set[str]()
+    for case in cases:
+        wanted.update(_traces(case))
+        touched |= TOUCHED[case.credential] if _traces(case) else set()
+    new = Counter(what(where, after) for where in after.keys() - before.keys())
+    held = [where for where in changed(before, after) if where in before]
+    if new == wanted and {what(where, before) for where in held} == touched and all(where in after for where in held):
+        return []
+    return changed(before, after) or [f"trail, where {dict(wanted)} is to be, is not"]
+
+
+def _traces(case: Case) -> dict[str, int]:
+    """How many new items of what this call leaves with the victim."""
+    if case.method == "OPTIONS" or EXPECTED[case.route].least in ("open", "staff", "provider"):
+        return {}
+    left = TRACES.get(case.credential, {})
+    return {**left, **READS.get(case.route, {})} if left else {}
 
 
 def comparable(case: Case, answer: Answer) -> Comparable:

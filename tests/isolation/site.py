@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import azure.functions as func
+from jwt import PyJWK
 
 import function_app
 from functions.catalog.service import ElementService, RelationshipService
@@ -24,9 +26,10 @@ from local.issuer import Issuer
 from local.queues import QueueTrigger
 from shared.ai.port import Answer as ModelAnswer
 from shared.ai.port import Connection, Question
+from shared.auth.apps import AppTokens
 from shared.auth.keys import SigningKeys
 from shared.auth.roles import Role
-from shared.auth.tokens import TokenVerifier
+from shared.auth.tokens import Keys, TokenVerifier
 from shared.core import Core, core
 from shared.http.routes import Route
 from shared.messaging.port import Message
@@ -37,6 +40,8 @@ from tests.doubles.clock import never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import KEY
 from tests.doubles.models import ScriptedModels
+from tests.isolation.asking import sources
+from tests.isolation.companies import Companies, pages
 from tests.unit.world import Answer, FakeClock
 
 QUEUES = ("store_usage", "run_job", "run_execution")
@@ -57,16 +62,18 @@ class SomeScripted(ScriptedModels):
 
 @dataclass
 class Site:
-    """`double`: the account that the database is in; None: SQLite."""
+    """`double`: the account that the database is in; None: SQLite. `companies`: whose own issuers tenants may have."""
 
     core: Core
     app: func.FunctionApp
     clock: FakeClock
     issuer: Issuer
     models: SomeScripted
+    companies: Companies
     double: CosmosDouble | None
     functions: dict[str, Function] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
+    tokens: dict[tuple[Role | None, str | None, str | None, str], str] = field(default_factory=dict)
 
     @classmethod
     def over(cls, folder: Path, double: CosmosDouble | None = None) -> "Site":
@@ -84,14 +91,19 @@ class Site:
             values |= {"flowgrid_database": "cosmos", "flowgrid_cosmos_endpoint": double.endpoint}
             values |= {"flowgrid_cosmos_emulator_key": KEY}
         settings = Settings.model_validate(values)
+        settings = settings.model_copy(update={"flowgrid_claims": sources(settings.flowgrid_issuers[0].issuer)})
         own = core(settings, KINDS, clock)
         own.services.outbox.pause = never
         own.adapters.charges.also = lambda _: None  # told by the host's own clock, in the middle of whatever goes on
         issuer = Issuer(folder, settings, clock)
-        own.endpoint.verifier = _verifier(settings, issuer, clock)
+        keys = _keys(issuer, clock)
+        companies = Companies(own, issuer.public_keys()[-1]["kid"])
+        callers = [one.caller for one in settings.flowgrid_claims if one.caller is not None]
+        own = replace(own, own_issuers=companies, app_tokens=AppTokens(callers, keys))
+        own.endpoint.verifier = _verifier(settings, keys, companies, clock)
         models = SomeScripted(own)
         app = function_app.compose(own, _runs(own, models))
-        site = cls(own, app, clock, issuer, models, double)
+        site = cls(own, app, clock, issuer, models, companies, double)
         site.functions = {one.name: one for one in functions_of(app, settings.values())}
         site.routes = {f"{route.method} {route.path}": route for route in own.endpoint.routes}
         return site
@@ -106,12 +118,18 @@ class Site:
     def month(self) -> str:
         return f"{self.clock.now():%Y-%m}"
 
-    def token(
-        self, role: Role | None, tenant_id: str | None, email: str | None, subject: str | None = None, **claims: Any
-    ) -> str:
-        """A good token; one person has one subject."""
-        roles = [] if role is None else [role.value]
-        return self.issuer.mint(subject or f"{email} in {tenant_id}", roles=roles, tenant_id=tenant_id, email=email)
+    def token(self, role: Role | None, tenant_id: str | None, email: str | None, subject: str | None = None) -> str:
+        """A good token; one person has one subject, and comes with the same token again."""
+        roles, subject = [] if role is None else [role.value], subject or f"{email} in {tenant_id}"
+        who = (role, tenant_id, email, subject)
+        if who not in self.tokens:
+            self.tokens[who] = self.issuer.mint(subject, roles=roles, tenant_id=tenant_id, email=email)
+        return self.tokens[who]
+
+    @cached_property
+    def signing_key(self) -> Any:
+        """The private half of the issuer's key; it takes a while to be checked."""
+        return PyJWK(self.issuer._keys()[-1]).key
 
     async def call(
         self,
@@ -182,18 +200,24 @@ class Site:
         await self.core.close()
 
 
-def _verifier(settings: Settings, issuer: Issuer, clock: FakeClock) -> TokenVerifier:
-    """The app's own, but that it reads the issuer's pages without a network."""
+def _keys(issuer: Issuer, clock: FakeClock) -> Keys:
+    """The platform's issuer's, whose pages are read without a network."""
 
     async def fetch(url: str) -> dict[str, Any]:
-        return {"issuer": issuer.issuer, "jwks_uri": f"{issuer.issuer}/jwks", "keys": issuer.public_keys()}
+        return pages(issuer.issuer, issuer.public_keys())
 
+    return lambda one: SigningKeys(one, fetch=fetch, monotonic=clock.monotonic)
+
+
+def _verifier(settings: Settings, keys: Keys, companies: Companies, clock: FakeClock) -> TokenVerifier:
+    """The app's own, but for where it reads issuers' pages."""
     return TokenVerifier(
         settings.flowgrid_issuers,
         tenant_claim=settings.flowgrid_tenant_claim,
         roles_claim=settings.flowgrid_roles_claim,
-        keys=lambda one: SigningKeys(one, fetch=fetch, monotonic=clock.monotonic),
+        keys=keys,
         now=lambda: clock.now().timestamp(),
+        own=companies.trusted,
     )
 
 

@@ -7,8 +7,9 @@ from shared.auth.roles import Role
 from shared.http.pagination import PageQuery
 from shared.ids import PLATFORM_TENANT_ID
 from tests.doubles.cosmos import CosmosDouble
+from tests.isolation.asking import set_up
 from tests.isolation.cases import KEYED, Stage, key_of, own_body
-from tests.isolation.credentials import credentials, outcasts
+from tests.isolation.credentials import credentials, grants, outcasts
 from tests.isolation.people import Tenant, furnish, onboard, token
 from tests.isolation.site import Site
 
@@ -16,6 +17,7 @@ from tests.isolation.site import Site
 async def stage(folder: Path, double: CosmosDouble | None = None) -> Stage:
     """Two tenants with something of everything, one database, nothing under way; the clock stands from here on."""
     site = Site.over(folder, double)
+    await set_up(site)
     victim, home = await onboard(site, trial_days=3), await onboard(site, trial_days=3)
     spare = await onboard(site)
     for tenant in (victim, home):
@@ -23,6 +25,7 @@ async def stage(folder: Path, double: CosmosDouble | None = None) -> Stage:
     out, cursors = await outcasts(site), await cursors_of(site, victim)
     nobody = Stage(site, victim, home, spare, {}, cursors)
     await used_keys(nobody)
+    await grants(site, home, victim)
     await site.settle()
     named = {one.name: one for one in await credentials(site, home, victim, out)}
     return replace(nobody, credentials=named)

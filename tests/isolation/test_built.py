@@ -35,7 +35,7 @@ def test_function_names_are_unique() -> None:
 
 def test_what_is_read_of_a_requests_headers_has_an_expectation() -> None:
     """So that a second kind of credential cannot come unnoticed."""
-    files = [*(ROOT / "shared/http").glob("*.py"), *(ROOT / "functions").rglob("http.py")]
+    files = [*(ROOT / "shared/http").glob("*.py"), *(ROOT / "functions").rglob("*.py")]
     read = {name for path in files for name in _headers_read(path)}
     assert read == set(HEADERS), "add it to HEADERS in expected.py; a credential, callers who have it to CREDENTIALS"
 
@@ -70,14 +70,19 @@ def _functions() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _headers_read(path: Path) -> Iterator[str]:
-    """The names of `….headers.get("name")`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """The names of `….headers.get("name")`, and of `….headers.get(NAME)` with a constant of the module."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    constants: dict[str, str] = {}
+    for line in module.body:
+        match line:
+            case ast.Assign(targets=[ast.Name(id=called)], value=ast.Constant(value=str(text))):
+                constants[called] = text
+    for node in ast.walk(module):
         match node:
-            case ast.Call(
-                func=ast.Attribute(value=ast.Attribute(attr="headers"), attr="get"),
-                args=[ast.Constant(value=str(name)), *_],
-            ) if name == name.lower():  # those of an answer are written as they are sent
-                yield name
+            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="headers"), attr="get"), args=[named, *_]):
+                name = constants[named.id] if isinstance(named, ast.Name) else ast.literal_eval(named)
+                if name == name.lower():  # those of an answer are written as they are sent
+                    yield name
 
 
 def _imports(path: Path) -> list[str]:

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
+import shared.auth.tokens as tokens
 import shared.database.sqlite as sqlite
 import shared.database.sqlite_query as sqlite_query
 import shared.http.admission as admission
 from functions.executions.messages import RunMessages
 from functions.platform.consumers import Consumers
 from functions.usage.metering import Metering
-from shared.auth.tokens import TokenVerifier
 from shared.blobs.files import FileBlobs
 from shared.http.idempotency import Idempotency
 from shared.http.pagination import Cursors
@@ -195,7 +195,7 @@ async def test_a_token_of_which_something_is_not_checked(
     changes = [left_out]
     if name == "wrong audience":
         changes.append(('options={"require"', 'options={"verify_aud": False, "require"'))
-    mutate(monkeypatch, TokenVerifier, "_verify", *changes)
+    mutate(monkeypatch, tokens, "opened", *changes)
     found = await leaks(on_sqlite, watch, [LIST], name)
     assert f"{LIST} as {name}, own ids: 200 where 401 must be" in found
 
@@ -228,7 +228,7 @@ async def test_a_tool_of_an_agent_that_reads_without_a_tenant(
     ("owner", "name", "function", "changes"),
     [
         (Metering, "_work", "store_usage", "usage_block"),
-        (Consumers, "run_job", "run_job", "job"),
+        (Consumers, "_run_job", "run_job", "job"),
         (RunMessages, "_advance", "run_execution", "execution"),
     ],
     ids=["usage", "jobs", "runs"],
@@ -242,7 +242,7 @@ async def test_a_message_that_says_itself_whose_it_is(
     function: str,
     changes: str,
 ) -> None:
-    calls = {"_work": "by_tenant[{}]", "run_job": "_jobs.run({}, job_id", "_advance": "_runner.advance({}, run"}
+    calls = {"_work": "by_tenant[{}]", "_run_job": "_jobs.run({}, job_id", "_advance": "_runner.advance({}, run"}
     said, call = 'message.body.get("tenant_id", message.tenant_id)', calls[name]
     mutate(monkeypatch, owner, name, (call.format("message.tenant_id"), call.format(said)))
     found = [str(leak) async for leak in ways.through_queues(on_sqlite, watch) if leak]

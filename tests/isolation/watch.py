@@ -1,6 +1,8 @@
 """All that there is of one tenant, wherever it is kept, as it lies there: read past the code that is under proof."""
 
 import json
+import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any
 from shared.ids import PLATFORM_TENANT_ID
 from tests.isolation.site import Site
 
+NAMED = "it is named here"
 Dump = dict[str, str]  # where it lies -> what lies there
 
 
@@ -29,9 +32,10 @@ class Watch:
         for path in (*(folder / "database").glob("*.db"), *(folder / "queues").glob("*.db")):
             found |= self._file(path)
         for area in ("blobs", "secrets"):
-            for path in (folder / area).rglob(f"**/{self.tenant_id}/**/*"):
-                if path.is_file():
-                    found[str(path.relative_to(folder))] = sha256(path.read_bytes()).hexdigest()
+            for under, _, names in os.walk(folder / area):
+                if f"/{self.tenant_id}/" in f"{under}/":
+                    paths = (Path(under, name) for name in names)
+                    found |= {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in paths}
         if self.site.double is not None:
             found.update(self._account())
         return found
@@ -58,7 +62,7 @@ class Watch:
             select = "SELECT tenant_id, container, id, etag, doc FROM items WHERE tenant_id = ?"
             about = f"{select} OR (tenant_id = ? AND instr(doc, ?))"
             for row in connection.execute(about, (self.tenant_id, PLATFORM_TENANT_ID, self.tenant_id)):
-                yield f"{name}/{row[0]}/{row[1]}/{row[2]}", f"{row[3]} {row[4]}"
+                yield f"{name}/{row[0]}/{row[1]}/{row[2]}", NAMED if _is_shared(row[2]) else f"{row[3]} {row[4]}"
         if "messages" in tables:
             select = "SELECT queue, id, tenant_id, body, coalesce(dead_reason, '') FROM messages"
             about = f"{select} WHERE tenant_id = ? OR instr(body, ?)"
@@ -73,7 +77,7 @@ class Watch:
                 version, dump = self._containers.get((database, name), (0, {}))
                 if version != container.lsn:
                     found = [one for one in container.documents(None, store.now()) if self._names(one)]
-                    dump = {f"{database}/{name}/{one['id']}": json.dumps(one, sort_keys=True) for one in found}
+                    dump = {f"{database}/{name}/{one['id']}": _as_text(one) for one in found}
                     self._containers[database, name] = container.lsn, dump
                 yield from dump.items()
 
@@ -82,9 +86,25 @@ class Watch:
         return owner == self.tenant_id or (owner == PLATFORM_TENANT_ID and self.tenant_id in json.dumps(document))
 
 
+def _as_text(document: dict[str, Any]) -> str:
+    return NAMED if _is_shared(document["id"]) else json.dumps(document, sort_keys=True)
+
+
+def _is_shared(id: str) -> bool:
+    """A hint of who has invited an address is of all tenants that have: of the victim is that it is named there."""
+    return id.startswith("invited_address:")
+
+
 def changed(before: Dump, after: Dump) -> list[str]:
     """Where something was written, added or taken away."""
     return sorted(where for where in before.keys() | after.keys() if before.get(where) != after.get(where))
+
+
+def what(where: str, dump: Dump) -> str:
+    """The kind of the item that lies there; of an entry of the trail with what was done."""
+    kind = kind_of(where, dump)
+    action = re.search(r'"action": ?"([^"]+)"', dump[where]) if kind == "audit" else None
+    return f"{kind} {action[1]}" if action else kind
 
 
 def kind_of(where: str, dump: Dump) -> str:
