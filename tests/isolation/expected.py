@@ -95,6 +95,7 @@ GET    v1/issuers                                 admin   -    200
 GET    v1/issuers/{issuer_id}                     admin   404  200
 DELETE v1/issuers/{issuer_id}                     admin   404  412
 GET    v1/staff-access                            admin   -    200
+GET    v1/staff-access/{access_id}                admin   404  200
 POST   v1/staff-access/{access_id}/end            admin   404  200
 GET    v1/notifications                           viewer  -    200
 GET    v1/notifications/{notification_id}         viewer  404  200
