@@ -12,6 +12,7 @@ from functions.executions.views import (
     Execution,
     ExecutionQuery,
     NewExecution,
+    PlatformExecution,
     PlatformExecutions,
     PlatformQuery,
     Step,
@@ -195,11 +196,11 @@ def _platform(endpoint: Endpoint, routes: func.Blueprint, executions: ExecutionS
         "POST",
         "v1/platform/executions/{tenant_id}/{execution_id}/cancel",
         role=Role.PLATFORM,
-        answer=Execution,
+        answer=PlatformExecution,
         status=202,
         summary="Cancel a run of any tenant",
         errors=(409,),
         begins=Begins("v1/platform/executions"),
     )
-    async def cancel_platform_execution(call: Call) -> Execution:
+    async def cancel_platform_execution(call: Call) -> PlatformExecution:
         return await executions.cancel_of(call.tenant, call.params["tenant_id"], call.params["execution_id"])

@@ -19,6 +19,7 @@ from functions.executions.views import (
     Events,
     EventsQuery,
     NewExecution,
+    PlatformExecution,
     PlatformExecutions,
     PlatformQuery,
 )
@@ -130,15 +131,22 @@ class ExecutionService:
         if query.tenant_id is not None:
             where.append(Where("tenant_id", "=", query.tenant_id))
         found = await self._database.platform.sweep(Execution.KIND, where)
-        return PlatformExecutions(items=[Shown.of(Execution.model_validate(stored.body)) for stored in found])
+        runs = [Execution.model_validate(stored.body) for stored in found]
+        return PlatformExecutions(items=[PlatformExecution.of(run) for run in runs])
 
-    async def cancel_of(self, staff: TenantSession, tenant_id: str, id: str) -> Shown:
-        """For staff: cancel a run of any tenant. `NotFound` where there is none."""
+    async def cancel_of(self, staff: TenantSession, tenant_id: str, id: str) -> PlatformExecution:
+        """For staff: cancel a run of any tenant, whose audit trail says so. `NotFound` where there is none."""
         entry = await self._directory.entry(tenant_id)
         if entry is None:
             raise NotFound("There is no such execution.")
         tenant = replace(staff, entry=entry, store=self._directory.open(entry), idempotency=None)
-        return await self.cancel(tenant, id)
+        run = (await load(tenant, Execution, id)).value
+        if not run.ended:
+            change = tenant.change()
+            change.audit("cancelled_by_staff", Execution.KIND, id, run.revision, None, None)
+            await change.commit(None)
+        await self.cancel(tenant, id)
+        return PlatformExecution.of((await load(tenant, Execution, id)).value)
 
     def _conversing(self, tenant: TenantSession) -> Conversing:
         return Conversing(self._blobs, tenant.id)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from functions.executions.models import Execution as StoredExecution
 from functions.executions.models import (
@@ -219,7 +219,32 @@ class Admission(BaseModel):
     limit: int = Field(description="How many may have one at a time.")
 
 
+class PlatformExecution(BaseModel):
+    """A run as staff see it without a grant: whose, how it stands, what it uses, and nothing of what it is about."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: Id = Field(description="Its id, for ever.")
+    tenant_id: Id = Field(description="The tenant that it belongs to.")
+    agent_id: Id = Field(description="Of which agent.")
+    root_id: Id = Field(description="The run that began all this; its own id if nothing else did.")
+    status: Status = Field(description="How it stands.")
+    stop_reason: str | None = Field(description="The code of why it ended, if it did not end well.")
+    waiting_for: WaitingFor | None = Field(description="What it waits for.")
+    depth: int = Field(description="How many runs it is below the first.")
+    steps: int = Field(description="Steps begun.")
+    tokens: Tokens = Field(description="Its own, without its children's.")
+    cost: int | None = Field(description="Its own, in micro-units; null: not known.")
+    deadline_at: Timestamp = Field(description="When it ends at the latest.")
+    created_at: Timestamp = Field(description="When it was made.")
+    updated_at: Timestamp = Field(description="When it last changed.")
+
+    @classmethod
+    def of(cls, run: StoredExecution) -> Self:
+        return cls.model_validate(run.model_dump())
+
+
 class PlatformExecutions(BaseModel):
     """Runs that are not over, the oldest first."""
 
-    items: list[Execution] = Field(description="At most two hundred.")
+    items: list[PlatformExecution] = Field(description="At most two hundred.")

@@ -7,7 +7,6 @@ import azure.functions as func
 
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
-from shared.auth.tokens import TokenVerifier
 from shared.errors import FlowgridError, Forbidden, Invalid, RoleNeeded, TenantSuspended, Unauthenticated
 from shared.http.answers import Answered
 from shared.http.routes import Route
@@ -26,18 +25,16 @@ logger = logging.getLogger("flowgrid.auth")
 class Doors(Protocol):
     """What decides."""
 
-    verifier: TokenVerifier
     directory: Directory
     members: Members
     services: Services
 
 
-async def admit(doors: Doors, route: Route, req: func.HttpRequest, answered: Answered) -> TenantSession:
+async def admit(doors: Doors, route: Route, req: func.HttpRequest, answered: Answered, caller: Caller) -> TenantSession:
     """The session of a caller who may call this: `Unauthenticated`, `Forbidden` or `QuotaReached` for who may not.
 
     Staff who act in a tenant's data have a grant for it, and this use of it is on record.
     """
-    caller = await doors.verifier.verify(req.headers.get("authorization"))
     session = await _session(doors, route, caller, req, answered)
     log_fields.set({**log_fields.get(), "tenant_id": session.id})  # until admitted, the subject may be a name
     session = await _with_role(doors, route, session)

@@ -243,15 +243,25 @@ class Endpoint:
     async def _admitted(
         self, route: Route, req: func.HttpRequest, answered: Answered, address: Window
     ) -> TenantSession:
-        """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else."""
-        inside = self.limiter.enter(address)
+        """The session of a caller who may call this. Who may not has spent a call of the address, and nothing else.
+
+        So has who cannot be told who he is, since an issuer is away: anybody may name it. A slip of staff's, our own
+        outage and a hang-up cost nothing: nothing has been told.
+        """
+        inside, who = self.limiter.enter(address), None
         try:
-            session = await admit(self, route, req, answered)
-        except (Unauthenticated, Forbidden, QuotaReached) as error:
-            log_refusal(error, answered.request)
-            answered.allowances.append(await inside.spend())
+            who = await self.verifier.verify(req.headers.get("authorization"))
+            session = await admit(self, route, req, answered, who)
+        except FlowgridError as error:
+            refused = isinstance(error, Unauthenticated | Forbidden | QuotaReached)
+            if refused:
+                log_refusal(error, answered.request)
+            if refused or who is None:
+                answered.allowances.append(await inside.spend())
+            else:
+                inside.leave()
             raise
-        except FlowgridError:  # a slip of staff's, or our own outage
+        except BaseException:
             inside.leave()
             raise
         inside.leave()

@@ -10,7 +10,7 @@ import pytest
 from shared.database.port import Where
 from tests.doubles.models import Reply, calls, says
 from tests.unit.runs_world import RunsWorld
-from tests.unit.world import STAFF
+from tests.unit.world import STAFF, admin
 
 CANCELS = 100
 
@@ -136,9 +136,12 @@ async def test_admins_cancel_all_runs_of_their_tenant_and_staff_any(runs: RunsWo
     assert (await other.stored(theirs)).status == "queued"
     shown = (await runs.world.call("list_platform_executions", STAFF)).json["items"]
     assert [one["id"] for one in shown] == [theirs]
+    assert not {"agent_name", "result", "error", "output"} & shown[0].keys()  # for which staff need a grant
     params = {"tenant_id": other.tenant, "execution_id": theirs}
     answer = await runs.world.call("cancel_platform_execution", STAFF, params=params)
     assert (answer.status, answer.json["status"]) == (202, "cancelled")
+    trail = await runs.world.call("list_audit", admin(other.tenant), query={"action": "execution.cancelled_by_staff"})
+    assert [(one["resource_id"], one["user_id"]) for one in trail.json["items"]] == [(theirs, STAFF.subject)]
 
 
 async def test_a_hundred_cancels_at_random_moments_leave_no_step_begun_afterwards_and_no_child(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Rate limits and plans: windows, what a refused call is told, and whose numbers count."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from shared.errors import RateLimited
+from shared.errors import RateLimited, Unavailable
 from shared.limits.memory import MANY, MemoryLimiter
 from shared.limits.port import Window
 from shared.tenancy.plans import PLANS, Limit, Tier
@@ -105,6 +106,43 @@ async def test_an_address_that_calls_too_often_is_refused_before_its_token_is_lo
         [401, 401, 429],
         {"RateLimit-Limit": "2", "RateLimit-Remaining": "0", "RateLimit-Reset": "900", "Retry-After": "900"},
     )
+
+
+async def test_an_address_spends_a_call_when_nobody_can_tell_who_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may name an issuer whose keys are away."""
+
+    async def away(_: Any) -> Any:
+        raise Unavailable("The issuer's keys cannot be had.")
+
+    world.core.endpoint.global_limit = 2
+    monkeypatch.setattr(world.verifier, "verify", away)
+    assert [(await world.call("get_me")).status for _ in range(3)] == [503, 503, 429]
+
+
+async def test_our_own_outage_and_a_hang_up_cost_an_address_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, entry = admin(await tenant(world)), world.core.directory.entry
+    world.core.endpoint.global_limit = 1
+
+    async def hangs(_: str) -> Any:
+        await asyncio.Event().wait()
+
+    async def breaks(_: str) -> Any:
+        raise OSError("broken")
+
+    monkeypatch.setattr(world.core.directory, "entry", hangs)
+    for _ in range(3):
+        call = asyncio.ensure_future(world.call("get_me", caller))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    monkeypatch.setattr(world.core.directory, "entry", breaks)
+    assert [(await world.call("get_me", caller)).status for _ in range(3)] == [500] * 3
+    monkeypatch.setattr(world.core.directory, "entry", entry)
+    assert (await world.call("get_me", caller)).status == 200
 
 
 async def test_another_address_is_not_refused(world: World) -> None:
