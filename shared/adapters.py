@@ -75,7 +75,7 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
         secrets=_secrets(settings),
         outgoing=outgoing,
         models=AiModels(outgoing),
-        limiter=_limiter(settings, clock),
+        limiter=_limiter(settings, clock, tell),
         provisioner=_provisioner(settings, kinds),
         telemetry=telemetry,
     )
@@ -165,12 +165,12 @@ def _blobs(settings: Settings) -> Blobs:
     return AzureBlobs(settings.flowgrid_blob_account_url, emulator=settings.flowgrid_blob_emulator_connection)
 
 
-def _limiter(settings: Settings, clock: Clock) -> RateLimiter:
+def _limiter(settings: Settings, clock: Clock, tell: Tell | None) -> RateLimiter:
     if settings.flowgrid_rate_limits == "memory":
         return MemoryLimiter(clock)
     from shared.limits.redis import RedisLimiter
 
-    return RedisLimiter(settings.flowgrid_redis_url, clock)
+    return RedisLimiter(settings.flowgrid_redis_url, clock, tell=tell)
 
 
 def _secrets(settings: Settings) -> Secrets:

@@ -7,13 +7,16 @@ windows of its own at once, which know what Redis has said last; one task looks 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from shared.clock import Clock
 from shared.errors import Concern
 from shared.limits.memory import MemoryLimiter, spent
 from shared.limits.port import Allowance, Inside, RateLimiter, Window
+from shared.tracing import Tell, calling
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -25,6 +28,7 @@ CONNECT_SECONDS = 5.0  # with a token to be fetched and TLS; nobody's call waits
 CONNECTIONS = 8
 LOOK_AGAIN_SECONDS = 1.0
 TAKEN = 0
+PROBE = Window("probe", "flowgrid", 2**31, 1, "")  # a write: a Redis that only reads is one that is away
 # Answers TAKEN, and of each window how many are taken and the milliseconds left; or which is spent, and for how long.
 # The keys of one call have one tag, so they lie in one slot where Redis is a cluster.
 SCRIPT = """
@@ -52,7 +56,8 @@ return answer
 class RedisLimiter(RateLimiter):
     """`url`: `rediss://<host>:<port>`, where the app's own identity signs in, or `redis://` on this machine.
 
-    `credential` is for tests. `pause`: what passes between two looks at a Redis that is away.
+    `tell`: who is told of calls that fail. `credential` is for tests. `pause`: what passes between two looks at a Redis
+    that is away.
     """
 
     def __init__(
@@ -60,11 +65,14 @@ class RedisLimiter(RateLimiter):
         url: str,
         clock: Clock,
         *,
+        tell: Tell | None = None,
         credential: "Callable[[], AsyncTokenCredential] | None" = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         **options: Any,
     ) -> None:
         self._url = url
+        self._host = urlsplit(url).hostname or ""
+        self._told = None if tell is None else lambda call: None if call.ok else tell(call)
         self._own = MemoryLimiter(clock)
         self._make_credential = credential
         self._pause = pause
@@ -83,7 +91,7 @@ class RedisLimiter(RateLimiter):
         return _Inside(lambda: self._shared(window), self._own.enter(window))
 
     async def ping(self) -> None:
-        await self._ask(())
+        await self._ask([PROBE])
         if self._looking is not None:
             raise Concern("Redis does not answer: each instance has rate limits of its own.")
 
@@ -114,19 +122,22 @@ class RedisLimiter(RateLimiter):
     async def _ask(self, windows: Sequence[Window]) -> list[int] | None:
         """What the script answers; None while Redis is away, as it is until it has been connected to."""
         if self._script is None and self._looking is None:
-            self._looking = asyncio.create_task(self._look(0.0))
+            self._looking = self._begun(0.0)
         if self._looking is not None:
             return None
-        from redis.exceptions import RedisError
-
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._run(windows)
-        except (RedisError, OSError, TimeoutError) as error:
+            with calling(self._told, "Redis", self._host, "take"):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await self._run(windows)
+        except Exception as error:  # of whatever kind: of a sign-in that fails, redis-py tells in the words of others
             if self._looking is None:  # of many that wait, the first
                 logger.warning("rate limits are each instance's own", extra={"reason": type(error).__name__})
-                self._looking = asyncio.create_task(self._look(LOOK_AGAIN_SECONDS))
+                self._looking = self._begun(LOOK_AGAIN_SECONDS)
             return None
+
+    def _begun(self, pause: float) -> "asyncio.Task[None]":
+        """Nobody's call: what is logged of it names no tenant."""
+        return asyncio.get_running_loop().create_task(self._look(pause), context=Context())
 
     async def _look(self, pause: float) -> None:
         """Until Redis answers on all connections; a pause before each look but, at the beginning, the first."""
@@ -138,7 +149,7 @@ class RedisLimiter(RateLimiter):
             if pause:
                 await self._pause(pause)
             pause = LOOK_AGAIN_SECONDS
-            looks = [asyncio.wait_for(self._run(()), CONNECT_SECONDS) for _ in range(CONNECTIONS)]
+            looks = [asyncio.wait_for(self._run([PROBE]), CONNECT_SECONDS) for _ in range(CONNECTIONS)]
             found = await asyncio.gather(*looks, return_exceptions=True)
             trouble = next((one for one in found if isinstance(one, Exception)), None)
             if trouble is None:

@@ -7,10 +7,9 @@ counted. That something is lost, or waits since it was refused, is said once a m
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 logger = logging.getLogger("flowgrid.telemetry")
 T = TypeVar("T")
@@ -21,22 +20,23 @@ LONGEST_PAUSE_SECONDS = 60.0
 SAY_SECONDS = 60.0
 
 
-class Outcome(Enum):
-    SENT = "sent"
-    LATER = "later"
-    DROPPED = "dropped"
+class Sent(NamedTuple):
+    """What became of items that were sent: the places of those that are to come again, and how many are lost."""
+
+    later: Sequence[int] = ()
+    dropped: int = 0
 
 
 class Delivery(Generic[T]):
     """`send` is called in the thread, with at most `at_once` items; it may take its time, and says what became of them.
 
-    What is to come later stays, in its order. Never more than `capacity` and `at_once` are held. The thread is begun by
+    What is to come again stays, in its order. Never more than `capacity` and `at_once` are held. The thread is begun by
     the first item, and sends it only after a while: what sending loads is not on the way of the first request.
     """
 
     def __init__(
         self,
-        send: Callable[[list[T]], Outcome],
+        send: Callable[[list[T]], Sent],
         *,
         capacity: int = CAPACITY,
         at_once: int = AT_ONCE,
@@ -107,17 +107,13 @@ class Delivery(Generic[T]):
         """Send some; False when the other end wants no more for now."""
         some = [self._items.popleft() for _ in range(min(len(self._items), self._at_once))]
         try:
-            outcome = self._send(some)
+            sent = self._send(some)
         except Exception as error:
-            outcome, self._reason = Outcome.DROPPED, type(error).__name__
-        if outcome is Outcome.LATER:
-            self.failures += 1
-            self._items.extendleft(reversed(some))
-            return False
-        self.failures = 0
-        if outcome is Outcome.DROPPED:
-            self._dropped += len(some)
-        return True
+            sent, self._reason = Sent(dropped=len(some)), type(error).__name__
+        self._dropped += sent.dropped
+        self._items.extendleft(some[place] for place in reversed(sent.later))
+        self.failures = self.failures + 1 if some and len(sent.later) == len(some) else 0
+        return not sent.later
 
     def _say(self) -> None:
         lost = self._dropped - self._said_dropped

@@ -14,11 +14,12 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import blake2b
 from time import time
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from shared.telemetry.delivery import CAPACITY, GATHER_SECONDS, Delivery, Outcome
+from shared.telemetry.delivery import CAPACITY, GATHER_SECONDS, Delivery, Sent
 from shared.telemetry.log import log_fields, said, struck
 from shared.telemetry.port import Telemetry
 from shared.tracing import Call, Span, current
@@ -47,7 +48,7 @@ class Transport(Protocol):
     key: str
     tags: Mapping[str, str]
 
-    def send(self, envelopes: list[dict[str, Any]]) -> Outcome: ...
+    def send(self, envelopes: list[dict[str, Any]]) -> Sent: ...
 
 
 class _Item(NamedTuple):
@@ -86,6 +87,7 @@ class Insights(Telemetry):
         self._common = {"environment": environment, "version": VERSION}
         self._sample = sample
         self._rate = sample * 100.0
+        self._lot = connection_string.encode()
         self._client_id = client_id
         self._call_seconds = call_seconds
         self._transport: Transport | None = None
@@ -141,10 +143,16 @@ class Insights(Telemetry):
         await asyncio.to_thread(self.delivery.close, CLOSE_SECONDS)
 
     def _sampled(self, trace_id: str) -> bool:
-        """The same for all of a trace, on every instance; what belongs to none is always sent."""
-        return self._sample >= 1.0 or not trace_id or int(trace_id[:8], 16) < self._sample * 0x1_0000_0000
+        """The same for all of a trace, on every instance; what belongs to none is always sent.
 
-    def _send(self, items: list[_Item]) -> Outcome:
+        By lot, which whoever names a trace cannot know: else he would be counted many times, or never.
+        """
+        if self._sample >= 1.0 or not trace_id:
+            return True
+        drawn = blake2b(trace_id.encode(), key=self._lot[:64], digest_size=4).digest()
+        return int.from_bytes(drawn, "big") < self._sample * 0x1_0000_0000
+
+    def _send(self, items: list[_Item]) -> Sent:
         if self._transport is None:
             self._transport = _transport(self._connection_string, self._client_id, self._call_seconds)
         return self._transport.send([self._envelope(item, self._transport) for item in items])
@@ -234,14 +242,14 @@ def _transport(connection_string: str, client_id: str | None, call_seconds: floa
         from opencensus.ext.azure.common import Options, utils
         from opencensus.ext.azure.common.transport import TransportMixin, TransportStatusCode
     quiet = logging.getLogger("opencensus")  # it logs addresses and answers, and on this way they would come back
-    quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
     options = Options(
         connection_string=connection_string, credential=_credential(client_id), timeout=call_seconds, proxies="{}"
     )
     options.endpoint = options.endpoint.rstrip("/")
     utils.validate_instrumentation_key(options.instrumentation_key)
-    outcomes = {TransportStatusCode.SUCCESS: Outcome.SENT, TransportStatusCode.RETRY: Outcome.LATER}
+    refused = _Refused()
+    quiet.addHandler(refused)
 
     class Sending(TransportMixin):  # type: ignore[misc]
         key: str = options.instrumentation_key
@@ -251,14 +259,24 @@ def _transport(connection_string: str, client_id: str | None, call_seconds: floa
             "ai.application.ver": VERSION,
             "ai.internal.sdkVersion": utils.azure_monitor_context["ai.internal.sdkVersion"],
         }
-        storage = None
 
         def __init__(self) -> None:
             self.options = options
+            self.storage = _Again()
 
-        def send(self, envelopes: list[dict[str, Any]]) -> Outcome:
+        def send(self, envelopes: list[dict[str, Any]]) -> Sent:
             self._consecutive_redirects = 0
-            return outcomes.get(self._transmit(envelopes), Outcome.DROPPED)
+            self.storage.envelopes, refused.count = None, 0
+            status = self._transmit(envelopes)
+            if status is TransportStatusCode.RETRY:
+                return Sent(later=range(len(envelopes)))
+            if status is TransportStatusCode.SUCCESS:
+                return Sent()
+            again = self.storage.envelopes
+            if again is None and not refused.count:
+                return Sent(dropped=len(envelopes))
+            ids = set(map(id, again or []))  # of an answer in part (206): what is to come again, and what is refused
+            return Sent([place for place, one in enumerate(envelopes) if id(one) in ids], refused.count)
 
         def _transmit(self, envelopes: list[dict[str, Any]]) -> Any:
             """Once more for each redirect, which may go from a stamp of Azure's to another, and nowhere else."""
@@ -273,6 +291,25 @@ def _transport(connection_string: str, client_id: str | None, call_seconds: floa
 
     endpoint = options.endpoint
     return Sending()
+
+
+class _Again:
+    """Where opencensus puts what an answer in part (206) asks for again: they are its own envelopes."""
+
+    envelopes: list[dict[str, Any]] | None = None
+
+    def put(self, envelopes: list[dict[str, Any]]) -> None:
+        self.envelopes = envelopes
+
+
+class _Refused(logging.Handler):
+    """How many items an answer in part has refused for good, which opencensus tells its log alone."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if str(record.msg).startswith("Data drop"):
+            self.count += 1
 
 
 def _credential(client_id: str | None) -> Any:

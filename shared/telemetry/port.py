@@ -50,7 +50,11 @@ def invocation(telemetry: Telemetry, name: str, *, traceparent: str = "", tenant
     ok, result = True, "0"
     try:
         with within(span):
-            yield
+            try:
+                yield
+            except Exception as error:
+                telemetry.exception(error)
+                raise
     except BaseException as error:
         ok, result = False, type(error).__name__
         raise

@@ -24,10 +24,14 @@ KEY = "11111111-2222-3333-4444-555555555555"
 
 @dataclass
 class Ingestion:
-    """`statuses`: of the next answers, then 200; `location`: where an answer sends its client; `raw`: all that came."""
+    """`statuses`: of the next answers, then 200; `partly`: of single items of the next one, by place (206).
+
+    `location`: where an answer sends its client; `raw`: all that came.
+    """
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
+    partly: dict[int, int] = field(default_factory=dict)
     location: str = ""
     hangs: threading.Event | None = None
     envelopes: list[dict[str, Any]] = field(default_factory=list)
@@ -52,8 +56,12 @@ class Ingestion:
         text = (gzip.decompress(body) if request.headers.get("content-encoding") == "gzip" else body).decode()
         found = json.loads(text)
         self.raw.append(text)
-        self.envelopes += found
-        return JSONResponse({"itemsReceived": len(found), "itemsAccepted": len(found), "errors": []})
+        partly, self.partly = self.partly, {}
+        taken = [one for place, one in enumerate(found) if place not in partly]
+        self.envelopes += taken
+        errors = [{"index": place, "statusCode": status, "message": "no"} for place, status in partly.items()]
+        answer = {"itemsReceived": len(found), "itemsAccepted": len(taken), "errors": errors}
+        return JSONResponse(answer, 206 if errors else 200)
 
     def of(self, type: str) -> list[dict[str, Any]]:
         """The data of the items of a type, such as `RequestData`, each with its `tags` and `sampleRate`."""

@@ -15,6 +15,8 @@ from redis.asyncio import Redis
 from shared.errors import Concern, RateLimited
 from shared.limits.port import RateLimiter, Window
 from shared.limits.redis import RedisLimiter
+from shared.telemetry.log import log_fields
+from shared.tracing import Call
 from tests.doubles.certificate import make_certificate
 from tests.doubles.clock import FakeClock
 from tests.doubles.redis_server import RedisServer, redis_server
@@ -178,7 +180,7 @@ async def test_one_that_is_spent_is_not_asked_for_again(server: RedisServer) -> 
 async def test_what_is_kept_ends_by_itself_and_names_nobody_else(server: RedisServer) -> None:
     async with limiter_of(server.url) as limiter, Redis.from_url(server.url) as raw:
         await limiter.take(TENANT, Window("agents", "acme", 5, 1, "Too many"))
-        keys = sorted([key async for key in raw.scan_iter("*")])
+        keys = sorted([key async for key in raw.scan_iter("flowgrid:{acme}:*")])
         assert keys == [b"flowgrid:{acme}:agents", b"flowgrid:{acme}:tenant"]
         for key in keys:
             assert 0 < await raw.pttl(key) <= 60_000
@@ -228,6 +230,54 @@ async def test_in_azure_the_apps_identity_signs_in_over_tls(tmp_path: Path) -> N
                 assert await taken(limiter, 48) == 10
                 assert await raw.get("flowgrid:{acme}:tenant") == b"10"
     assert set(credential.scopes) == {"https://redis.azure.com/.default"}
+
+
+async def _refusing(*_: str, **__: Any) -> Any:
+    raise RuntimeError("the identity's endpoint is away")
+
+
+async def test_a_sign_in_that_fails_in_the_middle_is_a_redis_that_is_away(tmp_path: Path) -> None:
+    """Redis closes connections whose token has expired, and the next one may be refused."""
+
+    calls: list[Call] = []
+    with redis_server(tmp_path, make_certificate(tmp_path)) as server:
+        async with Redis.from_url(server.url, ssl_cert_reqs="none") as raw:
+            rights: dict[str, Any] = {"keys": ["flowgrid:*"], "categories": ["+@all"]}
+            await raw.acl_setuser(OBJECT_ID, enabled=True, passwords=[f"+{TOKEN}"], **rights)
+            credential = Token()
+            options: dict[str, Any] = {"credential": lambda: credential, "ssl_cert_reqs": "none", "tell": calls.append}
+            async with limiter_of(server.url, **options) as limiter:
+                credential.get_token = _refusing  # type: ignore[method-assign]
+                await raw.client_kill_filter(_type="normal", skipme=True)
+                assert await taken(limiter, 1) == 1
+                assert not await shares(limiter)
+                assert await taken(limiter, 48) == 9
+    assert calls and {(call.kind, call.ok) for call in calls} == {("Redis", False)}
+
+
+async def test_a_redis_that_only_reads_is_one_that_is_away(server: RedisServer) -> None:
+    async with limiter_of(server.url) as limiter, Redis.from_url(server.url) as raw:
+        await raw.config_set("min-replicas-to-write", 1)
+        assert not await shares(limiter)
+        assert await taken(limiter, 48) == 10
+
+
+async def test_what_is_logged_of_redis_names_no_tenant(server: RedisServer) -> None:
+    seen: list[dict[str, str]] = []
+    looks = Looks()
+    async with limiter_of(server.url, looks) as limiter:
+        looked = limiter._look
+
+        async def look(pause: float) -> None:
+            seen.append(log_fields.get({}))
+            await looked(pause)
+
+        limiter._look = look  # type: ignore[method-assign]
+        log_fields.set({"tenant_id": "acme"})
+        server.kill()
+        assert await taken(limiter, 1) == 1
+        await asyncio.sleep(0)
+    assert seen == [{}]
 
 
 async def test_a_redis_that_takes_nobody_is_one_that_is_away(tmp_path: Path) -> None:

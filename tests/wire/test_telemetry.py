@@ -13,6 +13,7 @@ from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.telemetry.insights import Insights
 from shared.telemetry.log import JsonLines
+from shared.telemetry.port import invocation
 from shared.tracing import Span, within
 from shared.version import VERSION
 from tests.doubles.ai import AiDouble, Reply
@@ -198,7 +199,8 @@ async def test_a_call_without_a_good_traceparent_begins_a_trace_of_its_own(
 
 async def test_sampling_leaves_out_successes_only_and_says_how_many_an_item_stands_for(insights: Ingestion) -> None:
     telemetry = Insights(insights.connection_string, environment="staging", sample=0.25)
-    for name, trace in (("kept", "3" + "f" * 31), ("left out", "4" + "0" * 31)):
+    drawn = {telemetry._sampled(trace): trace for trace in (f"{number:032x}" for number in range(1, 200))}
+    for name, trace in (("kept", drawn[True]), ("left out", drawn[False])):
         span = Span(trace, CALLER)
         with within(span):
             for ok in (True, False):
@@ -214,6 +216,24 @@ async def test_sampling_leaves_out_successes_only_and_says_how_many_an_item_stan
     figures = [(one["metrics"][0], one["sampleRate"]) for one in insights.of("MetricData")]
     assert figures == [({"name": name, "value": 7.0, "count": 3}, 100.0) for name in ("kept", "left out")]
     assert insights.of("RequestData")[0]["duration"] == "0.00:01:01.500"
+
+
+def test_whoever_names_a_trace_does_not_choose_whether_it_is_sampled(insights: Ingestion) -> None:
+    """By its digits he would be counted a hundred times for each call, or never."""
+    telemetry = Insights(insights.connection_string, environment="staging", sample=0.25)
+    kept = [telemetry._sampled(f"{number:032x}") for number in range(1, 4001)]
+    assert 800 < sum(kept) < 1200
+
+
+async def test_what_a_timer_raises_is_told_as_an_exception(insights: Ingestion) -> None:
+    telemetry = Insights(insights.connection_string, environment="staging")
+    with pytest.raises(ValueError, match="out of reach"), invocation(telemetry, "close_usage"):
+        raise ValueError("out of reach")
+    await telemetry.close()
+    (told,) = insights.of("ExceptionData")
+    (request,) = insights.of("RequestData")
+    assert [one["typeName"] for one in told["exceptions"]] == ["ValueError"]
+    assert told["tags"]["ai.operation.id"] == request["tags"]["ai.operation.id"]
 
 
 async def test_where_a_key_is_not_enough_the_apps_own_identity_sends(
