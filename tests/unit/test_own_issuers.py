@@ -119,6 +119,24 @@ async def test_who_is_not_invited_is_not_let_in(world: World, tenant: str, compa
     assert (answer.status, answer.json["code"]) == (403, "not_a_member")
 
 
+@pytest.mark.parametrize("changes", [{}, {"roles_claim": "groups"}])
+async def test_an_open_tenant_is_open_to_the_platforms_issuers_only(
+    world: World, company: Company, ours: B2C, changes: dict[str, Any]
+) -> None:
+    """Else every employee would be made a user, as an admin where no claim says less."""
+    open_to_all = {"settings": {"limits": {}, "membership": "open"}, "admin_email": "admin@acme.example"}
+    tenant = (await world.call("onboard_tenant", STAFF, {"name": "acme", "slug": "acme", **open_to_all})).json["id"]
+    await set_up(world, tenant, company, **changes)
+    stranger = await me(world, await company.sign_in(Human(GRACE), groups=["tenant:user"]))
+    invited = "ada@acme.example"
+    await invite(world, tenant, invited, role="viewer")
+    theirs = await me(world, await company.sign_in(Human(invited), groups=["tenant:user"]))
+    by_ours = ours.sign(sub="grace", emails=[GRACE], extension_TenantId=tenant, roles=["tenant:user"])
+    assert (stranger.status, stranger.json.get("code")) == (403, "not_a_member")
+    assert theirs.json["role"] == "tenant:viewer"
+    assert (await me(world, by_ours)).json["role"] == "tenant:user"
+
+
 async def test_an_address_that_the_provider_has_not_verified_binds_nobody(
     world: World, tenant: str, company: Company
 ) -> None:
