@@ -37,7 +37,11 @@ class AccessQuery(ResourceQuery):
 
 
 class AccessService:
-    """Grants in one tenant. What is opened, used and ended is in the tenant's own audit trail."""
+    """Grants in one tenant. What is opened, used and ended is in the tenant's own audit trail.
+
+    All of it goes on while the tenant is fenced: staff who restore may have to look, and can be shown out meanwhile. No
+    restore touches a grant, and of users only the ETag moves.
+    """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -81,7 +85,7 @@ class AccessService:
 
     async def end(self, tenant: TenantSession, id: str) -> StaffAccess:
         """Over from now on; again, or after its time, is no error and changes nothing."""
-        now = tenant.services.clock.now()
+        tenant, now = tenant.past_the_fence(), tenant.services.clock.now()
 
         def over(grant: StaffAccess) -> dict[str, str]:
             return {} if _is_over(grant, rfc3339(now)) else {"ended_at": rfc3339(now)}
@@ -92,11 +96,11 @@ class AccessService:
         return await tenant.modify(StaffAccess, id, over, if_match=None, also=by_an_admin, action="ended")
 
     async def _of(self, staff: TenantSession, tenant_id: str) -> TenantSession:
-        """The same staff, at work in another tenant."""
+        """The same staff, at work in another tenant, past its fence."""
         entry = None if tenant_id == PLATFORM_TENANT_ID else await self._directory.entry(tenant_id)
         if entry is None:
             raise NotFound("There is no such tenant.")
-        return replace(staff, entry=entry, store=self._directory.open(entry), idempotency=None)
+        return replace(staff, entry=entry, store=self._directory.open(entry).control, idempotency=None)
 
 
 def _is_over(grant: StaffAccess, now: str) -> bool:

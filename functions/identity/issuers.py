@@ -1,17 +1,19 @@
 """A tenant's own issuers: what may be one, how many there may be, and what it takes to set one up or take it out."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import Field
 
 from shared.database.port import Where
-from shared.errors import Conflict, Contended, FieldError, Invalid, Stale, Taken
+from shared.errors import Conflict, Contended, FieldError, FlowgridError, Invalid, Stale, Taken, Unavailable
 from shared.http.pagination import ResourceQuery
 from shared.issuers import Issuer
-from shared.members.issuers import MAX_TEXT, MOST_OF_A_TENANT, OwnIssuer, OwnIssuers, issuer_ids, pair
-from shared.members.names import ISSUER, Names
+from shared.members.issuers import MAX_TEXT, MOST_OF_A_TENANT, OwnIssuer, OwnIssuers, issuer_ids
+from shared.members.names import ISSUER, Names, issuer_held, issuer_holder, pair
 from shared.members.standing import still_admin
 from shared.outgoing.addresses import Allowed, wrong_with
+from shared.tenancy.fence import Fenced, Overtaken
 from shared.work.change import Change
 from shared.work.resources import Body, Listing, PageRequest, find, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -58,25 +60,33 @@ class IssuerService:
     async def create(self, tenant: TenantSession, new: NewIssuer) -> OwnIssuer:
         """`Taken` where this pair of issuer and audience is set up already, wherever; `Conflict` for one too many.
 
-        The registry is told first, so an item without its reservation never is; what a crash leaves is an orphan.
+        The registry is told first, so an item without its reservation never is. What was not written gives back what
+        it had reserved; where nobody can tell (a crash, an answer that was lost) that is an orphan after a minute.
         """
         self._check(new)
+        name, attempt = pair(new.issuer, new.audience), tenant.services.ids.new()
         for _ in range(TRIES_AT_A_RACE):
             id = await _free(tenant)
-            holder, name = f"{tenant.id}/{id}", pair(new.issuer, new.audience)
+            holder = issuer_holder(tenant.id, id, attempt)
             await self._reserve(name, holder)
-            buried = (await tenant.buried(OwnIssuer.KIND, [id])).get(id)
-            change = tenant.change(*([buried] if buried else []))
-            made = change.create(OwnIssuer, new.model_dump(), id=id, buried=buried)
-            await still_admin(change, tenant)
             try:
-                made = await change.commit(made)
-            except (Stale, Taken):
-                await self._names.release(ISSUER, name, holder=holder)
+                made = await self._make(tenant, id, new)
+            except FlowgridError as error:
+                if not isinstance(error, Unavailable) or isinstance(error, Fenced | Overtaken):
+                    await self._give_back(name, holder)
+                if not isinstance(error, Stale | Taken | Overtaken):
+                    raise
                 continue
             self._own.forget(new.issuer, new.audience)
             return made
         raise Contended("Others keep changing this tenant's issuers; try again.")
+
+    async def _make(self, tenant: TenantSession, id: str, new: NewIssuer) -> OwnIssuer:
+        buried = (await tenant.buried(OwnIssuer.KIND, [id])).get(id)
+        change = tenant.change(*([buried] if buried else []))
+        made = change.create(OwnIssuer, new.model_dump(), id=id, buried=buried)
+        await still_admin(change, tenant)
+        return await change.commit(made)
 
     async def list(self, tenant: TenantSession, page: PageRequest) -> Listing[OwnIssuer]:
         return await find(tenant, OwnIssuer, {}, page)
@@ -85,21 +95,39 @@ class IssuerService:
         return (await load(tenant, OwnIssuer, id)).value
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
-        """Its tokens open nothing from then on: here at once, on other instances after five seconds at most."""
-        issuer = (await load(tenant, OwnIssuer, id)).value
+        """Its tokens open nothing from then on: here at once, on other instances after five seconds at most.
+
+        Who holds its pair is read before: afterwards it may be one that is set up again.
+        """
+        gone, holder = (await load(tenant, OwnIssuer, id)).value, ""
 
         async def by_an_admin(change: Change, old: OwnIssuer) -> None:
+            nonlocal gone, holder
             await still_admin(change, tenant)
+            gone, holder = old, await self._holder(old)
 
         await tenant.remove(OwnIssuer, id, if_match=if_match, also=by_an_admin)
-        await self._names.release(ISSUER, pair(issuer.issuer, issuer.audience), holder=f"{tenant.id}/{id}")
-        self._own.forget(issuer.issuer, issuer.audience)
+        self._own.forget(gone.issuer, gone.audience)
+        await self._give_back(pair(gone.issuer, gone.audience), holder)
+
+    async def _holder(self, own: OwnIssuer) -> str:
+        """Who has its pair reserved, if that is this issuer; "" also while the registry is away."""
+        held = None
+        with suppress(Unavailable):
+            held = await self._names.holder(ISSUER, pair(own.issuer, own.audience))
+        return held if held and issuer_held(held) == (own.tenant_id, own.id) else ""
+
+    async def _give_back(self, name: str, holder: str) -> None:
+        """While the registry is away it stays, for an issuer that is not there: whoever wants it takes it over."""
+        with suppress(Unavailable):
+            await self._names.release(ISSUER, name, holder=holder)
 
     async def _reserve(self, name: str, holder: str) -> None:
         try:
             await self._names.reserve(ISSUER, name, holder=holder)
         except Conflict:
-            raise Taken("Tokens of this issuer and audience are taken already; use an audience of your own.") from None
+            text = "Tokens of this issuer and audience are taken already, or will be in a moment; "
+            raise Taken(f"{text}use an audience of your own.") from None
 
     def _check(self, new: NewIssuer) -> None:
         wrong = [

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shared.auth.pages import Pages
@@ -25,8 +26,12 @@ USABLE_SECONDS = 24 * 3600.0  # how long an issuer may be away before its tokens
 ASK_AT_MOST_EVERY_SECONDS = 30.0
 ASK_AGAIN_WITHOUT_KEYS_SECONDS = 5.0
 FETCH_SECONDS = 3.0  # discovery and keys together, whatever the issuer does
-MIN_KEY_BITS = 2048
+MIN_KEY_BITS, MAX_KEY_BITS = 2048, 4096
+MAX_EXPONENT_BITS = 32  # 65537 has 17; a signature takes the longer to verify the more there are
+MOST_KEYS = 20  # of one issuer
+MAX_KEY_ID = 500
 ALGORITHM = "RS256"
+_SECRET = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})  # parts of keys that nobody publishes, RFC 7518 §6
 
 Fetch = Callable[[str], Awaitable[dict[str, Any]]]
 
@@ -101,8 +106,7 @@ class SigningKeys:
 
     async def _published(self) -> Mapping[str, "PyJWK"]:
         uri = self._issuer.jwks_uri or await self._discover()
-        listed = (await self._fetch(uri))["keys"]
-        keys = {key.key_id: key for key in map(_signing_key, listed) if key is not None and key.key_id}
+        keys = await asyncio.to_thread(_signing_keys, (await self._fetch(uri))["keys"])
         if not keys:
             raise ValueError(f"{uri} lists no key that signs")
         return keys
@@ -128,21 +132,45 @@ class SigningKeys:
         return ASK_AT_MOST_EVERY_SECONDS if self._usable() else ASK_AGAIN_WITHOUT_KEYS_SECONDS
 
 
-def _signing_key(published: object) -> "PyJWK | None":
-    """The key if it may verify RS256 signatures: public RSA, long enough, and not published for something else."""
+def _signing_keys(listed: object) -> Mapping[str, "PyJWK"]:
+    """By id, those that may verify RS256 signatures, of the first `MOST_KEYS` that say so. `ValueError` for no list.
+
+    Whoever may name an issuer writes these pages, so their cost is bounded, too.
+    """
+    if not isinstance(listed, list):
+        raise ValueError("what it publishes is no list of keys")
+    found = map(_public_key, islice(filter(_says_it_signs, listed), MOST_KEYS))
+    return {str(key.key_id): key for key in found if key is not None}
+
+
+def _says_it_signs(published: object) -> bool:
+    """Whether it is to be read: by its words public RSA, for signatures, and no longer than one that is taken."""
+    if not isinstance(published, dict) or published.get("kty") != "RSA" or not _SECRET.isdisjoint(published):
+        return False
+    if published.get("use") not in (None, "sig") or published.get("alg") not in (None, ALGORITHM):
+        return False
+    operations = published.get("key_ops")
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
+        return False
+    most = {"kid": MAX_KEY_ID, "n": _base64_length(MAX_KEY_BITS), "e": _base64_length(MAX_EXPONENT_BITS)}
+    return all(isinstance(text := published.get(name), str) and 0 < len(text) <= most[name] for name in most)
+
+
+def _public_key(published: Mapping[str, Any]) -> "PyJWK | None":
+    """The key, made of its public parts alone; None for what is none, or is not of the length that is taken."""
     import jwt
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-    if not isinstance(published, dict) or published.get("kty") != "RSA" or not isinstance(published.get("kid"), str):
-        return None
-    if published.get("use") not in (None, "sig") or published.get("alg") not in (None, ALGORITHM):
-        return None
-    operations = published.get("key_ops")
-    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
-        return None
     try:
-        key = jwt.PyJWK(published, ALGORITHM)
+        key = jwt.PyJWK({name: published[name] for name in ("kty", "kid", "n", "e")}, ALGORITHM)
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
     public = key.key
-    return key if isinstance(public, RSAPublicKey) and public.key_size >= MIN_KEY_BITS else None
+    if not isinstance(public, RSAPublicKey) or not MIN_KEY_BITS <= public.key_size <= MAX_KEY_BITS:
+        return None
+    return key if public.public_numbers().e.bit_length() <= MAX_EXPONENT_BITS else None
+
+
+def _base64_length(bits: int) -> int:
+    """Of a number in base64, with a zero byte before it and padding behind it, as some write them."""
+    return (bits // 8 + 1 + 2) // 3 * 4

@@ -4,7 +4,6 @@ Which tenant an issuer is of, is known by the issuer and audience of its tokens:
 for an item of the tenant, which is what counts. Both are read when a token comes, and known for seconds.
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -18,7 +17,7 @@ from shared.clock import Clock
 from shared.ids import derived_id
 from shared.issuers import Issuer
 from shared.kinds import Kind
-from shared.members.names import ISSUER, Names
+from shared.members.names import ISSUER, Names, issuer_held, pair
 from shared.members.users import OWN_ISSUER
 from shared.outgoing.client import Outgoing
 from shared.tenancy.directory import Directory
@@ -51,11 +50,6 @@ class OwnIssuer(Resource):
 def issuer_ids(tenant_id: str) -> list[str]:
     """The ids that a tenant's issuers can have: as many as there can be."""
     return [derived_id(OwnIssuer.KIND, tenant_id, str(number)) for number in range(MOST_OF_A_TENANT)]
-
-
-def pair(issuer: str, audience: str) -> str:
-    """The name under which an issuer is reserved."""
-    return json.dumps([issuer, audience])
 
 
 class OwnIssuers:
@@ -101,7 +95,7 @@ class OwnIssuers:
         return found
 
     async def _read(self, issuer: str, audience: str) -> Trusted | None:
-        tenant_id, _, id = (await self._names.holder(ISSUER, pair(issuer, audience)) or "").partition("/")
+        tenant_id, id = issuer_held(await self._names.holder(ISSUER, pair(issuer, audience)))
         store = await self._directory.store(tenant_id) if id else None
         stored = await store.get(OwnIssuer.KIND, id) if store else None
         if stored is None:

@@ -1,5 +1,6 @@
-"""What belongs to one tenant only (slugs; addresses and identities of bound users): reserved before it is used."""
+"""What belongs to one tenant only (slugs, issuers, addresses and identities of users): reserved before it is used."""
 
+import json
 from datetime import timedelta
 
 from shared.clock import Clock, parse_rfc3339, rfc3339
@@ -26,7 +27,7 @@ class Names:
     async def reserve(
         self, sort: str, name: str, *, holder: str, job: str | None = None, attempt: str | None = None
     ) -> None:
-        """Take a name for `holder`, a tenant (`<id>`) or a user (`<tenant id>/<user id>`).
+        """Take a name for `holder`: a tenant (`<id>`), a user (`<tenant id>/<user id>`) or an issuer (`issuer_holder`).
 
         Again for the same holder is no error, `Conflict` when it is somebody else's. A reservation that is a minute old
         and whose holder never came to be, or to be bound to it (a crash in between), is taken over; not while the `job`
@@ -69,17 +70,19 @@ class Names:
             return
 
     async def _in_use(self, reservation: Document) -> bool:
-        tenant_id, _, user = reservation["holder"].partition("/")
+        tenant_id, _, item = reservation["holder"].partition("/")
         entry = await self._directory.entry(tenant_id)
-        if entry is None or not user:
+        if entry is None or not item:
             return entry is not None or await self._under_way(reservation.get("job"))
-        if reservation["sort"] == ISSUER:
-            return await self._directory.open(entry).get(OWN_ISSUER, user) is not None
-        stored = await self._directory.open(entry).get(User.KIND, user)
+        sort, name = reservation["sort"], reservation["name"]
+        if sort == ISSUER:
+            own = await self._directory.open(entry).get(OWN_ISSUER, issuer_held(reservation["holder"])[1])
+            return own is not None and bool(name == pair(own.body["issuer"], own.body["audience"]))
+        stored = await self._directory.open(entry).get(User.KIND, item)
         issuer, subject = (stored.body.get("issuer"), stored.body.get("subject")) if stored else (None, None)
         if issuer is None or subject is None:
             return False
-        return reservation["sort"] != IDENTITY or bool(reservation["name"] == identity(issuer, subject))
+        return sort != IDENTITY or bool(name == identity(issuer, subject))
 
     async def _under_way(self, job: str | None) -> bool:
         tenant_id, _, id = (job or "").partition("/")
@@ -94,3 +97,21 @@ class Names:
 def identity(issuer: str, subject: str) -> str:
     """The name of an identity: who a token speaks of, whatever else it says."""
     return f"{issuer} {subject}"
+
+
+def pair(issuer: str, audience: str) -> str:
+    """The name of a tenant's own issuer: whose tokens, and what for."""
+    return json.dumps([issuer, audience])
+
+
+def issuer_holder(tenant_id: str, id: str, attempt: str) -> str:
+    """The holder of a pair. Ids of issuers are used again, so each attempt to make one holds for itself: another one
+    of the same id neither shares a reservation nor gives it back.
+    """
+    return f"{tenant_id}/{id}/{attempt}"
+
+
+def issuer_held(holder: str | None) -> tuple[str, str]:
+    """The ids of tenant and issuer that hold a pair; empty ones where nobody does."""
+    tenant_id, _, rest = (holder or "").partition("/")
+    return tenant_id, rest.partition("/")[0]

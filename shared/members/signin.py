@@ -1,7 +1,8 @@
 """Which user of a tenant a token's holder is.
 
 A user is bound, at the first call, to the identity (issuer and subject) of the token that brings the user's verified
-e-mail address; from then on the identity alone counts. `membership: open` makes a user of a stranger at that moment.
+e-mail address; from then on the identity alone counts. `membership: open` makes a user of a stranger at that moment, of
+the platform's issuers only: who comes by an issuer of the tenant's own has been invited.
 
 First the registry is told (one identity and one address belong to one tenant), then user and binding are written in
 one batch. A crash in between leaves a reservation whose user is not bound to it: an orphan, see `Names`.
@@ -63,8 +64,9 @@ class SignIn:
         id = user_id(session.id, email)
         stored = await session.store.get(User.KIND, id)
         if stored is None:
+            is_open = session.entry.membership == "open" and not session.caller.own_issuer
             # A binding whose user is gone: somebody has removed them. Asked after the user, as one batch does both.
-            if session.entry.membership != "open" or binding or await self._removed(session, email):
+            if not is_open or binding or await self._removed(session, email):
                 raise NotAMember(NO_USER)
             return await self._join(session, email, id)
         held = Versioned.of(User, stored)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from functions.identity.assembly import Identity
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.errors import Unavailable
+from shared.errors import Forbidden, Unavailable
 from shared.members.breakglass import StaffAccess
 from shared.work.fencing import close
 from tests.unit.world import AGENT, STAFF, Answer, World, admin, person
@@ -207,6 +208,37 @@ async def test_a_grant_that_is_ended_is_dead_at_once_on_every_instance(
     assert (ended.status, ended.json["ended_at"] is not None) == (200, True)
     assert "was ended" in await refused(twin, tenant)
     assert (await trail(world, tenant))[-1]["action"] == "staff_access.ended"
+
+
+@pytest.mark.parametrize("by", ["tenant", "staff"])
+async def test_while_a_tenant_is_restored_grants_are_opened_and_ended_as_ever(
+    world: World, tenant: str, by: str
+) -> None:
+    await close(await world.session(tenant), "a restore")
+    grant = await world.break_glass(tenant)
+    assert (await look(world, tenant)).status == 200
+    params = {"access_id": grant["id"]}
+    if by == "tenant":
+        ended = await world.call("end_staff_access", admin(tenant), params=params, headers={"idempotency-key": "k"})
+    else:
+        ended = await world.call("end_staff_access_of_tenant", GRACE, params={**params, "tenant_id": tenant})
+    assert ended.status == 200
+    assert "was ended" in await refused(world, tenant)
+    assert (await trail(world, tenant))[-1]["action"] == "staff_access.ended"
+    assert (await world.call("create_agent", admin(tenant), AGENT)).json["code"] == "fenced"
+
+
+async def test_who_is_no_admin_any_more_ends_no_grant_during_a_restore(world: World, tenant: str) -> None:
+    grant = await world.break_glass(tenant)
+    mail = "ada@acme.example"
+    user = (await world.call("create_user", admin(tenant), {"email": mail, "role": "admin"})).json["id"]
+    ada = person(tenant, Role.ADMIN, mail)
+    assert (await world.call("get_me", ada)).status == 200
+    session = await world.session(tenant, replace(ada, user=user))
+    await world.call("delete_user", admin(tenant), params={"user_id": user})
+    await close(await world.session(tenant), "a restore")
+    with pytest.raises(Forbidden, match="no admin"):
+        await Identity.of(world.core).access.end(session, grant["id"])
 
 
 async def test_a_grant_that_is_ended_between_the_look_at_it_and_the_use_is_not_used(

@@ -1,21 +1,29 @@
 """Signing keys: found, kept, renewed behind the callers' backs, and what happens when their issuer is away."""
 
 import asyncio
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
+from threading import get_ident
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from shared.auth import keys
-from shared.auth.keys import SigningKeys
+from shared.auth.keys import MOST_KEYS, SigningKeys
 from shared.errors import Unauthenticated, Unavailable
 from shared.issuers import Issuer
 from tests.unit.issuers import ONE, Web, published
 from tests.unit.world import FakeClock
 
 DISCOVERY, PAGE = f"{ONE}/.well-known/openid-configuration", f"{ONE}/keys"
+
+
+def number(value: int) -> str:
+    """As a JWK has it (RFC 7518 §2, Base64urlUInt)."""
+    return urlsafe_b64encode(value.to_bytes((value.bit_length() + 7) // 8)).rstrip(b"=").decode()
 
 
 @pytest.fixture
@@ -185,6 +193,70 @@ async def test_a_key_that_is_no_public_signing_key_is_left_out(
     web.pages[PAGE] = {"keys": [published("k1", **other), published("k2")]}
     await one.get("k2")
     assert "does not publish" in await refused(one, "k1")
+
+
+@pytest.mark.parametrize("part", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
+async def test_a_key_with_a_secret_part_is_not_even_read(
+    one: SigningKeys, web: Web, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """PyJWT looks for the primes of a private key: 4 KB of it keep an event loop for seconds."""
+    read: list[set[str]] = []
+    of_words = jwt.PyJWK
+
+    def noted(words: dict[str, Any], algorithm: str) -> jwt.PyJWK:
+        read.append(set(words))
+        return of_words(words, algorithm)
+
+    monkeypatch.setattr(jwt, "PyJWK", noted)
+    web.pages[PAGE] = {"keys": [published("k1", **{part: "AQAB"}), published("k2", x5c=["x"])]}
+    await one.get("k2")
+    assert ("does not publish" in await refused(one, "k1"), read) == (True, [{"kty", "kid", "n", "e"}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_taken"),
+    [
+        ({"n": number((1 << 4096) - 1)}, True),
+        ({"n": number((1 << 4104) - 1)}, False),
+        ({"n": number((1 << 8000) - 1)}, False),
+        ({"n": "AAAA" + "A" * 900}, False),
+        ({"e": number(3)}, True),
+        ({"e": "AAEAAQ=="}, True),
+        ({"e": number((1 << 32) - 1)}, True),
+        ({"e": number((1 << 33) - 1)}, False),
+        ({"e": number((1 << 2000) + 1)}, False),
+        ({"kid": "k" * 500}, True),
+        ({"kid": "k" * 501}, False),
+    ],
+)
+async def test_a_key_that_is_longer_than_keys_are_is_left_out(
+    one: SigningKeys, web: Web, changes: dict[str, Any], is_taken: bool
+) -> None:
+    web.pages[PAGE] = {"keys": [published("k1", **changes), published("k2")]}
+    await one.get("k2")
+    assert set(one._keys) - {"k2"} == ({changes.get("kid", "k1")} if is_taken else set())
+
+
+async def test_of_many_keys_the_first_twenty_that_sign_are_taken(one: SigningKeys, web: Web) -> None:
+    others = [published("k1", kid=f"other-{count}", use="enc") for count in range(30)]
+    web.pages[PAGE] = {"keys": [*others, *(published("k1", kid=f"k-{count}") for count in range(1000))]}
+    await one.get("k-0")
+    assert list(one._keys) == [f"k-{count}" for count in range(MOST_KEYS)]
+
+
+async def test_a_page_of_keys_is_read_beside_the_event_loop(
+    one: SigningKeys, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    in_it = keys._signing_keys
+
+    def noted(listed: object) -> Any:
+        threads.append(get_ident())
+        return in_it(listed)
+
+    monkeypatch.setattr(keys, "_signing_keys", noted)
+    await one.get("k1")
+    assert len(threads) == 1 and get_ident() not in threads
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from shared.database.port import Create, TenantStore
 from shared.errors import Conflict
-from shared.members.names import Names
-from shared.members.users import User, user_id
+from shared.members.names import Names, issuer_holder, pair
+from shared.members.users import OWN_ISSUER, User, user_id
 from tests.unit.world import OTHER_ID, TENANT_ID, World, register
 
 ADA = "ada@acme.example"
@@ -126,6 +126,26 @@ async def test_an_identity_is_in_use_only_while_its_user_is_bound_to_that_very_o
     await taken(names, holder(TENANT_ID), "identity", name)
     world.clock.advance(minutes=2)
     assert await taken(names, holder(OTHER_ID), "identity", name) is is_taken
+
+
+@pytest.mark.parametrize(("audience", "is_taken"), [("flowgrid", True), ("another", False)])
+async def test_a_pair_is_in_use_only_while_the_issuer_of_that_id_is_that_very_one(
+    world: World, names: Names, audience: str, is_taken: bool
+) -> None:
+    store = await world.core.directory.store(TENANT_ID)
+    assert store is not None
+    await store.commit([Create(OWN_ISSUER, "id", {"created_at": "", "issuer": "https://a.test", "audience": audience})])
+    wanted = pair("https://a.test", "flowgrid")
+    await taken(names, issuer_holder(TENANT_ID, "id", "one"), "issuer", wanted)
+    world.clock.advance(minutes=2)
+    assert await taken(names, issuer_holder(OTHER_ID, "id", "two"), "issuer", wanted) is is_taken
+
+
+async def test_two_attempts_at_one_issuer_do_not_share_its_pair(names: Names) -> None:
+    one, two = (issuer_holder(TENANT_ID, "id", attempt) for attempt in ("one", "two"))
+    assert [await taken(names, by, "issuer", "x") for by in (one, two)] == [False, True]
+    await names.release("issuer", "x", holder=two)
+    assert await taken(names, two, "issuer", "x")
 
 
 async def test_an_address_whose_user_never_came_is_not_in_use(world: World, names: Names) -> None:

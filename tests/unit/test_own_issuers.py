@@ -11,8 +11,9 @@ import pytest
 from functions.identity.assembly import Identity
 from functions.identity.issuers import NewIssuer
 from shared.auth.roles import Role
-from shared.errors import Forbidden
+from shared.errors import Forbidden, Unavailable
 from shared.members.issuers import LIVES_SECONDS, MOST_OF_A_TENANT, OwnIssuer
+from shared.work.fencing import close, reopen
 from tests.doubles.providers import API, B2C, Company, Human, published
 from tests.unit.providers_world import AllTokens, with_token
 from tests.unit.world import AGENT, STAFF, Answer, World, admin, person
@@ -117,6 +118,23 @@ async def test_who_is_not_invited_is_not_let_in(world: World, tenant: str, compa
     await set_up(world, tenant, company)
     answer = await me(world, await company.sign_in(Human(GRACE)))
     assert (answer.status, answer.json["code"]) == (403, "not_a_member")
+
+
+@pytest.mark.parametrize("changes", [{}, {"roles_claim": "groups"}])
+async def test_an_open_tenant_is_open_to_the_platforms_issuers_only(
+    world: World, company: Company, ours: B2C, changes: dict[str, Any]
+) -> None:
+    """Else every employee would be made a user, as an admin where no claim says less."""
+    tenant = (await world.onboard(settings={"limits": {}, "membership": "open"}))["id"]
+    await set_up(world, tenant, company, **changes)
+    stranger = await me(world, await company.sign_in(Human(GRACE), groups=["tenant:user"]))
+    invited = "ada@acme.example"
+    await invite(world, tenant, invited, role="viewer")
+    theirs = await me(world, await company.sign_in(Human(invited), groups=["tenant:user"]))
+    by_ours = ours.sign(sub="grace", emails=[GRACE], extension_TenantId=tenant, roles=["tenant:user"])
+    assert (stranger.status, stranger.json.get("code")) == (403, "not_a_member")
+    assert theirs.json["role"] == "tenant:viewer"
+    assert (await me(world, by_ours)).json["role"] == "tenant:user"
 
 
 async def test_an_address_that_the_provider_has_not_verified_binds_nobody(
@@ -242,6 +260,106 @@ async def test_a_pair_of_issuer_and_audience_is_one_tenants(world: World, tenant
 async def test_a_token_for_another_audience_is_nobodys(world: World, tenant: str, company: Company, aud: Any) -> None:
     await set_up(world, tenant, company)
     assert "issuer is not one" in await why_not(world, company.sign(aud=aud, sub="s"))
+
+
+# Whose a pair of issuer and audience is
+
+
+async def away(*_: Any, **__: Any) -> None:
+    raise Unavailable("the registry is away")
+
+
+async def gone(world: World, tenant: str, id: str) -> int:
+    return (await world.call("delete_issuer", admin(tenant), params={"issuer_id": id})).status
+
+
+async def lets_in(world: World, company: Company) -> bool:
+    """Whether its tokens are taken, whatever was known of it before."""
+    world.clock.advance(seconds=LIVES_SECONDS)
+    return (await me(world, await company.sign_in(Human(GRACE)))).status == 200
+
+
+async def test_of_the_same_one_set_up_many_times_at_once_there_is_one_and_it_lets_people_in(
+    world: World, twin: World, tenant: str, company: Company
+) -> None:
+    await invite(world, tenant)
+    answers = await asyncio.gather(*(set_up((world, twin)[n % 2], tenant, company) for n in range(6)))
+    assert sorted(one.status for one in answers) == [201] + [409] * 5
+    assert await lets_in(world, company)
+    [made] = (await world.call("list_issuers", admin(tenant))).json["items"]
+    other = (await world.onboard("globex"))["id"]
+    world.clock.advance(days=1)
+    held = await set_up(world, other, company)
+    assert (held.status, await gone(world, tenant, made["id"])) == (409, 204)
+    assert (await set_up(world, other, company)).status == 201
+
+
+async def test_one_that_is_set_up_again_before_the_old_one_has_given_its_pair_back_keeps_it(
+    world: World, twin: World, tenant: str, company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (await set_up(world, tenant, company)).json["id"]
+    world.clock.advance(minutes=2)
+    release = world.core.names.release
+    again: list[Answer] = []
+
+    async def late(*args: Any, **rest: Any) -> None:
+        again.append(await set_up(twin, tenant, company))
+        await release(*args, **rest)
+
+    monkeypatch.setattr(world.core.names, "release", late)
+    assert (await gone(world, tenant, made), again[0].status, again[0].json["id"]) == (204, 201, made)
+    await invite(world, tenant)
+    other = (await world.onboard("globex"))["id"]
+    world.clock.advance(minutes=2)
+    assert (await lets_in(world, company), (await set_up(world, other, company)).status) == (True, 409)
+
+
+@pytest.mark.parametrize("names", [["release"], ["holder", "release"]])
+async def test_one_that_is_taken_out_while_the_registry_is_away_keeps_its_pair_from_nobody(
+    world: World, tenant: str, company: Company, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    made = (await set_up(world, tenant, company)).json["id"]
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(world.core.names, name, away)
+        assert await gone(world, tenant, made) == 204
+    other = (await world.onboard("globex"))["id"]
+    assert (await set_up(world, tenant, company, audience="another")).json["id"] == made
+    world.clock.advance(seconds=61)
+    assert (await set_up(world, other, company)).status == 201
+
+
+async def test_one_that_cannot_be_set_up_during_a_restore_holds_nothing(
+    world: World, tenant: str, company: Company
+) -> None:
+    other, session = (await world.onboard("globex"))["id"], await world.session(tenant)
+    await close(session, "a restore")
+    refused = [(await set_up(world, tenant, company, audience=f"a-{n}")).json["code"] for n in range(3)]
+    await reopen(session, "a restore")
+    taken = [(await set_up(world, other, company, audience=f"a-{n}")).status for n in range(3)]
+    assert (refused, taken) == (["fenced"] * 3, [201] * 3)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_one_whose_answer_was_lost_holds_its_pair_if_it_is_there(
+    world: World, tenant: str, company: Company, monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    other, handle = (await world.onboard("globex"))["id"], type((await world.session(tenant)).store)
+    commit = handle.commit
+
+    async def lost(self: Any, operations: Any) -> None:
+        if is_written:
+            await commit(self, operations)
+        raise Unavailable("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(handle, "commit", lost)
+        assert (await set_up(world, tenant, company)).status == 503
+    await invite(world, tenant)
+    young = (await set_up(world, other, company)).status
+    world.clock.advance(seconds=61)
+    assert (young, await lets_in(world, company)) == (409, is_written)
+    assert (await set_up(world, other, company)).status == (409 if is_written else 201)
 
 
 # How many, and by whom
