@@ -31,7 +31,7 @@ from functions.platform.freshness import Freshness
 from functions.platform.health import Ask, HealthService
 from functions.platform.invariants import Invariants
 from functions.platform.own_ai import OwnAi
-from functions.platform.rounds import Rounds, Work
+from functions.platform.rounds import Rounds
 from functions.providers.connections import Connections
 from functions.providers.service import ProviderService
 from functions.publishing.models import TYPE as PUBLISH
@@ -61,6 +61,7 @@ from functions.usage.slo import SloService
 from functions.usage.thresholds import tell_thresholds
 from shared.core import Core
 from shared.jobs.jobs import Jobs
+from shared.jobs.ledger import Work
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.work.budgets import release_abandoned
 from shared.work.kept_secrets import KeptSecrets
@@ -121,7 +122,15 @@ class Parts:
         checks |= {"statements": self.billing.check}
         self._invariants = Invariants(self._each, checks, core.ledger, services.clock)
         self.rounds = Rounds(core.ledger, services.clock, self._hourly(), self._daily())
-        fresh = Freshness(database, core.ledger, services.clock, backups=Daily.BACKUPS, hours=HOUR, summed=FLEET)
+        fresh = Freshness(
+            database,
+            core.ledger,
+            services.clock,
+            backups=Daily.BACKUPS,
+            retention=Daily.RETENTION,
+            hours=HOUR,
+            summed=FLEET,
+        )
         concerns: dict[str, Ask] = {
             "openai": OwnAi(Connections(adapters.secrets, settings).platform, adapters.outgoing).check,
             "backup_round": fresh.backup_round,
@@ -129,6 +138,7 @@ class Parts:
             "outbox": fresh.outbox,
             "backups": Soundness(database, services.clock).check,
             "invariants": self._invariants.check,
+            "rounds": self.rounds.check,
             "places": self.onboarding.places.check,
         }
         self.health = HealthService(adapters.pings(), {"redis": adapters.limiter.ping}, concerns, services.clock)

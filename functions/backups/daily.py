@@ -5,7 +5,7 @@ done whatever came of it (`InvokeJobFunction` in `TimerListener.cs`).
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,12 +16,11 @@ from shared.clock import Clock
 from shared.errors import Conflict
 from shared.ids import derived_id
 from shared.jobs.jobs import Job
-from shared.jobs.ledger import Ledger
+from shared.jobs.ledger import Ledger, Summary, Work
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.backups")
-Work = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class DailyBackups:
@@ -31,7 +30,7 @@ class DailyBackups:
         self._each_tenant = each_tenant
         self._backups = backups
 
-    async def queue(self, day: str) -> dict[str, Any]:
+    async def queue(self, day: str, before: Summary | None = None) -> dict[str, Any]:
         """One backup job per tenant; the day's ids follow from tenant and day, so a second time queues nothing."""
 
         async def begin(session: TenantSession) -> int:
@@ -44,13 +43,17 @@ class DailyBackups:
                 return 0
             return 1
 
-        return await self._each_tenant.each(begin)
+        return await self._each_tenant.each(begin, before)
 
 
 class Daily:
-    """What runs once a day, UTC: backups of every tenant, and retention. What stops half-way the sweep goes on with."""
+    """What runs once a day, UTC: backups of every tenant, and retention.
+
+    What stops half-way, or fails for some, the sweep goes on with while it is the same day.
+    """
 
     BACKUPS: ClassVar[str] = "backup-daily"  # as the ledger knows it
+    RETENTION: ClassVar[str] = "backup-retention"
 
     def __init__(self, backups: DailyBackups, retention: Retention, ledger: Ledger, clock: Clock) -> None:
         self._backups = backups
@@ -62,10 +65,10 @@ class Daily:
         await self._begin(self.BACKUPS)
 
     async def prune(self) -> None:
-        await self._begin("backup-retention")
+        await self._begin(self.RETENTION)
 
     async def sweep(self) -> int:
-        """Go on with what was begun today and interrupted; returns how many runs."""
+        """Go on with what was begun today and interrupted, or failed for some; returns how many runs."""
         day, done = self._today(), 0
         for name, work in self._works(day).items():
             with apart(logger, "a daily run is left to the next sweep", run=name):
@@ -77,7 +80,7 @@ class Daily:
         await self._ledger.run_once(name, day, self._works(day)[name])
 
     def _works(self, day: str) -> Mapping[str, Work]:
-        return {self.BACKUPS: partial(self._backups.queue, day), "backup-retention": self._retention.run}
+        return {self.BACKUPS: partial(self._backups.queue, day), self.RETENTION: self._retention.run}
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()

@@ -13,6 +13,7 @@ from shared.blobs.port import Blobs
 from shared.clock import parse_rfc3339
 from shared.database.port import Order
 from shared.jobs.jobs import UNFINISHED, Job
+from shared.jobs.ledger import Summary
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.work.resources import Versioned
 from shared.work.session import TenantSession
@@ -28,9 +29,9 @@ class Retention:
         self._each_tenant = each_tenant
         self._blobs = blobs
 
-    async def run(self) -> dict[str, Any]:
+    async def run(self, before: Summary | None = None) -> dict[str, Any]:
         """Prune every tenant's backups; `done` counts the backups."""
-        return await self._each_tenant.each(self.prune)
+        return await self._each_tenant.each(self.prune, before)
 
     async def prune(self, session: TenantSession) -> int:
         """Prune one tenant's; returns how many backups went."""

@@ -6,7 +6,7 @@ from functions.platform.health import Seen
 from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.database.port import NEWEST_FIRST, Database, Where
 from shared.errors import Concern, Unavailable
-from shared.jobs.ledger import Ledger
+from shared.jobs.ledger import Ledger, Outcome
 from shared.kinds import Kind
 from shared.tenancy.directory import TENANT
 from shared.work.outbox import OUTBOX
@@ -21,35 +21,56 @@ AWAY = Seen("not known while a database is away")  # which is what the databases
 
 
 class Freshness:
-    """`backups`: the daily round as the ledger knows it; `hours`, `summed`: the kinds of hours of usage."""
+    """`backups`, `retention`: daily rounds as the ledger knows them; `hours`, `summed`: the kinds of hours of usage."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, clock: Clock, *, backups: str, hours: Kind, summed: Kind
+        self,
+        database: Database,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        backups: str,
+        retention: str,
+        hours: Kind,
+        summed: Kind,
     ) -> None:
         self._platform = database.platform
         self._ledger = ledger
         self._clock = clock
         self._backups = backups
+        self._retention = retention
         self._hours = hours
         self._summed = summed
 
     async def backup_round(self) -> Seen:
-        """How long ago the last round of daily backups came to its end; a few point reads."""
+        """How long ago the last round of daily backups came to its end, and for whom it failed; a few point reads."""
         try:
             now = self._clock.now()
-            for days in range(DAYS_LOOKED_AT):
-                ended = await self._ledger.finished(self._backups, (now - timedelta(days=days)).date().isoformat())
-                if ended is not None:
-                    age = _age(now, ended)
-                    if age > DAILY.total_seconds():
-                        raise Concern(f"The last daily backup round ended {age // 3600} hours ago.", age_seconds=age)
-                    return Seen(age_seconds=age)
+            begun, pruned = await self._last(self._backups, now), await self._last(self._retention, now)
+            if begun is not None:
+                age = _age(now, begun.ended)
+                if begun.failed:
+                    raise Concern(
+                        f"No daily backup was begun for {begun.failed} tenants; see the log.", age_seconds=age
+                    )
+                if age > DAILY.total_seconds():
+                    raise Concern(f"The last daily backup round ended {age // 3600} hours ago.", age_seconds=age)
+                if pruned is not None and pruned.failed:
+                    raise Concern(f"Old backups of {pruned.failed} tenants could not be removed; see the log.")
+                return Seen(age_seconds=age)
             before = [Where("created_at", "<", rfc3339(now - DAILY))]
             if (await self._platform.query(TENANT, before, limit=1)).items:
                 raise Concern(f"No daily backup round has come to its end in {DAYS_LOOKED_AT} days.")
         except Unavailable:
             return AWAY
         return Seen("there was none yet")
+
+    async def _last(self, round: str, now: datetime) -> Outcome | None:
+        for days in range(DAYS_LOOKED_AT):
+            found = await self._ledger.outcome(round, (now - timedelta(days=days)).date().isoformat())
+            if found is not None:
+                return found
+        return None
 
     async def rollups(self) -> Seen:
         """How old the last hour is that was summed up, and whether hours are over that nobody closes."""

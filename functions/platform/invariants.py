@@ -4,11 +4,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from shared.clock import Clock
 from shared.errors import Concern, Unavailable
-from shared.jobs.ledger import Ledger
+from shared.jobs.ledger import Ledger, Summary
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.work.session import TenantSession
 
@@ -34,9 +34,12 @@ class Invariants:
         self._asked_at: float | None = None
         self._wrong: str | None = None
 
-    async def run(self) -> Mapping[str, Any]:
+    async def run(self, before: Summary | None = None) -> Summary:
         """Look at every tenant, check by check; the summary says of each how many findings (`done`) and failures."""
-        return {name: await self._each_tenant.each(partial(_look, name, check)) for name, check in self._checks.items()}
+        each, earlier = self._each_tenant.each, before or {}
+        return {
+            name: await each(partial(_look, name, check), earlier.get(name)) for name, check in self._checks.items()
+        }
 
     async def check(self) -> None:
         """`Concern`, for health, where the last round has found something. Whose is in the log."""
@@ -53,9 +56,9 @@ class Invariants:
     async def _last_round(self) -> str | None:
         today = self._clock.now().date()
         for day in (today, today - timedelta(days=1)):
-            summary = await self._ledger.summary(self.ROUND, day.isoformat())
-            if summary is not None:
-                return _told(day.isoformat(), summary)
+            outcome = await self._ledger.outcome(self.ROUND, day.isoformat())
+            if outcome is not None:
+                return _told(day.isoformat(), outcome.summary)
             if day != today and await self._ledger.begun(self.ROUND, day.isoformat()):
                 return f"The look at all data on {day.isoformat()} has never come to its end; see the log."
         return None
@@ -68,7 +71,7 @@ async def _look(name: str, check: Check, session: TenantSession) -> int:
     return len(findings)
 
 
-def _told(day: str, summary: Mapping[str, Any]) -> str | None:
+def _told(day: str, summary: Summary) -> str | None:
     parts = [f"{name}: {one['done']}" for name, one in summary.items() if one["done"]]
     parts += [f"{name} of {one['failed']} tenants not looked at" for name, one in summary.items() if one["failed"]]
     return f"The look at all data on {day} found what must not be ({'; '.join(parts)}); see the log." if parts else None

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import Database, Order, Stored, Where
 from shared.errors import FlowgridError
+from shared.jobs.ledger import Summary
+from shared.jobs.ledger import Work as OfAll
 from shared.tenancy.directory import TENANT, Directory
 from shared.work.scope import Services
 from shared.work.session import TenantSession
@@ -16,7 +18,7 @@ from shared.work.session import TenantSession
 logger = logging.getLogger("flowgrid.timers")
 STATUSES = ["active", "trial", "suspended"]
 PAGE_ITEMS = 200
-SHOWN_FAILURES = 50
+NAMED_FAILURES = 200  # where it failed for more, it is done for all once more
 LONGEST_SECONDS = 60.0  # for one tenant: whoever hangs keeps those behind it waiting no longer
 
 Work = Callable[[TenantSession], Awaitable[int]]
@@ -37,15 +39,23 @@ class TenantSweep:
     def services(self) -> Services:
         return self._services
 
-    def over_all(self, work: Work) -> Callable[[], Awaitable[Mapping[str, Any]]]:
+    def over_all(self, work: Work) -> OfAll:
         """`each` of this work, to be called when it is due."""
         return partial(self.each, work)
 
-    async def each(self, work: Work) -> dict[str, Any]:
-        """Do `work` for every tenant that has data; the summary adds up what it returns. One failure stops no other."""
+    async def each(self, work: Work, before: Summary | None = None) -> dict[str, Any]:
+        """Do `work` for every tenant that has data; the summary adds up what it returns. One failure stops no other.
+
+        `before`: the summary of an earlier try, to which those are added for whom it failed, and nobody else is asked.
+        """
         summary: dict[str, Any] = {"tenants": 0, "done": 0, "failed": 0, "failures": {}}
+        again = before["failures"] if before is not None and before["failed"] == len(before["failures"]) else None
+        if before is not None and again is not None:
+            summary |= {"tenants": before["tenants"] - before["failed"], "done": before["done"]}
         async for stored in self._tenants():
             tenant_id = stored.body["id"]
+            if again is not None and tenant_id not in again:
+                continue
             summary["tenants"] += 1
             try:
                 async with asyncio.timeout(self._within):
@@ -55,7 +65,7 @@ class TenantSweep:
                 extra = {"tenant_id": tenant_id, "reason": str(error)}
                 logger.error("a timer's work failed", exc_info=None if expected else error, extra=extra)
                 summary["failed"] += 1
-                if len(summary["failures"]) < SHOWN_FAILURES:
+                if len(summary["failures"]) < NAMED_FAILURES:
                     summary["failures"][tenant_id] = str(error) if expected else type(error).__name__
         return summary
 

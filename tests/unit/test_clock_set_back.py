@@ -11,6 +11,7 @@ from shared.clock import rfc3339, runs
 from shared.database.port import Replace
 from shared.errors import RateLimited
 from shared.jobs.jobs import Continue, Done, Job, enqueue
+from shared.jobs.ledger import Summary
 from shared.limits.memory import MemoryLimiter
 from shared.limits.port import Window
 from shared.messaging.port import Message
@@ -134,7 +135,7 @@ async def test_a_job_of_a_killed_runner_is_taken_up_within_its_lease(world: Worl
 async def test_a_timers_slot_of_a_killed_process_is_run_again(world: World) -> None:
     ran: list[str] = []
 
-    async def work() -> dict[str, int]:
+    async def work(before: Summary | None) -> Summary:
         ran.append("run")
         if len(ran) == 1:
             raise asyncio.CancelledError

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from functions.backups import retention
+from functions.backups.service import BackupService
 from functions.platform.freshness import Freshness
 from functions.platform.health import HealthService, Seen
 from functions.platform.own_ai import OwnAi
@@ -184,6 +186,42 @@ async def test_the_last_round_of_backups_is_told_by_its_age_and_missed_after_a_d
     assert (await check(world, "backup_round"))["status"] == "ok"
 
 
+async def test_a_backup_that_could_not_be_begun_is_begun_the_same_day_and_told_until_then(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*args: Any, **kwargs: Any) -> Any:
+        raise Unavailable("The shard is away.")
+
+    monkeypatch.setattr(BackupService, "begin_daily", away)
+    await world.functions["backup_daily"](None)
+    told = await check(world, "backup_round")
+    monkeypatch.undo()
+    world.clock.advance(minutes=31)
+    await world.sweep()
+    await world.drain()
+    made = (await world.call("list_backups", admin(tenant))).json["items"]
+    assert (told["status"], told["message"]) == ("error", "No daily backup was begun for 1 tenants; see the log.")
+    assert [one["status"] for one in made] == ["succeeded"]
+    assert (await check(world, "backup_round"))["status"] == "ok"
+
+
+async def test_old_backups_that_could_not_be_removed_are_told(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*args: Any, **kwargs: Any) -> Any:
+        raise Unavailable("The shard is away.")
+
+    await world.functions["backup_daily"](None)
+    monkeypatch.setattr(retention, "being_restored", away)
+    await world.functions["backup_retention"](None)
+    told = await check(world, "backup_round")
+    monkeypatch.undo()
+    world.clock.advance(minutes=31)
+    await world.sweep()
+    assert told["message"] == "Old backups of 1 tenants could not be removed; see the log."
+    assert (await check(world, "backup_round"))["status"] == "ok"
+
+
 async def test_hours_that_nobody_closes_are_told(world: World, tenant: str) -> None:
     await world.call("get_me", admin(tenant))
     await world.drain()
@@ -215,7 +253,9 @@ async def test_what_cannot_be_known_while_a_database_is_away_is_that_databases_t
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = world.core
-    fresh = Freshness(core.adapters.database, core.ledger, world.clock, backups="backups", hours=HOUR, summed=FLEET)
+    fresh = Freshness(
+        core.adapters.database, core.ledger, world.clock, backups="b", retention="r", hours=HOUR, summed=FLEET
+    )
 
     async def away(*args: Any, **kwargs: Any) -> Any:
         raise Unavailable("away")

@@ -1,11 +1,10 @@
 """The timers' run ledger: each slot is worked through once, whoever wakes up for it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from shared.jobs.ledger import LEASE
+from shared.jobs.ledger import AGAIN, LEASE, Outcome, Summary, failed
 from tests.unit.world import World
 
 
@@ -13,12 +12,15 @@ class Work:
     def __init__(self) -> None:
         self.runs = 0
         self.error: Exception | None = None
+        self.failed = 0
+        self.before: Summary | None = None
 
-    async def __call__(self) -> Mapping[str, Any]:
+    async def __call__(self, before: Summary | None) -> Summary:
         self.runs += 1
+        self.before = before
         if self.error is not None:
             raise self.error
-        return {"tenants": 3}
+        return {"tenants": 3, "failed": self.failed}
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ async def test_a_second_instance_does_not_run_the_same_slot(world: World, twin: 
 async def test_a_slot_in_hand_is_not_run_by_a_second_instance(world: World, twin: World) -> None:
     others: list[bool] = []
 
-    async def outer() -> Mapping[str, Any]:
+    async def outer(before: Summary | None) -> Summary:
         others.append(await twin.core.ledger.run_once("backups", "2026-11-24", outer))
         return {}
 
@@ -86,7 +88,7 @@ async def test_a_run_whose_worker_died_is_gone_on_with_after_its_lease(world: Wo
     class Killed(BaseException):
         pass
 
-    async def dies() -> Mapping[str, Any]:
+    async def dies(before: Summary | None) -> Summary:
         raise Killed
 
     with pytest.raises(Killed):
@@ -127,3 +129,45 @@ async def test_a_slot_stays_done_for_a_month(world: World, work: Work) -> None:
     await world.core.ledger.run_once("backups", "2026-11-24", work)
     world.clock.advance(days=31)
     assert await world.core.ledger.run_once("backups", "2026-11-24", work) is False
+
+
+# What failed for some
+
+
+async def test_a_slot_that_failed_for_some_is_taken_up_again_after_a_pause_until_it_fails_for_none(
+    world: World, work: Work
+) -> None:
+    ran: list[bool] = []
+    pause = AGAIN.total_seconds()
+    for work.failed, passed in ((2, 0), (1, pause - 1), (1, 1), (0, pause)):
+        world.clock.advance(seconds=passed)
+        ran.append(await world.core.ledger.run_once("backups", "2026-11-24", work))
+    assert (ran, work.runs) == ([True, False, True, True], 3)
+    world.clock.advance(hours=2)
+    assert await world.core.ledger.go_on("backups", "2026-11-24", work) is False
+
+
+async def test_the_next_run_of_a_slot_is_told_what_the_last_has_come_to(world: World, work: Work) -> None:
+    told: list[Summary | None] = []
+    for work.failed in (2, 0):
+        await world.core.ledger.run_once("backups", "2026-11-24", work)
+        told.append(work.before)
+        world.clock.advance(hours=1)
+    assert told == [None, {"tenants": 3, "failed": 2}]
+
+
+async def test_what_a_run_has_come_to_is_known_while_the_next_one_is_at_it_or_dies(world: World, work: Work) -> None:
+    ledger, work.failed = world.core.ledger, 2
+    await ledger.run_once("backups", "2026-11-24", work)
+    ended = world.clock.now()
+    world.clock.advance(hours=1)
+    work.error = RuntimeError("the disk is full")
+    with pytest.raises(RuntimeError):
+        await ledger.run_once("backups", "2026-11-24", work)
+    found = await ledger.outcome("backups", "2026-11-24")
+    assert found == Outcome(ended, {"tenants": 3, "failed": 2})
+    assert (found.failed, await ledger.outcome("backups", "2026-11-25")) == (2, None)
+
+
+def test_failures_of_the_parts_of_a_run_are_failures_of_it() -> None:
+    assert failed({"one": {"failed": 1}, "two": {"failed": 2, "failures": {"a": "why"}}, "failed": 3}) == 6

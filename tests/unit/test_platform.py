@@ -49,7 +49,7 @@ async def test_a_healthy_service_says_so(world: World) -> None:
                 "backup_round": {**OTHER, "message": "there was none yet"},
                 "rollups": {**OTHER, "message": "there was none yet"},
                 "outbox": {**OTHER, "waiting": 0},
-                **dict.fromkeys(("redis", "backups", "invariants", "places"), OTHER),
+                **dict.fromkeys(("redis", "backups", "invariants", "rounds", "places"), OTHER),
             },
             "version": VERSION,
             "timestamp": "2026-11-24T12:00:00.000000Z",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,12 @@ from functions.agents.models import Agent
 from functions.platform.counters import counters
 from functions.platform.invariants import Invariants
 from functions.platform.rounds import Rounds
+from functions.usage.archiving import Archive
 from shared.clock import rfc3339
 from shared.database.port import Create, Increment, Stored, TenantStore
-from shared.errors import Concern
-from shared.jobs.ledger import LEASE
+from shared.errors import Concern, Unavailable
+from shared.jobs import tenant_sweep
+from shared.jobs.ledger import AGAIN, Summary
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.kinds import Kind
 from shared.tenancy.fence import rotate
@@ -30,13 +32,13 @@ class Work:
         self.runs = Counter[str]()
         self.error: Exception | None = None
 
-    async def hourly(self) -> Mapping[str, Any]:
+    async def hourly(self, before: Summary | None) -> Summary:
         return self._ran("hourly")
 
-    async def daily(self) -> Mapping[str, Any]:
+    async def daily(self, before: Summary | None) -> Summary:
         return self._ran("daily")
 
-    def _ran(self, name: str) -> Mapping[str, Any]:
+    def _ran(self, name: str) -> Summary:
         self.runs[name] += 1
         if self.error is not None:
             raise self.error
@@ -67,7 +69,7 @@ async def test_what_failed_is_done_once_more_and_stops_no_other(world: World) ->
     work.error = ValueError("surprise")
     assert await rounds_of(world, work).run() == 0
     work.error = None
-    world.clock.advance(seconds=LEASE.total_seconds() + 600)
+    world.clock.advance(seconds=AGAIN.total_seconds() + 600)
     assert (await rounds_of(world, work).run(), work.runs) == (2, {"hourly": 2, "daily": 2})
 
 
@@ -151,9 +153,9 @@ class BetweenStore(WatchedStore):
             await after()
 
 
-async def health(world: World) -> dict[str, Any]:
+async def health(world: World, name: str = "invariants") -> dict[str, Any]:
     world.clock.advance(minutes=6)
-    found: dict[str, Any] = (await world.call("get_health")).json["checks"]["invariants"]
+    found: dict[str, Any] = (await world.call("get_health")).json["checks"][name]
     return found
 
 
@@ -226,3 +228,91 @@ async def test_a_tenant_that_hangs_keeps_those_behind_it_waiting_for_so_long_onl
     each = TenantSweep(world.core.adapters.database, world.core.directory, world.core.services, within=0.05)
     summary = await each.each(work)
     assert (summary["done"], list(summary["failures"])) == (1, [first])
+
+
+# What failed for some tenants
+
+
+@pytest.fixture
+async def tenants(world: World) -> list[str]:
+    return sorted([str((await world.onboard(slug))["id"]) for slug in ("acme", "globex", "initech")])
+
+
+class Fails:
+    """Work that fails for these tenants; who was asked."""
+
+    def __init__(self, *for_whom: str) -> None:
+        self.for_whom = for_whom
+        self.asked: list[str] = []
+
+    async def __call__(self, session: TenantSession) -> int:
+        self.asked.append(session.id)
+        if session.id in self.for_whom:
+            raise Unavailable("The shard is away.")
+        return 1
+
+
+def sweep_of(world: World) -> TenantSweep:
+    return TenantSweep(world.core.adapters.database, world.core.directory, world.core.services)
+
+
+async def test_for_whom_a_round_failed_it_is_done_again_and_for_nobody_else(world: World, tenants: list[str]) -> None:
+    work = Fails(tenants[1])
+    rounds = Rounds(world.core.ledger, world.clock, {}, {"statements": sweep_of(world).over_all(work)})
+    await rounds.run()
+    work.for_whom = ()
+    world.clock.advance(seconds=AGAIN.total_seconds() + 1)
+    for _ in range(2):
+        await rounds.run()
+    assert work.asked == [*tenants, tenants[1]]
+    outcome = await world.core.ledger.outcome("statements", "2026-11-24")
+    assert outcome and outcome.summary == {"tenants": 3, "done": 3, "failed": 0, "failures": {}}
+
+
+async def test_where_it_failed_for_more_than_are_named_it_is_done_for_all_once_more(
+    world: World, tenants: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenant_sweep, "NAMED_FAILURES", 1)
+    work = Fails(*tenants[1:])
+    before = await sweep_of(world).each(work)
+    work.for_whom = ()
+    after = await sweep_of(world).each(work, before)
+    assert (list(before["failures"]), work.asked) == ([tenants[1]], [*tenants, *tenants])
+    assert after == {"tenants": 3, "done": 3, "failed": 0, "failures": {}}
+
+
+async def test_a_tenant_that_is_gone_is_not_waited_for(world: World, tenants: list[str]) -> None:
+    before = {"tenants": 4, "done": 3, "failed": 1, "failures": {"gone": "The shard is away."}}
+    assert await sweep_of(world).each(Fails(), before) == {"tenants": 3, "done": 3, "failed": 0, "failures": {}}
+
+
+@pytest.mark.parametrize("hourly", [True, False])
+async def test_a_round_that_failed_for_some_is_told_until_one_failed_for_none(
+    world: World, tenants: list[str], hourly: bool
+) -> None:
+    work = Fails(*tenants[:2])
+    own = {"secrets": sweep_of(world).over_all(work)}
+    rounds = Rounds(world.core.ledger, world.clock, own if hourly else {}, {} if hourly else own)
+    await rounds.check()
+    await rounds.run()
+    for hours in (0, 1 if hourly else 24):  # the next one has not begun
+        world.clock.advance(hours=hours)
+        with pytest.raises(Concern, match=r"\(secrets: 2\) and are tried again"):
+            await rounds.check()
+    work.for_whom = ()
+    await rounds.run()
+    await rounds.check()
+
+
+async def test_health_tells_of_rounds_that_failed_for_some_and_not_for_whom(
+    world: World, tenants: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(archive: Archive, session: TenantSession) -> int:
+        raise Unavailable("The shard is away.")
+
+    monkeypatch.setattr(Archive, "keep", away)
+    other = World.over(world.core.settings.flowgrid_data_dir, clock=world.clock, process=9)
+    await other.functions["rounds"](None)
+    told = await health(world, "rounds")
+    await other.close()
+    assert told["status"] == "error" and "usage archive: 3" in told["message"] and tenants[0] not in told["message"]
