@@ -77,7 +77,8 @@ class Signatures:
             self._look().add_done_callback(_told)
 
     async def refresh(self) -> None:
-        """As `ready`, and whatever other instances have made is known."""
+        """As `ready`, and whatever had been made by this call is known: a look that began before it does not say so."""
+        await self.close()
         await asyncio.shield(self._look())
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Create, Database
+from shared.database.port import Create, Database, Stored
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID
@@ -123,6 +123,37 @@ async def test_after_a_rotation_new_entries_have_another_key_and_old_ones_are_ch
     await elsewhere.close()
     assert (await written(database, elsewhere, "later"))["key_id"] == new["key_id"]
     assert elsewhere.check(TENANT, "new", new) == "good"
+
+
+async def test_a_new_key_signs_here_at_once_though_a_look_was_under_way(
+    database: Database, secrets: FileSecrets, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signatures = Signatures(secrets, database, clock)
+    old = await written(database, signatures, "old")
+    held, begun, go_on = signatures._held, asyncio.Event(), asyncio.Event()
+    refresh, asked = signatures.refresh, asyncio.Event()
+
+    async def stopping() -> Stored | None:
+        found = await held()
+        if not begun.is_set():
+            begun.set()
+            await go_on.wait()
+        return found
+
+    async def asking() -> None:
+        asked.set()
+        await refresh()
+
+    monkeypatch.setattr(signatures, "_held", stopping)
+    looking = asyncio.ensure_future(refresh())
+    await begun.wait()
+    monkeypatch.setattr(signatures, "refresh", asking)
+    rotating = asyncio.ensure_future(signatures.rotate())
+    await asked.wait()
+    go_on.set()
+    keys = await rotating
+    await looking
+    assert (await written(database, signatures, "new"))["key_id"] == keys.current != old["key_id"]
 
 
 class Down(Secrets):
