@@ -13,6 +13,7 @@ import json
 import logging
 import secrets as randomness
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,6 +32,7 @@ MAX_KEYS = 100
 AT_ONCE_BYTES = 2000  # from 2048 on hashlib lets other threads in, and this one has to wait for its turn
 MOST_DERIVED = 10_000  # keys of tenants that a process holds
 LOOKED_AGAIN_SECONDS = 3600.0  # so long a key that was made elsewhere may sign nothing here
+EXACT = 2**53  # below it every whole number is a double
 Purpose = Literal["entry", "segment", "head"]
 Verdict = Literal["good", "unsigned", "forged", "unknown_key"]
 _NOT_COVERED = {"kind", "schema", "ttl", "mac"}  # the store's own, and the signature itself
@@ -77,7 +79,8 @@ class Signatures:
             self._look().add_done_callback(_told)
 
     async def refresh(self) -> None:
-        """As `ready`, and whatever other instances have made is known."""
+        """As `ready`, and whatever had been made by this call is known: a look that began before it does not say so."""
+        await self.close()
         await asyncio.shield(self._look())
 
     async def close(self) -> None:
@@ -181,11 +184,13 @@ class Signatures:
 def canonical(tenant_id: str, id: str, body: Mapping[str, Any]) -> bytes:
     """All of a document but what is the store's own, as one text: whatever store it was in, the same bytes.
 
-    Keys in order, whole numbers without a fraction (Cosmos DB keeps 1.0 as 1), ASCII.
+    Keys in order, ASCII. A number is the double (IEEE 754) that it is read as, for a store may keep no more of it (RFC
+    8259, 6) and write it in another way: whole ones below 2**53 as digits, the others in the shortest form that reads
+    as the same double.
     """
     covered = {name: value for name, value in body.items() if name not in _NOT_COVERED and not name.startswith("_")}
     covered |= {"tenant_id": tenant_id, "id": id}
-    return _ENCODE(_whole(covered) if _has_float(covered.values()) else covered).encode()
+    return _ENCODE(_as_doubles(covered) if _has_other_numbers(covered.values()) else covered).encode()
 
 
 def digest(tenant_id: str, body: Mapping[str, Any]) -> str:
@@ -194,22 +199,28 @@ def digest(tenant_id: str, body: Mapping[str, Any]) -> str:
     return hashlib.sha256(text + b"\0" + str(body.get("mac", "")).encode()).hexdigest()
 
 
-def _has_float(values: Iterable[Any]) -> bool:
+def _has_other_numbers(values: Iterable[Any]) -> bool:
+    """Whether there are numbers that are not written as digits already."""
     for value in values:
         kind = type(value)
-        if kind is float:
+        if kind is float or (kind is int and not -EXACT < value < EXACT):
             return True
-        if (kind is dict and _has_float(value.values())) or (kind is list and _has_float(value)):
+        if (kind is dict and _has_other_numbers(value.values())) or (kind is list and _has_other_numbers(value)):
             return True
     return False
 
 
-def _whole(value: Any) -> Any:
+def _as_doubles(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _whole(inner) for name, inner in value.items()}
+        return {name: _as_doubles(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_whole(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        return [_as_doubles(inner) for inner in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and -EXACT < value < EXACT else value
+    if isinstance(value, int) and not -EXACT < value < EXACT:
+        with suppress(OverflowError):  # no double, and nothing that we write
+            return float(value)
+    return value
 
 
 def _derive(key: bytes, tenant_id: str) -> bytes:

@@ -1,13 +1,16 @@
 """Audit entries are signed on the way to either database, by one key for all instances that can be replaced."""
 
 import asyncio
+import json
+from decimal import Decimal
+from math import inf, nextafter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.port import Create, Database
+from shared.database.port import Create, Database, Stored
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID
@@ -22,6 +25,8 @@ from tests.doubles.clock import FakeClock
 VALUES: dict[str, Any] = {
     "whole": 3.0,
     "large": 1e22,
+    "larger": 1e23,
+    "largest": 2.0**53,
     "small": -0.5,
     "exponent": 2.5e-9,
     "truth": True,
@@ -125,6 +130,37 @@ async def test_after_a_rotation_new_entries_have_another_key_and_old_ones_are_ch
     assert elsewhere.check(TENANT, "new", new) == "good"
 
 
+async def test_a_new_key_signs_here_at_once_though_a_look_was_under_way(
+    database: Database, secrets: FileSecrets, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signatures = Signatures(secrets, database, clock)
+    old = await written(database, signatures, "old")
+    held, begun, go_on = signatures._held, asyncio.Event(), asyncio.Event()
+    refresh, asked = signatures.refresh, asyncio.Event()
+
+    async def stopping() -> Stored | None:
+        found = await held()
+        if not begun.is_set():
+            begun.set()
+            await go_on.wait()
+        return found
+
+    async def asking() -> None:
+        asked.set()
+        await refresh()
+
+    monkeypatch.setattr(signatures, "_held", stopping)
+    looking = asyncio.ensure_future(refresh())
+    await begun.wait()
+    monkeypatch.setattr(signatures, "refresh", asking)
+    rotating = asyncio.ensure_future(signatures.rotate())
+    await asked.wait()
+    go_on.set()
+    keys = await rotating
+    await looking
+    assert (await written(database, signatures, "new"))["key_id"] == keys.current != old["key_id"]
+
+
 class Down(Secrets):
     def space(self, tenant_id: str) -> SecretSpace:
         return _Down()
@@ -170,3 +206,23 @@ def test_numbers_are_one_text_whatever_a_database_makes_of_them() -> None:
     one = canonical(TENANT, "a", {"n": [1.0, 2.5, {"m": -3.0}], "_etag": "x", "schema": 1})
     assert one == canonical(TENANT, "a", {"n": [1, 2.5, {"m": -3}], "_etag": "y"})
     assert b'"n":[1,2.5,{"m":-3}]' in one
+
+
+@pytest.mark.parametrize("number", [1.0, -0.0, 0.1, 2.0**53 - 1, 2.0**53, -(2.0**63), 1e22, 1e23, 1.7e308, 5e-324])
+def test_a_number_is_signed_as_the_double_that_every_text_of_it_reads_as(number: float) -> None:
+    """As digits, as ECMAScript writes it, with 17 digits, with an exponent: a store may answer any of them."""
+    texts = [repr(number), f"{number:.17g}", f"{number:.16e}", *([f"{number:.0f}"] if abs(number) >= 1 else [])]
+    if number.is_integer():
+        texts += [str(int(number)), str(int(Decimal(repr(number))))]
+    signed = canonical(TENANT, "a", {"n": number})
+    assert {canonical(TENANT, "a", {"n": json.loads(text)}) for text in texts if float(text) == number} == {signed}
+    assert canonical(TENANT, "a", {"n": nextafter(number, inf)}) != signed
+
+
+def test_a_number_that_is_no_double_is_an_entry_that_is_not_ours(
+    sqlite_database: SqliteDatabase, secrets: FileSecrets, clock: FakeClock
+) -> None:
+    signatures = Signatures(secrets, sqlite_database, clock)
+    body = {"key_id": "a", "mac": "b", "n": 10**400}
+    assert signatures.check(TENANT, "one", body) == "unknown_key"
+    assert canonical(TENANT, "one", body) != canonical(TENANT, "one", {**body, "n": 10**400 + 1})
