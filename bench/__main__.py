@@ -22,6 +22,9 @@ BENCHES = (
     "adapter",
     "memory",
     "audit",
+    "tenants",
+    "neighbour",
+    "hour",
 )
 
 TEXTS = ("call", "tier", "import", "file", "answers", "what")
