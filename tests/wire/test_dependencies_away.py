@@ -1,6 +1,7 @@
 """Each service behind Flowgrid down and silent in turn, in one process: what goes on, what is a 503.
 
-The real SDKs on doubles, behind a switch; what is not about the one that is away is embedded.
+The real SDKs on doubles, behind a switch; what is not about the one that is away is embedded. AI providers are asked by
+runs alone, behind the answers: tests/wire/test_agents_failing.py.
 """
 
 import asyncio
@@ -187,6 +188,8 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         for module in (shared.blobs.azure, shared.secrets.keyvault, shared.messaging.servicebus):
             monkeypatch.setattr(module, "CALL_SECONDS", seconds)
 
+    for module in (shared.blobs.azure, shared.secrets.keyvault):
+        monkeypatch.setattr(module, "READ_SECONDS", 10 * NEVER_SECONDS)  # the bound of a call is what is tried
     defaults = AzureBlobs.__init__.__kwdefaults__ or {}
     monkeypatch.setattr(AzureBlobs.__init__, "__kwdefaults__", {**defaults, "retries": 0})
     monkeypatch.setattr(Patience, "__init__", impatient)
