@@ -23,6 +23,9 @@ BENCHES = (
     "memory",
     "audit",
     "limits",
+    "tenants",
+    "neighbour",
+    "hour",
 )
 
 TEXTS = ("call", "tier", "import", "file", "answers", "what")

@@ -16,11 +16,12 @@ class Request:
     path: str
     token: str = ""
     body: bytes = b""
+    media_type: str = "application/json"
 
     def encode(self, host: str) -> bytes:
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(self.body)}"]
         if self.body:
-            lines.append("Content-Type: application/json")
+            lines.append(f"Content-Type: {self.media_type}")
         if self.token:
             lines.append(f"Authorization: Bearer {self.token}")
         return "\r\n".join([*lines, "", ""]).encode() + self.body
@@ -57,7 +58,7 @@ async def load(base_url: str, requests: Callable[[], Iterator[Request]], status:
             for request in waiting:
                 started = time.perf_counter()
                 writer.write(request.encode(address.netloc))
-                answered, body = await _answer(reader)
+                answered, body = await answer(reader)
                 times.append(time.perf_counter() - started)
                 if answered != status:
                     raise RuntimeError(f"{request.method} {request.path}: {answered} {body[:200]!r}")
@@ -70,7 +71,8 @@ async def load(base_url: str, requests: Callable[[], Iterator[Request]], status:
     return Figures.of(time.perf_counter() - started, times)
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Status and body of the next one."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     return int(head[0].split()[1]), await reader.readexactly(int(headers.get("content-length", "0")))

@@ -22,7 +22,7 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "shared.database.limits.MAX_NESTING": "levels of nesting of a JSON value",
     "shared.database.limits.MAX_INTEGER": "the largest whole number of a JSON value",
     "shared.errors.SHOWN_ERRORS": "errors told at once (`errors`; `more` counts the rest)",
-    "shared.http.bodies.SHOWN_VALUE_CHARACTERS": "characters of a wrong value that are told",
+    "shared.http.shown.SHOWN_VALUE_CHARACTERS": "characters of a wrong value that are told",
     "shared.http.idempotency.MAX_KEY": "characters of an `Idempotency-Key`",
     "shared.auth.signed.MAX_TOKEN_BYTES": "bytes of a token",
     "shared.auth.emails.MAX_EMAIL": "characters of an e-mail address",

@@ -162,6 +162,7 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         body=XML,
         query=ImportQuery,
         answer=ImportReport,
+        errors=(404,),
         summary="Import an ArchiMate exchange file; the same file again changes nothing",
     )
     async def import_catalog(call: Call[bytes, ImportQuery]) -> ImportReport:

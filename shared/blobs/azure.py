@@ -114,7 +114,8 @@ class _Space(BlobSpace):
     async def read(self, name: str) -> AsyncIterator[bytes]:
         blob = await self._blob(name)
         with _explained(name):
-            download = await blob.download_blob(max_concurrency=1)
+            async with asyncio.timeout(CALL_SECONDS):
+                download = await blob.download_blob(max_concurrency=1)
             chunks = download.chunks()
             while True:
                 try:

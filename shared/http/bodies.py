@@ -11,13 +11,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import SHOWN_ERRORS, FieldError, Invalid, TooLarge, UnsupportedMedia
+from shared.http.shown import cut, shown
 from shared.http.wording import WORDS, not_json, worded
 
 B = TypeVar("B", bound=BaseModel)
 MAX_JSON_BYTES = 1024 * 1024
 MAX_JSON_VALUES = 10_000
-SHOWN_VALUE_CHARACTERS = 200
-_SHOWN = json.JSONEncoder(default=str, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,12 @@ class Merge(Generic[B]):
         except ValueError as error:
             raise Invalid.of("body", not_json(str(error))) from error
         if not isinstance(document, dict):
-            raise Invalid.of("body", "should be a JSON object", _shown(document))
+            raise Invalid.of("body", "should be a JSON object", shown(document))
         unknown = sorted(set(document) - set(self.model.model_fields))
         if unknown:
-            shown = unknown[:SHOWN_ERRORS]
+            first = unknown[:SHOWN_ERRORS]
             values = {} if write_only(self.model) else document
-            errors = [FieldError(_cut(name), WORDS["extra_forbidden"], _shown(values.get(name))) for name in shown]
+            errors = [FieldError(cut(name), WORDS["extra_forbidden"], shown(values.get(name))) for name in first]
             raise Invalid(errors, total=len(unknown))
         return MergePatch(self.model, document)
 
@@ -104,9 +103,9 @@ def invalid(error: ValidationError, hidden: Set[str] = frozenset()) -> Invalid:
     found = error.errors(include_url=False)[:SHOWN_ERRORS]
     errors = [
         FieldError(
-            _cut(".".join(str(part) for part in one["loc"])) or "body",
-            _cut(worded(one["type"], one.get("ctx", {}))),
-            _shown(_without(one, hidden) if hidden else one["input"]),
+            cut(".".join(str(part) for part in one["loc"])) or "body",
+            cut(worded(one["type"], one.get("ctx", {}))),
+            shown(_without(one, hidden) if hidden else one["input"]),
         )
         for one in found
     ]
@@ -119,24 +118,6 @@ def _without(error: ErrorDetails, hidden: Set[str]) -> Any:
     if hidden & {*error["loc"][:1]} or error["type"] in ("extra_forbidden", "json_invalid"):
         return None
     return {name: one for name, one in sent.items() if name not in hidden} if isinstance(sent, dict) else sent
-
-
-def _shown(value: Any) -> Any:
-    """What was sent, as far as it is short: an error must not echo a megabyte, nor write one out to cut it."""
-    if isinstance(value, bytes):
-        value = value[: 4 * SHOWN_VALUE_CHARACTERS + 4].decode(errors="replace")
-    if isinstance(value, str):
-        return _cut(value)
-    text = ""
-    for piece in _SHOWN.iterencode(value):
-        text += piece
-        if len(text) > SHOWN_VALUE_CHARACTERS:
-            return _cut(text)
-    return json.loads(text, parse_constant=str)  # NaN is no JSON
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_VALUE_CHARACTERS else text[:SHOWN_VALUE_CHARACTERS] + "…"
 
 
 def _json(request: HttpRequest, media_types: Sequence[str], max_bytes: int) -> bytes:

@@ -24,6 +24,7 @@ from shared.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
+from shared.http.shown import shown
 
 logger = logging.getLogger("flowgrid.http")
 
@@ -91,7 +92,7 @@ def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse
         "code": error.code,
         "error": error.message,
     }
-    body = standard | dict(error.members) | standard  # a member of our own never hides one of RFC 9457
+    body = standard | _members(error) | standard  # a member of our own never hides one of RFC 9457
     raw = json.dumps(body, ensure_ascii=False).encode(errors="replace")
     response = HttpResponse(raw, status_code=status, mimetype=PROBLEM_JSON)
     if isinstance(error, RateLimited | Unavailable):
@@ -99,3 +100,11 @@ def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="flowgrid"'
     return response
+
+
+def _members(error: FlowgridError) -> dict[str, Any]:
+    """With no more of what was sent than helps, whoever has found it wrong."""
+    errors = error.members.get("errors")
+    if not isinstance(error, Invalid) or errors is None:
+        return dict(error.members)
+    return {**error.members, "errors": [{**one, "value": shown(one["value"])} for one in errors]}

@@ -35,6 +35,7 @@ RETRIES: dict[str, Any] = {
     "try_timeout": TRY_SECONDS,
 }
 RECEIVE_SECONDS = 1.0
+LOOK_AGAIN_SECONDS = 2.0
 DEAD_AT_ONCE = 100
 OLDEST = 1  # without a sequence number, a peek goes on behind the last one
 
@@ -49,6 +50,7 @@ class ServiceBusMessaging(Messaging):
         self._emulator_connection = emulator_connection
         self._health_queue = health_queue
         self._clock = clock
+        self._look_at: float | None = None  # when it is asked again, since a send had no answer
         self._client: ServiceBusClient | None = None
         self._credential: Any = None
         self._lanes: dict[str, _Lane] = {}
@@ -59,10 +61,16 @@ class ServiceBusMessaging(Messaging):
         outgoing = [_outgoing(message, due) for message in messages]
         if not outgoing:
             return
-        async with _mapped(f"queue {queue}"):
-            if queue not in self._lanes:
-                self._lanes[queue] = _Lane(lambda: self._open().get_queue_sender(queue), self._clock)
-            await self._lanes[queue].send(outgoing)
+        self._refuse_while_away()
+        try:
+            async with _mapped(f"queue {queue}"):
+                if queue not in self._lanes:
+                    self._lanes[queue] = _Lane(lambda: self._open().get_queue_sender(queue), self._clock)
+                await self._lanes[queue].send(outgoing)
+        except Unavailable:
+            self._look_at = self._clock.monotonic() + LOOK_AGAIN_SECONDS
+            raise
+        self._look_at = None
 
     async def dead(self, queue: str, *, most: int = DEAD_AT_ONCE) -> list[tuple[Message, str]]:
         async with _mapped(f"dead letters of {queue}"), self._dead_letters(queue).using() as receiver:
@@ -97,6 +105,15 @@ class ServiceBusMessaging(Messaging):
         if self._credential is not None:
             await self._credential.close()
         self._client = self._credential = None
+
+    def _refuse_while_away(self) -> None:
+        """Every call to the API sends: while nothing answers, one at a time finds out, and nobody else waits."""
+        if self._look_at is None:
+            return
+        now = self._clock.monotonic()
+        if now < self._look_at:
+            raise Unavailable("Service Bus did not answer a moment ago.", retry_after=5)
+        self._look_at = now + CALL_SECONDS
 
     def _dead_letters(self, queue: str) -> "_Reader":
         from azure.servicebus import ServiceBusSubQueue

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from functions.agents.models import AgentFields
 from shared.errors import Invalid, TooLarge, UnsupportedMedia
-from shared.http.bodies import MAX_JSON_BYTES, SHOWN_VALUE_CHARACTERS, Json, Merge, MergePatch, Raw
+from shared.http.bodies import MAX_JSON_BYTES, Json, Merge, MergePatch, Raw
+from shared.http.shown import SHOWN_VALUE_CHARACTERS
 from tests.unit.world import AGENT, Answer, World, admin
 
 

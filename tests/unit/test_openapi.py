@@ -106,6 +106,7 @@ def test_every_route_tells_its_answer_and_its_own_errors(world: World, document:
         ("create_agent", "201 400 401 403 409 413 415 422 429 500 503 507"),
         ("replace_agent", "200 400 401 403 404 409 412 413 415 428 429 500 503 507"),
         ("patch_agent", "200 400 401 403 404 409 412 413 415 429 500 503 507"),
+        ("import_catalog", "200 400 401 403 404 409 413 415 422 429 500 503 507"),
         ("delete_agent", "204 400 401 403 404 409 412 429 500 503 507"),
     ],
 )

@@ -182,3 +182,13 @@ async def test_a_handler_that_breaks_answers_500_with_the_request_id(
     monkeypatch.setattr(world.core.endpoint.members, "admit", broken)
     answer = await world.call("list_agents", admin(tenant["id"]), headers={"x-request-id": "r-7"})
     assert (answer.status, answer.json["request_id"], answer.headers["x-request-id"]) == (500, "r-7", "r-7")
+
+
+def test_what_was_sent_is_shown_in_short_whoever_has_found_it_wrong() -> None:
+    long = Invalid(
+        [FieldError("source_id", "is no element", "x" * 70_000), FieldError("tools", "are many", [1] * 9_000)]
+    )
+    first, second = shown(long)["errors"]
+    assert first["value"] == "x" * 200 + "…"
+    assert len(second["value"]) == 201
+    assert shown(Invalid.of("limit", "is too much", 500))["errors"][0]["value"] == 500

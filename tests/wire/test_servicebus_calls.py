@@ -16,10 +16,14 @@ from shared.errors import TooLarge, Unavailable
 from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import MAX_MESSAGE_BYTES, Message
 from shared.messaging.queues import MAX_DELIVERIES
-from shared.messaging.servicebus import ServiceBusMessaging
+from shared.messaging.servicebus import LOOK_AGAIN_SECONDS, ServiceBusMessaging
+from tests.doubles.clock import FakeClock
 from tests.doubles.servicebus import ServiceBusDouble, service_bus
+from tests.doubles.sockets import free_port
 
 QUEUE = "jobs"
+NOBODY = "Endpoint=sb://localhost"
+KEYS = ";SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;"
 
 
 @pytest.fixture
@@ -158,18 +162,47 @@ async def test_dropping_a_dead_letter_that_is_not_there_is_no_error(messaging: S
     await messaging.drop_dead(QUEUE, "none")
 
 
-async def test_a_broker_that_comes_to_be_after_a_failed_call_is_found() -> None:
+async def test_a_broker_that_comes_to_be_after_a_failed_call_is_found(clock: FakeClock) -> None:
     with service_bus() as double:
         connection = double.connection
-    messaging = ServiceBusMessaging(
-        namespace="", emulator_connection=connection, health_queue=QUEUE, clock=SystemClock()
-    )
+    messaging = ServiceBusMessaging(namespace="", emulator_connection=connection, health_queue=QUEUE, clock=clock)
     with pytest.raises(Unavailable):
         await messaging.send(QUEUE, [message("m-1")])
+    clock.forward(seconds=LOOK_AGAIN_SECONDS)
     with service_bus(port=double.port) as again:
         await messaging.send(QUEUE, [message("m-1")])
-        assert again.waiting(QUEUE) == 1
+        await messaging.send(QUEUE, [message("m-2")])
+        assert again.waiting(QUEUE) == 2
         await messaging.close()
+
+
+async def test_while_nothing_answers_one_send_finds_out_and_nobody_else_waits(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messaging = ServiceBusMessaging(
+        namespace="", emulator_connection=f"{NOBODY}:{free_port()}{KEYS}", health_queue=QUEUE, clock=clock
+    )
+    tried = 0
+
+    async def send(self: Any, messages: Any) -> None:
+        nonlocal tried
+        tried += 1
+        await asyncio.sleep(0)
+        raise OSError("nobody listens")
+
+    monkeypatch.setattr("shared.messaging.servicebus._Lane.send", send)
+
+    async def refused(number: int) -> None:
+        with pytest.raises(Unavailable):
+            await messaging.send(QUEUE, [message(f"m-{number}")])
+
+    await refused(0)
+    await asyncio.gather(*map(refused, range(1, 20)))
+    assert tried == 1
+    clock.forward(seconds=LOOK_AGAIN_SECONDS)
+    await asyncio.gather(*map(refused, range(20, 40)))
+    assert tried == 2
+    await messaging.close()
 
 
 async def test_a_send_that_nobody_answers_is_tried_again_and_arrives(
