@@ -68,7 +68,7 @@ class Neighbours:
         shares = await self._fleet.shares(start, end)
         together = await self._fleet.together(start, end)
         ranked = sorted((_position(query.sort, one), one) for one in shares)
-        after = None if page.after is None else (int(page.after[0]), page.after[1])
+        after = None if page.after is None else _behind(*page.after)
         left = [(position, share) for position, share in ranked if after is None or position > after]
         own, rest = left[: page.limit], left[page.limit :]
         names = await self._names([share.tenant_id for _, share in own])
@@ -86,6 +86,14 @@ class Neighbours:
             return {}
         found = await self._platform.query(TENANT, [Where("id", "in", ids)])
         return {one.body["id"]: one.body["name"] for one in found.items}
+
+
+def _behind(rank: str, tenant_id: str) -> tuple[int, str]:
+    """Where a page ended, from its cursor."""
+    try:
+        return int(rank), tenant_id
+    except ValueError:
+        raise Invalid.of("cursor", "is from a release that ranks otherwise; begin again without one", rank) from None
 
 
 def _position(sort: Sort, share: Share) -> tuple[int, str]:

@@ -164,7 +164,7 @@ async def judge(folder: Path, calls: list[int]) -> Judge:
     stage = Stage(site, home, home, spare, {}, cursors)
     routes = list(site.routes.values())
     ids = {name: [id] for name, id in home.ids.items()}
-    ids |= {"month": [site.month, "2026-01"], "step": ["1", "2"], "code": ["not_found"]}
+    ids |= {"month": [site.month, "2026-01"], "step": ["1", "2"], "code": ["not_found"], "issuer": ["b2c", "okta"]}
     ids["tenant_id"] = [spare.id]
     ids |= {name: [NEVER] for route in routes for name in names_in(route) if name not in ids}
     bodies = {route.name: own_body(stage, route) for route in routes}

@@ -64,7 +64,7 @@ ALL = frozenset(CALLS) - {"get_openapi"}
 # on: events stay in the outbox, limits are each instance's own, telemetry waits.
 AWAY: dict[str, tuple[frozenset[str], str]] = {
     "database": (ALL, "database"),
-    "messaging": (frozenset(), "messaging"),
+    "messaging": (frozenset(), "serviceBus"),
     "blobs": (frozenset({"verify_backup"}), "blobs"),
     "secrets": (frozenset({"create_provider"}), "secrets"),
     "redis": (frozenset(), "redis"),
