@@ -32,6 +32,7 @@ from functions.platform.health import Ask, HealthService
 from functions.platform.invariants import Invariants
 from functions.platform.own_ai import OwnAi
 from functions.platform.rounds import Rounds
+from functions.platform.seals import Seals
 from functions.providers.connections import Connections
 from functions.providers.service import ProviderService
 from functions.publishing.models import TYPE as PUBLISH
@@ -139,6 +140,7 @@ class Parts:
             "backups": Soundness(database, services.clock).check,
             "invariants": self._invariants.check,
             "rounds": self.rounds.check,
+            "audit_seals": Seals(database, core.ledger, services.clock).check,
             "places": self.onboarding.places.check,
         }
         self.health = HealthService(adapters.pings(), {"redis": adapters.limiter.ping}, concerns, services.clock)
@@ -185,7 +187,7 @@ class Parts:
             "secrets": over_all(self._secrets.compare),
             "invitations": over_all(self._core.invitations.of_tenant),
             "waiting runs": over_all(self.executions.sweeping.of_tenant),
-            "audit seals": over_all(self.trail.sealer.seal),
+            Seals.ROUND: over_all(self.trail.sealer.seal),
         }
 
     def _daily(self) -> dict[str, Work]:

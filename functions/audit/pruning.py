@@ -58,10 +58,7 @@ class Pruner:
         before = min(before, needed) if needed else before
         last: Segment | None = None
         for number in range(state.first, min(state.first + SEGMENTS_PER_RUN, state.segment)):
-            try:
-                segment = await segments.read(number)
-            except Damaged:
-                segment = None
+            segment = await segments.readable(number)
             if segment is None or segment.until >= before:  # what is lost or damaged stays to be told by `verify`
                 return last
             last = segment

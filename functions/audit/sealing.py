@@ -2,8 +2,10 @@
 
 Up to an instant after which nothing is stamped any more that is not committed (`SETTLED`). What comes later all the
 same (a clock that is behind, a sweep that makes up for a crash) is looked for `LOOKED_BACK` behind the last segment's
-end, and goes into the next one. A segment is the first blob under its number, whoever wrote it: a sealer that finds one
-goes on from that, so that two at once, or one after a crash, make one chain with each entry in it once.
+end, and goes into the next one. A segment is the first blob under its number, whichever sealer wrote it: another that
+finds it goes on from that, so that two at once, or one after a crash, make one chain with each entry in it once. Under
+a number that somebody else has taken nothing is written, nor is it deleted (it may be immutable): the chain leaps over
+it, and says so.
 """
 
 import logging
@@ -11,9 +13,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from functions.audit.chain import Chain, State, noted
 from functions.audit.segments import AREA, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments, lines_of
+from functions.audit.standing import after, standing
 from shared.blobs.port import Blobs
 from shared.clock import SKEW, parse_rfc3339, rfc3339
 from shared.database.port import OLDEST_FIRST, Where
@@ -41,18 +45,15 @@ class Sealer:
         self._entries = entries
 
     async def seal(self, session: TenantSession) -> int:
-        """The round; returns how many entries were sealed. At most `SEGMENTS_PER_RUN` segments, the rest the next time.
-
-        `Unavailable` where the next segment's name is taken by what no sealer has written.
-        """
+        """The round; returns how many entries were sealed. At most `SEGMENTS_PER_RUN` segments, the rest next time."""
         session = session.past_the_fence()
         await self._signatures.refresh()
         await session.store.catch_up()
         segments = Segments(self._blobs.space(AREA, session.id), session.id, self._signatures)
         sealed, place = 0, _Place()
         for _ in range(SEGMENTS_PER_RUN):
-            found = await self._chain.settle(session)
-            state = found.state or noted(session, State(), found.broken)
+            now = await standing(partial(self._chain.settle, session), segments, listing=False)
+            state = now.state if now.found.state else noted(session, now.state, now.wrong)
             if place.segment != state.segment:
                 place = await _look_back(segments, state)
             lines = await self._due(session, place)
@@ -60,15 +61,12 @@ class Sealer:
                 return sealed
             cut = len(lines) > self._entries
             made = self._made(session, state, lines[: self._entries], cut)
-            segment, ours = await _written(segments, made)
+            segment, what = await _written(segments, made)
+            state = noted(session, state, what)
             if segment.lines == made.lines:
-                place = replace(place, segment=made.number, after=(made.lines[-1].at, made.lines[-1].id))
-            if not ours and await segments.exists(
-                segment.number + 1
-            ):  # a crash leaves one segment that no head names, not two
-                state = noted(session, state, [f"there were segments beyond {segment.number}: the heads were set back"])
+                place = replace(place, segment=segment.number, after=(made.lines[-1].at, made.lines[-1].id))
             with suppress(Contended):  # by whoever has found the same segment
-                await self._chain.advance(session, found, _after(state, segment))
+                await self._chain.advance(session, now.found, after(state, segment))
                 logger.info("audit entries are sealed", extra=_witness(session, segment))
                 sealed += len(segment.lines)
         return sealed
@@ -115,10 +113,7 @@ async def _look_back(segments: Segments, state: State) -> _Place:
     known: set[str] = set()
     oldest = max(state.first, state.segment - MOST_LOOKED_BACK)
     for number in range(state.segment, oldest - 1, -1):
-        try:
-            segment = await segments.read(number)
-        except Damaged:
-            segment = None
+        segment = await segments.readable(number)
         if segment is None:  # `verify` names it; what it held is sealed once more, which does no harm
             continue
         known |= {line.id for line in segment.lines}
@@ -127,19 +122,32 @@ async def _look_back(segments: Segments, state: State) -> _Place:
     return _Place(state.segment, since, frozenset(known))
 
 
-async def _written(segments: Segments, made: Segment) -> tuple[Segment, bool]:
-    """This segment, and True; or, where there is one of its number, that one."""
-    try:
+async def _written(segments: Segments, made: Segment) -> tuple[Segment, list[str]]:
+    """This segment, or the one that another sealer has put in its place; and what no crash explains."""
+    written, ours = await _put(segments, made)
+    if written is not None:
+        # a crash leaves one segment that no head names, not two
+        beyond = not ours and await segments.exists(made.number + 1)
+        return written, [f"there were segments beyond {made.number}: the heads were set back"] if beyond else []
+    free = await segments.free_after(made.number)
+    foreign = f"a blob that is not of this chain has the number {made.number}; it goes on behind it"
+    left = await segments.readable(free - 1)  # by a sealer that has leapt before, and died
+    if left is None or left.previous != made.previous:
+        left, _ = await _put(segments, replace(made, number=free))
+    if left is None:
+        raise Unavailable(
+            f"The number {free} was taken meanwhile by what is not of this chain; it is sealed next time."
+        )
+    return left, [foreign]
+
+
+async def _put(segments: Segments, made: Segment) -> tuple[Segment | None, bool]:
+    """The segment that now has this number, None where it does not follow the same one; and whether it is this one."""
+    with suppress(Conflict):
         return await segments.write(made), True
-    except Conflict:
-        pass
-    try:
-        there = await segments.read(made.number)
-    except Damaged as damage:
-        raise Unavailable(f"The blob {made.name} {damage}; nothing is sealed while it is there.") from damage
-    if there is None or there.previous != made.previous:
-        raise Unavailable(f"The blob {made.name} does not follow the chain; nothing is sealed while it is there.")
-    return there, False
+    with suppress(Damaged):
+        return await segments.following(made.number, made.previous), False
+    return None, False
 
 
 async def _entries(session: TenantSession, place: _Place, until: str) -> AsyncGenerator[list[Line], None]:
@@ -153,19 +161,6 @@ async def _entries(session: TenantSession, place: _Place, until: str) -> AsyncGe
         after = page.next
         if after is None:
             return
-
-
-def _after(state: State, segment: Segment) -> State:
-    return state.model_copy(
-        update={
-            "segment": segment.number,
-            "hash": segment.hash,
-            "until": segment.until,
-            "total": segment.total,
-            "signed_from": segment.signed_from,
-            "sealed_at": segment.sealed_at,
-        }
-    )
 
 
 def _witness(session: TenantSession, segment: Segment) -> dict[str, object]:

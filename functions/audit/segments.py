@@ -8,6 +8,7 @@ What entries say is not in it: it lies in the database and in the backups; an id
 import asyncio
 import hashlib
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ PREFIX = "segment-"
 SEGMENT_ENTRIES = 2000
 MAX_BYTES = 4 * 1024 * 1024  # of a blob; of so many entries it has 200 KB
 COMPRESSION_LEVEL = 3
+LAST_LISTED = 50
+MOST_LISTED = 500_000  # blobs; at one an hour there are 61,000 in seven years
 
 
 class Damaged(Exception):
@@ -112,6 +115,15 @@ def unpacked(data: bytes, number: int, tenant_id: str, signatures: Signatures) -
         raise Damaged(f"is no segment ({type(error).__name__})") from error
 
 
+@dataclass(frozen=True)
+class Listed:
+    """The number of the first blob (0: there is none), those of the last, in order. `cut`: there are far too many."""
+
+    first: int
+    last: tuple[int, ...]
+    cut: bool = False
+
+
 class Segments:
     """The segments of one tenant."""
 
@@ -138,20 +150,59 @@ class Segments:
             return None
         return await asyncio.to_thread(unpacked, bytes(data), number, self._tenant_id, self._signatures)
 
+    async def readable(self, number: int) -> Segment | None:
+        """As `read`; None for a damaged one, too."""
+        try:
+            return await self.read(number)
+        except Damaged:
+            return None
+
+    async def following(self, number: int, previous: str) -> Segment | None:
+        """As `read`; `Damaged` for one, too, that does not follow the segment with that hash."""
+        segment = await self.read(number)
+        if segment is not None and segment.previous != previous:
+            raise Damaged("does not follow the chain")
+        return segment
+
+    async def listed(self) -> Listed:
+        """Which there are."""
+        first, last, count = 0, deque[int](maxlen=LAST_LISTED), 0
+        async for number in self._numbers():
+            count += 1
+            if count > MOST_LISTED:
+                return Listed(first, tuple(last), cut=True)
+            first = first or number
+            last.append(number)
+        return Listed(first, tuple(last))
+
+    async def free_after(self, number: int) -> int:
+        """The first number after this one that no blob has."""
+        free = number + 1
+        async for taken in self._numbers():
+            if taken == free:
+                free += 1
+            elif taken > free:
+                break
+        return free
+
     async def exists(self, number: int) -> bool:
         return await self._space.info(name_of(number)) is not None
 
     async def up_to(self, number: int) -> AsyncIterator[int]:
         """The numbers of the segments up to this one that there still are, in order."""
-        async for blob in self._space.list(PREFIX):
-            found = number_of(blob.name)
-            if found is not None and found > number:
+        async for found in self._numbers():
+            if found > number:
                 return
-            if found is not None:
-                yield found
+            yield found
 
     async def delete(self, number: int) -> None:
         await self._space.delete(name_of(number))
+
+    async def _numbers(self) -> AsyncIterator[int]:
+        async for blob in self._space.list(PREFIX):
+            found = number_of(blob.name)
+            if found is not None:
+                yield found
 
 
 async def lines_of(tenant_id: str, entries: list[Stored]) -> list[Line]:

@@ -6,61 +6,28 @@ what is sealed must be there as it was (`changed`, `reordered`, `missing`), what
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from functools import partial
 
-from functions.audit.chain import Chain, Found, State
-from functions.audit.models import AuditFinding, AuditTail, AuditVerification, FindingKind
+from functions.audit.chain import Chain, Found
+from functions.audit.models import AuditTail, AuditVerification
 from functions.audit.segments import AREA, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments
+from functions.audit.slices import Seen, Slice, judge, look_at_heads, look_at_waiting
+from functions.audit.standing import Standing, standing
 from shared.blobs.port import Blobs
 from shared.clock import rfc3339
 from shared.database.port import OLDEST_FIRST, Stored, Where
 from shared.tenancy.fence import AUDIT
-from shared.tenancy.signing import Signatures, Verdict
+from shared.tenancy.signing import Signatures
 from shared.work.resources import PageRequest, bounded_page
 from shared.work.session import TenantSession
 
 ENTRIES_PER_CALL = 4000
 SEGMENTS_PER_CALL = 100
-MOST_FINDINGS = 100
 TAIL_ENTRIES = 4000  # that are looked at behind the last segment, where an hour and a quarter has fewer as a rule
 LATER_SEGMENTS = 20  # in which an entry that came late is looked for
 OF_ONE_INSTANT = 20  # segments that may end at one
 SCANNED = 5  # times as many entries as are sealed are looked at, of a time into which many were inserted
 PAGE_ITEMS = 200
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """An entry as it is now."""
-
-    line: Line
-    verdict: Verdict
-
-
-@dataclass
-class _Slice:
-    """What one call works on. It looks at entries from `lower` to `upper`, both RFC 3339 and included."""
-
-    session: TenantSession
-    segments: Segments
-    state: State
-    lower: str | None = None  # None: not known, for the segment before cannot be read
-    upper: str = ""
-    expected: dict[str, Line] = field(default_factory=dict)
-    extras: dict[str, _Seen] = field(default_factory=dict)  # that are in none of the slice's segments
-    before: frozenset[str] = frozenset()  # sealed in the segment before the slice
-    entries: int = 0
-    late: list[str] = field(default_factory=list)  # instants of signed entries that no segment has
-    findings: list[AuditFinding] = field(default_factory=list)
-    more: int = 0
-    last: int = 0  # number of its last segment
-
-    def find(self, kind: FindingKind, message: str, *, entry: Line | None = None, segment: int | None = None) -> None:
-        if len(self.findings) == MOST_FINDINGS:
-            self.more += 1
-            return
-        id, at = (entry.id, entry.at) if entry else (None, None)
-        self.findings.append(AuditFinding(kind=kind, entry_id=id, created_at=at, segment=segment, message=message))
 
 
 class Verifier:
@@ -79,12 +46,15 @@ class Verifier:
         session = session.past_the_fence()
         await self._signatures.refresh()
         await session.store.catch_up()
-        found = await self._settled(session)
-        verified = await self._verified(session, found, since, until, after)
-        now = await self._settled(session)
-        if verified.ok or _beginning(now) == _beginning(found):
+        segments = Segments(self._blobs.space(AREA, session.id), session.id, self._signatures)
+        seen = await standing(partial(self._settled, session), segments, listing=after is None)
+        verified = await self._verified(session, segments, seen, since, until, after)
+        if verified.ok:
             return verified
-        return await self._verified(session, now, since, until, after)  # it was pruned meanwhile
+        now = await standing(partial(self._settled, session), segments, listing=after is None)
+        if now.state.first == seen.state.first:
+            return verified
+        return await self._verified(session, segments, now, since, until, after)  # it was pruned meanwhile
 
     async def _settled(self, session: TenantSession) -> Found:
         """The heads; looked at once more where a sealer may have moved them between two looks."""
@@ -92,17 +62,24 @@ class Verifier:
         return await self._chain.find(session) if found.broken else found
 
     async def _verified(
-        self, session: TenantSession, found: Found, since: str | None, until: str | None, after: int | None
+        self,
+        session: TenantSession,
+        segments: Segments,
+        seen: Standing,
+        since: str | None,
+        until: str | None,
+        after: int | None,
     ) -> AuditVerification:
-        state = found.state or State()
-        segments = Segments(self._blobs.space(AREA, session.id), session.id, self._signatures)
-        slice = _Slice(session, segments, state)
-        await _heads(slice, found)
+        slice = Slice(session, segments, seen.state)
+        await look_at_heads(slice, seen)
+        state = slice.state
         first = await _first_at(slice, since) if after is None else max(state.first, after + 1)
         last = await self._through(slice, first, until)
         await self._compare(slice)
         at_end = last >= state.segment
         unsealed = await self._tail(slice) if at_end and (until is None or until > state.until) else None
+        if unsealed is not None:
+            look_at_waiting(slice, unsealed)
         return AuditVerification(
             ok=not slice.findings,
             checked_at=rfc3339(session.services.clock.now()),
@@ -112,13 +89,13 @@ class Verifier:
             entries=slice.entries,
             signed_from=state.signed_from or None,
             sealed_until=state.until or None,
-            pruned_until=state.pruned.until if state.pruned else None,
+            pruned_until=(state.pruned.until or None) if state.pruned else None,
             late=len(slice.late),
             unsealed=unsealed,
             next=None if at_end or (until is not None and slice.upper >= until) else last,
         )
 
-    async def _through(self, slice: _Slice, first: int, until: str | None) -> int:
+    async def _through(self, slice: Slice, first: int, until: str | None) -> int:
         """Take in the chain's segments from the first on; returns the number of the last."""
         state, room, number = slice.state, self._entries, first - 1
         previous = await _link_before(slice, first)
@@ -130,7 +107,10 @@ class Verifier:
             else:
                 if previous not in (None, segment.previous):
                     slice.find("segment_changed", "It does not follow the segment before it.", segment=number)
-                previous, room = segment.hash, room - len(segment.lines)
+                    previous = None  # the next one may follow either
+                else:
+                    previous = segment.hash
+                room -= len(segment.lines)
                 slice.upper = segment.until
                 slice.expected |= {line.id: line for line in segment.lines}
             if number == state.segment and previous not in (None, state.hash):
@@ -139,7 +119,7 @@ class Verifier:
                 return number
         return number
 
-    async def _compare(self, slice: _Slice) -> None:
+    async def _compare(self, slice: Slice) -> None:
         """What is there beside what is sealed."""
         if not slice.expected:
             return
@@ -163,7 +143,7 @@ class Verifier:
             await self._by_id(slice, ids[start : start + PAGE_ITEMS])
         await _explain(slice)
 
-    async def _by_id(self, slice: _Slice, ids: list[str]) -> None:
+    async def _by_id(self, slice: Slice, ids: list[str]) -> None:
         wanted, after = [Where("id", "in", ids)], None
         while True:
             seen, after = await self._page(slice, wanted, after)
@@ -176,7 +156,7 @@ class Verifier:
             if line is not None:
                 slice.find("missing", "It was sealed and is not there any more.", entry=line)
 
-    def _look_at(self, slice: _Slice, seen: _Seen) -> None:
+    def _look_at(self, slice: Slice, seen: Seen) -> None:
         sealed = slice.expected.pop(seen.line.id, None)
         if sealed is None:
             if seen.line.id not in slice.before:
@@ -188,9 +168,9 @@ class Verifier:
         elif seen.line.digest != sealed.digest:
             slice.find("changed", "It is not as it was sealed.", entry=sealed)
         else:
-            _judge(slice, seen)
+            judge(slice, seen)
 
-    async def _tail(self, slice: _Slice) -> AuditTail:
+    async def _tail(self, slice: Slice) -> AuditTail:
         """What is behind the last segment: its signatures."""
         state = slice.state
         where = [Where("created_at", ">=", state.until)] if state.until else []
@@ -201,41 +181,28 @@ class Verifier:
             for one in seen:
                 if one.line.id not in sealed:
                     count, since = count + 1, since or one.line.at
-                    _judge(slice, one)
+                    judge(slice, one)
             if after is None:
                 break
         return AuditTail(count=count, since=since, more=after is not None)
 
     async def _page(
-        self, slice: _Slice, where: list[Where], after: tuple[str, str] | None
-    ) -> tuple[list[_Seen], tuple[str, str] | None]:
+        self, slice: Slice, where: list[Where], after: tuple[str, str] | None
+    ) -> tuple[list[Seen], tuple[str, str] | None]:
         wanted = PageRequest(PAGE_ITEMS, after, OLDEST_FIRST, where)
         page = await bounded_page(slice.session.store, AUDIT, {}, wanted)
         return await asyncio.to_thread(self._seen, slice.session.id, page.items), page.next
 
-    def _seen(self, tenant_id: str, entries: list[Stored]) -> list[_Seen]:
+    def _seen(self, tenant_id: str, entries: list[Stored]) -> list[Seen]:
         bodies = [stored.body for stored in entries]
-        return [_Seen(Line.of(tenant_id, body), self._signatures.check(tenant_id, body["id"], body)) for body in bodies]
+        return [Seen(Line.of(tenant_id, body), self._signatures.check(tenant_id, body["id"], body)) for body in bodies]
 
 
-def _judge(slice: _Slice, seen: _Seen) -> None:
-    """Whether an entry that is where it should be was written by us."""
-    match seen.verdict:
-        case "unsigned" if not slice.state.signed_from or seen.line.at < slice.state.signed_from:
-            return
-        case "unsigned":
-            slice.find("unsigned", "It has no signature, though entries were signed by then.", entry=seen.line)
-        case "forged":
-            slice.find("forged", "Its signature is not of this entry.", entry=seen.line)
-        case "unknown_key":
-            slice.find("forged", "It is signed by a key that there is not.", entry=seen.line)
-
-
-async def _explain(slice: _Slice) -> None:
+async def _explain(slice: Slice) -> None:
     """Entries of the slice's time that are in none of its segments: they have come late, or are not ours."""
     following = range(slice.last + 1, min(slice.last + LATER_SEGMENTS, slice.state.segment) + 1)
     for later in following if slice.extras else ():
-        segment = await _readable(slice.segments, later)
+        segment = await slice.segments.readable(later)
         for line in segment.lines if segment else ():
             slice.extras.pop(line.id, None)  # its own slice compares it
     for seen in slice.extras.values():
@@ -246,18 +213,7 @@ async def _explain(slice: _Slice) -> None:
             slice.find("inserted", f"It is in no segment, and {said}.", entry=seen.line)
 
 
-async def _heads(slice: _Slice, found: Found) -> None:
-    state = slice.state
-    for what in found.broken:
-        slice.find("head", f"{what[:1].upper()}{what[1:]}.", segment=state.segment)
-    for one in state.breaks:
-        slice.find("head", f"At {one.found_at} {one.what}; sealing has gone on.", segment=one.segment)
-    beyond = state.segment + 2  # one more is what a crash leaves
-    if await slice.segments.exists(beyond):
-        slice.find("head", "There are segments beyond the head: it was set back.", segment=beyond)
-
-
-async def _link_before(slice: _Slice, first: int) -> str | None:
+async def _link_before(slice: Slice, first: int) -> str | None:
     """The hash that the first segment must name; None: not known. Sets where the slice begins."""
     pruned = slice.state.pruned
     if first == slice.state.first:
@@ -270,25 +226,21 @@ async def _link_before(slice: _Slice, first: int) -> str | None:
     return before.hash
 
 
-async def _ended_at(slice: _Slice, number: int) -> tuple[Segment | None, frozenset[str]]:
+async def _ended_at(slice: Slice, number: int) -> tuple[Segment | None, frozenset[str]]:
     """A segment, and the ids in it and in those before it that end at the same instant."""
-    last = await _readable(slice.segments, number)
+    last = await slice.segments.readable(number)
     if last is None:
         return None, frozenset()
     ids = {line.id for line in last.lines}
     for earlier in range(number - 1, max(number - OF_ONE_INSTANT, slice.state.first - 1), -1):
-        segment = await _readable(slice.segments, earlier)
+        segment = await slice.segments.readable(earlier)
         if segment is None or segment.until != last.until:
             break
         ids |= {line.id for line in segment.lines}
     return last, frozenset(ids)
 
 
-def _beginning(found: Found) -> int:
-    return found.state.first if found.state else 0
-
-
-async def _segment(slice: _Slice, number: int) -> Segment | None:
+async def _segment(slice: Slice, number: int) -> Segment | None:
     try:
         segment = await slice.segments.read(number)
     except Damaged as damage:
@@ -299,19 +251,12 @@ async def _segment(slice: _Slice, number: int) -> Segment | None:
     return segment
 
 
-async def _readable(segments: Segments, number: int) -> Segment | None:
-    try:
-        return await segments.read(number)
-    except Damaged:
-        return None
-
-
-async def _first_at(slice: _Slice, since: str | None) -> int:
+async def _first_at(slice: Slice, since: str | None) -> int:
     """The number of the first segment that ends at this instant or later; some 13 blobs for a year."""
     low, high = slice.state.first, slice.state.segment + 1
     while since is not None and low < high:
         middle = (low + high) // 2
-        segment = await _readable(slice.segments, middle)
+        segment = await slice.segments.readable(middle)
         if segment is not None and segment.until < since:
             low = middle + 1
         else:

@@ -135,7 +135,7 @@ async def test_heads_that_are_both_gone_are_found_by_the_segments(trail: Trail) 
     ids = await trail.sealed(15)
     await trail.set_head(None)
     await trail.set_anchor(None)
-    assert ("head", 2) in await trail.findings()
+    assert await trail.findings() == {("head", 3)}
     ids += await trail.sealed(1)
     assert await trail.chained() == ids
     assert {kind for kind, _ in await trail.findings()} == {"head"}
@@ -301,13 +301,99 @@ async def test_a_sealing_of_two_segments_is_six_writes(trail: Trail) -> None:
     assert trail.death.writes == 6
 
 
-async def test_a_planted_segment_is_not_taken_for_ours(trail: Trail) -> None:
-    await trail.sealed(5)
-    await trail.put_blob(2, await trail.blob(1))
-    await trail.write(3)
+@pytest.mark.parametrize("taken", [{2: None}, {2: b"x"}, {2: b"x", 3: b"y", 4: None}], ids=["copy", "one", "several"])
+async def test_the_chain_leaps_over_what_somebody_has_put_in_its_way(
+    trail: Trail, taken: dict[int, bytes | None]
+) -> None:
+    """And deletes nothing, so that it goes on where blobs are immutable. None: a copy of the first segment."""
+    ids = await trail.sealed(5)
+    planted = {number: data or await trail.blob(1) for number, data in taken.items()}
+    for number, data in planted.items():
+        await trail.put_blob(number, data)
+    assert ("head", 2) in await trail.findings()
+    ids += await trail.sealed(3)
+    assert {number: await trail.blob(number) for number in planted} == planted
+    assert await trail.chained(without=planted) == ids
+    assert await trail.findings() == {("head", 1), *(("segment_changed", number) for number in planted)}
+    ids += await trail.sealed(3)
+    assert await trail.chained(without=planted) == ids
+    assert ("head", 1) in await trail.findings()
+    await trail.forge(ids[-1], user_id="grace")
+    assert ("changed", ids[-1]) in await trail.findings()
+
+
+async def test_two_sealers_leap_as_one(trail: Trail) -> None:
+    ids = await trail.sealed(5) + await trail.write(9)
+    await trail.put_blob(2, b"x")
     trail.clock.forward(seconds=SETTLED_SECONDS)
-    with pytest.raises(Unavailable):
+    await asyncio.gather(trail.sealer.seal(trail.session), trail.other.seal(trail.session))
+    assert await trail.chained(without=[2]) == ids
+    assert {kind for kind, _ in await trail.findings()} == {"head", "segment_changed"}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", [2, 3, 4])
+async def test_a_sealer_that_dies_while_it_leaps_leaves_a_chain_with_each_entry_once(
+    trail: Trail, at: int, after: bool
+) -> None:
+    ids = await trail.sealed(5) + await trail.write(3)
+    await trail.put_blob(2, b"x")
+    trail.clock.forward(seconds=SETTLED_SECONDS)
+    trail.death.writes, trail.death.at, trail.death.after = 0, at, after
+    with pytest.raises(Killed):
         await trail.sealer.seal(trail.session)
+    ids += await trail.sealed(3)
+    assert await trail.chained(without=[2]) == ids
+    assert {kind for kind, _ in await trail.findings()} == {"head", "segment_changed"}
+
+
+async def test_a_trail_that_is_not_sealed_any_more_is_found_by_what_waits(trail: Trail) -> None:
+    await trail.sealed(2)
+    trail.clock.forward(days=9)
+    await trail.write(1)
+    assert await trail.findings() == NOTHING
+    trail.clock.forward(seconds=3 * 3600)
+    await trail.write(1)
+    assert await trail.findings() == {("head", 1)}
+    await trail.sealed(1)
+    assert await trail.findings() == NOTHING
+
+
+async def test_heads_of_a_pruned_trail_that_are_both_gone_hide_nothing(trail: Trail) -> None:
+    await trail.sealed(10)
+    trail.clock.forward(days=41)
+    ids = await trail.sealed(8)
+    await trail.pruner.prune(trail.session)
+    await trail.set_head(None)
+    await trail.set_anchor(None)
+    await trail.raw.commit([Delete(AUDIT, ids[1])])
+    body = {name: value for name, value in (await trail.body(ids[2])).items() if name not in ("mac", "key_id")}
+    forged = "0190c2a8-7e10-7abc-8def-0000000000ff"
+    await trail.raw.commit([Create(AUDIT, forged, body)])
+    assert await trail.findings() == {("head", 4), ("missing", ids[1]), ("inserted", forged)}
+    await trail.sealed(2)
+    assert await trail.findings() == {("head", 4), ("missing", ids[1]), ("unsigned", forged)}
+
+
+async def test_segments_beyond_set_back_heads_are_found_wherever_they_are(trail: Trail) -> None:
+    await trail.sealed(5)
+    head, anchor = await trail.head(), await trail.anchor()
+    await trail.sealed(20)
+    await trail.set_head(head)
+    await trail.set_anchor(anchor)
+    for number in (2, 3, 4):
+        await trail.drop_blob(number)
+    assert await trail.findings() == {("head", 5)}
+
+
+async def test_the_only_segment_is_verified_though_both_heads_are_gone(trail: Trail) -> None:
+    """A crash may leave it so, and hides nothing that somebody does meanwhile."""
+    ids = await trail.sealed(4)
+    await trail.set_head(None)
+    await trail.set_anchor(None)
+    assert await trail.findings() == NOTHING
+    await trail.raw.commit([Delete(AUDIT, ids[1])])
+    assert await trail.findings() == {("missing", ids[1])}
 
 
 async def test_entries_go_with_their_segments_and_the_chain_is_whole_from_its_new_beginning(trail: Trail) -> None:

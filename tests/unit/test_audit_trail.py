@@ -3,14 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import BaseModel
 
-from functions.audit.segments import AREA
+from functions.audit.segments import AREA, name_of
 from functions.tools.http import EXAMPLE as TOOL
 from shared.auth.roles import Role
 from shared.database.port import Create, Delete, Replace
@@ -114,6 +114,25 @@ async def test_the_chain_of_a_tenant_is_another_tenants_nothing(world: World, ac
     await spaces[1].write("segment-00000001.jsonl.zst", planted())
     found = (await verified(world, other))["findings"]
     assert [(one["kind"], one["segment"]) for one in found] == [("segment_changed", 1)]
+
+
+async def test_a_blob_in_the_way_neither_stops_sealing_nor_hides_what_is_cut_behind_it(world: World, acme: str) -> None:
+    await an_hour(world)
+
+    async def planted() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    await world.core.adapters.blobs.space(AREA, acme).write(name_of(2), planted(), overwrite=False)
+    [agent] = await agents(world, acme, "a deed")
+    await an_hour(world)
+    [entry] = [one["id"] for one in await trail(world, acme) if one["resource_id"] == agent]
+    await (await world.session(acme)).store.control.commit([Delete(AUDIT, entry)])
+    found = (await verified(world, acme))["findings"]
+    assert {(one["kind"], one["entry_id"] or one["segment"]) for one in found} == {
+        ("head", 1),
+        ("segment_changed", 2),
+        ("missing", entry),
+    }
 
 
 async def test_the_oldest_entries_go_when_the_plan_says_so(world: World) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from functions.audit.segments import Segments
 from functions.backups import retention
 from functions.backups.service import BackupService
 from functions.platform.freshness import Freshness
 from functions.platform.health import HealthService, Seen
 from functions.platform.own_ai import OwnAi
+from functions.platform.seals import Seals
 from functions.usage.fleet import FLEET
 from functions.usage.hours import HOUR
 from shared.ai.port import Connection
@@ -249,6 +251,30 @@ async def test_events_that_wait_are_counted_and_a_concern_after_minutes(world: W
     assert (await check(world, "outbox"))["waiting"] == 0
 
 
+async def test_health_tells_that_audit_trails_are_not_sealed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.onboard("acme")
+    assert (await check(world, "audit_seals"))["message"] == "there was none yet"
+    await world.functions["rounds"](None)
+    world.clock.advance(minutes=2)
+    sealed = await check(world, "audit_seals")
+    assert (sealed["status"], sealed["age_seconds"]) == ("ok", 180)
+    world.clock.advance(hours=4)
+    missed = await check(world, "audit_seals")
+    assert (missed["status"], missed["message"][:39]) == ("error", "No sealing of audit trails has come to ")
+
+    async def away(*args: Any, **kwargs: Any) -> Any:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Segments, "write", away)
+        await world.functions["rounds"](None)
+    failed = await check(world, "audit_seals")
+    assert (failed["status"], failed["waiting"]) == ("error", 1)
+    world.clock.advance(hours=1)
+    await world.functions["rounds"](None)
+    assert (await check(world, "audit_seals"))["status"] == "ok"
+
+
 async def test_what_cannot_be_known_while_a_database_is_away_is_that_databases_to_say(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,7 +288,8 @@ async def test_what_cannot_be_known_while_a_database_is_away_is_that_databases_t
 
     for name in ("get", "query", "sweep"):
         monkeypatch.setattr(core.adapters.database.platform, name, away)
-    seen = [await ask() for ask in (fresh.backup_round, fresh.rollups, fresh.outbox)]
+    seals = Seals(core.adapters.database, core.ledger, world.clock)
+    seen = [await ask() for ask in (fresh.backup_round, fresh.rollups, fresh.outbox, seals.check)]
     assert {one.message for one in seen} == {"not known while a database is away"}
 
 

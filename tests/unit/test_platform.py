@@ -47,6 +47,7 @@ async def test_a_healthy_service_says_so(world: World) -> None:
                 **{name: {"status": "ok", "essential": True, "latency_ms": 0.0} for name in ESSENTIAL},
                 "openai": {**OTHER, "message": "none is set up; tenants use providers of their own"},
                 "backup_round": {**OTHER, "message": "there was none yet"},
+                "audit_seals": {**OTHER, "message": "there was none yet"},
                 "rollups": {**OTHER, "message": "there was none yet"},
                 "outbox": {**OTHER, "waiting": 0},
                 **dict.fromkeys(("redis", "backups", "invariants", "rounds", "places"), OTHER),
