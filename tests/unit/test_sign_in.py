@@ -296,6 +296,22 @@ async def test_who_is_removed_or_was_not_invited_for_want_of_room_leaves_no_hint
     assert await world.core.invitations.tenants(GRACE) == []
 
 
+async def test_who_is_invited_again_before_their_old_hint_is_taken_back_is_found(
+    world: World, provider: Provider, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await invite(world, tenant)
+    forget = world.core.invitations.forget
+
+    async def late(tenant_id: str, email: str) -> None:
+        await invite(world, tenant)
+        await forget(tenant_id, email)
+
+    monkeypatch.setattr(world.core.invitations, "forget", late)
+    gone = await world.call("delete_user", admin(tenant), params={"user_id": user["id"]})
+    assert (gone.status, await world.core.invitations.tenants(GRACE)) == (204, [tenant])
+    assert (await me(world, await provider.sign_in(Human(GRACE)))).status == 200
+
+
 async def test_a_removed_user_leaves_the_hints_of_others(world: World, tenant: str) -> None:
     other = str((await world.onboard("globex"))["id"])
     user = await invite(world, tenant)
