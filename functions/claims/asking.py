@@ -8,19 +8,22 @@
 """
 
 import hmac
+from asyncio import Lock
 from base64 import b64decode
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from shared.auth.apps import AppTokens
 from shared.clock import Clock
-from shared.errors import NotFound, Unauthenticated
+from shared.errors import NotFound, Unauthenticated, Unavailable
 from shared.ids import PLATFORM_TENANT_ID
 from shared.issuers import ClaimsSource
 from shared.secrets.port import Secrets, reference
 
 EVENTS_APP = "99045fe1-7639-4a75-9d4a-577b6ca3810f"  # Entra's authentication events service, in every cloud tenant
 SECRETS_LIVE_SECONDS = 5.0
+AWAY_SECONDS = 1.0  # how long nobody looks again who could not read them
 MAX_CREDENTIALS = 2048
 WINDOW_SECONDS = 60  # on either side of our clock
 SIGNATURE = "x-flowgrid-signature"
@@ -38,13 +41,17 @@ class Asked:
 
 
 class Asking:
-    """`verify` each call. Secrets are known for seconds, so one that is taken back is soon worth nothing."""
+    """`verify` each call. Secrets are known for seconds, so one that is taken back is soon worth nothing.
+
+    Anybody may call, so all who call at once are one look at a source's secrets, and a look that fails is remembered.
+    """
 
     def __init__(self, tokens: AppTokens, secrets: Secrets, clock: Clock) -> None:
         self._tokens = tokens
         self._secrets = secrets.space(PLATFORM_TENANT_ID)
         self._clock = clock
-        self._known: dict[str, tuple[float, list[bytes]]] = {}
+        self._known: dict[str, tuple[float, list[bytes] | None]] = {}  # since when; None: they could not be read
+        self._looks: defaultdict[str, Lock] = defaultdict(Lock)
 
     async def verify(self, source: ClaimsSource, asked: Asked) -> None:
         """`Unauthenticated` for who is not this source; `Unavailable` while nobody can tell."""
@@ -69,17 +76,36 @@ class Asking:
             raise Unauthenticated("The call was signed more than a minute ago.", reason="replayed")
 
     async def _of(self, source: ClaimsSource) -> list[bytes]:
-        """Its secrets that there are: of two names one may not be set yet, or not any more."""
+        """Its secrets that there are: of two names one may not be set yet, or not any more.
+
+        Who hangs up while looking lets the next one look; that is no failure, or it would keep the provider out.
+        """
+        secrets = self._fresh(source)
+        if secrets is not None:
+            return secrets
+        async with self._looks[source.name]:
+            secrets = self._fresh(source)  # by now
+            return await self._read(source) if secrets is None else secrets
+
+    def _fresh(self, source: ClaimsSource) -> list[bytes] | None:
+        """What is known and new enough; `Unavailable` a moment after they could not be read."""
+        at, secrets = self._known.get(source.name, (float("-inf"), None))
+        age = self._clock.monotonic() - at
+        if secrets is None and age < AWAY_SECONDS:
+            raise Unavailable("The secrets of this provider cannot be read now.", retry_after=1)
+        return secrets if age < SECRETS_LIVE_SECONDS else None
+
+    async def _read(self, source: ClaimsSource) -> list[bytes]:
         now = self._clock.monotonic()
-        known = self._known.get(source.name)
-        if known is not None and now - known[0] < SECRETS_LIVE_SECONDS:
-            return known[1]
         found = []
         for name in source.secrets:
             try:
                 found.append((await self._secrets.get(reference(name))).encode())
             except NotFound:
                 continue
+            except Unavailable:
+                self._known[source.name] = (self._clock.monotonic(), None)
+                raise
         secrets = [secret for secret in found if secret]
         self._known[source.name] = (now, secrets)
         return secrets

@@ -59,7 +59,15 @@ class Invitations:
         raise Contended("Others keep inviting this address at the same time; try again.")
 
     async def forget(self, tenant_id: str, email: str) -> None:
-        """This tenant has no such user: the hint would lead nowhere. Where others keep changing it, it stays."""
+        """This tenant has no such user: the hint would lead nowhere. Where others keep changing it, it stays.
+
+        Who has invited this address again meanwhile has found the hint that is taken back here: so it is written again.
+        """
+        await self._take_back(tenant_id, email)
+        if await self._still([tenant_id], email):
+            await self.remember(tenant_id, email)
+
+    async def _take_back(self, tenant_id: str, email: str) -> None:
         id = derived_id(INVITED, email)
         for _ in range(TRIES_AT_A_RACE):
             held = await self._platform.get(INVITED, PLATFORM_TENANT_ID, id)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from functions.claims.asking import Asked, Asking
 from functions.claims.service import CALLS_PER_MINUTE, MAX_BODY_BYTES, window_of
 from shared.auth.roles import Role
 from shared.database.port import Create, Delete
+from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.members.invitations import INVITED, MOST_TENANTS
 from tests.doubles.providers import Human, Provider, SignInRefused
@@ -294,6 +296,22 @@ async def test_who_is_removed_or_was_not_invited_for_want_of_room_leaves_no_hint
     assert await world.core.invitations.tenants(GRACE) == []
 
 
+async def test_who_is_invited_again_before_their_old_hint_is_taken_back_is_found(
+    world: World, provider: Provider, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await invite(world, tenant)
+    forget = world.core.invitations.forget
+
+    async def late(tenant_id: str, email: str) -> None:
+        await invite(world, tenant)
+        await forget(tenant_id, email)
+
+    monkeypatch.setattr(world.core.invitations, "forget", late)
+    gone = await world.call("delete_user", admin(tenant), params={"user_id": user["id"]})
+    assert (gone.status, await world.core.invitations.tenants(GRACE)) == (204, [tenant])
+    assert (await me(world, await provider.sign_in(Human(GRACE)))).status == 200
+
+
 async def test_a_removed_user_leaves_the_hints_of_others(world: World, tenant: str) -> None:
     other = str((await world.onboard("globex"))["id"])
     user = await invite(world, tenant)
@@ -414,6 +432,84 @@ async def test_two_secrets_are_good_at_once_and_one_that_is_taken_back_for_five_
     await secrets.delete(second)
     world.clock.advance(seconds=5)
     assert await refused(world, served.b2c, Human(GRACE)) == 401
+
+
+class Vault:
+    """Looks at the secrets of the platform. `away`: they fail; `hangs`: nobody is answered until it is set."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.looks = 0
+        self.away = False
+        self.hangs: asyncio.Event | None = None
+        space = type(world.core.adapters.secrets.space(PLATFORM_TENANT_ID))
+        get = space.get
+
+        async def noted(own: Any, reference: str) -> str:
+            self.looks += 1
+            if self.hangs is not None:
+                await self.hangs.wait()
+            if self.away:
+                raise Unavailable("the vault is away")
+            return await get(own, reference)
+
+        monkeypatch.setattr(space, "get", noted)
+
+
+@pytest.fixture
+def vault(world: World, monkeypatch: pytest.MonkeyPatch) -> Vault:
+    return Vault(world, monkeypatch)
+
+
+async def asks(world: World, authorization: str = "Bearer x") -> int:
+    headers = {"authorization": authorization}
+    return (await world.call("tell_claims", None, {}, params={"issuer": "b2c"}, headers=headers)).status
+
+
+async def test_all_who_ask_at_once_are_one_look_at_the_secrets(world: World, vault: Vault) -> None:
+    assert await asyncio.gather(*(asks(world) for _ in range(20))) == [401] * 20
+    assert vault.looks == len(B2C_SECRETS)
+    world.clock.advance(seconds=5)
+    await asks(world)
+    assert vault.looks == 2 * len(B2C_SECRETS)
+
+
+async def test_secrets_that_cannot_be_read_are_looked_at_once_a_second(
+    served: Providers, world: World, vault: Vault
+) -> None:
+    vault.away = True
+    assert await asyncio.gather(*(asks(world) for _ in range(20))) == [503] * 20
+    assert (await asks(world), vault.looks) == (503, 1)
+    vault.away = False
+    world.clock.advance(seconds=1)
+    assert await nowhere(world, served.b2c, Human(GRACE))
+
+
+async def test_secrets_that_are_known_no_longer_open_nothing_while_they_cannot_be_read(
+    served: Providers, world: World, vault: Vault
+) -> None:
+    """One that was taken back meanwhile would be good for as long as the vault is away."""
+    assert await nowhere(world, served.b2c, Human(GRACE))
+    vault.away = True
+    world.clock.advance(seconds=4)
+    assert await nowhere(world, served.b2c, Human(GRACE))
+    world.clock.advance(seconds=1)
+    assert await refused(world, served.b2c, Human(GRACE)) == 503
+
+
+async def test_who_hangs_up_while_the_secrets_are_read_keeps_nobody_out(
+    served: Providers, world: World, vault: Vault
+) -> None:
+    vault.hangs = asyncio.Event()
+    asking = Asking(world.core.app_tokens, world.core.adapters.secrets, world.clock)
+    [source] = [one for one in world.core.settings.flowgrid_claims if one.name == "b2c"]
+    asked = Asked("b2c", served.b2c.shown(b""), b"")
+    first, second = (asyncio.create_task(asking.verify(source, asked)) for _ in range(2))
+    await asyncio.sleep(0)
+    assert vault.looks == 1
+    first.cancel()
+    vault.hangs.set()
+    await asyncio.wait([first, second])
+    assert (first.cancelled(), second.exception()) == (True, None)
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(-60, 200), (60, 200), (-62, 401), (62, 401)])
