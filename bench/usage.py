@@ -205,7 +205,7 @@ async def _summed_up(tenants: int) -> Row:
         for hours in (0, 1.2):
             clock.instant += hours * ONE_HOUR
             await world.closing.sweep()
-            for _ in range(4):  # the first ones make up for the day before
+            for _ in range(6):  # the first ones make up for the day before, and settle it
                 double.forget()
                 await fleet.sweep()
             looks.append(_units(double))

@@ -28,10 +28,13 @@ class Soundness:
             since = rfc3339(self._clock.now() - LOOKS_BACK)
             bad = [Where("status", "in", ["failed", "inconsistent"]), Where("created_at", ">=", since)]
             try:
-                self._found = len(await self._platform.sweep(Backup.KIND, bad, limit=MOST))
+                swept = await self._platform.sweep(Backup.KIND, bad, limit=MOST)
             except Unavailable:  # which is what the databases' own checks are there to say
                 return
-            self._asked_at = now
+            if swept.missed:  # the same; what was found there before is told until that is known again
+                self._found = max(self._found, len(swept.items))
+            else:
+                self._found, self._asked_at = len(swept.items), now
         if self._found:
             many = "or more " if self._found == MOST else ""
             raise Concern(f"{self._found} {many}backups of the last day failed or do not fit together; see the log.")

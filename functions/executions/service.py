@@ -130,7 +130,7 @@ class ExecutionService:
         where = [Where("status", "in", list(ACTIVE))]
         if query.tenant_id is not None:
             where.append(Where("tenant_id", "=", query.tenant_id))
-        found = await self._database.platform.sweep(Execution.KIND, where)
+        found = (await self._database.platform.sweep(Execution.KIND, where)).items
         runs = [Execution.model_validate(stored.body) for stored in found]
         return PlatformExecutions(items=[PlatformExecution.of(run) for run in runs])
 

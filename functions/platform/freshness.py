@@ -1,5 +1,6 @@
 """What is done again and again, and how old the last of it is: backups, hours of usage, what waits to be sent."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from functions.platform.health import Seen
@@ -78,7 +79,8 @@ class Freshness:
             now = self._clock.now()
             over = rfc3339(now - timedelta(hours=1) - CLOSED_WITHIN)
             late = [Where("state", "=", "open"), Where("created_at", "<", over)]
-            found = await self._platform.sweep(self._hours, late, limit=MOST)
+            swept = await self._platform.sweep(self._hours, late, limit=MOST)
+            found = swept.items
             last = (await self._platform.query(self._summed, order=NEWEST_FIRST, limit=1)).items
         except Unavailable:
             return AWAY
@@ -90,24 +92,25 @@ class Freshness:
                 waiting=len(found),
             )
         if not last:
-            return Seen("there was none yet")
+            return AWAY if swept.missed else Seen("there was none yet")
         age = _age(now, parse_rfc3339(last[0].body["created_at"]))
         if age > SUMMED_UP_WITHIN.total_seconds():
             raise Concern("The usage timer sums nothing up.", age_seconds=age)
-        return Seen(age_seconds=age)
+        return replace(AWAY if swept.missed else Seen(), age_seconds=age)
 
     async def outbox(self) -> Seen:
         """How many events wait to be sent, up to a bound, and how long the oldest does."""
         try:
-            found = await self._platform.sweep(OUTBOX, [], limit=MOST)
+            swept = await self._platform.sweep(OUTBOX, [], limit=MOST)
         except Unavailable:
             return AWAY
+        found = swept.items
         if not found:
-            return Seen(waiting=0)
+            return AWAY if swept.missed else Seen(waiting=0)
         age = _age(self._clock.now(), parse_rfc3339(found[0].body["created_at"]))
         if age > SENT_WITHIN.total_seconds():
             raise Concern("Events wait to be sent; see the log.", age_seconds=age, waiting=len(found))
-        return Seen(age_seconds=age, waiting=len(found))
+        return replace(AWAY if swept.missed else Seen(), age_seconds=age, waiting=len(found))
 
 
 def _age(now: datetime, then: datetime) -> int:

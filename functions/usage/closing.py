@@ -70,7 +70,7 @@ class Closing:
         count, since = 0, ""
         while self._clock.monotonic() <= until:
             later = [Where("created_at", ">", since)] if since else []
-            found = await self._database.platform.sweep(kind, [*where, *later], limit=FOUND_AT_ONCE)
+            found = (await self._database.platform.sweep(kind, [*where, *later], limit=FOUND_AT_ONCE)).items
             done = await self._all(found, close)
             count += done
             if len(found) < FOUND_AT_ONCE:

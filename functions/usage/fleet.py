@@ -1,12 +1,13 @@
 """What all tenants did in an hour, together and each: summed up by a timer, so that looking at it costs little.
 
 Two items of the registry for each hour, made again and again from the tenants' usage (rollups, and blocks where an hour
-is open) until two hours after its end. What is metered later is in the tenants' own sums, and not in these.
+is open) until two looks, two hours after its end and later, have found the same. What is metered later is in the
+tenants' own sums, and not in these. A look that cannot reach somebody takes nothing out that an earlier one has found.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ FLEET = Kind("fleet_hour", container="tenants")  # all tenants together
 SHARES = Kind("fleet_shares", container="tenants")  # each of those who had the most of it
 FLEET_KEPT_SECONDS = 40 * 86400
 SHARES_KEPT_SECONDS = 8 * 86400
-SETTLED = timedelta(hours=2)  # after its end an hour stands as it is
+LATE = timedelta(hours=2)  # after its end an hour is settled by the second look that finds the same
 CAUGHT_UP = timedelta(days=1)  # so far back a missed hour is made up for
 LONGEST_SECONDS = 120.0  # of one look, beside what closing takes
 HOURS_AT_ONCE = 12  # of one look; the next goes on
@@ -64,8 +65,7 @@ class Fleet:
         first, current = start_of("hour", now - CAUGHT_UP), start_of("hour", now)
         held = {one.body["created_at"]: one for one in await self._all(FLEET, first, current + ONE_HOUR)}
         hours = [current - number * ONE_HOUR for number in range((current - first) // ONE_HOUR + 1)]
-        due = [hour for hour in hours if rfc3339(hour) not in held or not held[rfc3339(hour)].body["settled"]]
-        for hour in due[:HOURS_AT_ONCE]:
+        for hour in _due(hours, held, now)[:HOURS_AT_ONCE]:
             if self._clock.monotonic() > until:
                 break
             await self._sum_up(hour, held.get(rfc3339(hour)), now)
@@ -80,7 +80,7 @@ class Fleet:
         """Each tenant, the hours together; those who had little of every hour are not in it."""
         found: dict[str, Share] = {}
         for stored in await self._all(SHARES, start, end):
-            for share in (Share(*one) for one in stored.body["shares"]):
+            for share in map(_stored, stored.body["shares"]):
                 own = found.get(share.tenant_id, Share(share.tenant_id, 0, 0, {}))
                 details = total({"before": own.details, "more": share.details})
                 found[share.tenant_id] = Share(own.tenant_id, own.calls + share.calls, own.units + share.units, details)
@@ -97,20 +97,25 @@ class Fleet:
                 return found
 
     async def _sum_up(self, hour: datetime, held: Stored | None, now: datetime) -> None:
-        shares = await self._shares_of(rfc3339(hour))
-        calls, units = sum(one.calls for one in shares), sum(one.units for one in shares)
         start = rfc3339(hour)
-        body: Document = {
-            "created_at": start,
-            "tenants": len(shares),
-            "whole": len(shares) < MOST_TENANTS,
-            "calls": calls,
-            "units": units,
-            "details": total({one.tenant_id: one.details for one in shares}),
-            "settled": now >= hour + ONE_HOUR + SETTLED,
-        }
-        largest = [list(one) for one in _largest(shares)]
+        found, missed = await self._shares_of(start)
         before = await self._platform.get(SHARES, PLATFORM_TENANT_ID, start)
+        if missed and before is not None:  # of who was not reached, what was found earlier
+            found = {share.tenant_id: share for share in map(_stored, before.body["shares"])} | found
+        shares = sorted(found.values(), key=lambda share: share.tenant_id)[:MOST_TENANTS]
+        sums: Document = {
+            "tenants": len(shares),
+            "calls": sum(one.calls for one in shares),
+            "units": sum(one.units for one in shares),
+            "details": total({one.tenant_id: one.details for one in shares}),
+        }
+        if missed and held is not None and held.body["calls"] > sums["calls"]:  # of those, too, who are no largest
+            sums = {name: held.body[name] for name in sums}
+        late = not missed and now >= hour + ONE_HOUR + LATE
+        whole = not missed and len(shares) < MOST_TENANTS
+        body: Document = {"created_at": start, **sums, "whole": whole, "late": late}
+        body["settled"] = late and held is not None and all(held.body.get(name) == body[name] for name in body)
+        largest = [list(one) for one in _largest(shares)]
         await self._put(SHARES, {"created_at": start, "shares": largest}, before, SHARES_KEPT_SECONDS)
         await self._put(FLEET, body, held, FLEET_KEPT_SECONDS)
 
@@ -125,23 +130,43 @@ class Fleet:
         except Rejected:
             logger.info("another one has summed up this hour meanwhile", extra={"hour": id})
 
-    async def _shares_of(self, hour: str) -> list[Share]:
-        """Closed hours by their rollups, open ones by their blocks; a tenant in trouble is left to the next look."""
+    async def _shares_of(self, hour: str) -> tuple[dict[str, Share], bool]:
+        """Closed hours by their rollups, open ones by their blocks; and whether anybody could not be reached."""
         of_hour = Where("created_at", "=", hour)
         made = await self._platform.sweep(ROLLUP, [Where("period", "=", "hour"), of_hour], limit=MOST_TENANTS)
-        found = {one.body["tenant_id"]: _share(one.body["tenant_id"], one.body["metrics"]) for one in made}
+        found = {one.body["tenant_id"]: _share(one.body["tenant_id"], one.body["metrics"]) for one in made.items}
         still_open = await self._platform.sweep(HOUR, [Where("state", "=", "open"), of_hour], limit=MOST_TENANTS)
-        slots = asyncio.Semaphore(AT_ONCE)
+        slots, missed = asyncio.Semaphore(AT_ONCE), bool(made.missed or still_open.missed)
 
         async def one(tenant_id: str) -> None:
+            nonlocal missed
             async with slots:
                 with apart(logger, "what a tenant does is summed up by the next look", tenant_id=tenant_id):
                     store = await self._directory.store(tenant_id)
                     if store is not None:
                         found[tenant_id] = _share(tenant_id, (await tally_of(await blocks_of(store, hour))).sums)
+                    return
+                missed = True
 
-        await asyncio.gather(*(one(str(stored.body["tenant_id"])) for stored in still_open))
-        return sorted(found.values(), key=lambda share: share.tenant_id)[:MOST_TENANTS]
+        await asyncio.gather(*(one(str(stored.body["tenant_id"])) for stored in still_open.items))
+        return found, missed
+
+
+def _due(hours: Iterable[datetime], held: Mapping[str, Stored], now: datetime) -> list[datetime]:
+    """Those to look at, the newest first; behind those that nobody has seen come those that wait for who was missed.
+
+    Settled is what is settled by this clock, too: another one may have been ahead.
+    """
+
+    def waits(hour: datetime) -> bool:
+        return rfc3339(hour) in held and now >= hour + ONE_HOUR + LATE
+
+    due = [hour for hour in hours if not (waits(hour) and held[rfc3339(hour)].body["settled"])]
+    return sorted(due, key=waits)
+
+
+def _stored(share: Sequence[Any]) -> Share:
+    return Share(*share)
 
 
 def _share(tenant_id: str, sums: Sums) -> Share:

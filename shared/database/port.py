@@ -164,6 +164,14 @@ class Page:
     next: tuple[str, str] | None
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep has found; `missed`: the databases that it could not look into, of which nothing is in it."""
+
+    items: list[Stored]
+    missed: Sequence[str] = ()
+
+
 def page_of(items: list[Stored], *, more: bool) -> Page:
     """A page, after the last item of which it goes on where there is more."""
     return Page(items, (items[-1].position, items[-1].body["id"]) if more and items else None)
@@ -249,8 +257,11 @@ class PlatformStore(ABC):
         """One page of the registry's items of one kind, over all tenants."""
 
     @abstractmethod
-    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
-        """Items of one kind over all tenants and all databases, oldest first (outbox and stalled jobs)."""
+    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> Swept:
+        """Items of one kind over all tenants and all databases, oldest first (outbox and stalled jobs).
+
+        A database that cannot be read stops no sweep of the others; `Unavailable` where it is the registry.
+        """
 
 
 class Database(ABC):

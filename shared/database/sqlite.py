@@ -34,6 +34,7 @@ from shared.database.port import (
     Rejected,
     Replace,
     Stored,
+    Swept,
     TenantStore,
     Upsert,
     Where,
@@ -192,9 +193,9 @@ class _Registry(PlatformStore):
         now = self._clock.now().timestamp()
         return await self._files.read(REGISTRY, lambda db: reads.query(db, None, kind, where, order, limit, after, now))
 
-    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
+    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> Swept:
         now = self._clock.now().timestamp()
-        found: list[Stored] = []
+        found, missed = list[Stored](), list[str]()
         for name in self._files.names():
             try:
                 page = await self._files.read(
@@ -202,9 +203,10 @@ class _Registry(PlatformStore):
                 )
             except Unavailable as error:  # one tenant's lost file stops nobody else's repair
                 logger.error("a database is not swept", extra={"database": name, "reason": error.message})
+                missed.append(name)
                 continue
             found += page.items
-        return sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit]
+        return Swept(sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit], missed)
 
 
 def _apply(

@@ -13,7 +13,7 @@ async def swept(
     seen: set[tuple[str, str]] = set()
     since: list[Where] = []
     for _ in range(pages):
-        found = await database.platform.sweep(kind, [*where, *since], limit=page)
+        found = (await database.platform.sweep(kind, [*where, *since], limit=page)).items
         new = [one for one in found if (one.body["tenant_id"], one.body["id"]) not in seen]
         for stored in new:
             seen.add((stored.body["tenant_id"], stored.body["id"]))

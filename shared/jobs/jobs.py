@@ -180,9 +180,10 @@ class Jobs:
         """Send again the message of every job whose lease has run out; returns how many."""
         now = self._services.clock.now()
         active, sweep = Where("status", "in", UNFINISHED), self._database.platform.sweep
-        stalled = await sweep(Job.KIND, [active, Where("lease_until", "<", rfc3339(now))])
+        stalled = (await sweep(Job.KIND, [active, Where("lease_until", "<", rfc3339(now))])).items
         # and what was leased before the clock was set back
-        stalled += await sweep(Job.KIND, [active, Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))])
+        ahead = Where("lease_until", ">", rfc3339(now + LONGEST_LEASE + SKEW))
+        stalled += (await sweep(Job.KIND, [active, ahead])).items
         for stored in stalled:
             with apart(logger, "a stalled job is left to the next sweep", job_id=stored.body["id"]):
                 job = Job.model_validate(stored.body)

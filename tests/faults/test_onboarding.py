@@ -26,6 +26,7 @@ from shared.database.port import (
     PlatformStore,
     Replace,
     Stored,
+    Swept,
     TenantStore,
     Where,
 )
@@ -112,8 +113,8 @@ class FusedRegistry(PlatformStore):
         page: Page = await self._fuse.guard(self._inner.query(kind, where, order=order, limit=limit, after=after))
         return page
 
-    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
-        found: list[Stored] = await self._fuse.guard(self._inner.sweep(kind, where, limit=limit))
+    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> Swept:
+        found: Swept = await self._fuse.guard(self._inner.sweep(kind, where, limit=limit))
         return found
 
 

@@ -365,7 +365,7 @@ async def test_the_sweep_is_the_one_that_sees_all(database: SqliteDatabase, stor
     dedicated = database.tenant(OTHER_ID, Placement("dedicated", "tenant-2"))
     await store.commit([agent("a", "2")])
     await dedicated.commit([agent("b", "1")])
-    found = await database.platform.sweep(Provider.KIND, [], limit=10)
+    found = (await database.platform.sweep(Provider.KIND, [], limit=10)).items
     assert [(one.body["tenant_id"], one.body["id"]) for one in found] == [(OTHER_ID, "b"), (TENANT_ID, "a")]
 
 

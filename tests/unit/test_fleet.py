@@ -1,5 +1,6 @@
 """All tenants together: what was kept of what is promised, and who is the loud one; at most five minutes behind."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,10 @@ from functions.usage.fleet import FLEET, SHARES, Fleet
 from functions.usage.rollups import blocks_of
 from functions.usage.slo import WINDOWS
 from shared.clock import rfc3339
+from shared.errors import Unavailable
 from shared.ids import PLATFORM_TENANT_ID
 from shared.work.events import Metric, usage_event
-from tests.unit.world import STAFF, START, World, admin
+from tests.unit.world import STAFF, START, FakeClock, World, admin
 
 NOON = START + timedelta(days=1)
 
@@ -58,6 +60,13 @@ async def windows(world: World) -> dict[int, Any]:
     answer = await world.call("get_slo", STAFF)
     assert answer.status == 200, answer.raw
     return {one["window_hours"]: one for one in answer.json["windows"]}
+
+
+async def hour(world: World) -> dict[str, Any]:
+    """What is held of all tenants in the hour of noon."""
+    stored = await world.core.adapters.database.platform.get(FLEET, PLATFORM_TENANT_ID, rfc3339(NOON))
+    assert stored is not None
+    return stored.body
 
 
 async def neighbours(world: World, **query: str) -> list[dict[str, Any]]:
@@ -129,16 +138,17 @@ async def test_an_hour_is_the_same_open_and_closed_and_takes_what_is_late_until_
     world: World, tenants: list[str]
 ) -> None:
     seen = []
-    for hours in (0, 1.2, 1.5, 1):
+    for hours in (0, 1.2, 1.5, 1, 0.1, 0.1):
         world.clock.advance(hours=hours)
         await close_usage(world)
-        stored = await world.core.adapters.database.platform.get(FLEET, PLATFORM_TENANT_ID, rfc3339(NOON))
-        assert stored is not None
-        seen.append((stored.body["calls"], stored.body["settled"]))
-        await happened(world, tenants[0], (5, 200))
-    assert seen == [(0, False), (1, False), (2, False), (3, True)]
+        found = await hour(world)
+        seen.append((found["calls"], found["settled"]))
+        if len(seen) < 5:  # the fifth look finds what the fourth has not, and the sixth nothing new
+            await happened(world, tenants[0], (5, 200))
+    assert seen == [(0, False), (1, False), (2, False), (3, False), (4, False), (4, True)]
+    await happened(world, tenants[0], (5, 200))
     await close_usage(world)
-    assert (await windows(world))[24]["calls"] == 3
+    assert (await windows(world))[24]["calls"] == 4
 
 
 async def test_an_hour_that_nobody_was_awake_for_is_made_up_for(world: World, tenants: list[str]) -> None:
@@ -191,6 +201,143 @@ async def test_what_is_looked_at_again_and_has_not_changed_is_not_written(world:
         stored = [await platform.get(kind, PLATFORM_TENANT_ID, rfc3339(NOON)) for kind in (FLEET, SHARES)]
         etags.append([one.etag for one in stored if one])
     assert etags[0] == etags[1] and len(etags[0]) == 2
+
+
+# Who is not reached
+
+
+Away = Callable[[str], Awaitable[None]]
+
+
+@pytest.fixture
+def away(world: World, monkeypatch: pytest.MonkeyPatch) -> Away:
+    """Takes the database of a tenant away, until `monkeypatch.undo`."""
+
+    async def take(tenant: str) -> None:
+        database: Any = world.core.adapters.database
+        entry, read = await world.core.directory.entry(tenant), database._files.read
+        assert entry is not None
+
+        async def refused(name: str, *args: Any, **kwargs: Any) -> Any:
+            if name == entry.placement.database:
+                raise Unavailable("It is away.")
+            return await read(name, *args, **kwargs)
+
+        monkeypatch.setattr(database._files, "read", refused)
+
+    return take
+
+
+async def both_call(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], *[(10, 200)] * 100)
+    await happened(world, tenants[1], *[(10, 500)] * 50)
+
+
+async def test_what_was_found_of_a_tenant_stays_while_its_database_is_away_and_the_hour_is_not_whole(
+    world: World, tenants: list[str], away: Away
+) -> None:
+    await both_call(world, tenants)
+    await close_usage(world)
+    await away(tenants[1])
+    await happened(world, tenants[0], *[(10, 200)] * 50)
+    await close_usage(world)
+    found = (await windows(world))[24]
+    assert (found["calls"], found["availability"]["share"], found["whole"]) == (200, 0.75, False)
+    assert [(one["tenant_id"], one["calls"]) for one in await neighbours(world)] == [
+        (tenants[0], 150),
+        (tenants[1], 50),
+    ]
+
+
+@pytest.mark.parametrize("seen_before", [True, False])
+async def test_an_hour_in_which_somebody_was_missed_waits_for_him_however_late_it_is(
+    world: World, tenants: list[str], away: Away, monkeypatch: pytest.MonkeyPatch, seen_before: bool
+) -> None:
+    await both_call(world, tenants)
+    if seen_before:
+        await close_usage(world)
+    await away(tenants[1])
+    world.clock.advance(hours=5)
+    for _ in range(3):
+        await close_usage(world)
+    missed = await hour(world)
+    monkeypatch.undo()
+    for _ in range(3):
+        await close_usage(world)
+    found = await hour(world)
+    assert (missed["calls"], missed["whole"], missed["settled"]) == (150 if seen_before else 100, False, False)
+    assert (found["calls"], found["details"]["5xx"], found["whole"], found["settled"]) == (150, 50, True, True)
+
+
+async def test_of_those_too_small_to_be_kept_alone_the_sums_stay(
+    world: World, tenants: list[str], away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "MOST_SHARES", 1)
+    await both_call(world, tenants)
+    await close_usage(world)
+    before = await hour(world)
+    await away(tenants[1] if (await neighbours(world))[0]["tenant_id"] == tenants[0] else tenants[0])
+    await close_usage(world)
+    assert await hour(world) == {**before, "whole": False}
+
+
+async def test_a_tenant_that_fails_alone_is_missed_as_a_database_is(
+    world: World, tenants: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await both_call(world, tenants)
+    await close_usage(world)
+    inner = blocks_of
+
+    async def but_one(store: Any, hour: str) -> Any:
+        if store.tenant_id == tenants[1]:
+            raise RuntimeError("trouble")
+        return await inner(store, hour)
+
+    monkeypatch.setattr(summing, "blocks_of", but_one)
+    await close_usage(world)
+    found = await hour(world)
+    assert (found["calls"], found["whole"]) == (150, False)
+
+
+async def test_hours_that_wait_for_somebody_keep_none_from_its_first_look(
+    world: World, tenants: list[str], away: Away
+) -> None:
+    await both_call(world, tenants)
+    world.clock.advance(hours=20)
+    await away(tenants[1])
+    for _ in range(3):
+        await close_usage(world)
+    assert (await windows(world))[24]["hours"] == 25
+
+
+# A clock that is ahead
+
+
+async def test_an_hour_that_a_clock_ahead_has_settled_is_looked_at_while_it_lasts(
+    world: World, tenants: list[str]
+) -> None:
+    await happened(world, tenants[0], *[(10, 200)] * 10)
+    core, ahead = world.core, FakeClock()
+    ahead.instant = world.clock.now() + timedelta(hours=4)
+    for _ in range(3):
+        await Fleet(core.adapters.database, core.directory, ahead).sweep()
+    settled = await hour(world)
+    await happened(world, tenants[0], *[(10, 500)] * 90)
+    await close_usage(world)
+    found = await hour(world)
+    assert (settled["calls"], settled["settled"]) == (10, True)
+    assert (found["calls"], found["details"]["5xx"], found["settled"]) == (100, 90, False)
+
+
+async def test_an_hour_first_looked_at_late_is_not_settled_by_that_look(world: World, tenants: list[str]) -> None:
+    await happened(world, tenants[0], (5, 200))
+    world.clock.advance(hours=9)
+    seen = []
+    for looks in (1, 4):  # those that were missed all day come first
+        for _ in range(looks):
+            await close_usage(world)
+        seen.append((await hour(world))["settled"])
+    assert seen == [False, True]
 
 
 # Who it is

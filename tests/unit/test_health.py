@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from functions.audit.segments import Segments
 from functions.backups import retention
 from functions.backups.service import BackupService
+from functions.backups.soundness import Soundness
 from functions.platform.freshness import Freshness
 from functions.platform.health import HealthService, Seen
 from functions.platform.own_ai import OwnAi
@@ -16,6 +18,8 @@ from functions.platform.seals import Seals
 from functions.usage.fleet import FLEET
 from functions.usage.hours import HOUR
 from shared.ai.port import Connection
+from shared.database.port import Swept
+from shared.database.sqlite import REGISTRY
 from shared.errors import Concern, Unavailable
 from shared.outgoing.client import Outgoing
 from tests.unit.world import AGENT, FakeClock, World, admin
@@ -291,6 +295,44 @@ async def test_what_cannot_be_known_while_a_database_is_away_is_that_databases_t
     seals = Seals(core.adapters.database, core.ledger, world.clock)
     seen = [await ask() for ask in (fresh.backup_round, fresh.rollups, fresh.outbox, seals.check)]
     assert {one.message for one in seen} == {"not known while a database is away"}
+
+
+@pytest.mark.parametrize("name", ["outbox", "rollups"])
+async def test_what_was_not_found_where_nobody_could_look_is_not_said_to_be_none(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    database: Any = world.core.adapters.database
+    read = database._files.read
+
+    async def but_the_shards(file: str, *args: Any, **kwargs: Any) -> Any:
+        if file != REGISTRY:
+            raise Unavailable("It is away.")
+        return await read(file, *args, **kwargs)
+
+    monkeypatch.setattr(database._files, "read", but_the_shards)
+    found = await check(world, name)
+    assert (found["message"], found.get("waiting")) == ("not known while a database is away", None)
+
+
+async def test_backups_that_failed_are_told_while_their_database_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform, answers = world.core.adapters.database.platform, [Swept([ANY]), Swept([], ["shard-1"]), Swept([])]
+
+    async def swept(*args: Any, **kwargs: Any) -> Swept:
+        return answers.pop(0)
+
+    monkeypatch.setattr(platform, "sweep", swept)
+    sound = Soundness(world.core.adapters.database, world.clock)
+    told = []
+    for _ in range(3):
+        try:
+            await sound.check()
+            told.append("")
+        except Concern as concern:
+            told.append(concern.message[:2])
+        world.clock.advance(minutes=6)
+    assert told == ["1 ", "1 ", ""]
 
 
 # The platform's own AI

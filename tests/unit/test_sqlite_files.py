@@ -321,5 +321,6 @@ async def test_a_lost_database_of_one_tenant_stops_nobody_elses_repair(tmp_path:
         await database.provision(placement)
         await database.tenant("a-tenant", placement).commit([item])
     (tmp_path / "database" / "tenant-lost.db").unlink()
-    assert len(await database.platform.sweep(OUTBOX, [])) == 1
+    swept = await database.platform.sweep(OUTBOX, [])
+    assert (len(swept.items), swept.missed) == (1, ["tenant-lost"])
     await database.close()

@@ -332,4 +332,5 @@ async def test_one_database_stops_no_sweep_of_the_others(
 
         monkeypatch.setattr(database._calls, "query", raising)
     found = await database.platform.sweep(OUTBOX, [Where("created_at", "<=", AT)])
-    assert sorted(one.body["tenant_id"] for one in found) == [TENANT, "t-1"]
+    assert sorted(one.body["tenant_id"] for one in found.items) == [TENANT, "t-1"]
+    assert found.missed == ["tenant-a"]

@@ -30,6 +30,7 @@ from shared.database.port import (
     PlatformStore,
     Replace,
     Stored,
+    Swept,
     TenantStore,
     Upsert,
     Where,
@@ -220,11 +221,11 @@ class _Registry(PlatformStore):
     ) -> Page:
         return await _page(self._calls, (self._registry, kind.container), None, kind, where, order, limit, after)
 
-    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> list[Stored]:
+    async def sweep(self, kind: Kind, where: Sequence[Where], *, limit: int = 200) -> Swept:
         if kind.container not in TENANT_CONTAINERS:
-            return (await self.query(kind, where, limit=limit)).items
-        databases = [*self._shards, *await self._dedicated()]
-        gate = asyncio.Semaphore(SWEEPS_AT_ONCE)
+            return Swept((await self.query(kind, where, limit=limit)).items)
+        dedicated = await self.dedicated()
+        gate, missed = asyncio.Semaphore(SWEEPS_AT_ONCE), list[str]()
 
         async def one(database: str) -> list[Stored]:
             async with gate:
@@ -232,23 +233,27 @@ class _Registry(PlatformStore):
                     place, query = (database, kind.container), oldest(kind, where, limit)
                     found = await self._calls.query(place, query, None, PLATFORM_TENANT_ID, "sweep")
                     return [stored(kind, document) for document in found]
+                if dedicated.get(database, True):
+                    missed.append(database)
                 return []
 
-        found = [item for items in await asyncio.gather(*map(one, databases)) for item in items]
-        return sorted(found, key=lambda item: str(item.body["created_at"]))[:limit]
+        found = [item for items in await asyncio.gather(*map(one, [*self._shards, *dedicated])) for item in items]
+        return Swept(sorted(found, key=lambda item: str(item.body["created_at"]))[:limit], sorted(missed))
 
-    async def _dedicated(self) -> list[str]:
-        """The databases of tenants that have one of their own."""
-        databases: set[str] = set()
+    async def dedicated(self) -> dict[str, bool]:
+        """The databases of tenants that have one of their own, and whether it should be there by now."""
+        databases: dict[str, bool] = {}
         after: tuple[str, str] | None = None
         while True:
             page = await self.query(
                 self._kinds.named("tenant"), [Where("placement.mode", "=", "dedicated")], after=after
             )
-            databases |= {item.body["placement"]["database"] for item in page.items}
+            databases |= {
+                item.body["placement"]["database"]: item.body.get("status") != "provisioning" for item in page.items
+            }
             after = page.next
             if after is None:
-                return sorted(databases)
+                return databases
 
 
 async def _page(
