@@ -280,14 +280,15 @@ def _type(route: Route) -> dict[str, str]:
 
 def _own(stage: Stage, key: str) -> dict[str, str]:
     spare = key.endswith(("/suspend", "/resume")) or key in OF_SPARE
-    return _filled(stage, key, {**stage.home.ids, **({"tenant_id": stage.spare.id} if spare else {})})
+    return path_params(stage, key, {**stage.home.ids, **({"tenant_id": stage.spare.id} if spare else {})})
 
 
 def _of(stage: Stage, key: str) -> dict[str, str]:
-    return _filled(stage, key, stage.victim.ids)
+    return path_params(stage, key, stage.victim.ids)
 
 
-def _filled(stage: Stage, key: str, ids: Mapping[str, str]) -> dict[str, str]:
+def path_params(stage: Stage, key: str, ids: Mapping[str, str]) -> dict[str, str]:
+    """What the route's path takes, out of these ids."""
     known = {**ids, "month": stage.site.month, "step": "1", "code": "not_found", "issuer": "b2c"}
     return {name: known[name] for name in re.findall(r"{(\w+)}", key)}
 

@@ -10,6 +10,7 @@ from shared.auth.roles import Role
 from shared.ids import PLATFORM_TENANT_ID
 from tests.doubles.providers import EVENTS_APP, EXTENSION_APP
 from tests.isolation.asking import AUTH0_SECRET, B2C_SECRET
+from tests.isolation.expected import BELIEVED_SECONDS
 from tests.isolation.people import Tenant, be, grant, of_company, onboard, own_issuer, staff, token
 from tests.isolation.site import Site
 
@@ -35,17 +36,22 @@ class Outcasts:
     """Tenants and users that were let in once: each has called before it was taken out."""
 
     suspended: Tenant
+    suspended_elsewhere: Tenant
     provisioning: Tenant
     deleting: Tenant
 
 
 async def outcasts(site: Site) -> Outcasts:
-    made = Outcasts(await onboard(site), await onboard(site), await onboard(site))
-    path = "POST v1/platform/tenants/{tenant_id}/suspend"
-    await site.ok(path, staff(site), params={"tenant_id": made.suspended.id})
+    made = Outcasts(await onboard(site), await onboard(site), await onboard(site), await onboard(site))
+    await suspend(site, made.suspended)
     await be(site, made.provisioning, "provisioning")
     await be(site, made.deleting, "deleting")
     return made
+
+
+async def suspend(site: Site, tenant: Tenant) -> None:
+    path = "POST v1/platform/tenants/{tenant_id}/suspend"
+    await site.ok(path, staff(site), params={"tenant_id": tenant.id})
 
 
 async def grants(site: Site, home: Tenant, victim: Tenant) -> None:
@@ -60,7 +66,9 @@ async def grants(site: Site, home: Tenant, victim: Tenant) -> None:
 async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -> list[Credential]:
     """All of them, from the attacker's point of view."""
     admin = token(site, home, Role.ADMIN)
+    assert site.elsewhere is not None
     removed, disabled = await taken_out(site, home), await taken_out(site, home, {"status": "disabled"})
+    removed_elsewhere = await taken_out(site, home, by=site.elsewhere)
     viewer_by_list = token(site, home, Role.VIEWER)
     narrowed = site.token(Role.ADMIN, home.id, home.email(Role.VIEWER))
     widened = site.token(Role.VIEWER, home.id, home.admin_email)
@@ -74,6 +82,7 @@ async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -
         "no tenant": site.token(Role.ADMIN, None, home.admin_email),
         "unknown tenant": site.token(Role.ADMIN, str(uuid4()), home.admin_email),
         "admin of a suspended tenant": token(site, out.suspended, Role.ADMIN),
+        "admin of a tenant that was suspended elsewhere": await suspended_elsewhere(site, out.suspended_elsewhere),
         "admin of a provisioning tenant": token(site, out.provisioning, Role.ADMIN),
         "admin of a deleting tenant": token(site, out.deleting, Role.ADMIN),
         "admin of the platform's tenant": site.token(Role.ADMIN, PLATFORM_TENANT_ID, home.admin_email),
@@ -88,6 +97,7 @@ async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -
         **await _of_companies(site, home, victim),
         "removed user": removed,
         "disabled user": disabled,
+        "user who was removed elsewhere": removed_elsewhere,
         "viewer": viewer_by_list,
         "admin by token, viewer by list": narrowed,
         "viewer by token, admin by list": widened,
@@ -135,17 +145,32 @@ async def _of_companies(site: Site, home: Tenant, victim: Tenant) -> dict[str, s
         "own issuer, the platform's role": of_company(site, home, **{roles: [Role.PLATFORM]}),
         "own issuer, as the platform's by its key id": of_company(site, home, **as_platforms),
         "own issuer that was removed": await of_removed_issuer(site, home),
+        "own issuer that was removed elsewhere": await of_removed_issuer(site, home, by=site.elsewhere),
     }
 
 
-async def of_removed_issuer(site: Site, home: Tenant) -> str:
-    """A token that let an admin in a moment ago, by an issuer that was removed since."""
+async def suspended_elsewhere(site: Site, tenant: Tenant) -> str:
+    """The token of an admin who was in until another instance suspended the tenant, as long ago as is promised."""
+    assert site.elsewhere is not None
+    theirs = token(site, tenant, Role.ADMIN)
+    await site.ok("GET v1/users", theirs)
+    await suspend(site.elsewhere, tenant)
+    site.clock.advance(seconds=BELIEVED_SECONDS)
+    return theirs
+
+
+async def of_removed_issuer(site: Site, home: Tenant, by: Site | None = None) -> str:
+    """A token that let an admin in a moment ago, by an issuer that was removed since; `by` another instance: as long
+    ago as is promised.
+    """
     admin, audience = token(site, home, Role.ADMIN), uuid4().hex
     theirs = of_company(site, home, aud=audience)
     issuer = own_issuer(home.words["issuer"], f"{home.slug}.example", audience)
     made = await site.ok("POST v1/issuers", admin, issuer)
     await site.ok("GET v1/users", theirs)
-    await site.ok("DELETE v1/issuers/{issuer_id}", admin, params={"issuer_id": made["id"]})
+    await (by or site).ok("DELETE v1/issuers/{issuer_id}", admin, params={"issuer_id": made["id"]})
+    if by is not None:
+        site.clock.advance(seconds=BELIEVED_SECONDS)
     return theirs
 
 
@@ -153,17 +178,23 @@ def _basic(credentials: str) -> dict[str, str]:
     return {"authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
 
 
-async def taken_out(site: Site, home: Tenant, change: Mapping[str, Any] | None = None) -> str:
-    """The token of an admin who was in a moment ago, and was removed, or changed so, by another."""
+async def taken_out(
+    site: Site, home: Tenant, change: Mapping[str, Any] | None = None, *, by: Site | None = None
+) -> str:
+    """The token of an admin who was in a moment ago, and was removed, or changed so, by another; `by` another
+    instance: as long ago as is promised.
+    """
     email = f"{uuid4().hex}@example.com"
     admin, theirs = token(site, home, Role.ADMIN), site.token(Role.ADMIN, home.id, email)
     made = await site.ok("POST v1/users", admin, {"email": email, "role": "admin"})
     await site.ok("GET v1/users", theirs)
     params = {"user_id": made["id"]}
     if change is None:
-        await site.ok("DELETE v1/users/{user_id}", admin, params=params)
+        await (by or site).ok("DELETE v1/users/{user_id}", admin, params=params)
     else:
-        await site.ok("PATCH v1/users/{user_id}", admin, dict(change), params=params)
+        await (by or site).ok("PATCH v1/users/{user_id}", admin, dict(change), params=params)
+    if by is not None:
+        site.clock.advance(seconds=BELIEVED_SECONDS)
     return theirs
 
 

@@ -174,11 +174,13 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "own issuer, the platform's role": 401,
     "own issuer, as the platform's by its key id": 401,
     "own issuer that was removed": 401,
+    "own issuer that was removed elsewhere": 401,
     "provider, wrong secret": 401,
     "no role": 403,
     "no tenant": 403,
     "unknown tenant": 403,
     "admin of a suspended tenant": 403,
+    "admin of a tenant that was suspended elsewhere": 403,
     "admin of a provisioning tenant": 403,
     "admin of a deleting tenant": 403,
     "admin of the platform's tenant": 403,
@@ -188,6 +190,7 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "oneself, the victim's address": 403,
     "removed user": 403,
     "disabled user": 403,
+    "user who was removed elsewhere": 403,
     "viewer": "viewer",
     "admin by token, viewer by list": "viewer",
     "viewer by token, admin by list": "viewer",
@@ -209,6 +212,9 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "provider auth0": "provider",
     "provider entra": "provider",
 }
+
+# How long another instance may let in who was taken out (docs/decisions/0023, docs/sign-in.md).
+BELIEVED_SECONDS: Final = 5
 
 # What each call changes of the victim by a caller who may be there, exactly: as many new items, and which is touched.
 TRACES: Final[dict[str, dict[str, int]]] = {
@@ -273,6 +279,12 @@ BODIES: Final = {
 
 # Where a name that all tenants share is the victim's, its own partition is asked by a point read whether it still is.
 LOOKED_UP: Final = {("POST v1/issuers", "body issuer: the issuer")}
+
+# Whose numbers are of the whole tenant: what another does moves none of them.
+FIGURES: Final = (
+    *("GET v1/usage", "GET v1/analytics", "GET v1/quotas", "GET v1/execution-admission", "GET v1/audit/verify"),
+    *("GET v1/billing", "GET v1/billing/statements", "GET v1/billing/statements/{month}"),
+)
 
 # What a queue's function makes of a message that names two tenants, or none: nothing of the victim's may change.
 QUEUES: Final = ("store_usage", "run_job", "run_execution")

@@ -19,6 +19,11 @@ UNLIMITED = {
     "max_backups": 1_000,
 }
 API = "flowgrid"
+TWINS: dict[str, dict[str, Any]] = {  # what both have under one name; an id that follows from it is one id in both
+    "provider": {"name": "twin", "wire": "openai", "models": ["gpt-5"], "key": "a-key-of-a-twin"},
+    "tool": {"name": "twin", "url": "https://api.acme.example/", "secret": "a-secret-of-a-twin"},
+    "user": {"email": "twin@example.com", "name": "Twin"},
+}
 XML = {"content-type": "application/xml"}
 MODEL = b"""<?xml version="1.0" encoding="UTF-8"?>
 <model xmlns="http://www.opengroup.org/xsd/archimate/3.0/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
@@ -130,6 +135,8 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     ids["model_id"] = (await site.ok("POST v1/catalog/import", admin, file, headers=XML))["model_id"]
     email = words["invited"] = f"{uuid4().hex}@example.com"
     ids["user_id"] = (await site.ok("POST v1/users", admin, {"email": email, "name": word("person")}))["id"]
+    for what, twin in TWINS.items():
+        await site.ok(f"POST v1/{what}s", admin, twin)
     case = {"agent_id": ids["agent_id"], "name": word("case"), "input": word("case input")}
     expected = [{"op": "contains", "value": "o"}]
     ids["case_id"] = (await site.ok("POST v1/cases", admin, {**case, "expected": expected}))["id"]

@@ -62,7 +62,9 @@ class SomeScripted(ScriptedModels):
 
 @dataclass
 class Site:
-    """`double`: the account that the database is in; None: SQLite. `companies`: whose own issuers tenants may have."""
+    """`double`: the account that the database is in; None: SQLite. `companies`: whose own issuers tenants may have.
+    `elsewhere`: another instance of the same service, by the same clock.
+    """
 
     core: Core
     app: func.FunctionApp
@@ -71,6 +73,7 @@ class Site:
     models: SomeScripted
     companies: Companies
     double: CosmosDouble | None
+    elsewhere: "Site | None" = None
     functions: dict[str, Function] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
     tokens: dict[tuple[Role | None, str | None, str | None, str], str] = field(default_factory=dict)
@@ -79,6 +82,14 @@ class Site:
     def over(cls, folder: Path, double: CosmosDouble | None = None) -> "Site":
         """Its clock moves when it is told to. It begins two hours ago: the library that reads tokens has the host's."""
         clock = FakeClock(datetime.now(UTC) - timedelta(hours=2))
+        if double is not None:
+            double.reset(lambda: clock.now().timestamp())
+        site = cls._instance(folder, double, clock)
+        site.elsewhere = cls._instance(folder, double, clock)
+        return site
+
+    @classmethod
+    def _instance(cls, folder: Path, double: CosmosDouble | None, clock: FakeClock) -> "Site":
         values: dict[str, Any] = {
             "flowgrid_data_dir": folder,
             "flowgrid_global_limit": 1_000_000_000,
@@ -87,7 +98,6 @@ class Site:
             "servicebusconnection": "local",
         }
         if double is not None:
-            double.reset(lambda: clock.now().timestamp())
             values |= {"flowgrid_database": "cosmos", "flowgrid_cosmos_endpoint": double.endpoint}
             values |= {"flowgrid_cosmos_emulator_key": KEY}
         settings = Settings.model_validate(values)
@@ -177,20 +187,22 @@ class Site:
         """A timer's time has come."""
         await self.functions[name].handler(None)
 
+    async def work(self, *queues: str) -> None:
+        """What is due in these queues (none named: in all), while the clock stands."""
+        await self.core.services.outbox.flush()
+        for name in queues or QUEUES:
+            await QueueTrigger(self.functions[name], self.queue).drain()
+
     async def settle(self) -> None:
         """Work until nothing is due in any queue, nor will be within a minute."""
         for _ in range(12):
-            await self.core.services.outbox.flush()
-            for name in QUEUES:
-                await QueueTrigger(self.functions[name], self.queue).drain()
+            await self.work()
             self.clock.advance(seconds=6)
 
     async def until(self, so: Callable[[], Any]) -> Any:
         """The first answer that is true, working on until then."""
         for _ in range(20):
-            await self.core.services.outbox.flush()
-            for name in QUEUES:
-                await QueueTrigger(self.functions[name], self.queue).drain()
+            await self.work()
             if found := await so():
                 return found
             self.clock.advance(seconds=6)
@@ -198,6 +210,8 @@ class Site:
 
     async def close(self) -> None:
         await self.core.close()
+        if self.elsewhere is not None:
+            await self.elsewhere.close()
 
 
 def _keys(issuer: Issuer, clock: FakeClock) -> Keys:

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 import shared.database.cosmos.store as cosmos_store
 from shared.database.cosmos.calls import Calls
-from tests.isolation import ways
+from tests.isolation import both, changes, ways
 from tests.isolation.cases import Stage
 from tests.isolation.expected import EXPECTED
 from tests.isolation.mutating import mutate
@@ -75,5 +75,8 @@ async def test_nothing_leaks_to_the_decisive_callers(on_cosmos: Stage, watch: Wa
 
 
 async def test_no_other_way_in_leaks_either(on_cosmos: Stage, watch: Watch) -> None:
-    for way in (ways.through_queues, ways.through_agents, ways.through_jobs, ways.through_timers):
-        assert [str(leak) async for leak in way(on_cosmos, watch) if leak] == [], way.__name__
+    for way in (both.at_once, both.figures, both.windows):
+        assert [str(leak) async for leak in way(on_cosmos) if leak] == [], way.__name__
+    within = (ways.through_queues, ways.through_agents, ways.through_jobs, changes.through_changes)
+    for through in (*within, changes.through_work, ways.through_timers):
+        assert [str(leak) async for leak in through(on_cosmos, watch) if leak] == [], through.__name__

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.isolation import ways
+from tests.isolation import both, changes, ways
 from tests.isolation.cases import NEVER, Stage
 from tests.isolation.expected import QUEUES, TIMERS
 from tests.isolation.watch import Watch
@@ -33,6 +33,30 @@ async def test_no_agent_of_the_attackers_is_told_or_changes_anything_of_the_vict
 
 async def test_no_job_of_the_attackers_works_on_what_is_the_victims(on_sqlite: Stage, watch: Watch) -> None:
     assert [str(leak) async for leak in ways.through_jobs(on_sqlite, watch) if leak] == []
+
+
+async def test_two_calls_at_once_are_answered_as_each_is_alone(on_sqlite: Stage) -> None:
+    found = [leak async for leak in both.at_once(on_sqlite)]
+    assert [str(leak) for leak in found if leak] == [] and len(found) > 50
+
+
+async def test_what_the_victim_does_moves_no_figure_of_the_attackers(on_sqlite: Stage) -> None:
+    found = [leak async for leak in both.figures(on_sqlite)]
+    assert [str(leak) for leak in found if leak] == [] and len(found) > 50
+
+
+async def test_what_the_attacker_spends_of_its_windows_is_not_the_victims(on_sqlite: Stage) -> None:
+    assert [leak async for leak in both.windows(on_sqlite)] == [None] * 3
+
+
+async def test_a_change_that_succeeds_changes_ones_own(on_sqlite: Stage, watch: Watch) -> None:
+    found = [leak async for leak in changes.through_changes(on_sqlite, watch)]
+    assert [str(leak) for leak in found if leak] == [] and len(found) == len(changes.changing())
+
+
+async def test_what_is_done_behind_a_202_is_done_with_ones_own(on_sqlite: Stage, watch: Watch) -> None:
+    found = [leak async for leak in changes.through_work(on_sqlite, watch)]
+    assert [str(leak) for leak in found if leak] == [] and len(found) > 100
 
 
 async def test_a_reference_to_the_victims_secret_opens_nothing(on_sqlite: Stage) -> None:

@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from zstandard import ZstdDecompressor
+
 from shared.ids import PLATFORM_TENANT_ID
 from tests.isolation.site import Site
 
@@ -39,6 +41,15 @@ class Watch:
         if self.site.double is not None:
             found.update(self._account())
         return found
+
+    def blobs(self) -> Iterator[tuple[str, bytes]]:
+        """All that the tenant's blobs hold, with what is compressed in it as text."""
+        folder = self.site.core.settings.flowgrid_data_dir
+        for path in (folder / "blobs").rglob(f"{self.tenant_id}/**/*"):
+            if path.is_file():
+                held = path.read_bytes()
+                text = ZstdDecompressor().decompressobj().decompress(held) if path.suffix == ".zst" else held
+                yield str(path.relative_to(folder)), text
 
     def close(self) -> None:
         for connection, _, _ in self._files.values():
