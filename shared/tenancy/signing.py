@@ -198,10 +198,10 @@ def canonical(tenant_id: str, id: str, body: Mapping[str, Any]) -> bytes:
     return _ENCODE(_as_doubles(covered) if _has_other_numbers(covered.values()) else covered).encode()
 
 
-def digest(tenant_id: str, body: Mapping[str, Any]) -> str:
-    """SHA-256 of an entry, its signature included, in hex."""
+def digest(tenant_id: str, body: Mapping[str, Any]) -> tuple[str, int]:
+    """SHA-256 of an entry, its signature included, in hex; and how many bytes it is."""
     text = canonical(tenant_id, str(body["id"]), body)
-    return hashlib.sha256(text + b"\0" + str(body.get("mac", "")).encode()).hexdigest()
+    return hashlib.sha256(text + b"\0" + str(body.get("mac", "")).encode()).hexdigest(), len(text)
 
 
 def _has_other_numbers(values: Iterable[Any]) -> bool:

@@ -1,5 +1,6 @@
 """The audit trail in the whole app: sealed by its round, verified, taken away as a file, and free of secrets."""
 
+import asyncio
 import csv
 import io
 import json
@@ -184,6 +185,32 @@ async def test_there_is_no_new_key_where_nobody_can_be_told_of_it(
         patch.setattr(world.core.directory.open(world.core.directory.platform), "commit", down)
         assert (await world.call("rotate_audit_key", STAFF)).status == 503
     assert len((await world.call("rotate_audit_key", STAFF)).json["keys"]) == 2
+
+
+async def test_a_trail_is_verified_by_one_at_a_time_and_a_process_verifies_two(
+    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [str((await world.onboard(slug))["id"]) for slug in ("globex", "initech")]
+    refresh, go_on = world.core.signatures.refresh, asyncio.Event()
+    under_way = asyncio.Semaphore(0)
+
+    async def waiting() -> None:
+        under_way.release()
+        await go_on.wait()
+        await refresh()
+
+    monkeypatch.setattr(world.core.signatures, "refresh", waiting)
+    first = [asyncio.ensure_future(world.call("verify_audit", admin(one))) for one in (acme, others[0])]
+    for _ in first:
+        await under_way.acquire()
+    again, another = [await world.call("verify_audit", admin(one)) for one in (acme, others[1])]
+    assert [(one.status, one.json["code"], one.headers["Retry-After"]) for one in (again, another)] == [
+        (429, "rate_limited", "5"),
+        (503, "unavailable", "5"),
+    ]
+    go_on.set()
+    assert [(await one).status for one in first] == [200, 200]
+    assert (await verified(world, others[1]))["ok"]
 
 
 # Reads that are audited
