@@ -13,6 +13,7 @@ from shared.auth.roles import Role
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call, Content
+from shared.kinds import Kind
 from shared.tenancy.signing import AuditKeys, Signatures
 from shared.work.reads import note_read
 from shared.work.resources import Listing
@@ -98,6 +99,11 @@ def _keys(endpoint: Endpoint, routes: func.Blueprint, signatures: Signatures) ->
         summary="Sign audit entries by a new key from now on; the older ones stay to check by",
     )
     async def rotate_audit_key(call: Call) -> AuditKeys:
-        keys = await signatures.rotate()
+        async def told(old: str, new: str) -> None:
+            change = call.tenant.change()
+            change.audit("requested", Kind("audit_key"), new, 1, {"current": old}, {"current": new})
+            await change.commit(None)
+
+        keys = await signatures.rotate(told)
         logger.warning("audit entries are signed by a new key", extra={"key_id": keys.current})
         return keys

@@ -14,9 +14,10 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from itertools import accumulate
 
 from functions.audit.chain import Chain, State, noted
-from functions.audit.segments import AREA, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments, lines_of
+from functions.audit.segments import AREA, SEGMENT_BYTES, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments, lines_of
 from functions.audit.standing import after, standing
 from shared.blobs.port import Blobs
 from shared.clock import SKEW, parse_rfc3339, rfc3339
@@ -30,7 +31,7 @@ from shared.work.session import TenantSession
 logger = logging.getLogger("flowgrid.audit")
 SETTLED = SKEW + timedelta(minutes=5)
 LOOKED_BACK = timedelta(hours=2)
-SEGMENTS_PER_RUN = 20
+SEGMENTS_PER_RUN = 100
 MOST_LOOKED_BACK = 500  # segments
 PAGE_ITEMS = 200
 
@@ -59,8 +60,8 @@ class Sealer:
             lines = await self._due(session, place)
             if not lines:
                 return sealed
-            cut = len(lines) > self._entries
-            made = self._made(session, state, lines[: self._entries], cut)
+            taken = self._fitting(lines)
+            made = self._made(session, state, lines[:taken], taken < len(lines))
             segment, what = await _written(segments, made)
             state = noted(session, state, what)
             if segment.lines == made.lines:
@@ -75,12 +76,19 @@ class Sealer:
         """What is not sealed yet, the oldest first: as many as a segment takes, and one more where there is more."""
         safe = rfc3339(session.services.clock.now() - SETTLED)
         lines: list[Line] = []
+        size = 0
         async with aclosing(_entries(session, place, safe)) as pages:
             async for page in pages:
-                lines += [line for line in page if line.id not in place.known]
-                if len(lines) > self._entries:
+                new = [line for line in page if line.id not in place.known]
+                lines, size = lines + new, size + sum(line.size for line in new)
+                if len(lines) > self._entries or size > SEGMENT_BYTES:
                     break
         return lines[: self._entries + 1]
+
+    def _fitting(self, lines: list[Line]) -> int:
+        """How many of them a segment takes: at least one, however large it is."""
+        sizes = accumulate(line.size for line in lines[: self._entries])
+        return max(1, sum(size <= SEGMENT_BYTES for size in sizes))
 
     def _made(self, session: TenantSession, state: State, lines: list[Line], cut: bool) -> Segment:
         now = session.services.clock.now()

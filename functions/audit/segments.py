@@ -1,7 +1,8 @@
 """Segments: what is sealed, an immutable blob each: which entries there are, in order, and the hash of each.
 
-Compressed JSON lines (zstd): the head, `[id, created_at, digest, signed]` for each entry, the end with the signature
-over all before it. A segment names the hash of the one before it, so that none can be changed, left out or put in.
+Compressed JSON lines (zstd): the head, `[id, created_at, digest, signed, size]` for each entry, the end with the
+signature over all before it. A segment names the hash of the one before it, so that none can be changed, left out or
+put in.
 What entries say is not in it: it lies in the database and in the backups; an id and a hash name what was changed.
 """
 
@@ -21,6 +22,7 @@ from shared.tenancy.signing import Signatures, digest
 AREA = "audit"
 PREFIX = "segment-"
 SEGMENT_ENTRIES = 2000
+SEGMENT_BYTES = 16 * 1024 * 1024  # of the entries that it seals, so that they can be read at once
 MAX_BYTES = 4 * 1024 * 1024  # of a blob; of so many entries it has 200 KB
 COMPRESSION_LEVEL = 3
 LAST_LISTED = 50
@@ -32,16 +34,18 @@ class Damaged(Exception):
 
 
 class Line(NamedTuple):
-    """A sealed entry; `digest`: SHA-256 in hex over all of it, its signature included."""
+    """A sealed entry; `digest`: SHA-256 in hex over all of it, its signature included; `size` in bytes."""
 
     id: str
     at: str
     digest: str
     signed: bool
+    size: int
 
     @classmethod
     def of(cls, tenant_id: str, body: Document) -> "Line":
-        return cls(body["id"], body["created_at"], digest(tenant_id, body), body.get("mac") is not None)
+        hash, size = digest(tenant_id, body)
+        return cls(body["id"], body["created_at"], hash, body.get("mac") is not None, size)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Segment:
     total: int
     lines: tuple[Line, ...]
     hash: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the entries that it seals."""
+        return sum(line.size for line in self.lines)
 
     @property
     def name(self) -> str:

@@ -36,6 +36,7 @@ class Slice:
     extras: dict[str, Seen] = field(default_factory=dict)  # that are in none of the slice's segments
     before: frozenset[str] = frozenset()  # sealed in the segment before the slice
     entries: int = 0
+    read: int = 0  # bytes of entries
     late: list[str] = field(default_factory=list)  # instants of signed entries that no segment has
     findings: list[AuditFinding] = field(default_factory=list)
     more: int = 0

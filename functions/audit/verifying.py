@@ -6,16 +6,19 @@ what is sealed must be there as it was (`changed`, `reordered`, `missing`), what
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from functions.audit.chain import Chain, Found
 from functions.audit.models import AuditTail, AuditVerification
-from functions.audit.segments import AREA, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments
+from functions.audit.segments import AREA, SEGMENT_BYTES, SEGMENT_ENTRIES, Damaged, Line, Segment, Segments
 from functions.audit.slices import Seen, Slice, judge, look_at_heads, look_at_waiting
 from functions.audit.standing import Standing, standing
 from shared.blobs.port import Blobs
 from shared.clock import rfc3339
 from shared.database.port import OLDEST_FIRST, Stored, Where
+from shared.errors import RateLimited, Unavailable
 from shared.tenancy.fence import AUDIT
 from shared.tenancy.signing import Signatures
 from shared.work.resources import PageRequest, bounded_page
@@ -28,6 +31,10 @@ LATER_SEGMENTS = 20  # in which an entry that came late is looked for
 OF_ONE_INSTANT = 20  # segments that may end at one
 SCANNED = 5  # times as many entries as are sealed are looked at, of a time into which many were inserted
 PAGE_ITEMS = 200
+SLICE_BYTES = SEGMENT_BYTES  # of entries; with the last segment's up to twice as many, and as many of the tail
+READ_BYTES = 4 * SEGMENT_BYTES  # that are looked at, of a time into which large ones were inserted
+AT_ONCE = 2
+TURN_SECONDS = 5
 
 
 class Verifier:
@@ -38,12 +45,21 @@ class Verifier:
         self._chain = chain
         self._signatures = signatures
         self._entries = entries
+        self._under_way: set[str] = set()  # tenants
 
     async def verify(
         self, session: TenantSession, *, since: str | None = None, until: str | None = None, after: int | None = None
     ) -> AuditVerification:
-        """The segments from the one in which `since` lies to the one in which `until` does; or those after a number."""
-        session = session.past_the_fence()
+        """The segments from the one in which `since` lies to the one in which `until` does; or those after a number.
+
+        One at a time of a tenant (`RateLimited`), two in a process (`Unavailable`): each may read megabytes.
+        """
+        with self._turn(session.id):
+            return await self._verify(session.past_the_fence(), since, until, after)
+
+    async def _verify(
+        self, session: TenantSession, since: str | None, until: str | None, after: int | None
+    ) -> AuditVerification:
         await self._signatures.refresh()
         await session.store.catch_up()
         segments = Segments(self._blobs.space(AREA, session.id), session.id, self._signatures)
@@ -55,6 +71,19 @@ class Verifier:
         if now.state.first == seen.state.first:
             return verified
         return await self._verified(session, segments, now, since, until, after)  # it was pruned meanwhile
+
+    @contextmanager
+    def _turn(self, tenant_id: str) -> Iterator[None]:
+        if tenant_id in self._under_way:
+            message = "Another verification of this trail is under way."
+            raise RateLimited(message, limit=1, retry_after=TURN_SECONDS)
+        if len(self._under_way) >= AT_ONCE:
+            raise Unavailable("Other trails are being verified; try again.", retry_after=TURN_SECONDS)
+        self._under_way.add(tenant_id)
+        try:
+            yield
+        finally:
+            self._under_way.discard(tenant_id)
 
     async def _settled(self, session: TenantSession) -> Found:
         """The heads; looked at once more where a sealer may have moved them between two looks."""
@@ -97,7 +126,7 @@ class Verifier:
 
     async def _through(self, slice: Slice, first: int, until: str | None) -> int:
         """Take in the chain's segments from the first on; returns the number of the last."""
-        state, room, number = slice.state, self._entries, first - 1
+        state, room, number, size = slice.state, self._entries, first - 1, 0
         previous = await _link_before(slice, first)
         for number in range(first, min(first + SEGMENTS_PER_CALL - 1, state.segment) + 1):
             slice.last = number
@@ -110,12 +139,12 @@ class Verifier:
                     previous = None  # the next one may follow either
                 else:
                     previous = segment.hash
-                room -= len(segment.lines)
+                room, size = room - len(segment.lines), size + segment.size
                 slice.upper = segment.until
                 slice.expected |= {line.id: line for line in segment.lines}
             if number == state.segment and previous not in (None, state.hash):
                 slice.find("segment_changed", "It is not the segment that the head names.", segment=number)
-            if room <= 0 or (until is not None and slice.upper >= until):
+            if room <= 0 or size >= SLICE_BYTES or (until is not None and slice.upper >= until):
                 return number
         return number
 
@@ -127,7 +156,7 @@ class Verifier:
         where = [Where("created_at", "<=", slice.upper), *([Where("created_at", ">=", lower)] if lower else [])]
         after: tuple[str, str] | None = None
         room = SCANNED * max(self._entries, len(slice.expected))
-        while room > 0:
+        while room > 0 and slice.read <= READ_BYTES:
             seen, after = await self._page(slice, where, after)
             room -= len(seen)
             for one in seen:
@@ -145,7 +174,7 @@ class Verifier:
 
     async def _by_id(self, slice: Slice, ids: list[str]) -> None:
         wanted, after = [Where("id", "in", ids)], None
-        while True:
+        while slice.read <= READ_BYTES:
             seen, after = await self._page(slice, wanted, after)
             for one in seen:
                 self._look_at(slice, one)
@@ -154,7 +183,8 @@ class Verifier:
         for id in ids:
             line = slice.expected.pop(id, None)
             if line is not None:
-                slice.find("missing", "It was sealed and is not there any more.", entry=line)
+                gone = "is not there any more" if slice.read <= READ_BYTES else "was not looked at: too much is there"
+                slice.find("missing", f"It was sealed and {gone}.", entry=line)
 
     def _look_at(self, slice: Slice, seen: Seen) -> None:
         sealed = slice.expected.pop(seen.line.id, None)
@@ -175,8 +205,8 @@ class Verifier:
         state = slice.state
         where = [Where("created_at", ">=", state.until)] if state.until else []
         _, sealed = await _ended_at(slice, state.segment)
-        count, since, after = 0, None, None
-        while count < TAIL_ENTRIES:
+        count, since, after, before = 0, None, None, slice.read
+        while count < TAIL_ENTRIES and slice.read - before < SLICE_BYTES:
             seen, after = await self._page(slice, where, after)
             for one in seen:
                 if one.line.id not in sealed:
@@ -191,7 +221,9 @@ class Verifier:
     ) -> tuple[list[Seen], tuple[str, str] | None]:
         wanted = PageRequest(PAGE_ITEMS, after, OLDEST_FIRST, where)
         page = await bounded_page(slice.session.store, AUDIT, {}, wanted)
-        return await asyncio.to_thread(self._seen, slice.session.id, page.items), page.next
+        seen = await asyncio.to_thread(self._seen, slice.session.id, page.items)
+        slice.read += sum(one.line.size for one in seen)
+        return seen, page.next
 
     def _seen(self, tenant_id: str, entries: list[Stored]) -> list[Seen]:
         bodies = [stored.body for stored in entries]

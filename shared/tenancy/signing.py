@@ -12,7 +12,7 @@ import hmac
 import json
 import logging
 import secrets as randomness
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ AT_ONCE_BYTES = 2000  # from 2048 on hashlib lets other threads in, and this one
 MOST_DERIVED = 10_000  # keys of tenants that a process holds
 LOOKED_AGAIN_SECONDS = 3600.0  # so long a key that was made elsewhere may sign nothing here
 EXACT = 2**53  # below it every whole number is a double
+Told = Callable[[str, str], Awaitable[None]]  # the ids of the key that signs, and of the new one
 Purpose = Literal["entry", "segment", "head"]
 Verdict = Literal["good", "unsigned", "forged", "unknown_key"]
 _NOT_COVERED = {"kind", "schema", "ttl", "mac"}  # the store's own, and the signature itself
@@ -108,8 +109,11 @@ class Signatures:
         right = self._mac(key_id, tenant_id, purpose, canonical(tenant_id, id, body))
         return "good" if hmac.compare_digest(mac.encode(), right.encode()) else "forged"
 
-    async def rotate(self) -> AuditKeys:
-        """A new key signs from now on: here at once, elsewhere within the hour. `Contended` when two do so at once."""
+    async def rotate(self, told: Told) -> AuditKeys:
+        """A new key signs from now on: here at once, elsewhere within the hour. `Contended` when two do so at once.
+
+        `told` writes who does so, before it is done: where that cannot be written, the old one goes on.
+        """
         await self.ready()
         held = await self._held()
         if held is None:
@@ -117,6 +121,7 @@ class Signatures:
         if len(held.body["keys"]) >= MAX_KEYS:
             raise Conflict(f"There are {MAX_KEYS} keys of the audit trail; each of them is needed to check by.")
         id = await self._made()
+        await told(held.body["current"], id)
         keys = {**held.body["keys"], id: {"created_at": rfc3339(self._clock.now())}}
         try:
             changed = Replace(RESERVATION, KEYS, {**held.body, "current": id, "keys": keys}, held.etag)
@@ -193,10 +198,10 @@ def canonical(tenant_id: str, id: str, body: Mapping[str, Any]) -> bytes:
     return _ENCODE(_as_doubles(covered) if _has_other_numbers(covered.values()) else covered).encode()
 
 
-def digest(tenant_id: str, body: Mapping[str, Any]) -> str:
-    """SHA-256 of an entry, its signature included, in hex."""
+def digest(tenant_id: str, body: Mapping[str, Any]) -> tuple[str, int]:
+    """SHA-256 of an entry, its signature included, in hex; and how many bytes it is."""
     text = canonical(tenant_id, str(body["id"]), body)
-    return hashlib.sha256(text + b"\0" + str(body.get("mac", "")).encode()).hexdigest()
+    return hashlib.sha256(text + b"\0" + str(body.get("mac", "")).encode()).hexdigest(), len(text)
 
 
 def _has_other_numbers(values: Iterable[Any]) -> bool:

@@ -13,7 +13,7 @@ from functions.audit.chain import ANCHOR, HEAD, ID, Chain
 from functions.audit.models import AuditVerification
 from functions.audit.pruning import Pruner
 from functions.audit.sealing import SETTLED, Sealer
-from functions.audit.segments import AREA, name_of
+from functions.audit.segments import AREA, Segment, Segments, name_of
 from functions.audit.verifying import Verifier
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.blobs.files import FileBlobs
@@ -217,6 +217,11 @@ class Trail:
     async def lines(self, number: int) -> list[bytes]:
         data = b"".join([chunk async for chunk in self.blobs.space(AREA, TENANT).read(name_of(number))])
         return zstandard.ZstdDecompressor().decompress(data, max_output_size=2**24).splitlines()
+
+    async def read(self, number: int) -> Segment:
+        segment = await Segments(self.blobs.space(AREA, TENANT), TENANT, self.signatures).read(number)
+        assert segment is not None
+        return segment
 
     async def rewrite(self, number: int, lines: Sequence[bytes]) -> None:
         data = zstandard.ZstdCompressor(write_checksum=True).compress(b"\n".join(lines) + b"\n")

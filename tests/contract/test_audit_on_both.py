@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.audit import sealing, verifying
 from functions.audit.chain import Chain, Found
 from functions.audit.sealing import LOOKED_BACK, SETTLED
 from shared.clock import SKEW, rfc3339
@@ -359,6 +360,37 @@ async def test_a_trail_that_is_not_sealed_any_more_is_found_by_what_waits(trail:
     assert await trail.findings() == NOTHING
 
 
+async def test_a_slice_ends_after_so_many_bytes_and_a_segment_too(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await trail.sealed(1)
+    three = 3 * (await trail.read(1)).size + 20  # later ones have a digit more
+    monkeypatch.setattr(sealing, "SEGMENT_BYTES", three)
+    monkeypatch.setattr(verifying, "SLICE_BYTES", three - 20)
+    monkeypatch.setattr(verifying, "PAGE_ITEMS", 2)
+    ids += await trail.sealed(10)
+    assert [len((await trail.read(number)).lines) for number in range(1, 6)] == [1, 3, 3, 3, 1]
+    tail = await trail.write(9)
+    parts = await trail.verify()
+    assert [(part.ok, part.segments) for part in parts] == [(True, 2), (True, 1), (True, 1), (True, 1)]
+    assert sum(part.entries for part in parts) == len(ids)
+    unsealed = parts[-1].unsealed
+    assert unsealed is not None and unsealed.more and unsealed.count < len(tail)
+
+
+async def test_entries_that_are_larger_than_they_were_sealed_are_not_all_read(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await trail.sealed(5)
+    monkeypatch.setattr(verifying, "READ_BYTES", 2 * (await trail.read(1)).size)
+    monkeypatch.setattr(verifying, "PAGE_ITEMS", 1)
+    for id in ids:
+        await trail.forge(id, new_value={"text": "x" * 2000})
+    found = await trail.findings()
+    assert {kind for kind, _ in found} == {"changed", "inserted", "missing"}
+    assert {which for kind, which in found if kind != "inserted"} == set(ids)
+
+
 async def test_heads_of_a_pruned_trail_that_are_both_gone_hide_nothing(trail: Trail) -> None:
     await trail.sealed(10)
     trail.clock.forward(days=41)
@@ -447,9 +479,13 @@ async def test_a_pruning_that_dies_at_any_write_is_finished_by_the_next(trail: T
     assert await trail.findings() == NOTHING
 
 
+async def nobody(old: str, new: str) -> None:
+    """Is told."""
+
+
 async def test_after_a_new_key_all_of_the_trail_is_still_checked(trail: Trail) -> None:
     ids = await trail.sealed(6)
-    await trail.signatures.rotate()
+    await trail.signatures.rotate(nobody)
     ids += await trail.sealed(6)
     keys = {(await trail.body(id))["key_id"] for id in ids}
     assert len(keys) == 2

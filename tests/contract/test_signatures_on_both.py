@@ -53,6 +53,10 @@ def entry(id: str, value: Any = None) -> Create:
     return Create(AUDIT, id, body)
 
 
+async def nobody(old: str, new: str) -> None:
+    """Is told."""
+
+
 async def written(database: Database, signatures: Signatures, id: str, value: Any = None) -> dict[str, Any]:
     store = Handle(database.tenant(TENANT, SHARD), signer=signatures).control
     await store.commit([entry(id, value)])
@@ -117,7 +121,7 @@ async def test_after_a_rotation_new_entries_have_another_key_and_old_ones_are_ch
 ) -> None:
     here, elsewhere = Signatures(secrets, database, clock), Signatures(secrets, database, clock)
     old, also = await written(database, here, "old"), await written(database, elsewhere, "also")
-    keys = await here.rotate()
+    keys = await here.rotate(nobody)
     new = await written(database, here, "new")
     assert (old["key_id"], new["key_id"]) == (keys.keys[0].id, keys.current) and old["key_id"] != new["key_id"]
     assert {here.check(TENANT, one["id"], one) for one in (old, also, new)} == {"good"}
@@ -153,7 +157,7 @@ async def test_a_new_key_signs_here_at_once_though_a_look_was_under_way(
     looking = asyncio.ensure_future(refresh())
     await begun.wait()
     monkeypatch.setattr(signatures, "refresh", asking)
-    rotating = asyncio.ensure_future(signatures.rotate())
+    rotating = asyncio.ensure_future(signatures.rotate(nobody))
     await asked.wait()
     go_on.set()
     keys = await rotating

@@ -1,5 +1,6 @@
 """The audit trail in the whole app: sealed by its round, verified, taken away as a file, and free of secrets."""
 
+import asyncio
 import csv
 import io
 import json
@@ -16,6 +17,7 @@ from shared.auth.roles import Role
 from shared.database.port import Create, Delete, Replace
 from shared.errors import Unavailable
 from shared.http.bodies import Json, Merge
+from shared.ids import PLATFORM_TENANT_ID
 from shared.tenancy.fence import AUDIT
 from tests.unit.world import AGENT, STAFF, Answer, World, admin, person
 
@@ -160,6 +162,55 @@ async def test_staff_makes_a_new_key_and_old_entries_are_still_good(world: World
     await an_hour(world)
     assert (await verified(world, acme))["ok"]
     assert (await world.call("rotate_audit_key", admin(acme))).status == 403
+
+
+async def test_who_makes_a_new_key_is_in_the_platforms_trail(world: World) -> None:
+    answer = await world.call("rotate_audit_key", STAFF)
+    listed = await world.call(
+        "list_audit", STAFF, query={"resource_type": "audit_key"}, headers={"x-tenant-id": PLATFORM_TENANT_ID}
+    )
+    [entry] = listed.json["items"]
+    told = [entry[name] for name in ("action", "resource_id", "user_id", "old_value", "new_value", "key_id")]
+    old, new = (one["id"] for one in answer.json["keys"])
+    assert told == ["audit_key.requested", new, STAFF.user_id, {"current": old}, {"current": new}, old]
+
+
+async def test_there_is_no_new_key_where_nobody_can_be_told_of_it(
+    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(*_: object) -> None:
+        raise Unavailable("The database cannot be reached.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.core.directory.open(world.core.directory.platform), "commit", down)
+        assert (await world.call("rotate_audit_key", STAFF)).status == 503
+    assert len((await world.call("rotate_audit_key", STAFF)).json["keys"]) == 2
+
+
+async def test_a_trail_is_verified_by_one_at_a_time_and_a_process_verifies_two(
+    world: World, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [str((await world.onboard(slug))["id"]) for slug in ("globex", "initech")]
+    refresh, go_on = world.core.signatures.refresh, asyncio.Event()
+    under_way = asyncio.Semaphore(0)
+
+    async def waiting() -> None:
+        under_way.release()
+        await go_on.wait()
+        await refresh()
+
+    monkeypatch.setattr(world.core.signatures, "refresh", waiting)
+    first = [asyncio.ensure_future(world.call("verify_audit", admin(one))) for one in (acme, others[0])]
+    for _ in first:
+        await under_way.acquire()
+    again, another = [await world.call("verify_audit", admin(one)) for one in (acme, others[1])]
+    assert [(one.status, one.json["code"], one.headers["Retry-After"]) for one in (again, another)] == [
+        (429, "rate_limited", "5"),
+        (503, "unavailable", "5"),
+    ]
+    go_on.set()
+    assert [(await one).status for one in first] == [200, 200]
+    assert (await verified(world, others[1]))["ok"]
 
 
 # Reads that are audited
