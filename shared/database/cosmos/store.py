@@ -113,7 +113,7 @@ class CosmosDatabase(Database):
             client = await self._account.client(DEADLINE_SECONDS)
             await client.create(database, definitions(TENANT_CONTAINERS, self._kinds))
         except Exception as error:
-            raise Unavailable(f"The emulator does not make databases: {error}") from error
+            raise Unavailable(f"The emulator does not make databases: {type(error).__name__}.") from error
 
     async def ping(self) -> None:
         await self._probe(self._registry, REGISTRY_PROBE)
