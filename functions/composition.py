@@ -133,6 +133,7 @@ class Parts:
             summed=FLEET,
         )
         concerns: dict[str, Ask] = {
+            "database:dedicated": database.dedicated,
             "openai": OwnAi(Connections(adapters.secrets, settings).platform, adapters.outgoing).check,
             "backup_round": fresh.backup_round,
             "rollups": fresh.rollups,

@@ -28,6 +28,7 @@ BUSY_TIMEOUT_SECONDS = 10.0
 TOGETHER = 64  # writes at most that one commit makes durable
 LEAST_FREE_BYTES = 16 * 2**20  # with less, health says so while writes still work
 _PROBE = "INSERT OR REPLACE INTO file VALUES ('probe', datetime('now'))"
+_PROBED = "SELECT value FROM file WHERE name = 'probe'"
 _OUTAGES = {  # the file's or the disk's fault, not the statement's
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -87,8 +88,9 @@ class SqliteFiles:
         return await self._writer.write(name, work)
 
     async def probe(self, name: str) -> None:
-        """Write, as any change would; `Unavailable` when that fails or the disk is all but full."""
+        """Write, as any change would, and read it; `Unavailable` when that fails or the disk is all but full."""
         await self.write(name, lambda db: db.execute(_PROBE) and None)
+        await self.read(name, lambda db: db.execute(_PROBED).fetchone(), brief=True)
         free = shutil.disk_usage(self._folder).free
         if free < LEAST_FREE_BYTES:
             raise Unavailable(f"The disk is all but full: {free // 2**20} MB are left.")

@@ -28,6 +28,7 @@ from shared.clock import rfc3339, runs
 from shared.database.port import Replace
 from shared.errors import FlowgridError, Full, Unavailable
 from shared.jobs.messages import named
+from shared.telemetry.log import reason_of
 from shared.tenancy.directory import Directory
 from shared.work.change import Change
 from shared.work.resources import Versioned
@@ -146,7 +147,7 @@ class Runner:
             await self._make_do(session, hold, full)
         except Exception as error:
             expected = isinstance(error, FlowgridError)
-            extra = {"tenant_id": session.id, "execution_id": hold.execution.id, "reason": str(error)}
+            extra = {"tenant_id": session.id, "execution_id": hold.execution.id, "reason": reason_of(error)}
             level = logging.WARNING if expected else logging.ERROR
             logger.log(level, "a run failed", exc_info=None if expected else error, extra=extra)
             code, message = (error.code, error.message) if isinstance(error, FlowgridError) else ("internal", OURS)

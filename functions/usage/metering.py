@@ -26,6 +26,7 @@ from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import Message, Messaging
 from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
+from shared.telemetry.log import reason_of
 from shared.tenancy.directory import Directory
 
 logger = logging.getLogger("flowgrid.usage")
@@ -94,8 +95,10 @@ class Metering:
                     event = read(message, now)
                 except Early as early:
                     delivery.hold(place, early.due_in)
+                except Uncountable as wrong:
+                    group.create_task(in_turn([place], partial(self._bury, delivery, place, str(wrong))))
                 except Exception as error:
-                    reason = str(error) if isinstance(error, Uncountable) else f"it cannot be read: {error!r}"
+                    reason = f"it cannot be read: {reason_of(error)}"
                     group.create_task(in_turn([place], partial(self._bury, delivery, place, reason)))
                 else:
                     by_tenant[message.tenant_id].append((place, event))
@@ -140,7 +143,7 @@ class Metering:
         _keep(delivery, own, error)
         for place in own:
             if not isinstance(error, PASSES) and delivery.attempts(place) >= ATTEMPTS:
-                await self._bury(delivery, place, f"it could not be stored: {type(error).__name__} {error}")
+                await self._bury(delivery, place, f"it could not be stored: {reason_of(error)}")
 
     async def _bury(self, delivery: Delivery, place: Place, reason: str) -> None:
         await self._dead_letters.add(self._queue, delivery.messages[place], reason)
@@ -158,7 +161,7 @@ class Metering:
                 return
             if seconds is None:
                 raise troubles[0]
-            extra = {"left": len(delivery.left), "reason": str(troubles[0])}
+            extra = {"left": len(delivery.left), "reason": reason_of(troubles[0])}
             logger.warning("usage events cannot be sent again", extra=extra)
             await self._pause(seconds)
 
@@ -174,7 +177,7 @@ class Metering:
                 troubles = [await self._send(delivery, half, delay) for half in halves]
                 return troubles[0] or troubles[1]
             try:
-                await self._bury(delivery, own[0], f"it cannot be sent again: {error}")
+                await self._bury(delivery, own[0], f"it cannot be sent again: {reason_of(error)}")
             except Exception as trouble:
                 return trouble
         delivery.done(own)
@@ -203,5 +206,5 @@ def _keep(delivery: Delivery, own: Sequence[Place], error: Exception) -> None:
     logger.warning(
         "usage events are sent again",
         exc_info=None if isinstance(error, FlowgridError) else error,
-        extra={"tenant_id": delivery.messages[own[0]].tenant_id, "events": len(own), "reason": str(error)},
+        extra={"tenant_id": delivery.messages[own[0]].tenant_id, "events": len(own), "reason": reason_of(error)},
     )

@@ -19,6 +19,7 @@ from shared.database.limits import encode
 from shared.errors import Invalid
 from shared.ids import is_uuid
 from shared.messaging.port import Message
+from shared.telemetry.log import said
 from shared.work.events import SOURCE, VOID, Metric
 
 LATE = timedelta(days=35)
@@ -95,8 +96,10 @@ def read(message: Message, now: datetime) -> Event | Voids:
         source, id, time, data = body["source"], body["id"], body["time"], body["data"].copy()
         value, metric = data.pop("value"), _METRICS.get(body["type"]) or Metric(body["type"])
         at = parse_rfc3339(time)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Uncountable(f"not a usage event: {type(error).__name__} {error}") from error
+    except KeyError as error:
+        raise Uncountable(f"not a usage event: it has no {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Uncountable(f"not a usage event: {said(error)}") from error
     if body.get("specversion") != "1.0":
         raise Uncountable("not a CloudEvent of version 1.0")
     if type(value) is not int or not 0 <= value <= MAX_VALUE:

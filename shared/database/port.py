@@ -282,11 +282,15 @@ class Database(ABC):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Raise `Unavailable` when the registry does not answer, or does not take a write."""
+        """Raise `Unavailable` when the registry does not answer, does not take a write, or cannot be read."""
 
     def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What health asks, by name: the registry (`database`) and each shard (`database:<name>`), as `ping` does."""
         return {"database": self.ping}
+
+    async def dedicated(self) -> None:
+        """Raise `Unavailable` when databases of single tenants cannot be used; how many, and not whose."""
+        return None
 
     @abstractmethod
     async def close(self) -> None:

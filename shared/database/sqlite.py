@@ -40,6 +40,7 @@ from shared.database.port import (
     Where,
 )
 from shared.database.sqlite_tables import tables
+from shared.database.sweeps import all_there
 from shared.errors import Unavailable
 from shared.kinds import Kind, Kinds
 from shared.sqlite import SqliteFiles
@@ -90,15 +91,11 @@ class SqliteDatabase(Database):
 
     def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         shards = {f"database:{name}": partial(self._files.probe, name) for name in self._shards}
-        return {"database": self.ping, **shards, "database:dedicated": self._dedicated}
+        return {"database": self.ping, **shards}
 
-    async def _dedicated(self) -> None:
-        """The databases of single tenants: all there. Their names are not told to whoever asks."""
+    async def dedicated(self) -> None:
         names = set(self._files.names()) - {REGISTRY, *self._shards}
-        found = await asyncio.gather(*(self._files.read(name, reads.one) for name in names), return_exceptions=True)
-        lost = [one for one in found if isinstance(one, BaseException)]
-        if lost:
-            raise Unavailable(f"{len(lost)} of {len(names)} databases of single tenants cannot be used.") from lost[0]
+        await all_there([partial(self._files.read, name, reads.one) for name in names])
 
     async def close(self) -> None:
         await self._files.close()

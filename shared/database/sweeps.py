@@ -1,9 +1,13 @@
-"""Items of all tenants, page after page: what the sweeps go through."""
+"""Over all databases: items of all tenants, page after page, and whether those of single tenants are there."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from shared.database.port import Database, Stored, Where
+from shared.errors import Unavailable
 from shared.kinds import Kind
+
+AT_ONCE = 8  # databases
 
 
 async def swept(
@@ -21,3 +25,17 @@ async def swept(
         if len(found) < page or not new:
             return
         since = [Where("created_at", ">=", found[-1].body["created_at"])]
+
+
+async def all_there(looks: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    """`Unavailable` when some looks at databases of single tenants fail: how many, and not whose."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(look: Callable[[], Awaitable[object]]) -> None:
+        async with gate:
+            await look()
+
+    found = await asyncio.gather(*map(one, looks), return_exceptions=True)
+    lost = [error for error in found if error is not None]
+    if lost:
+        raise Unavailable(f"{len(lost)} of {len(looks)} databases of single tenants cannot be used.") from lost[0]

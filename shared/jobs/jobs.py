@@ -25,6 +25,7 @@ from shared.errors import FlowgridError, Full, Unavailable
 from shared.jobs.messages import named
 from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
+from shared.telemetry.log import reason_of
 from shared.tenancy.directory import Directory
 from shared.work.change import Change
 from shared.work.resources import Resource, Versioned, load
@@ -219,9 +220,9 @@ class Jobs:
                 logging.WARNING if expected else logging.ERROR,
                 "job failed",
                 exc_info=None if expected else error,
-                extra={"tenant_id": session.id, "job_id": job.id, "job_type": job.type, "reason": str(error)},
+                extra={"tenant_id": session.id, "job_id": job.id, "job_type": job.type, "reason": reason_of(error)},
             )
-            message = str(error) if expected else "Something went wrong on our side; quote the job id."
+            message = reason_of(error) if expected else "Something went wrong on our side; quote the job id."
             await self._fail(session, job, message)
             return
         if isinstance(outcome, Done):

@@ -11,6 +11,7 @@ from shared.database.port import Database, Order, Stored, Where
 from shared.errors import FlowgridError
 from shared.jobs.ledger import Summary
 from shared.jobs.ledger import Work as OfAll
+from shared.telemetry.log import reason_of
 from shared.tenancy.directory import TENANT, Directory
 from shared.work.scope import Services
 from shared.work.session import TenantSession
@@ -62,11 +63,11 @@ class TenantSweep:
                     summary["done"] += await work(self._session(stored))
             except Exception as error:
                 expected = isinstance(error, FlowgridError)
-                extra = {"tenant_id": tenant_id, "reason": str(error)}
+                extra = {"tenant_id": tenant_id, "reason": reason_of(error)}
                 logger.error("a timer's work failed", exc_info=None if expected else error, extra=extra)
                 summary["failed"] += 1
                 if len(summary["failures"]) < NAMED_FAILURES:
-                    summary["failures"][tenant_id] = str(error) if expected else type(error).__name__
+                    summary["failures"][tenant_id] = reason_of(error)
         return summary
 
     def _session(self, stored: Stored) -> TenantSession:

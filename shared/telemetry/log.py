@@ -13,7 +13,7 @@ import traceback
 from contextvars import ContextVar
 
 from shared.clock import SystemClock, rfc3339
-from shared.errors import Unavailable
+from shared.errors import FlowgridError, Unavailable
 from shared.tracing import current
 
 log_fields: ContextVar[dict[str, str]] = ContextVar("log_fields")  # of the call at hand: on each of its lines
@@ -123,6 +123,11 @@ def said(error: BaseException) -> str:
     if isinstance(error, Unavailable | sqlite3.OperationalError):
         return f"{name}: {error}"
     return name
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, for a log, a dead letter, a summary: an error of ours by its words, any other as `said`."""
+    return error.message if isinstance(error, FlowgridError) else said(error)
 
 
 def _named(value: object) -> str:

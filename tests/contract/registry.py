@@ -96,9 +96,18 @@ class RegistryContract:
         for well in parts.values():
             await well()
 
+    async def test_databases_of_single_tenants_are_asked_and_those_that_are_being_made_are_not(
+        self, database: Database
+    ) -> None:
+        for id, name, status in ((TENANT, "tenant-own", "active"), (OTHER, "not-made", "provisioning")):
+            placement = Placement("dedicated", name).as_document()
+            await database.platform.put(tenant(id, placement=placement, status=status), id)
+        await database.provision(Placement("dedicated", "tenant-own"))
+        await database.dedicated()
+
     async def test_asking_for_health_twice_leaves_nothing_that_anybody_lists(self, database: Database) -> None:
         for _ in range(2):
-            for well in database.parts().values():
+            for well in (*database.parts().values(), database.dedicated):
                 await well()
         left = [await database.platform.query(kind) for kind in (TENANT_KIND, DeadLetter.KIND)]
         assert [page.items for page in left] == [[], []]

@@ -560,12 +560,16 @@ async def test_a_job_that_must_not_be_done_fails_with_the_reason(bench: Bench) -
     assert (job.status, job.error) == ("failed", "There is no such backup.")
 
 
-async def test_an_unexpected_error_fails_the_job_in_words_that_tell_no_secret(bench: Bench) -> None:
+async def test_an_unexpected_error_fails_the_job_in_words_that_tell_no_secret(
+    bench: Bench, log: pytest.LogCaptureFixture
+) -> None:
     bench.work = raising(RuntimeError("password=hunter2"))
     await bench.start()
     await bench.run()
     job = await bench.job()
     assert (job.status, job.error) == ("failed", "Something went wrong on our side; quote the job id.")
+    (line,) = [vars(one) for one in log.records if one.message == "job failed"]
+    assert (line["job_id"], line["reason"]) == (job.id, "RuntimeError")
 
 
 async def test_an_unexpected_error_is_logged_with_its_trace(bench: Bench, log: pytest.LogCaptureFixture) -> None:

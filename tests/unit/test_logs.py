@@ -16,8 +16,10 @@ from shared.auth.roles import Role
 from shared.auth.tokens import TokenVerifier
 from shared.errors import Unauthenticated, Unavailable
 from shared.issuers import Issuer
+from shared.jobs.tenant_sweep import TenantSweep
 from shared.telemetry import log as lines
 from shared.telemetry.log import JsonLines
+from shared.work.session import TenantSession
 from tests.unit.issuers import KEYS, ONE, Web
 from tests.unit.world import AGENT, STAFF, FakeClock, World, admin, person
 
@@ -251,6 +253,38 @@ async def test_a_main_job_in_which_much_goes_wrong_logs_no_name_no_address_and_n
     await world.sweep()
     text = written()
     assert ("unexpected error" in text, "a caller was refused" in text, canaries(text)) == (True, True, [])
+
+
+async def test_what_no_longer_fits_the_model_that_reads_it_is_quoted_by_no_run(
+    world: World, written: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a newer release, or a slip of ours, may have stored it: pydantic quotes what it refuses."""
+    tenant = str((await world.onboard(tier="enterprise"))["id"])
+    agent = (await world.call("create_agent", admin(tenant), AGENT)).json["id"]
+    run = (await world.call("create_execution", admin(tenant), {"input": "Hello"}, params={"agent_id": agent})).json
+
+    async def refused(*_: Any, **__: Any) -> Any:
+        return Person.model_validate({"name": NAME, "email": EMAIL})
+
+    monkeypatch.setattr("functions.executions.runner.snapshot_of", refused)
+    await world.drain()
+    text = written()
+    assert (run["status"], "a run failed" in text, canaries(text)) == ("queued", True, [])
+
+
+async def test_what_a_round_does_not_understand_is_quoted_neither_in_the_log_nor_in_its_summary(
+    world: World, written: Callable[[], str]
+) -> None:
+    await world.onboard()
+
+    async def refused(session: TenantSession) -> int:
+        Person.model_validate({"name": NAME, "email": EMAIL})
+        return 1
+
+    each = TenantSweep(world.core.adapters.database, world.core.directory, world.core.services)
+    summary = await each.each(refused)
+    text = written() + str(summary)
+    assert ("a timer's work failed" in text, "ValidationError" in text, canaries(text)) == (True, True, [])
 
 
 @pytest.mark.parametrize(

@@ -365,7 +365,7 @@ async def test_a_message_that_nobody_thought_of_is_a_dead_letter_too(
 
     monkeypatch.setattr("functions.usage.metering.read", surprised)
     await metering.store([Message("m-1", TENANT_ID, {}), event(1)])
-    assert await dead(world) == ["it cannot be read: RecursionError('too deep')"]
+    assert await dead(world) == ["it cannot be read: RecursionError"]
     assert set((await rollups(world)).values()) == {(1, 1)}
 
 
@@ -389,7 +389,7 @@ async def test_a_dead_letter_says_what_is_wrong(world: World, metering: Metering
     await metering.store([POISON["negative value"], bad(901, type="coffee")])
     assert await dead(world) == [
         "its value is not a whole number from 0 to 10^12",
-        "not a usage event: ValueError 'coffee' is not a valid Metric",
+        "not a usage event: ValueError",
     ]
 
 
@@ -502,7 +502,7 @@ async def test_an_event_that_nothing_explains_spoils_no_other_and_is_a_dead_lett
     assert (await rollups(world))[f"api_calls:hour:{rfc3339(START)}"] == (3, 3)
     while not await dead(world):
         await sent_again(world, metering, seconds=900)
-    assert await dead(world) == ["it could not be stored: RuntimeError what is this"]
+    assert await dead(world) == ["it could not be stored: RuntimeError"]
     assert world.clock.now() - START > timedelta(hours=2)
 
 
@@ -526,7 +526,7 @@ async def test_an_event_that_the_store_will_never_take_spoils_no_other_and_is_a_
     for number in range(1, 11):
         assert await dead(world) == []
         assert await sent_again(world, metering, seconds=900) == [f"{uuid_of(2)}:resent:{number}"]
-    assert await dead(world) == [f"it could not be stored: {type(error).__name__} {error}"]
+    assert await dead(world) == [f"it could not be stored: {error}"]
 
 
 @pytest.mark.parametrize("error", [Throttled("slow down"), Full("no room"), Conflict("others"), Unavailable("away")])
@@ -563,7 +563,7 @@ async def test_a_registry_that_fails_for_what_does_not_pass_is_not_asked_for_eve
     await metering.store([event(1)])
     while not await dead(world):
         await sent_again(world, metering, seconds=900)
-    assert await dead(world) == ["it could not be stored: RuntimeError what is this"]
+    assert await dead(world) == ["it could not be stored: RuntimeError"]
 
 
 async def test_an_unknown_tenants_events_are_looked_at_again_before_they_are_dead(

@@ -12,6 +12,7 @@ import pytest
 
 from functions.platform.health import HealthService
 from functions.platform.timer import blueprint
+from shared.database.sqlite import REGISTRY
 from shared.errors import Unavailable
 from shared.jobs.jobs import enqueue
 from shared.telemetry.log import JsonLines, configure, log_fields
@@ -24,7 +25,7 @@ async def well() -> None:
     return None
 
 
-ESSENTIAL = ("database", "database:shard-1", "database:dedicated", "serviceBus", "blobs", "secrets")
+ESSENTIAL = ("database", "database:shard-1", "serviceBus", "blobs", "secrets")
 
 
 OTHER = {"status": "ok", "essential": False, "latency_ms": 0.0}
@@ -50,7 +51,7 @@ async def test_a_healthy_service_says_so(world: World) -> None:
                 "audit_seals": {**OTHER, "message": "there was none yet"},
                 "rollups": {**OTHER, "message": "there was none yet"},
                 "outbox": {**OTHER, "waiting": 0},
-                **dict.fromkeys(("redis", "backups", "invariants", "rounds", "places"), OTHER),
+                **dict.fromkeys(("database:dedicated", "redis", "backups", "invariants", "rounds", "places"), OTHER),
             },
             "version": VERSION,
             "timestamp": "2026-11-24T12:00:00.000000Z",
@@ -103,9 +104,27 @@ async def test_a_database_of_one_tenant_that_is_gone_is_told_without_its_name(wo
     lost = next(world.core.settings.flowgrid_data_dir.rglob("tenant-*.db"))
     lost.unlink()
     answer = await world.call("get_health")
-    assert answer.json["checks"]["database:dedicated"]["message"] == (
-        "1 of 2 databases of single tenants cannot be used."
-    )
+    told = answer.json["checks"]["database:dedicated"]
+    assert told["message"] == "1 of 2 databases of single tenants cannot be used."
+    assert (answer.status, answer.json["status"]) == (200, "degraded")  # every other tenant's calls go on
+
+
+@pytest.mark.parametrize("part", ["database", "database:shard-1"])
+async def test_a_database_that_only_writes_is_not_healthy(
+    world: World, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    await world.onboard()
+    database: Any = world.core.adapters.database
+    read, lost = database._files.read, part.removeprefix("database:").replace("database", REGISTRY)
+
+    async def refused(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == lost:
+            raise Unavailable("It is not read.")
+        return await read(name, *args, **kwargs)
+
+    monkeypatch.setattr(database._files, "read", refused)
+    answer = await world.call("get_health")
+    assert (answer.status, answer.json["checks"][part]["status"]) == (503, "error")
 
 
 async def test_a_database_that_only_reads_is_not_healthy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

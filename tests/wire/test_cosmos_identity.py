@@ -12,6 +12,7 @@ from shared.database.cosmos.client import default_credential
 from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Increment, Placement
 from shared.errors import Unavailable, Unknown
+from shared.tenancy.directory import TENANT as TENANT_KIND
 from shared.work.change import COUNTER
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
@@ -135,6 +136,34 @@ async def test_a_shard_that_takes_no_writes_is_told_apart_from_the_registry(azur
         azure.forget()
     await database.ping()
     await database.close()
+
+
+@pytest.mark.parametrize("part", ["database", "database:shard-1"])
+async def test_a_database_that_takes_writes_and_is_not_read_is_not_well(
+    azure: CosmosDouble, database: CosmosDatabase, part: str, hurried: None
+) -> None:
+    azure.fail(Fault("Read", status=429, sub_status=3200, times=100))
+    with pytest.raises(Unavailable):
+        await database.parts()[part]()
+    azure.forget()
+    await database.parts()[part]()
+
+
+@pytest.mark.parametrize(("status", "lost"), [("active", 2), ("suspended", 2), ("provisioning", 0)])
+async def test_databases_of_single_tenants_that_are_lost_are_counted_and_not_named(
+    azure: CosmosDouble, database: CosmosDatabase, status: str, lost: int
+) -> None:
+    make_database(azure, "tenant-0")
+    for number in range(3):
+        placement = Placement("dedicated", f"tenant-{number}").as_document()
+        entry = {"created_at": AT, "status": status, "placement": placement}
+        await database.platform.put(Create(TENANT_KIND, f"t-{number}", entry), f"t-{number}")
+    told = ""
+    try:
+        await database.dedicated()
+    except Unavailable as error:
+        told = error.message
+    assert told == (f"{lost} of 3 databases of single tenants cannot be used." if lost else "")
 
 
 async def test_a_database_that_is_dead_does_not_answer_the_ping(azure: CosmosDouble) -> None:
