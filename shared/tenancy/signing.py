@@ -23,6 +23,7 @@ from shared.database.port import Create, Database, Document, Rejected, Replace, 
 from shared.errors import Conflict, Contended, FlowgridError, NotFound, Unavailable
 from shared.ids import PLATFORM_TENANT_ID
 from shared.secrets.port import Secrets, reference
+from shared.telemetry.log import reason_of
 from shared.tenancy.directory import RESERVATION
 
 logger = logging.getLogger("flowgrid.audit")
@@ -243,4 +244,6 @@ def _told(look: "asyncio.Future[None]") -> None:
     error = None if look.cancelled() else look.exception()
     if error is not None:
         trace = None if isinstance(error, FlowgridError) else error
-        logger.warning("the keys of the audit trail were not looked at", exc_info=trace, extra={"reason": str(error)})
+        logger.warning(
+            "the keys of the audit trail were not looked at", exc_info=trace, extra={"reason": reason_of(error)}
+        )

@@ -9,7 +9,6 @@ import pytest
 from functions.agents.models import Agent
 from functions.catalog.models import Element
 from functions.usage.blocks import BLOCK
-from functions.usage.rollups import ROLLUP
 from shared.clock import rfc3339
 from shared.database.limits import MAX_OPERATIONS
 from shared.database.port import (
@@ -41,6 +40,7 @@ def _repainted(body: dict[str, Any]) -> dict[str, Any]:
     return {"color" if name == "colour" else name: value for name, value in body.items()}
 
 
+SUMS = Kind("sums", container="usage")
 PAINTED = Kind("painted")
 REPAINTED = Kind("painted", upcasts=[_repainted])
 
@@ -203,10 +203,10 @@ class WriteContract:
 
     async def test_increments_add_to_fields_and_to_what_is_not_there(self, store: TenantStore) -> None:
         body = {"created_at": at(0), "value": 5, "dimensions": {"a/b": 1, "x~y": 2}}
-        await store.commit([Create(ROLLUP, "hour", body)])
+        await store.commit([Create(SUMS, "hour", body)])
         amounts = {"value": 2, "count": 1, "dimensions.a/b": 4, "dimensions.x~y": 1, "dimensions.new one": -3}
-        await store.commit([Increment(ROLLUP, "hour", amounts)])
-        found = (await present(store, ROLLUP, "hour")).body
+        await store.commit([Increment(SUMS, "hour", amounts)])
+        found = (await present(store, SUMS, "hour")).body
         assert (found["value"], found["count"]) == (7, 1)
         assert found["dimensions"] == {"a/b": 5, "x~y": 3, "new one": -3}
 
@@ -220,9 +220,9 @@ class WriteContract:
         assert await rejection(store, [Increment(COUNTER, "agents", {"value": 1})]) == ("missing", 0)
 
     async def test_an_increment_takes_more_than_ten_fields(self, store: TenantStore) -> None:
-        await store.commit([Create(ROLLUP, "hour", {"created_at": at(0), "dimensions": {}})])
-        await store.commit([Increment(ROLLUP, "hour", {f"dimensions.d{n}": n for n in range(25)})])
-        found = (await present(store, ROLLUP, "hour")).body
+        await store.commit([Create(SUMS, "hour", {"created_at": at(0), "dimensions": {}})])
+        await store.commit([Increment(SUMS, "hour", {f"dimensions.d{n}": n for n in range(25)})])
+        found = (await present(store, SUMS, "hour")).body
         assert found["dimensions"] == {f"d{n}": n for n in range(25)}
 
     async def test_a_bounded_increment_reaches_its_limit_and_not_beyond(self, store: TenantStore) -> None:

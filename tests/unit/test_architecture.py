@@ -78,8 +78,7 @@ WORDS_ARE_OURS = {  # or are looked through before they are told
     "shared/sqlite.py",  # the same
     "shared/outgoing/transport.py",  # a number in them
     "shared/ai/failures.py",  # masked, and told to whom the answer was given
-    "shared/auth/keys.py",  # of an issuer's documents
-    "shared/tenancy/signing.py",
+    "shared/auth/keys.py",  # of an issuer's documents, which are public
 }
 
 
