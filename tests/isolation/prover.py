@@ -57,12 +57,15 @@ class Prover:
             await self.batch(cases)
 
     async def _victim_first(self, key: str) -> None:
-        """The victim asks what the attacker is going to ask, so that whatever remembers answers has those."""
+        """The victim asks what the attacker is going to ask, so that whatever remembers answers has those.
+
+        By filters on SQLite only: on Cosmos DB, where a call takes three times as long, by ids.
+        """
         expected, site, victim = EXPECTED[key], self.stage.site, self.stage.victim
         if not key.startswith("GET ") or expected.least not in RANKS[1:-1]:
             return
         for case in batch(self.stage, site.routes[key], "admin"):
-            if case.method == "GET":
+            if case.method == "GET" and not (case.query and site.double):
                 admin = token(site, victim, Role.ADMIN)
                 answer = await site.call(key, admin, params=case.params, query=case.query, headers=case.headers)
                 sent = "|".join((*case.params.values(), *case.query.values()))
