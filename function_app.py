@@ -53,7 +53,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.tenants.http.blueprint(endpoint, parts.tenants, parts.onboarding),
         functions.tools.http.blueprint(endpoint, parts.tools),
         functions.usage.http.blueprint(
-            endpoint, parts.usage, parts.quotas, parts.adjustments, parts.neighbours, parts.slos
+            endpoint, parts.usage, parts.quotas, parts.adjustments, parts.neighbors, parts.slos
         ),
         functions.usage.timer.blueprint(parts.closing, parts.fleet, telemetry),
         functions.platform.http.blueprint(endpoint, parts.health, core.dead_letters, parts.costs),

@@ -24,7 +24,7 @@ BENCHES = (
     "audit",
     "limits",
     "tenants",
-    "neighbour",
+    "neighbor",
     "hour",
 )
 

@@ -26,7 +26,7 @@ from functions.usage.closing import GRACE, Closing
 from functions.usage.fleet import FLEET, Fleet
 from functions.usage.metering import Metering
 from functions.usage.models import UsageQuery
-from functions.usage.neighbours import Neighbours, NeighboursQuery
+from functions.usage.neighbors import Neighbors, NeighborsQuery
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.slo import SloService
@@ -217,8 +217,8 @@ async def _summed_up(tenants: int) -> Row:
         await SloService(fleet, clock).slo()
         slo = _units(double)
         double.forget()
-        query = NeighboursQuery.model_validate({"to": rfc3339(START)})
-        await Neighbours(database, fleet, clock).list(query, query.wanted(None))
+        query = NeighborsQuery.model_validate({"to": rfc3339(START)})
+        await Neighbors(database, fleet, clock).list(query, query.wanted(None))
         ranked = _units(double)
         await database.close()
     return {

@@ -53,7 +53,7 @@ from functions.usage.closing import Closing
 from functions.usage.fleet import FLEET, Fleet
 from functions.usage.hours import HOUR
 from functions.usage.metering import Metering
-from functions.usage.neighbours import Neighbours
+from functions.usage.neighbors import Neighbors
 from functions.usage.quotas import QuotaService
 from functions.usage.rebuilding import rollups_as_rebuilt
 from functions.usage.rollups import totals
@@ -103,7 +103,7 @@ class Parts:
         self.adjustments = Adjustments(directory)
         self.closing = Closing(database, directory, services.clock)
         self.fleet = Fleet(database, directory, services.clock)
-        self.neighbours = Neighbours(database, self.fleet, services.clock)
+        self.neighbors = Neighbors(database, self.fleet, services.clock)
         self.slos = SloService(self.fleet, services.clock)
         self.billing = BillingService(database, totals)
         self.costs = Costs(database, directory, services.clock, totals)

@@ -5,7 +5,7 @@ import azure.functions as func
 from functions.usage.adjustments import Adjustment, Adjustments, NewAdjustment
 from functions.usage.analytics import Analytics, AnalyticsService
 from functions.usage.models import RangeQuery, Usage, UsageEvent, UsageEventQuery, UsageQuery
-from functions.usage.neighbours import Neighbours, NeighboursQuery, TenantQuality
+from functions.usage.neighbors import Neighbors, NeighborsQuery, TenantQuality
 from functions.usage.quotas import Quotas, QuotaService
 from functions.usage.service import UsageService
 from functions.usage.slo import Slo, SloService
@@ -21,7 +21,7 @@ def blueprint(
     usage: UsageService,
     quotas: QuotaService,
     adjustments: Adjustments,
-    neighbours: Neighbours,
+    neighbors: Neighbors,
     slos: SloService,
 ) -> func.Blueprint:
     routes = func.Blueprint()
@@ -63,12 +63,12 @@ def blueprint(
         "GET",
         "v1/platform/analytics",
         role=Role.PLATFORM,
-        query=NeighboursQuery,
+        query=NeighborsQuery,
         answer=Page[TenantQuality],
         summary="List tenants by what they had of all calls, errors and request units",
     )
-    async def list_neighbours(call: Call[None, NeighboursQuery]) -> Listing[TenantQuality]:
-        return await neighbours.list(call.query, call.page)
+    async def list_neighbors(call: Call[None, NeighborsQuery]) -> Listing[TenantQuality]:
+        return await neighbors.list(call.query, call.page)
 
     @endpoint(
         routes,

@@ -8,7 +8,7 @@ from functions.usage.blocks import pack
 from functions.usage.closing import close_hour
 from functions.usage.fleet import Fleet
 from functions.usage.hours import HOUR, Hours
-from functions.usage.neighbours import Neighbours, NeighboursQuery
+from functions.usage.neighbors import Neighbors, NeighborsQuery
 from functions.usage.reading import Event, read
 from shared.clock import rfc3339
 from shared.database.cosmos.store import CosmosDatabase
@@ -57,8 +57,8 @@ async def test_open_and_closed_hours_of_all_tenants_are_summed_up_and_ranked(
         {"6": 6, "5xx": 3},
     )
     assert len(await fleet.together(first - timedelta(hours=24), now)) == 25
-    query = NeighboursQuery.model_validate({"to": rfc3339(now)})
-    found = await Neighbours(database, fleet, clock).list(query, query.wanted(None))
+    query = NeighborsQuery.model_validate({"to": rfc3339(now)})
+    found = await Neighbors(database, fleet, clock).list(query, query.wanted(None))
     assert [(one.tenant_id, one.name, one.calls) for one in found.items] == [
         (id, f"T{number}", number + 1) for number, id in reversed([*enumerate(ids)])
     ]

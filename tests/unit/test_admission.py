@@ -103,11 +103,11 @@ async def test_staff_who_name_no_tenant_id_spend_nothing_of_the_address(world: W
 async def test_what_is_not_the_callers_fault_spends_nothing_of_the_address(
     world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: Any) -> Caller:
-        raise Unavailable("The keys cannot be read now.")
+    async def away(*_: Any) -> Any:
+        raise Unavailable("The registry cannot be read now.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.verifier, "verify", away)
+        patch.setattr(world.core.directory, "entry", away)
         assert (await world.call("list_agents", admin(tenant))).status == 503
     assert await spent(world) == 0
 

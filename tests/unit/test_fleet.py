@@ -69,8 +69,8 @@ async def hour(world: World) -> dict[str, Any]:
     return stored.body
 
 
-async def neighbours(world: World, **query: str) -> list[dict[str, Any]]:
-    answer = await world.call("list_neighbours", STAFF, query=query)
+async def neighbors(world: World, **query: str) -> list[dict[str, Any]]:
+    answer = await world.call("list_neighbors", STAFF, query=query)
     assert answer.status == 200, answer.raw
     found: list[dict[str, Any]] = answer.json["items"]
     return found
@@ -189,7 +189,7 @@ async def test_a_tenant_in_trouble_hides_no_other(world: World, tenants: list[st
 
     monkeypatch.setattr(summing, "blocks_of", but_one)
     await close_usage(world)
-    assert [one["tenant_id"] for one in await neighbours(world)] == [tenants[1]]
+    assert [one["tenant_id"] for one in await neighbors(world)] == [tenants[1]]
 
 
 async def test_what_is_looked_at_again_and_has_not_changed_is_not_written(world: World, tenants: list[str]) -> None:
@@ -243,7 +243,7 @@ async def test_what_was_found_of_a_tenant_stays_while_its_database_is_away_and_t
     await close_usage(world)
     found = (await windows(world))[24]
     assert (found["calls"], found["availability"]["share"], found["whole"]) == (200, 0.75, False)
-    assert [(one["tenant_id"], one["calls"]) for one in await neighbours(world)] == [
+    assert [(one["tenant_id"], one["calls"]) for one in await neighbors(world)] == [
         (tenants[0], 150),
         (tenants[1], 50),
     ]
@@ -276,7 +276,7 @@ async def test_of_those_too_small_to_be_kept_alone_the_sums_stay(
     await both_call(world, tenants)
     await close_usage(world)
     before = await hour(world)
-    await away(tenants[1] if (await neighbours(world))[0]["tenant_id"] == tenants[0] else tenants[0])
+    await away(tenants[1] if (await neighbors(world))[0]["tenant_id"] == tenants[0] else tenants[0])
     await close_usage(world)
     assert await hour(world) == {**before, "whole": False}
 
@@ -352,7 +352,7 @@ async def loud(world: World, tenants: list[str]) -> None:
 
 async def test_the_loudest_tenant_comes_first_with_its_shares(world: World, tenants: list[str]) -> None:
     await loud(world, tenants)
-    first, second, third = await neighbours(world)
+    first, second, third = await neighbors(world)
     assert (first["tenant_id"], first["share_of_calls"], first["share_of_request_units"]) == (tenants[0], 0.6, 0.1)
     assert (second["name"], second["share_of_server_errors"], second["request_units"]) == ("globex", 1.0, 80)
     assert (third["p95_ms"], third["within_promise"]) == (741.1, 0)
@@ -361,7 +361,7 @@ async def test_the_loudest_tenant_comes_first_with_its_shares(world: World, tena
 @pytest.mark.parametrize(("sort", "first"), [("calls", 0), ("request_units", 1), ("server_errors", 1), ("p95_ms", 2)])
 async def test_the_loudest_is_by_what_is_asked_for(world: World, tenants: list[str], sort: str, first: int) -> None:
     await loud(world, tenants)
-    assert (await neighbours(world, sort=sort))[0]["tenant_id"] == tenants[first]
+    assert (await neighbors(world, sort=sort))[0]["tenant_id"] == tenants[first]
 
 
 async def test_pages_follow_each_other_and_end(world: World, tenants: list[str]) -> None:
@@ -369,7 +369,7 @@ async def test_pages_follow_each_other_and_end(world: World, tenants: list[str])
     seen, cursor = [], None
     for _ in range(3):
         query = {"limit": "1", **({"cursor": cursor} if cursor else {})}
-        page = (await world.call("list_neighbours", STAFF, query=query)).json
+        page = (await world.call("list_neighbors", STAFF, query=query)).json
         seen += [one["tenant_id"] for one in page["items"]]
         cursor = page["next_cursor"]
     assert (seen, cursor) == (tenants, None)
@@ -377,8 +377,8 @@ async def test_pages_follow_each_other_and_end(world: World, tenants: list[str])
 
 async def test_the_end_of_all_years_is_now(world: World, tenants: list[str]) -> None:
     await loud(world, tenants)
-    assert [one["tenant_id"] for one in await neighbours(world, to="9999-12-31T23:59:59Z")] == tenants
-    assert await neighbours(world, to="1970-01-01T00:00:00Z") == []
+    assert [one["tenant_id"] for one in await neighbors(world, to="9999-12-31T23:59:59Z")] == tenants
+    assert await neighbors(world, to="1970-01-01T00:00:00Z") == []
 
 
 async def test_hours_of_a_range_are_added_up(world: World, tenants: list[str]) -> None:
@@ -386,12 +386,12 @@ async def test_hours_of_a_range_are_added_up(world: World, tenants: list[str]) -
     await happened(world, tenants[2], *[(5, 200)] * 9, at=NOON - timedelta(hours=2))
     await close_usage(world)
     day = {"from": rfc3339(NOON - timedelta(hours=5)), "to": rfc3339(NOON + timedelta(hours=1))}
-    assert [(one["tenant_id"], one["calls"]) for one in await neighbours(world, **day)] == [
+    assert [(one["tenant_id"], one["calls"]) for one in await neighbors(world, **day)] == [
         (tenants[2], 10),
         (tenants[0], 6),
         (tenants[1], 3),
     ]
-    assert [one["tenant_id"] for one in await neighbours(world)] == tenants
+    assert [one["tenant_id"] for one in await neighbors(world)] == tenants
 
 
 async def test_of_many_tenants_those_are_kept_who_had_the_most_of_anything(
@@ -399,7 +399,7 @@ async def test_of_many_tenants_those_are_kept_who_had_the_most_of_anything(
 ) -> None:
     monkeypatch.setattr(summing, "MOST_SHARES", 2)
     await loud(world, tenants)
-    found = await neighbours(world)
+    found = await neighbors(world)
     assert [(one["tenant_id"], one["share_of_calls"]) for one in found] == [(tenants[0], 0.6), (tenants[1], 0.3)]
 
 
@@ -416,10 +416,10 @@ async def test_of_many_tenants_those_are_kept_who_had_the_most_of_anything(
 async def test_a_range_longer_than_a_day_or_empty_is_invalid(
     world: World, tenants: list[str], query: dict[str, str]
 ) -> None:
-    assert (await world.call("list_neighbours", STAFF, query=query)).status == 400
+    assert (await world.call("list_neighbors", STAFF, query=query)).status == 400
 
 
-@pytest.mark.parametrize("name", ["list_neighbours", "get_slo"])
+@pytest.mark.parametrize("name", ["list_neighbors", "get_slo"])
 async def test_no_tenant_sees_the_others(world: World, tenants: list[str], name: str) -> None:
     assert (await world.call(name, admin(tenants[0]))).status == 403
 

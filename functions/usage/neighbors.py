@@ -39,7 +39,7 @@ class TenantQuality(Quality):
     share_of_server_errors: float = Field(description="Of the answers of 500 and more to all tenants.")
 
 
-class NeighboursQuery(PageQuery):
+class NeighborsQuery(PageQuery):
     """Whole hours in UTC, at most 24 and the one that it is; by default that one and the one before."""
 
     sort: Sort = Field("calls", description="Those with the most of this first.")
@@ -47,7 +47,7 @@ class NeighboursQuery(PageQuery):
     until: Time | None = Field(None, alias="to", description="Before this time.")
 
 
-class Neighbours:
+class Neighbors:
     """The tenants of an hour or some, the loudest first."""
 
     def __init__(self, database: Database, fleet: Fleet, clock: Clock) -> None:
@@ -55,7 +55,7 @@ class Neighbours:
         self._fleet = fleet
         self._clock = clock
 
-    async def list(self, query: NeighboursQuery, page: PageRequest) -> Listing[TenantQuality]:
+    async def list(self, query: NeighborsQuery, page: PageRequest) -> Listing[TenantQuality]:
         """`Invalid` for a range that is empty or longer than a day. Who had little of every hour is not listed."""
         last = self._clock.now()  # there is nothing later, and no hour after the last of all years
         if query.until:
