@@ -31,7 +31,7 @@ def blueprint(
     async def get_health(call: OpenCall) -> Content:
         found = await health.check()
         status = 503 if found.fails else 200
-        return Content(found.model_dump_json(exclude_none=True).encode(), "application/json", status)
+        return Content(found.model_dump_json().encode(), "application/json", status)
 
     @endpoint(routes, "GET", "health/live", role=None, free=True, answer=Alive, summary="Does this process answer?")
     async def get_live(call: OpenCall) -> Alive:
