@@ -349,3 +349,9 @@ async def test_what_is_put_into_a_batch_by_hand_is_signed_too(world: World, acme
     await store.commit([Create(AUDIT, "by-hand", {"created_at": "2026-11-24T12:00:00.000000Z"})])
     assert (await trail(world, acme))[-1]["mac"]
     await store.commit([Delete(AUDIT, "by-hand")])
+
+
+async def test_a_new_key_that_is_asked_for_again_is_the_same_one(world: World) -> None:
+    key = {"idempotency-key": "once"}
+    first, again = [await world.call("rotate_audit_key", STAFF, headers=key) for _ in range(2)]
+    assert (first.status, again.json, again.headers["Idempotency-Replayed"]) == (200, first.json, "true")
