@@ -18,6 +18,7 @@ CLOSED_WITHIN = timedelta(minutes=35)  # after its end: the grace, and some turn
 SUMMED_UP_WITHIN = timedelta(minutes=95)  # since its beginning
 SENT_WITHIN = timedelta(minutes=5)  # the sweep comes twice a minute
 MOST = 50
+NONE_YET = Seen("there was none yet")
 AWAY = Seen("not known while a database is away")  # which is what the databases' own checks are there to say
 
 
@@ -49,7 +50,7 @@ class Freshness:
             now = self._clock.now()
             begun, pruned = await self._last(self._backups, now), await self._last(self._retention, now)
             if begun is not None:
-                age = _age(now, begun.ended)
+                age = age_of(now, begun.ended)
                 if begun.failed:
                     raise Concern(
                         f"No daily backup was begun for {begun.failed} tenants; see the log.", age_seconds=age
@@ -64,7 +65,7 @@ class Freshness:
                 raise Concern(f"No daily backup round has come to its end in {DAYS_LOOKED_AT} days.")
         except Unavailable:
             return AWAY
-        return Seen("there was none yet")
+        return NONE_YET
 
     async def _last(self, round: str, now: datetime) -> Outcome | None:
         for days in range(DAYS_LOOKED_AT):
@@ -85,7 +86,7 @@ class Freshness:
         except Unavailable:
             return AWAY
         if found:
-            age = _age(now, parse_rfc3339(found[0].body["created_at"]) + timedelta(hours=1))
+            age = age_of(now, parse_rfc3339(found[0].body["created_at"]) + timedelta(hours=1))
             raise Concern(
                 f"Hours of usage are over and not closed, since {age // 60} minutes.",
                 age_seconds=age,
@@ -93,7 +94,7 @@ class Freshness:
             )
         if not last:
             return AWAY if swept.missed else Seen("there was none yet")
-        age = _age(now, parse_rfc3339(last[0].body["created_at"]))
+        age = age_of(now, parse_rfc3339(last[0].body["created_at"]))
         if age > SUMMED_UP_WITHIN.total_seconds():
             raise Concern("The usage timer sums nothing up.", age_seconds=age)
         return replace(AWAY if swept.missed else Seen(), age_seconds=age)
@@ -107,12 +108,12 @@ class Freshness:
         found = swept.items
         if not found:
             return AWAY if swept.missed else Seen(waiting=0)
-        age = _age(self._clock.now(), parse_rfc3339(found[0].body["created_at"]))
+        age = age_of(self._clock.now(), parse_rfc3339(found[0].body["created_at"]))
         if age > SENT_WITHIN.total_seconds():
             raise Concern("Events wait to be sent; see the log.", age_seconds=age, waiting=len(found))
         return replace(AWAY if swept.missed else Seen(), age_seconds=age, waiting=len(found))
 
 
-def _age(now: datetime, then: datetime) -> int:
+def age_of(now: datetime, then: datetime) -> int:
     """In seconds; clocks differ."""
     return max(0, int((now - then).total_seconds()))

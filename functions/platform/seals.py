@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import ClassVar
 
+from functions.platform.freshness import AWAY, NONE_YET, age_of
 from functions.platform.health import Seen
 from shared.clock import Clock, rfc3339
 from shared.database.port import Database, Where
@@ -32,7 +33,7 @@ class Seals:
                 outcome = await self._ledger.outcome(self.ROUND, slot)
                 if outcome is None:
                     continue
-                age = max(0, int((now - outcome.ended).total_seconds()))
+                age = age_of(now, outcome.ended)
                 if outcome.failed:
                     what = f"The audit trails of {outcome.failed} tenants could not be sealed; see the log."
                     raise Concern(what, age_seconds=age, waiting=outcome.failed)
@@ -40,6 +41,6 @@ class Seals:
             before = [Where("created_at", "<", rfc3339(now - timedelta(hours=HOURS_LOOKED_AT)))]
             if (await self._platform.query(TENANT, before, limit=1)).items:
                 raise Concern(f"No sealing of audit trails has come to its end in {HOURS_LOOKED_AT} hours.")
-        except Unavailable:  # which is what the databases' own checks are there to say
-            return Seen("not known while a database is away")
-        return Seen("there was none yet")
+        except Unavailable:
+            return AWAY
+        return NONE_YET
