@@ -7,7 +7,7 @@ again, changes only what differs. Others go on meanwhile: every few items the lo
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -100,7 +100,7 @@ class CatalogImport:
         with self._uploads.admit(tenant.id, len(body)):
             found = await self._uploads.read(body)
             header = next(one for one in found if isinstance(one, ModelHeader))
-            tenant = replace(tenant, idempotency=None)  # the key's answer is the report, not the first batch
+            tenant = tenant.without_key()  # the key's answer is the report, not the first batch
             naming = await naming_of(tenant, header, named)
             digest = (await asyncio.to_thread(sha256, body)).hexdigest()
             kept = self._blobs.space(AREA, tenant.id)

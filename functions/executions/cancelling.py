@@ -4,7 +4,6 @@ What is being worked on sees it by itself within half a second, and what had no 
 """
 
 from contextlib import suppress
-from dataclasses import replace
 
 from functions.executions.admission import admit
 from functions.executions.holding import Hold, Lost, Pause
@@ -44,7 +43,7 @@ class Cancelling:
             if run.status == "cancelled":
                 return run
             raise WrongState(f"This run has {run.status} already.")
-        session = replace(tenant.past_the_fence(), idempotency=None)  # its answer is not the request's
+        session = tenant.past_the_fence().without_key()  # its answer is not the request's
         change = session.change()
         change.write(Increment(TREE, id, {"cancelled": 1}, {"cancelled": 1}), lambda _: Already("It is cancelled."))
         change.audit("cancel_requested", Execution.KIND, id, run.revision, None, None)

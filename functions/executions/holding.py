@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from functions.executions.models import LEASE, RENEW_SECONDS, Execution, stored
@@ -46,7 +45,7 @@ class Hold:
         pause: Pause = asyncio.sleep,
         pauses: Sequence[float] = COMMIT_PAUSES,
     ) -> None:
-        self.session = replace(session, idempotency=None)
+        self.session = session.without_key()
         self.lost = False
         self._held = held
         self._pause = pause

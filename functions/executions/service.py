@@ -1,7 +1,6 @@
 """What people ask of runs: to be started, shown, followed, decided, cancelled, paused."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from functions.executions import children
@@ -139,7 +138,7 @@ class ExecutionService:
         entry = await self._directory.entry(tenant_id)
         if entry is None:
             raise NotFound("There is no such execution.")
-        tenant = replace(staff, entry=entry, store=self._directory.open(entry), idempotency=None)
+        tenant = staff.in_tenant(entry, self._directory.open(entry))
         run = (await load(tenant, Execution, id)).value
         if not run.ended:
             change = tenant.change()

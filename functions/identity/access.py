@@ -1,6 +1,5 @@
 """Grants of staff: opened by themselves with a reason, told to the tenant, ended by either side."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -100,7 +99,7 @@ class AccessService:
         entry = None if tenant_id == PLATFORM_TENANT_ID else await self._directory.entry(tenant_id)
         if entry is None:
             raise NotFound("There is no such tenant.")
-        return replace(staff, entry=entry, store=self._directory.open(entry).control, idempotency=None)
+        return staff.in_tenant(entry, self._directory.open(entry).control)
 
 
 def _is_over(grant: StaffAccess, now: str) -> bool:

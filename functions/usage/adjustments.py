@@ -6,7 +6,6 @@ usage queue in one batch; each message becomes a block of voids, which reopens i
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
@@ -128,7 +127,7 @@ class Adjustments:
         entry = None if tenant_id == PLATFORM_TENANT_ID else await self._directory.entry(tenant_id)
         if entry is None:
             raise NotFound("There is no such tenant.")
-        return replace(staff, entry=entry, store=self._directory.open(entry), idempotency=None)
+        return staff.in_tenant(entry, self._directory.open(entry))
 
 
 async def _by_id(tenant: TenantSession, wanted: EventRef) -> list[Event]:

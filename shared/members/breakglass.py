@@ -6,7 +6,6 @@ it, on whatever instance, ends it at once.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -48,7 +47,7 @@ async def use(session: TenantSession, used: Mapping[str, Any]) -> None:
 
     It goes on while the tenant is fenced: who restores may have to look. One point read, one batch.
     """
-    session = replace(session.past_the_fence(), idempotency=None)
+    session = session.past_the_fence().without_key()
     for _ in range(TRIES_AT_A_RACE):
         id = access_id(session.id, session.caller)
         stored = await session.store.get(StaffAccess.KIND, id)

@@ -8,7 +8,6 @@ its ETag, so each of these happens once, whoever repeats it, and two at once are
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
@@ -182,7 +181,7 @@ async def _find(session: TenantSession, id: str) -> Versioned[Reservation] | Non
 
 
 def _own(session: TenantSession) -> Change:
-    return replace(session, idempotency=None).change()  # its answer is not the request's
+    return session.without_key().change()  # its answer is not the request's
 
 
 def _checked(amounts: Mapping[Budget, int]) -> dict[Budget, int]:

@@ -5,7 +5,6 @@ of its own (`notify_once`), or in one that happens once anyhow (`notify`).
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -70,7 +69,7 @@ async def notify_once(
     """As `notify`, in a change of its own; False where the tenant has been told before. One point read then."""
     if await session.store.get(NOTIFICATION, derived_id(NOTIFICATION, session.id, key)) is not None:
         return False
-    change = replace(session, idempotency=None).change()  # its answer is not the request's
+    change = session.without_key().change()  # its answer is not the request's
     notify(change, key, code, title, text, data)
     try:
         await change.commit(None)

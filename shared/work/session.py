@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from shared.database.port import TenantStore
 from shared.errors import Contended, Stale
 from shared.kinds import Kind
+from shared.tenancy.directory import TenantEntry
 from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
 from shared.work.resources import Resource, Tombstone, Versioned, load
@@ -22,6 +24,14 @@ LONGEST_STEP_ASIDE_SECONDS = 0.02  # after the first lost race; it doubles with 
 @dataclass(frozen=True)
 class TenantSession(Scope):
     """A scope in which changes are begun."""
+
+    def without_key(self) -> "TenantSession":
+        """The same without the request's idempotency key: what it writes is not the request's answer."""
+        return replace(self, idempotency=None)
+
+    def in_tenant(self, entry: TenantEntry, store: TenantStore) -> "TenantSession":
+        """The same caller at work in another tenant, where the request's key means nothing."""
+        return replace(self, entry=entry, store=store, idempotency=None)
 
     def past_the_fence(self) -> "TenantSession":
         """The same session for what goes on while the tenant is fenced: jobs, backups, the fence; never resources."""
