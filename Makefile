@@ -67,8 +67,9 @@ format: $(DEV) ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-pages: $(DEV) ## Write anew the pages of docs/ that are made from the code
+pages: $(DEV) ## Write anew what is made from the code: pages of docs/, and infra/gateway/
 	$(BIN)/python -m cli.pages
+	$(BIN)/python -m cli.gateway
 	$(BIN)/python -m tests.isolation
 
 bench: $(DEV) ## Measure, as ratios against a baseline of the same run
