@@ -28,6 +28,7 @@ OPERATION = '"," + context.Operation.Id.Replace("head-", "") + ","'
 OWN, CALLERS = "gateway-token", "jwt"  # variables with tokens
 TENANT = '(string)context.Variables["tenant"]'
 STAFF = '(bool)context.Variables["staff"]'
+REFUSED = "context.Response.StatusCode == 401 || context.Response.StatusCode == 403"  # which the app counts, too
 WAIT = 'context.Variables["retry-after"].ToString()'
 REQUEST = 'context.Request.Headers.GetValueOrDefault("{}", "{}")'
 
@@ -71,7 +72,10 @@ def versioned(all_of: Operations, backend: str) -> str:
     """The policy of `api/v1`: whose call it is, within which limits, and to which app it goes."""
     claimed = f'{REQUEST.format("Authorization", "")}.Replace("Bearer ", "").AsJwt()'
     nobody = unauthenticated("Send a token: Authorization: Bearer <token>.")
-    limits = choose(when(f'{TENANT} != ""', *_of_the_tenant(all_of.limits)), when(f"!{STAFF}", of_the_address()))
+    limits = choose(
+        when(f'{TENANT} != ""', *_of_the_tenant(all_of.limits)),
+        when(f"!{STAFF}", of_the_address(increment_condition=f"@({REFUSED})")),
+    )
     inbound = [
         set_variable("issuer", f'@({claimed}?.Issuer ?? "")'),
         set_variable("tenant", ""),
@@ -208,16 +212,15 @@ def _of_the_tenant(limits: Mapping[Limit, Collection[str]]) -> list[str]:
     ]
 
 
-def limit(calls: str, key: str, seconds: int) -> str:
+def limit(calls: str, key: str, seconds: int, **more: str) -> str:
     period, wait = str(seconds), "retry-after"
-    return element(
-        "rate-limit-by-key", calls=calls, renewal_period=period, counter_key=key, retry_after_variable_name=wait
-    )
+    named = {"calls": calls, "renewal_period": period, **more, "counter_key": key, "retry_after_variable_name": wait}
+    return element("rate-limit-by-key", **named)
 
 
-def of_the_address() -> str:
+def of_the_address(**more: str) -> str:
     """For calls of which it is not known whose they are."""
-    return limit(str(OF_AN_ADDRESS), '@("address:" + context.Request.IpAddress)', PERIOD)
+    return limit(str(OF_AN_ADDRESS), '@("address:" + context.Request.IpAddress)', PERIOD, **more)
 
 
 def policies(

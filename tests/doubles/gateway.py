@@ -108,14 +108,18 @@ class Gateway:
             self._keys[url] = {one["kid"]: jwt.PyJWK(one).key for one in listed["keys"]}
         return self._keys[url]
 
-    def take(self, key: str, calls: int, period: int) -> int:
+    def take(self, key: str, calls: int, period: int, *, count: bool = True) -> int:
         """0, or in how many seconds a call of this key may be made again: a window that slides."""
         now = self.clock.monotonic()
         made = self._calls[key] = [at for at in self._calls[key] if at > now - period]
         if len(made) >= calls:
             return max(1, round(made[len(made) - calls] + period - now)) if calls else period
-        made.append(now)
+        if count:
+            self.count(key)
         return 0
+
+    def count(self, key: str) -> None:
+        self._calls[key].append(self.clock.monotonic())
 
     def cached(self, key: str) -> str | None:
         until, value = self._cache.get(key, (0.0, ""))

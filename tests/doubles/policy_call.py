@@ -32,7 +32,9 @@ class Around(Protocol):
 
     async def published(self, url: str) -> Mapping[str, Any]: ...
 
-    def take(self, key: str, calls: int, period: int) -> int: ...
+    def take(self, key: str, calls: int, period: int, *, count: bool = True) -> int: ...
+
+    def count(self, key: str) -> None: ...
 
     def cached(self, key: str) -> str | None: ...
 
@@ -57,6 +59,7 @@ class Call:
         self._path = path
         self._backend: str | None = None
         self._section = "inbound"
+        self._later: list[tuple[str, str]] = []
 
     async def run(self) -> Answered:
         try:
@@ -64,6 +67,9 @@ class Call:
                 raise Failure("configuration", "OperationNotFound", 404)
             for section in ("inbound", "backend", "outbound"):
                 await self._run(section)
+            for key, condition in self._later:
+                if self._value(condition):
+                    self._gateway.count(key)
             return self._answered()
         except _Returned as returned:
             return returned.response
@@ -115,7 +121,10 @@ class Call:
     async def _rate_limit_by_key(self, one: Element) -> None:
         calls, period = int(self._value(one.attrib["calls"])), int(one.attrib["renewal-period"])
         assert period <= 300, "the gateway takes no longer period"
-        if wait := self._gateway.take(self._value(one.attrib["counter-key"]), calls, period):
+        key, counted = self._value(one.attrib["counter-key"]), one.attrib.get("increment-condition")
+        if counted is not None:  # which is asked at the end of outbound
+            self._later.append((key, counted))
+        if wait := self._gateway.take(key, calls, period, count=counted is None):
             self._context.Variables[one.attrib["retry-after-variable-name"]] = wait
             raise Failure("rate-limit-by-key", "RateLimitExceeded", 429)
 

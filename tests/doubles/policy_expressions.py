@@ -49,7 +49,7 @@ def _parsed(text: str) -> int:
 PROPERTIES: Mapping[type, frozenset[str]] = {
     Context: frozenset({"Request", "Response", "Operation", "LastError", "Variables", "RequestId"}),
     Asked: frozenset({"Headers", "IpAddress", "OriginalUrl"}),
-    Answered: frozenset({"Headers"}),
+    Answered: frozenset({"Headers", "StatusCode"}),
     Matched: frozenset({"Id"}),
     Failure: frozenset({"Source", "Reason"}),
     Url: frozenset({"Path"}),

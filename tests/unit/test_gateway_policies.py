@@ -3,8 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,8 +11,6 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from cli.gateway import FILES, by_service, operation, parts
@@ -22,14 +19,14 @@ from function_app import platform
 from local.issuer import Issuer
 from shared.auth.roles import Role
 from shared.http.cors import READ, SENT
-from shared.http.problems import TITLES
 from shared.settings import Settings
 from shared.tenancy.plans import GLOBAL_REQUESTS, GLOBAL_WINDOW_MINUTES, PLANS, Limit, Tier
-from tests.doubles.gateway import NAMED, Gateway, PolicyError, loaded, operations
+from tests.doubles.gateway import NAMED, PolicyError, loaded, operations
 from tests.doubles.gateway_setup import assembled, filled, named_values, read
 from tests.doubles.policy_context import Asked, Context, Headers, Url
 from tests.doubles.policy_expressions import ExpressionError, compiled
 from tests.doubles.server import serving
+from tests.unit.gateway_world import App, Site, issuing, problem
 from tests.unit.world import OTHER_ID, TENANT_ID
 
 BICEP = Path(__file__).parents[2] / "infra" / "modules"
@@ -147,59 +144,6 @@ def test_the_window_of_an_address_is_the_apps_as_far_as_the_gateway_has_such_lon
     assert OF_AN_ADDRESS / PERIOD <= GLOBAL_REQUESTS / (GLOBAL_WINDOW_MINUTES * 60) < (OF_AN_ADDRESS + 1) / PERIOD
 
 
-class App:
-    """What stands behind the gateway: takes all, and tells the limits of each tenant's plan."""
-
-    def __init__(self) -> None:
-        self.tiers = {TENANT_ID: Tier.STANDARD, OTHER_ID: Tier.STANDARD}
-        self.calls: list[tuple[str, dict[str, str]]] = []
-
-    async def answer(self, request: Request) -> Response:
-        self.calls.append((request.url.path, dict(request.headers)))
-        tenant = request.headers.get("x-flowgrid-tenant")
-        headers = {} if tenant is None else {"x-flowgrid-limits": told(self.tiers[tenant])}
-        return Response("{}", headers={**headers, "etag": '"1"', "x-request-id": request.headers["x-request-id"]})
-
-
-def told(tier: Tier) -> str:
-    plan = PLANS[tier]
-    return ",".join(map(str, (plan.requests_per_minute, *map(plan.route_limit, Limit))))
-
-
-class Site:
-    """A gateway before such an app, an issuer, and those who call."""
-
-    def __init__(self, gateway: Gateway, app: App, issuer: Issuer, url: str, http: httpx.AsyncClient) -> None:
-        self.gateway, self.app, self.issuer, self._url, self._http = gateway, app, issuer, url, http
-
-    def token(self, tenant: str | None = TENANT_ID, role: Role = Role.USER) -> str:
-        return self.issuer.mint("somebody", roles=[role.value], tenant_id=tenant)
-
-    async def call(self, method: str, path: str, token: str | None = None, **headers: str) -> httpx.Response:
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token is not None:
-            sent["authorization"] = f"Bearer {token}"
-        return await self._http.request(method, f"{self._url}/api/{path}", headers=sent)
-
-    async def passed(self, method: str, path: str, token: str, tries: int) -> int:
-        """How many of so many calls came to the app."""
-        before = len(self.app.calls)
-        for _ in range(tries):
-            await self.call(method, path, token)
-        return len(self.app.calls) - before
-
-
-@contextmanager
-def issuing(folder: Path) -> Iterator[Issuer]:
-    """A token issuer on an address of its own."""
-    web = Starlette()
-    with serving(web) as url:
-        values = {"flowgrid_issuers": [{"issuer": f"{url}/oidc", "audience": "flowgrid"}]}
-        issuer = Issuer(folder, Settings.model_validate(values))
-        web.router.routes += issuer.routes()
-        yield issuer
-
-
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     app = App()
@@ -263,7 +207,7 @@ async def test_nobody_sees_what_the_app_tells_the_gateway(site: Site) -> None:
 
 async def test_an_address_has_its_window_for_what_is_open_and_probes_have_none(site: Site) -> None:
     for _ in range(OF_AN_ADDRESS):
-        site.gateway.take(f"address:{CALLER}", OF_AN_ADDRESS, PERIOD)
+        site.gateway.count(f"address:{CALLER}")
     answer = await site.call("GET", "health")
     problem(answer, 429, "rate_limited")
     assert (await site.call("GET", "health/live")).status_code == 200
@@ -271,6 +215,17 @@ async def test_an_address_has_its_window_for_what_is_open_and_probes_have_none(s
     assert (await site.call("GET", "v1/elements", site.token())).status_code == 200, "who is known is not hit"
     assert (await site.call("GET", "v1/elements", site.token(None))).status_code == 429, "who is in no tenant is"
     assert (await site.call("GET", "v1/platform/tenants", site.token(None, Role.PLATFORM))).status_code == 200
+
+
+async def test_of_those_whom_only_the_app_can_know_the_address_pays_for_whom_it_refuses(site: Site) -> None:
+    for _ in range(OF_AN_ADDRESS - 1):
+        site.gateway.count(f"address:{CALLER}")
+    token = site.token(None)
+    assert await site.passed("GET", "v1/elements", token, 3) == 3, "the app has let them in"
+    site.app.status = 401
+    assert await site.passed("GET", "v1/elements", token, 3) == 1
+    site.gateway.clock.forward(seconds=PERIOD)
+    assert await site.passed("GET", "v1/elements", token, 1) == 1
 
 
 # whose call it is
@@ -355,7 +310,7 @@ async def test_a_body_above_the_largest_that_its_route_takes_is_refused(site: Si
 
 async def too_long(site: Site, path: str, length: str) -> bytes:
     """What is answered to who announces so many bytes, and sends none."""
-    url = httpx.URL(site._url)
+    url = httpx.URL(site.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     token = f"authorization: Bearer {site.token()}\r\n"
     writer.write(f"POST /api/{path} HTTP/1.1\r\nhost: x\r\n{token}content-length: {length}\r\n\r\n".encode())
@@ -387,14 +342,3 @@ def test_pages_may_send_and_read_what_the_app_lets_them() -> None:
 async def test_a_backend_that_is_away_is_an_answer_that_promises_nothing(site: Site) -> None:
     site.gateway.backends = dict.fromkeys(site.gateway.backends, "http://127.0.0.1:9")
     problem(await site.call("GET", "v1/me", site.token()), 500, "internal")
-
-
-def problem(answer: httpx.Response, status: int, code: str) -> None:
-    """In the shape of the app's own (tests/e2e/test_main_job.py)."""
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
-    told = answer.json()
-    assert (told["status"], told["code"], told["type"]) == (status, code, f"/api/problems/{code}")
-    assert told["title"] == TITLES[status] and told["detail"] == told["error"]
-    assert told["request_id"] == answer.headers["x-request-id"]
-    assert told["instance"] == answer.request.url.path
-    assert answer.headers["x-content-type-options"] == "nosniff"

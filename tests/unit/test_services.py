@@ -1,6 +1,7 @@
 """Services deploy apart or together: which of them an app registers is a setting."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import function_app
+from cli.serve import _welcome
 from functions.composition import chosen
 from functions.kinds import KINDS
 from shared.core import core
@@ -91,3 +93,19 @@ def test_a_wrong_name_ends_the_start_of_a_process(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", "import function_app"], cwd=ROOT, env=env, capture_output=True)
     assert done.returncode != 0
     assert b"FLOWGRID_SERVICES: there is no 'billings'" in done.stderr
+
+
+def test_demo_tenants_are_made_only_where_whoever_comes_may_make_them() -> None:
+    gateway = '[{"issuer": "https://sts.example/", "audience": "x", "caller": "y"}]'
+    assert _welcome(Settings()) is not None
+    assert _welcome(Settings.load({"FLOWGRID_SERVICES": "agents"})) is None
+    assert _welcome(Settings.load({"FLOWGRID_GATEWAY": gateway})) is None
+
+
+def test_the_guide_has_each_service_once_and_a_gateway_that_passes_the_check() -> None:
+    guide = (ROOT / "docs/gateway.md").read_text("utf-8")
+    apps = re.findall(r"^\| [a-z ]+ \| `([a-z,]+)` \|$", guide, re.MULTILINE)
+    assert sorted(name for app in apps for name in app.split(",")) == SERVICES
+    (setting,) = re.findall(r"^FLOWGRID_GATEWAY = (.*)$", guide, re.MULTILINE)
+    (gateway,) = Settings.load({"FLOWGRID_GATEWAY": re.sub(r"<[a-z ]+>", "0", setting)}).flowgrid_gateway
+    assert gateway.subject_claim == "oid"
