@@ -23,14 +23,14 @@ class App:
     """What stands behind the gateway: answers all with `status`, and tells the limits of each tenant's plan."""
 
     def __init__(self) -> None:
-        self.status = 200
+        self.status, self.tells = 200, True
         self.tiers = {TENANT_ID: Tier.STANDARD, OTHER_ID: Tier.STANDARD}
         self.calls: list[tuple[str, dict[str, str]]] = []
 
     async def answer(self, request: Request) -> Response:
         self.calls.append((request.url.path, dict(request.headers)))
         tenant = request.headers.get("x-flowgrid-tenant")
-        headers = {} if tenant is None else {"x-flowgrid-limits": told(self.tiers[tenant])}
+        headers = {} if tenant is None or not self.tells else {"x-flowgrid-limits": told(self.tiers[tenant])}
         return Response(
             "{}", self.status, headers={**headers, "etag": '"1"', "x-request-id": request.headers["x-request-id"]}
         )
