@@ -65,6 +65,7 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self._calls: defaultdict[str, list[float]] = defaultdict(list)
+        self._limits: dict[str, int] = {}
         self._keys: dict[str, Mapping[str, Any]] = {}
         self._cache: dict[str, tuple[float, str]] = {}
 
@@ -110,6 +111,7 @@ class Gateway:
 
     def take(self, key: str, calls: int, period: int, *, count: bool = True) -> int:
         """0, or in how many seconds a call of this key may be made again: a window that slides."""
+        assert self._limits.setdefault(key, calls) == calls, f"{key} is counted by two limits"
         now = self.clock.monotonic()
         made = self._calls[key] = [at for at in self._calls[key] if at > now - period]
         if len(made) >= calls:
