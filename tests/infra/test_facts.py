@@ -1,0 +1,43 @@
+"""Every fact holds in both environments, and is told of when it does not."""
+
+import json
+
+import pytest
+
+from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
+from shared.settings import SettingsError
+from tests.infra.changes import CHANGES, Change
+from tests.infra.facts import BUS, FACTS, Fact
+from tests.infra.snapshot import ENVIRONMENTS, ROOT, snapshot
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_what_would_be_deployed_is_what_the_code_rests_on(fact: Fact, environment: str) -> None:
+    assert list(fact(snapshot(environment))) == []
+
+
+@pytest.mark.parametrize(("fact", "change"), CHANGES, ids=lambda one: getattr(one, "__name__", ""))
+def test_a_fact_that_is_otherwise_is_told(fact: Fact, change: Change) -> None:
+    found = snapshot("prod")
+    change(found)
+    try:
+        told = list(fact(found))
+    except (AssertionError, SettingsError) as error:
+        told = [repr(error)]
+    assert told != []
+
+
+def test_no_fact_is_without_a_change_that_it_tells_of() -> None:
+    assert [fact.__name__ for fact in FACTS if fact not in {one for one, _ in CHANGES}] == []
+
+
+def test_what_waits_for_a_batch_and_what_works_on_it_fit_into_the_lock_that_is_deployed() -> None:
+    """A batch's lock is not renewed; the extension takes half of one, and 2:30, as the longest wait."""
+    bus = json.loads((ROOT / "host.json").read_text("utf-8"))["extensions"]["serviceBus"]
+    waits = sum(int(part) * 60**power for power, part in enumerate(reversed(bus["maxBatchWaitTime"].split(":"))))
+    for environment in ENVIRONMENTS:
+        for queue in snapshot(environment).all(f"{BUS}/queues"):
+            lock = int(queue["properties"]["lockDuration"].removeprefix("PT").removesuffix("M")) * 60
+            assert waits <= min(lock / 2, 150)
+            assert waits + DELIVERY_SECONDS + SENDING_SECONDS < lock
