@@ -22,15 +22,19 @@ EVERYWHERE = {
     "CKV_AZURE_213": "Flex Consumption has no health check by the platform",
     "CKV_AZURE_222": "the API is public; a gateway may be put before it",
 }
-IN_DEV = {
-    "CKV_AZURE_35": "without a network of its own the app has no address that a rule could name",
-    "CKV_AZURE_59": "the same: identities decide",
+OPEN = {
+    "CKV_AZURE_35": "without a network of its own the app has no address that a rule could name; identities decide",
+    "CKV_AZURE_59": "the same",
     "CKV_AZURE_101": "the same",
     "CKV_AZURE_109": "the same",
     "CKV_AZURE_189": "the same",
-    "CKV_AZURE_225": "what may be away for an hour is in one zone",
 }
-REASONS: Mapping[str, Mapping[str, str]] = {"dev": {**EVERYWHERE, **IN_DEV}, "prod": EVERYWHERE}
+IN_ONE_ZONE = {"CKV_AZURE_225": "what may be away for an hour is in one zone"}
+REASONS: Mapping[str, Mapping[str, str]] = {
+    "dev": {**EVERYWHERE, **OPEN, **IN_ONE_ZONE},
+    "prod": {**EVERYWHERE, **OPEN},
+    "private": EVERYWHERE,
+}
 
 
 def template(snapshot: Mapping[str, Any]) -> dict[str, Any]:

@@ -191,6 +191,7 @@ CHANGES: tuple[tuple[Fact, Change], ...] = (
     (facts.all_of_it_is_in_one_region, copied_abroad),
     (facts.all_of_it_is_in_one_region, put(COSMOS, "locations.0.locationName", "eastus")),
     (facts.an_instance_is_used_as_the_code_can_be, put(SITE, f"{SCALE}.triggers.http.perInstanceConcurrency", 1)),
+    (facts.an_instance_is_used_as_the_code_can_be, put(SITE, "siteConfig.cors", {"allowedOrigins": ["*"]})),
     (facts.an_instance_is_used_as_the_code_can_be, put(SITE, f"{SCALE}.alwaysReady.0.instanceCount", 1)),
     (facts.an_instance_is_used_as_the_code_can_be, put(SITE, "functionAppConfig.siteUpdateStrategy.type", "Recreate")),
     (facts.stores_are_private_where_there_is_a_network, put(COSMOS, "publicNetworkAccess", "Enabled")),

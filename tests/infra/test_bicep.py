@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.bicep import INFRA, MISSING, changed, diagnostics, found, unformatted
+from tests.infra.snapshot import ENVIRONMENTS
 
 with_compiler = pytest.mark.skipif(shutil.which("bicep") is None, reason="there is no bicep on the PATH")
 
@@ -51,7 +52,9 @@ def test_a_file_that_is_not_formatted_is_told(infra: Path) -> None:
 def test_a_change_of_what_would_be_deployed_is_told_with_its_difference(infra: Path) -> None:
     put(infra, "modules/keyvault.bicep", "softDeleteRetentionInDays: 90", "softDeleteRetentionInDays: 7")
     lines = list(changed(infra))
-    assert [line.partition(":")[0] for line in lines] == ["environments/dev.bicepparam", "environments/prod.bicepparam"]
+    assert [line.partition(":")[0] for line in lines] == [
+        f"environments/{name}.bicepparam" for name in sorted(ENVIRONMENTS)
+    ]
     assert all("softDeleteRetentionInDays" in line for line in lines)
 
 
