@@ -68,9 +68,14 @@ def what_triggers_name_is_set(found: Snapshot) -> Iterator[str]:
     yield from (named - given) if len(named) > 5 else ["no triggers were found"]
 
 
-def the_app_starts_with_its_settings(found: Snapshot) -> Iterator[str]:
+def as_azure_would_give_them(found: Snapshot) -> dict[str, str]:
+    """The app settings, with what is looked up when it is deployed."""
     values = found.app_settings()
-    values |= {name: value for name, value in OF_A_RUNNING_STORE.items() if _of_azure(values.get(name, ""))}
+    return values | {name: value for name, value in OF_A_RUNNING_STORE.items() if _of_azure(values.get(name, ""))}
+
+
+def the_app_starts_with_its_settings(found: Snapshot) -> Iterator[str]:
+    values = as_azure_would_give_them(found)
     settings = Settings.load(values)
     if not settings.queue_triggers:
         yield "no queue is received from"

@@ -1,13 +1,16 @@
 """Every fact holds in each environment, and is told of when it does not."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
 from shared.settings import SettingsError
 from tests.infra.changes import CHANGES, Change
-from tests.infra.facts import BUS, FACTS, Fact
+from tests.infra.facts import BUS, FACTS, Fact, as_azure_would_give_them
 from tests.infra.snapshot import ENVIRONMENTS, ROOT, snapshot
 
 
@@ -30,6 +33,22 @@ def test_a_fact_that_is_otherwise_is_told(fact: Fact, change: Change) -> None:
 
 def test_no_fact_is_without_a_change_that_it_tells_of() -> None:
     assert [fact.__name__ for fact in FACTS if fact not in {one for one, _ in CHANGES}] == []
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_app_that_is_deployed_has_triggers_of_its_queues_and_loads_no_sdk_when_it_starts(environment: str) -> None:
+    settings = as_azure_would_give_them(snapshot(environment))
+    program = (
+        "import sys, function_app\n"
+        "print(*[one.get_function_name() for one in function_app.app.get_functions()])\n"
+        "print(*[name for name in sys.modules if name.startswith(('azure.', 'redis', 'opencensus'))])"
+    )
+    command, env = [sys.executable, "-c", program], {"PATH": os.environ["PATH"], **settings}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    functions, modules = (line.split() for line in done.stdout.splitlines())
+    assert {"store_usage", "run_job", "run_execution", "sweep", "get_agent"} <= set(functions)
+    assert "drain_queues" not in functions
+    assert {name.split(".")[1] for name in modules} == {"functions"}
 
 
 def test_what_waits_for_a_batch_and_what_works_on_it_fit_into_the_lock_that_is_deployed() -> None:
