@@ -35,16 +35,17 @@ $(DEV): $(RUN) requirements/dev.txt requirements/servicebus.txt
 run: $(RUN) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines
 	@$(BIN)/python -m cli serve
 
-TESTS := $(BIN)/python -m pytest --dist loadfile
+TESTS := $(BIN)/python -m pytest
+ONE_BY_ONE := --dist load --maxschedchunk 1 # each takes long
 
 test: $(DEV) ## Run the tests, but for the long ones
-	$(TESTS) -n 4 -m "not long and not exhaustive" # they wait for sockets as long as they compute
+	$(TESTS) -n 4 --dist loadfile -m "not long and not exhaustive" # they wait for sockets as long as they compute
 
 test-long: $(DEV) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
-	$(TESTS) -n 2 -m "long and not exhaustive"
+	$(TESTS) -n 3 $(ONE_BY_ONE) -m "long and not exhaustive"
 
 test-exhaustive: $(DEV) ## Try at each place what the others try at some: half an hour
-	$(TESTS) -n 2 -m exhaustive
+	$(TESTS) -n 2 $(ONE_BY_ONE) -m exhaustive
 
 EMULATORS := TEST_COSMOS_ENDPOINT='http://127.0.0.1:8081/' \
   TEST_SERVICEBUS_CONNECTION='Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;' \
