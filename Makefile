@@ -67,8 +67,9 @@ format: $(DEV) ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-pages: $(DEV) ## Write anew the pages of docs/ that are made from the code
+pages: $(DEV) ## Write anew the pages of docs/, and what Bicep reads, that are made from the code
 	$(BIN)/python -m cli.pages
+	$(BIN)/python -m cli.infra
 	$(BIN)/python -m tests.isolation
 
 bench: $(DEV) ## Measure, as ratios against a baseline of the same run

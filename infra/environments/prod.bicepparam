@@ -1,0 +1,21 @@
+using '../main.bicep'
+
+// For tenants: copies in three zones, limits over all instances, a network of its own, an instance that is always there.
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'prod')
+param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
+param issuers = json(readEnvironmentVariable('FLOWGRID_ISSUERS'))
+param shards = 4
+param autoscaleRu = 4000
+param cosmosBackup = 'Continuous30Days'
+param redisSku = 'Balanced_B0'
+param zoneRedundant = true
+param privateNetworking = true
+param alwaysReady = [
+  {
+    name: 'http'
+    instanceCount: 2
+  }
+]
+param telemetrySample = '0.2'
+param logDays = 90
+param recoverDays = 35
