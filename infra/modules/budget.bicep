@@ -13,14 +13,16 @@ param startDate string
 param actionGroupId string
 
 var shares = [50, 80, 100]
-var spent = [for share in shares: {
-  enabled: true
-  operator: 'GreaterThanOrEqualTo'
-  threshold: share
-  thresholdType: 'Actual'
-  contactEmails: []
-  contactGroups: [actionGroupId]
-}]
+var spent = [
+  for share in shares: {
+    enabled: true
+    operator: 'GreaterThanOrEqualTo'
+    threshold: share
+    thresholdType: 'Actual'
+    contactEmails: []
+    contactGroups: [actionGroupId]
+  }
+]
 var forecast = {
   enabled: true
   operator: 'GreaterThan'
@@ -30,7 +32,7 @@ var forecast = {
   contactGroups: [actionGroupId]
 }
 
-resource budget 'Microsoft.Consumption/budgets@2024-08-01' = {
+resource budget 'Microsoft.Consumption/budgets@2026-06-01' = {
   name: name
   properties: {
     category: 'Cost'

@@ -118,45 +118,49 @@ resource told 'Microsoft.Insights/actionGroups@2023-01-01' = {
   properties: {
     enabled: true
     groupShortName: take('fg-${environmentName}', 12)
-    emailReceivers: [for (email, place) in alertEmails: {
-      name: 'email-${place}'
-      emailAddress: email
-      useCommonAlertSchema: true
-    }]
+    emailReceivers: [
+      for (email, place) in alertEmails: {
+        name: 'email-${place}'
+        emailAddress: email
+        useCommonAlertSchema: true
+      }
+    ]
   }
 }
 
-resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for alert in alerts: {
-  name: '${base}-${alert.name}'
-  location: location
-  tags: tags
-  kind: 'LogAlert'
-  properties: {
-    displayName: '${environmentName}: ${alert.title}'
-    description: 'What to do: ${runbookUrl}#${alert.name}'
-    enabled: true
-    severity: alert.severity
-    scopes: [workspaceId]
-    evaluationFrequency: alert.frequency
-    windowSize: alert.window
-    autoMitigate: alert.frequency != 'P1D'
-    criteria: {
-      allOf: [
-        {
-          query: alert.query
-          timeAggregation: 'Count'
-          operator: 'GreaterThan'
-          threshold: 0
-          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
-        }
-      ]
-    }
-    actions: {
-      actionGroups: [told.id]
-      customProperties: { runbook: '${runbookUrl}#${alert.name}', environment: environmentName }
+resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for alert in alerts: {
+    name: '${base}-${alert.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: '${environmentName}: ${alert.title}'
+      description: 'What to do: ${runbookUrl}#${alert.name}'
+      enabled: true
+      severity: alert.severity
+      scopes: [workspaceId]
+      evaluationFrequency: alert.frequency
+      windowSize: alert.window
+      autoMitigate: alert.frequency != 'P1D'
+      criteria: {
+        allOf: [
+          {
+            query: alert.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: 0
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      actions: {
+        actionGroups: [told.id]
+        customProperties: { runbook: '${runbookUrl}#${alert.name}', environment: environmentName }
+      }
     }
   }
-}]
+]
 
 resource test 'Microsoft.Insights/webtests@2022-06-15' = {
   name: '${base}-health'
@@ -177,7 +181,7 @@ resource test 'Microsoft.Insights/webtests@2022-06-15' = {
   }
 }
 
-resource unavailable 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+resource unavailable 'Microsoft.Insights/metricAlerts@2026-01-01' = {
   name: '${base}-availability'
   location: 'global'
   tags: tags
@@ -219,7 +223,6 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
 }
 
 module budget 'budget.bicep' = {
-  name: 'budget'
   params: {
     name: '${base}-monthly'
     amount: monthlyBudget
