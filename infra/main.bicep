@@ -27,7 +27,7 @@ param trustedProxies int = 1
 @description('Shared databases that new tenants spread over.')
 param shards int = 1
 
-@description('Autoscale maximum of each database in RU/s; 0: a serverless account of Cosmos DB.')
+@description('Autoscale maximum of each database of tenants in RU/s, a multiple of 1000; 0: a serverless account.')
 param autoscaleRu int = 0
 
 @description('How far back the whole account of Cosmos DB can be restored.')

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from time import perf_counter
+from time import perf_counter, time
 from typing import cast
 
 from shared.ai.port import Answer, Connection, Models, Question, TokenUsage
@@ -33,15 +33,11 @@ class ObservedMessaging(Messaging):
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
         what = (self._kind, queue, f"send {queue}", messages[0].tenant_id if messages else "")
         if queue == self._metering:
-            with timed(self._tell_of_trouble, call_of(*what)):
+            with _Trouble(self._tell, what):
                 await self._inner.send(queue, messages, delay=delay)
         else:
             with calling(self._tell, *what):
                 await self._inner.send(queue, messages, delay=delay)
-
-    def _tell_of_trouble(self, call: Call) -> None:
-        if not call.ok or call.seconds >= SLOW_SECONDS:
-            self._tell(call)
 
     async def dead(self, queue: str, *, most: int = 100) -> list[tuple[Message, str]]:
         return await self._inner.dead(queue, most=most)
@@ -54,6 +50,27 @@ class ObservedMessaging(Messaging):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+class _Trouble:
+    """The block is a call that is told of when it was slow or has failed. Each request has one: it costs two clocks."""
+
+    __slots__ = ("_since", "_started", "_tell", "_what")
+
+    def __init__(self, tell: Tell, what: tuple[str, str, str, str]) -> None:
+        self._tell, self._what = tell, what
+
+    def __enter__(self) -> None:
+        self._started, self._since = time(), perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        seconds = perf_counter() - self._since
+        if kind is not None or seconds >= SLOW_SECONDS:
+            call = call_of(*self._what)
+            call.started, call.seconds = self._started, seconds
+            if kind is not None:
+                call.ok, call.result = False, kind.__name__
+            self._tell(call)
 
 
 class ObservedBlobs(Blobs):

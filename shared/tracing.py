@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import getrandbits
+from typing import NamedTuple
 
 LONGEST = 256  # of a later version, which may have more behind what is known
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """One piece of work in a trace; ids in lower-case hexadecimal, `parent` empty where the trace begins."""
 
     trace_id: str

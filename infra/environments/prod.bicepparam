@@ -1,15 +1,14 @@
 using '../main.bicep'
 
-// For tenants: copies in three zones, limits over all instances, a network of its own, an instance that is always there.
+// For tenants: copies in three zones, limits over all instances, two instances that are always there. It is paid by use:
+// what is private, or has throughput of its own, begins at hundreds of dollars a month (private.bicepparam).
 param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'prod')
 param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
 param issuers = json(readEnvironmentVariable('FLOWGRID_ISSUERS'))
 param shards = 4
-param autoscaleRu = 4000
 param cosmosBackup = 'Continuous30Days'
 param redisSku = 'Balanced_B0'
 param zoneRedundant = true
-param privateNetworking = true
 param alwaysReady = [
   {
     name: 'http'

@@ -127,7 +127,6 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     httpsOnly: true
     publicNetworkAccess: publicNetworkAccess
     virtualNetworkSubnetId: inNetwork ? network::subnet.id : null
-    keyVaultReferenceIdentity: identity.id
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'

@@ -9,7 +9,7 @@ param tags object
 @maxValue(100)
 param shards int
 
-@description('Autoscale maximum of each database in RU/s; 0: a serverless account.')
+@description('Autoscale maximum of each shared database in RU/s, a multiple of 1000; 0: a serverless account.')
 param autoscaleRu int
 
 @description('Continuous7Days or Continuous30Days: how far back the account itself can be restored.')
@@ -68,7 +68,7 @@ module registryDatabase 'database.bicep' = {
     accountName: account.name
     name: declared.registry.name
     containers: declared.registry.containers
-    autoscaleRu: autoscaleRu
+    autoscaleRu: serverless ? 0 : 1000 // the least there is: it is read once in five seconds, tenant and instance
   }
 }
 

@@ -21,9 +21,6 @@ resource namespace 'Microsoft.ServiceBus/namespaces@2026-01-01' = {
     tier: sku
     capacity: sku == 'Premium' ? 1 : null
   }
-  identity: {
-    type: 'SystemAssigned'
-  }
   properties: {
     disableLocalAuth: true
     minimumTlsVersion: '1.2'

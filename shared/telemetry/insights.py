@@ -168,24 +168,24 @@ class Insights(Telemetry):
         return self._transport.send([self._envelope(item, self._transport) for item in items])
 
     def _envelope(self, item: _Item, transport: Transport) -> dict[str, Any]:
-        data = item.data
+        type, at, trace_id, parent, tenant_id, data, sample_rate = item
         tags = {**transport.tags}
-        if item.trace_id:
-            tags["ai.operation.id"] = item.trace_id
-        if item.parent:
-            tags["ai.operation.parentId"] = item.parent
-        if item.type == "Request":
+        if trace_id:
+            tags["ai.operation.id"] = trace_id
+        if parent:
+            tags["ai.operation.parentId"] = parent
+        if type == "Request":
             tags["ai.operation.name"] = data["name"]
         data["ver"] = 2
-        data["properties"] = {"tenantId": item.tenant_id, **self._common, **data.get("properties", {})}
+        data["properties"] = {"tenantId": tenant_id, **self._common, **data.get("properties", {})}
         return {
             "ver": 1,
-            "name": f"Microsoft.ApplicationInsights.{item.type}",
-            "time": _instant(item.at),
+            "name": f"Microsoft.ApplicationInsights.{type}",
+            "time": _instant(at),
             "iKey": transport.key,
-            "sampleRate": item.sample_rate,
+            "sampleRate": sample_rate,
             "tags": tags,
-            "data": {"baseType": TYPES[item.type], "baseData": data},
+            "data": {"baseType": TYPES[type], "baseData": data},
         }
 
 

@@ -5,8 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-INFRA = Path(__file__).parents[2] / "infra"
-ENVIRONMENTS = ("dev", "prod")
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ("dev", "prod", "private")
 Resource = dict[str, Any]
 
 
@@ -38,4 +38,4 @@ def snapshot(environment: str) -> Snapshot:
 
 @lru_cache
 def _text(environment: str) -> str:
-    return (INFRA / "environments" / f"{environment}.snapshot.json").read_text("utf-8")
+    return (ROOT / "infra" / "environments" / f"{environment}.snapshot.json").read_text("utf-8")

@@ -38,6 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(FORGOTTEN_SOCKETS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """What is left in a cycle with a test's own event loop can go when that has closed, and not in the next module."""
+    yield
+    forget_cut_connections()
+
+
 @pytest.fixture
 def double() -> "Iterator[ServiceBusDouble]":
     from tests.doubles.servicebus import service_bus

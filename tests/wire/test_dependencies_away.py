@@ -33,7 +33,6 @@ from tests.doubles.ingestion import ingestion
 from tests.doubles.keyvault import KeyVaultDouble
 from tests.doubles.redis_server import redis_server
 from tests.doubles.server import serving
-from tests.doubles.sockets import forget_cut_connections
 from tests.doubles.switch import Switch
 from tests.unit.world import AGENT, STAFF, World, admin
 from tests.wire.conftest import FORGOTTEN_SOCKETS
@@ -237,7 +236,6 @@ async def test_while_it_is_down_the_right_calls_go_on_and_all_do_when_it_is_back
         await made.switch.on()
         await made.well()
         assert await made.statuses() == before
-    forget_cut_connections()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +257,6 @@ async def test_while_it_is_silent_no_call_is_longer_than_its_bound_and_all_are_w
         await made.switch.on()
         await made.well()
         assert await made.statuses() == before
-    forget_cut_connections()
 
 
 async def check_away(made: Scene, before: dict[str, int], hit: frozenset[str], named: str) -> None:
@@ -291,4 +288,3 @@ async def test_while_one_call_waits_for_what_is_silent_all_that_does_not_need_it
         assert not waiting.done()
         await made.switch.on()
         assert (await waiting).status < 400
-    forget_cut_connections()
