@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.snapshot import INFRA
+from tests.infra.snapshot import ROOT
 
-ROOT = INFRA.parent
+INFRA = ROOT / "infra"
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
 DELIVERY = (INFRA / "modules/delivery.bicep").read_text("utf-8")
 IN_SUBSCRIPTION = (INFRA / "modules/delivery-roles.bicep").read_text("utf-8")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.infra.snapshot import INFRA
+from tests.infra.snapshot import ROOT
 from tests.infra.test_queries import QUERIES
 
-ROOT = INFRA.parent
+INFRA = ROOT / "infra"
 MODULE = (INFRA / "modules/observability.bicep").read_text("utf-8")
 GUIDE = (ROOT / "docs/operations.md").read_text("utf-8")
 RUNBOOKS = re.findall(r"^## (.+)$", GUIDE.partition("\n# Runbooks\n")[2], re.MULTILINE)
