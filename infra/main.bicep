@@ -74,6 +74,22 @@ param logQuotaGb int = -1
 @description('Days that deleted and replaced blobs can be brought back.')
 param recoverDays int = 14
 
+@description('Who is told when somebody should look; everybody gets every alert.')
+@minLength(1)
+param alertEmails array
+
+@description('Where the runbooks are, to which alerts lead.')
+param runbookUrl string = 'docs/operations.md'
+
+@description('US dollars a month for the stamp.')
+param monthlyBudget int
+
+@description('First day of the month from which the budget counts, such as 2026-12-01; it cannot be changed afterwards.')
+param budgetStartDate string
+
+@description('Repository on GitHub from which is deployed, owner/name; empty: from nowhere.')
+param repository string = ''
+
 var token = uniqueString(subscription().id, environmentName, location)
 var names = {
   group: '${prefix}-${environmentName}-${location}'
@@ -284,6 +300,43 @@ module app 'modules/app.bicep' = {
     roles // the host signs in when it starts
     redis
     private
+  ]
+}
+
+module observability 'modules/observability.bicep' = {
+  scope: group
+  params: {
+    environmentName: environmentName
+    prefix: prefix
+    location: location
+    tags: tags
+    workspaceName: names.workspace
+    insightsName: names.insights
+    healthUrl: 'https://${app.outputs.hostName}/api/health'
+    alertEmails: alertEmails
+    runbookUrl: runbookUrl
+    monthlyBudget: monthlyBudget
+    budgetStartDate: budgetStartDate
+  }
+  dependsOn: [
+    workspace
+  ]
+}
+
+module delivery 'modules/delivery.bicep' = if (!empty(repository)) {
+  scope: group
+  params: {
+    environmentName: environmentName
+    prefix: prefix
+    location: location
+    tags: tags
+    repository: repository
+    appName: names.app
+    hostStorageName: names.host
+  }
+  dependsOn: [
+    host
+    app
   ]
 }
 

@@ -6,14 +6,14 @@ param environmentName string
 @description('What names begin with.')
 param prefix string = 'flowgrid'
 
-param location string = resourceGroup().location
-param tags object = {}
+param location string
+param tags object
 
-@description('Resource id of the Log Analytics workspace that the telemetry goes to.')
-param workspaceId string
+@description('Name of the Log Analytics workspace that the telemetry goes to.')
+param workspaceName string
 
-@description('Resource id of the Application Insights component.')
-param applicationInsightsId string
+@description('Name of the Application Insights component.')
+param insightsName string
 
 @description('Address of GET /api/health, over the way that clients take.')
 param healthUrl string
@@ -111,6 +111,14 @@ var alerts = [
   }
 ]
 
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
+  name: workspaceName
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insightsName
+}
+
 resource told 'Microsoft.Insights/actionGroups@2023-01-01' = {
   name: '${base}-alerts'
   location: 'global'
@@ -139,7 +147,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       description: 'What to do: ${runbookUrl}#${alert.name}'
       enabled: true
       severity: alert.severity
-      scopes: [workspaceId]
+      scopes: [workspace.id]
       evaluationFrequency: alert.frequency
       windowSize: alert.window
       autoMitigate: alert.frequency != 'P1D'
@@ -165,7 +173,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
 resource test 'Microsoft.Insights/webtests@2022-06-15' = {
   name: '${base}-health'
   location: location
-  tags: union(tags, { 'hidden-link:${applicationInsightsId}': 'Resource' })
+  tags: union(tags, { 'hidden-link:${insights.id}': 'Resource' })
   kind: 'standard'
   properties: {
     Name: '${base}-health'
@@ -189,14 +197,14 @@ resource unavailable 'Microsoft.Insights/metricAlerts@2026-01-01' = {
     description: 'What to do: ${runbookUrl}#availability'
     enabled: true
     severity: 0
-    scopes: [test.id, applicationInsightsId]
+    scopes: [test.id, insights.id]
     evaluationFrequency: 'PT1M'
     windowSize: 'PT5M'
     autoMitigate: true
     criteria: {
       'odata.type': 'Microsoft.Azure.Monitor.WebtestLocationAvailabilityCriteria'
       webTestId: test.id
-      componentId: applicationInsightsId
+      componentId: insights.id
       failedLocationCount: 2
     }
     actions: [
@@ -216,7 +224,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   properties: {
     displayName: 'Flowgrid ${environmentName}: tenants'
     category: 'workbook'
-    sourceId: workspaceId
+    sourceId: workspace.id
     version: 'Notebook/1.0'
     serializedData: string(loadJsonContent('../workbook.json'))
   }

@@ -40,6 +40,11 @@ FORBIDDEN = re.compile(
 SECRET = re.compile(
     r"AccountKey=|SharedAccessKey|InstrumentationKey=|listKeys\(|listAccountSas|password|\bsig=", re.IGNORECASE
 )
+GLOBAL = (  # are in no region, and hold nothing of tenants: names, and who is told of what
+    "Microsoft.Network/privateDnsZones",
+    "Microsoft.Insights/actionGroups",
+    "Microsoft.Insights/metricAlerts",
+)
 UUID = "11111111-2222-3333-4444-555555555555"
 OF_A_RUNNING_STORE = {  # what only Azure can say, as it would
     "FLOWGRID_COSMOS_ENDPOINT": "https://one.documents.azure.com:443/",
@@ -320,7 +325,7 @@ def secrets_can_be_brought_back(found: Snapshot) -> Iterator[str]:
 def all_of_it_is_in_one_region(found: Snapshot) -> Iterator[str]:
     region = found.app_settings()["FLOWGRID_REGION"]
     for one in found.resources:
-        elsewhere = one["type"].startswith("Microsoft.Network/privateDnsZones")
+        elsewhere = one["type"].startswith(GLOBAL)
         if not elsewhere and one.get("location", region) != region:
             yield f"{one['name']} is in {one['location']}"
     places = [one["locationName"] for one in found.one(COSMOS)["properties"]["locations"]]

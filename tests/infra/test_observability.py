@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.snapshot import ROOT
+from tests.infra.snapshot import ENVIRONMENTS, ROOT, snapshot
 from tests.infra.test_queries import QUERIES
 
 INFRA = ROOT / "infra"
@@ -65,6 +65,31 @@ def test_a_window_is_as_long_as_its_query_looks_back() -> None:
         assert long is None or minutes(windows[query]) == int(long[1]) * 60
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_environment_has_every_alert_with_its_query_and_somebody_who_is_told(environment: str) -> None:
+    found = snapshot(environment)
+    rules = {one["name"]: one["properties"] for one in found.all("Microsoft.Insights/scheduledQueryRules")}
+    assert len(rules) == len(ALERTS)
+    group = found.one("Microsoft.Insights/actionGroups")
+    assert group["properties"]["emailReceivers"]
+    for name, *_, query in ALERTS:
+        (rule,) = [one for called, one in rules.items() if called.endswith(f"-{environment}-{name}")]
+        assert rule["criteria"]["allOf"][0]["query"] == QUERIES[query]
+        assert rule["description"].endswith(f"docs/operations.md#{name}")
+        assert rule["actions"]["actionGroups"] == [group["id"]]
+        assert rule["scopes"] == [found.one("Microsoft.OperationalInsights/workspaces")["id"]]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_health_is_asked_for_where_callers_come_in_and_a_budget_is_kept(environment: str) -> None:
+    found = snapshot(environment)
+    url = found.one("Microsoft.Insights/webtests")["properties"]["Request"]["RequestUrl"]
+    assert "/api/health" in url
+    assert found.one("Microsoft.Consumption/budgets")["properties"]["timePeriod"]["startDate"].endswith("-01")
+    workbook = json.loads(found.one("Microsoft.Insights/workbooks")["properties"]["serializedData"])
+    assert workbook == json.loads((INFRA / "workbook.json").read_text("utf-8"))
+
+
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, Any]:
     if shutil.which("bicep") is None:
@@ -91,7 +116,6 @@ def test_all_alerts_go_to_somebody_and_say_where_to_read_on(compiled: dict[str, 
     assert "#{1}" in rule["description"] and "alerts" in rule["description"]
     (criterion,) = rule["criteria"]["allOf"]
     assert (criterion["timeAggregation"], criterion["operator"], criterion["threshold"]) == ("Count", "GreaterThan", 0)
-    assert rule["scopes"] == ["[parameters('workspaceId')]"]
 
 
 def test_health_is_asked_for_from_several_places_and_one_that_fails_wakes_nobody(compiled: dict[str, Any]) -> None:
