@@ -2,7 +2,7 @@
 
 The compiler is `az bicep install`'s, or a release of https://github.com/Azure/bicep; no module of ours comes from a
 registry, so it needs no network. A property that does not exist is a warning to it, with which it exits 0: here nothing
-that it says is let pass.
+that it says is let pass. Snapshots are as 0.49.2 writes them.
 """
 
 import json
@@ -87,6 +87,7 @@ def _bicep(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[
         raise SystemExit(MISSING)
     env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     env.setdefault("DOTNET_BUNDLE_EXTRACT_BASE_DIR", str(INFRA.parent / ".cache" / "bicep"))  # it unpacks itself once
+    env.setdefault("DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "1")  # a bare machine has no ICU
     command, given = [compiler, *arguments], {**env, **GIVEN}
     return subprocess.run(command, env=given, capture_output=True, text=True, timeout=SECONDS, check=check)  # noqa: S603  no shell
 

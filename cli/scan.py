@@ -17,6 +17,7 @@ ENVIRONMENTS = Path(__file__).parents[1] / "infra" / "environments"
 SECONDS = 300.0
 EVERYWHERE = {
     "CKV_AZURE_17": "callers have tokens, no certificates",
+    "CKV_AZURE_78": "Flex Consumption has no FTP, and no property for it",
     "CKV_AZURE_206": "copies in another region would take data out of its own; prod has them in three zones",
     "CKV_AZURE_212": "instances that are always there are said by functionAppConfig, which it does not read",
     "CKV_AZURE_213": "Flex Consumption has no health check by the platform",

@@ -8,7 +8,7 @@ param prefix string = 'flowgrid'
 
 @description('Name of this deployment: dev, prod, …')
 @minLength(2)
-@maxLength(12)
+@maxLength(16)
 param environmentName string
 
 @description('The region, in which all of it stays.')
@@ -91,16 +91,17 @@ param budgetStartDate string
 param repository string = ''
 
 var token = uniqueString(subscription().id, environmentName, location)
+var plain = toLower(replace('${prefix}${environmentName}', '-', '')) // names of 24 letters and digits, with a token of 13
 var names = {
   group: '${prefix}-${environmentName}-${location}'
   identity: '${prefix}-${environmentName}-app'
   workspace: '${prefix}-${environmentName}-logs'
   insights: '${prefix}-${environmentName}-insights'
-  host: '${take(replace('${prefix}${environmentName}', '-', ''), 7)}host${token}'
-  data: '${take(replace('${prefix}${environmentName}', '-', ''), 7)}data${token}'
+  host: '${take(plain, 7)}host${token}'
+  data: '${take(plain, 7)}data${token}'
   cosmos: toLower('${prefix}-${environmentName}-${token}')
   bus: '${prefix}-${environmentName}-${token}'
-  vault: '${take(replace('${prefix}${environmentName}', '-', ''), 10)}-${token}'
+  vault: '${take(plain, 10)}-${token}'
   redis: '${prefix}-${environmentName}-${token}'
   plan: '${prefix}-${environmentName}-plan'
   app: '${prefix}-${environmentName}-${token}'

@@ -131,8 +131,6 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
       http20Enabled: true
-      ftpsState: 'Disabled'
-      remoteDebuggingEnabled: false
       appSettings: map(items(all), one => { name: one.key, value: string(one.value) })
     }
     functionAppConfig: {

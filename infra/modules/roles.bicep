@@ -75,7 +75,8 @@ resource dataBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Sends, receives, and lets the platform see how many wait: scaling by them takes the right to manage a queue.
+// Sends, receives, and lets the platform see how many wait: scaling by them takes the right to manage a queue, without
+// it comes one instance at a time (functions-target-based-scaling).
 resource messages 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for (one, number) in queues: {
     scope: queue[number]

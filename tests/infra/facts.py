@@ -32,11 +32,15 @@ STORES = (COSMOS, STORAGE, BUS, VAULT, REDIS)
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings: what Flex Consumption has no use for, or
 # refuses; and what would give each process caches and limits of its own (docs/settings.md).
 FORBIDDEN = re.compile(
-    r"FUNCTIONS_(WORKER_RUNTIME|EXTENSION_VERSION|WORKER_PROCESS_COUNT|REQUEST_BODY_SIZE_LIMIT)|AzureWebJobsStorage"
+    r"FUNCTIONS_(WORKER_.*|EXTENSION_VERSION|REQUEST_BODY_SIZE_LIMIT|MAX_HTTP_CONCURRENCY)|AzureWebJobsStorage"
     r"|PYTHON_THREADPOOL_THREAD_COUNT|WEBSITE_.*|SCM_DO_BUILD_DURING_DEPLOYMENT|ENABLE_ORYX_BUILD|LINUX_FX_VERSION"
     r"|(OPENAI|ANTHROPIC)_CUSTOM_HEADERS|APPINSIGHTS_INSTRUMENTATIONKEY|TZ",
     re.IGNORECASE,
 )
+NOT_OF_FLEX = {  # of siteConfig: what functionAppConfig says instead, or nothing does
+    *("alwaysOn", "cors", "ftpsState", "functionAppScaleLimit", "healthCheckPath", "linuxFxVersion"),
+    *("minimumElasticInstanceCount", "numberOfWorkers", "pythonVersion", "vnetRouteAllEnabled"),
+}
 SECRET = re.compile(
     r"AccountKey=|SharedAccessKey|InstrumentationKey=|listKeys\(|listAccountSas|password|\bsig=", re.IGNORECASE
 )
@@ -94,6 +98,7 @@ def the_app_starts_with_its_settings(found: Snapshot) -> Iterator[str]:
 def no_setting_is_there_that_must_not_be(found: Snapshot) -> Iterator[str]:
     names = found.app_settings()
     yield from (name for name in names if FORBIDDEN.fullmatch(name) or name.lower() in ELSEWHERE)
+    yield from NOT_OF_FLEX & found.one(SITE)["properties"]["siteConfig"].keys()
 
 
 def each_setting_is_of_this_stamp(found: Snapshot) -> Iterator[str]:
@@ -237,7 +242,7 @@ def everything_speaks_tls(found: Snapshot) -> Iterator[str]:
         for one in found.all(type):
             yield from (f"{one['name']}: {name}" for name, v in values.items() if one["properties"].get(name) != v)
     config = found.one(SITE)["properties"]["siteConfig"]
-    if (config["minTlsVersion"], config["scmMinTlsVersion"], config["ftpsState"]) != ("1.2", "1.2", "Disabled"):
+    if (config["minTlsVersion"], config["scmMinTlsVersion"]) != ("1.2", "1.2"):
         yield "the site"
 
 
@@ -341,8 +346,6 @@ def an_instance_is_used_as_the_code_can_be(found: Snapshot) -> Iterator[str]:
         yield f"{config['runtime']}"
     if scale["triggers"]["http"]["perInstanceConcurrency"] != {512: 4, 2048: 16, 4096: 32}[scale["instanceMemoryMB"]]:
         yield "each call at the same time would take an instance, or one takes more than fits"
-    if "cors" in found.one(SITE)["properties"]["siteConfig"]:
-        yield "the platform answers preflights before the app sees them"
     if config["siteUpdateStrategy"]["type"] != "RollingUpdate":
         yield "a change of a setting kills what runs"
     zones = found.one("Microsoft.Web/serverfarms")["properties"]["zoneRedundant"]
