@@ -22,6 +22,7 @@ WHERE = ("--tenant-id", NOBODY, "--subscription-id", NOBODY, "--location", "west
 GIVEN = {  # to parameters
     "FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]',
     "FLOWGRID_ALERT_EMAILS": '["operators@flowgrid.example"]',
+    "FLOWGRID_REPOSITORY": "flowgrid/flowgrid",
 }
 OURS = ("AZURE_", "FLOWGRID_")
 SECONDS = 120.0

@@ -357,3 +357,6 @@ output apiUrl string = 'https://${app.outputs.hostName}/api'
 output identityPrincipalId string = identity.outputs.principalId
 output workspaceId string = workspace.outputs.workspaceId
 output insightsId string = workspace.outputs.insightsId
+output releasesAccount string = names.host
+output releaseClientId string = empty(repository) ? '' : delivery!.outputs.releaseClientId
+output buildClientId string = empty(repository) ? '' : delivery!.outputs.buildClientId

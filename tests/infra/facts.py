@@ -256,7 +256,7 @@ def the_host_has_storage_of_its_own(found: Snapshot) -> Iterator[str]:
 
 
 def one_identity_signs_in_everywhere(found: Snapshot) -> Iterator[str]:
-    identity, site, settings = found.one(IDENTITY)["id"], found.one(SITE), found.app_settings()
+    identity, site, settings = found.one(IDENTITY, "-app")["id"], found.one(SITE), found.app_settings()
     if "SystemAssigned" in site["identity"]["type"] or [*site["identity"]["userAssignedIdentities"]] != [identity]:
         yield "the app has another identity"
     clients = ("AZURE_CLIENT_ID", "AzureWebJobsStorage__clientId", "ServiceBusConnection__clientId")
@@ -406,7 +406,7 @@ def _data(found: Snapshot) -> dict[str, Any]:
 
 def _of_the_app(found: Snapshot) -> list[dict[str, Any]]:
     """Assignments to the app's identity: a gateway, or whoever delivers, has others."""
-    name = found.one(IDENTITY)["name"]
+    name = found.one(IDENTITY, "-app")["name"]
     return [
         one
         for one in found.all(ASSIGNMENT)

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.snapshot import ROOT
+from tests.infra.snapshot import ENVIRONMENTS, ROOT, Snapshot, snapshot
 
 INFRA = ROOT / "infra"
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
-DELIVERY = (INFRA / "modules/delivery.bicep").read_text("utf-8")
-IN_SUBSCRIPTION = (INFRA / "modules/delivery-roles.bicep").read_text("utf-8")
+IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
+ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
+DEFINITION = "Microsoft.Authorization/roleDefinitions"
+CONTAINER = "Microsoft.Storage/storageAccounts/blobServices/containers"
+SITE = "Microsoft.Web/sites"
 MAKERS = {"actions", "azure"}  # GitHub's own actions, and Microsoft's
 
 
@@ -98,33 +101,55 @@ def test_who_changes_the_stamp_is_another_one_than_who_releases_and_is_approved(
     jobs = workflow("deploy")["jobs"]
     assert jobs["infrastructure"]["environment"] == "${{ inputs.environment }}-infra"
     assert jobs["release"]["environment"] == jobs["plan"]["environment"] == "${{ inputs.environment }}"
-    subjects = re.findall(r"subject: '(.+)'", DELIVERY)
-    assert subjects == [
-        "repo:${repository}:environment:${environmentName}",
-        "repo:${repository}:environment:${environmentName}-infra",
-    ]
 
 
-def test_github_signs_in_by_federation_only() -> None:
-    assert "var issuer = 'https://token.actions.githubusercontent.com'" in DELIVERY
-    assert "var audience = 'api://AzureADTokenExchange'" in DELIVERY
-    assert DELIVERY.count("issuer: issuer") == DELIVERY.count("audiences: [audience]") == 2
-    assert [
-        word for word in ("secret", "password", "listKeys", "key:") if word in DELIVERY.replace("no secret", "")
-    ] == []
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_github_signs_in_by_federation_from_the_environment_of_that_name(environment: str) -> None:
+    credentials = snapshot(environment).all(f"{IDENTITY}/federatedIdentityCredentials")
+    assert {one["name"]: one["properties"] for one in credentials} == {
+        f"flowgrid-{environment}-{who}/github": {
+            "issuer": "https://token.actions.githubusercontent.com",
+            "subject": f"repo:flowgrid/flowgrid:environment:{environment}{ending}",
+            "audiences": ["api://AzureADTokenExchange"],
+        }
+        for who, ending in (("release", ""), ("build", "-infra"))
+    }
 
 
-def test_who_releases_has_three_narrow_roles_and_asks_what_would_change() -> None:
-    own = re.findall(r"guid\(([\w.()]+), release\.id, roles\.(\w+)\)", DELIVERY)
-    assert own == [
-        ("resourceGroup().id", "reader"),
-        ("app.id", "websiteContributor"),
-        ("releases.id", "blobDataContributor"),
-    ]
-    actions = re.findall(r"'(Microsoft\.Resources/\S+)'", IN_SUBSCRIPTION)
-    assert [one for one in actions if one.endswith(("/write", "/delete", "*"))] == []
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_who_releases_brings_packages_keeps_them_reads_and_asks_and_no_more(environment: str) -> None:
+    found = snapshot(environment)
+    given = roles_of(found, f"flowgrid-{environment}-release")
+    (plans,) = [one for one in found.all(DEFINITION) if one["properties"]["roleName"].startswith("Flowgrid plans ")]
+    assert {role: scope for role, scope in given.items() if role != plans["name"]} == {
+        "acdd72a7-3385-48ef-bd42-f606fba81ae7": f"/resourceGroups/flowgrid-{environment}-westeurope",  # Reader
+        "de139f84-1756-47ae-9be6-808fbbe84772": found.one(SITE)["id"],  # Website Contributor
+        "ba92f5b4-2d11-453d-a403-e96b0029c9fe": found.one(CONTAINER, "/releases")[
+            "id"
+        ],  # Storage Blob Data Contributor
+    }
+    assert plans["name"] in given
+    actions = plans["properties"]["permissions"][0]["actions"]
     assert "Microsoft.Resources/deployments/whatIf/action" in actions
-    assert IN_SUBSCRIPTION.count("principalId: releasePrincipalId") == 1
+    assert [one for one in actions if one.endswith(("/write", "/delete", "*"))] == []
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_who_builds_may_do_it_in_the_subscription_which_is_why_people_approve(environment: str) -> None:
+    assert roles_of(snapshot(environment), f"flowgrid-{environment}-build") == {
+        "b24988ac-6180-42a0-ab88-20f7382dd24c": "",  # Contributor
+        "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9": "",  # User Access Administrator
+    }
+
+
+def roles_of(found: Snapshot, identity: str) -> dict[str, str]:
+    """Role -> where it is given: below the subscription, or all of what has an id of its own."""
+    own = [one for one in found.all(ASSIGNMENT) if f"/{identity}'" in one["properties"]["principalId"]]
+    subscription = "/subscriptions/00000000-0000-0000-0000-000000000000"
+    scopes = [one["id"].partition("/providers/Microsoft.Authorization/")[0] for one in own]
+    below = [scope if "/providers/" in scope else scope.removeprefix(subscription) for scope in scopes]
+    roles = [one["properties"]["roleDefinitionId"].rpartition("/")[2] for one in own]
+    return dict(zip(roles, below, strict=True))
 
 
 def test_azd_makes_the_stamp_and_brings_the_same_package() -> None:
