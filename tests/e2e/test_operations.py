@@ -4,10 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.e2e.api import Flowgrid
-from tests.e2e.host import eventually
+import pytest
+
+from tests.e2e.host import Host, eventually
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/operations.md").read_text("utf-8")
@@ -29,16 +31,27 @@ def elsewhere(command: str) -> bool:
     return any(command == name or command.startswith(f"{name} ") for name in NOT_HERE)
 
 
-async def test_every_command_that_can_run_here_does_what_it_is_there_for(flowgrid: Flowgrid) -> None:
+@pytest.fixture
+def operated(tmp_path: Path) -> Iterator[Host]:
+    """A host of its own: who changes its keys makes others wait until they are believed."""
+    served = Host(tmp_path)
+    try:
+        served.start()
+        yield served
+    finally:
+        served.stop()
+
+
+async def test_every_command_that_can_run_here_does_what_it_is_there_for(operated: Host) -> None:
     async def welcomed() -> bool:
-        return "In another terminal" in flowgrid.host.log
+        return "In another terminal" in operated.log
 
     await eventually(welcomed)
     here = [command for command in commands() if not elsewhere(command)]
     assert len(here) >= 25
     script = "\n".join(f"echo; echo '{BEGIN}'\n{command}" for command in here)
-    script = script.replace("http://127.0.0.1:7071", flowgrid.host.url).replace(".venv/bin/python", sys.executable)
-    environment = {**os.environ, "FLOWGRID_DATA_DIR": str(flowgrid.host.data)}
+    script = script.replace("http://127.0.0.1:7071", operated.url).replace(".venv/bin/python", sys.executable)
+    environment = {**os.environ, "FLOWGRID_DATA_DIR": str(operated.data)}
     done = subprocess.run(  # noqa: ASYNC221
         ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
     )
