@@ -95,6 +95,33 @@ def demo() -> None:
     raise typer.Exit(0 if run() else 1)
 
 
+@app.command()
+def package(
+    output: Annotated[Path, typer.Option(help="The file that is written.")] = Path(".data/flowgrid.zip"),
+    python: Annotated[str, typer.Option(help="Version of Python that it is for.")] = "3.12",
+) -> None:
+    """Write what is deployed: what git has, and packages as wheels for Azure's Linux, into one zip file."""
+    from cli.package import make
+
+    with _errors_in_one_line():
+        print(f"{make(output, python=python)}  {output}")
+
+
+@app.command()
+def smoke(
+    url: Annotated[str, typer.Option(help="Address of the API, https://…/api.")],
+    token: Annotated[
+        str,
+        typer.Option(help="A tenant's token, to ask who one is.", envvar="FLOWGRID_SMOKE_TOKEN", show_default="none"),
+    ] = "",
+    wait: Annotated[float, typer.Option(min=0, max=900, help="Seconds in which a new app has to come up.")] = 180.0,
+) -> None:
+    """Ask a deployment for its health, its description and who one is; exits 0 only when all is well."""
+    from cli.smoke import run
+
+    raise typer.Exit(0 if run(url, token, wait=wait) else 1)
+
+
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     try:

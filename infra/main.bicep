@@ -74,6 +74,22 @@ param logQuotaGb int = -1
 @description('Days that deleted and replaced blobs can be brought back.')
 param recoverDays int = 14
 
+@description('Who is told when somebody should look; everybody gets every alert.')
+@minLength(1)
+param alertEmails array
+
+@description('Where the runbooks are, to which alerts lead.')
+param runbookUrl string = 'docs/operations.md'
+
+@description('US dollars a month for the stamp.')
+param monthlyBudget int
+
+@description('First day of the month from which the budget counts, such as 2026-12-01; it cannot be changed afterwards.')
+param budgetStartDate string
+
+@description('Repository on GitHub from which is deployed, owner/name; empty: from nowhere.')
+param repository string = ''
+
 var token = uniqueString(subscription().id, environmentName, location)
 var plain = toLower(replace('${prefix}${environmentName}', '-', '')) // names of 24 letters and digits, with a token of 13
 var names = {
@@ -288,6 +304,43 @@ module app 'modules/app.bicep' = {
   ]
 }
 
+module observability 'modules/observability.bicep' = {
+  scope: group
+  params: {
+    environmentName: environmentName
+    prefix: prefix
+    location: location
+    tags: tags
+    workspaceName: names.workspace
+    insightsName: names.insights
+    healthUrl: 'https://${app.outputs.hostName}/api/health'
+    alertEmails: alertEmails
+    runbookUrl: runbookUrl
+    monthlyBudget: monthlyBudget
+    budgetStartDate: budgetStartDate
+  }
+  dependsOn: [
+    workspace
+  ]
+}
+
+module delivery 'modules/delivery.bicep' = if (!empty(repository)) {
+  scope: group
+  params: {
+    environmentName: environmentName
+    prefix: prefix
+    location: location
+    tags: tags
+    repository: repository
+    appName: names.app
+    hostStorageName: names.host
+  }
+  dependsOn: [
+    host
+    app
+  ]
+}
+
 var own = {
   FLOWGRID_ENVIRONMENT: environmentName
   FLOWGRID_REGION: location
@@ -304,3 +357,6 @@ output apiUrl string = 'https://${app.outputs.hostName}/api'
 output identityPrincipalId string = identity.outputs.principalId
 output workspaceId string = workspace.outputs.workspaceId
 output insightsId string = workspace.outputs.insightsId
+output releasesAccount string = names.host
+output releaseClientId string = empty(repository) ? '' : delivery!.outputs.releaseClientId
+output buildClientId string = empty(repository) ? '' : delivery!.outputs.buildClientId

@@ -18,3 +18,7 @@ param alwaysReady = [
 param telemetrySample = '0.2'
 param logDays = 90
 param recoverDays = 35
+param alertEmails = json(readEnvironmentVariable('FLOWGRID_ALERT_EMAILS'))
+param monthlyBudget = 500
+param budgetStartDate = readEnvironmentVariable('FLOWGRID_BUDGET_START', '2026-12-01')
+param repository = readEnvironmentVariable('FLOWGRID_REPOSITORY', '')
