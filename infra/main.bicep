@@ -71,6 +71,21 @@ param logDays int = 30
 @description('Gigabytes of logs a day, beyond which none are taken; -1: no bound.')
 param logQuotaGb int = -1
 
+@description('SKU of API Management, BasicV2 or StandardV2; empty: there is no gateway (docs/gateway.md).')
+param gatewaySku string = ''
+
+@description('Client id of the app registration that the gateway\'s own tokens are for; needed with a gateway.')
+param gatewayAudience string = ''
+
+@description('Who is told of the gateway\'s maintenance; needed with a gateway.')
+param gatewayEmail string = ''
+
+@description('Origins of web pages that the gateway lets call; FLOWGRID_CORS_ORIGINS is then empty.')
+param gatewayOrigins array = []
+
+@description('Host names of apps of single services, by service, where there are several (docs/gateway.md).')
+param gatewayHosts object = {}
+
 @description('Days that deleted and replaced blobs can be brought back.')
 param recoverDays int = 14
 
@@ -106,6 +121,7 @@ var names = {
   plan: '${prefix}-${environmentName}-plan'
   app: '${prefix}-${environmentName}-${token}'
   network: '${prefix}-${environmentName}-network'
+  gateway: '${prefix}-${environmentName}-${token}'
 }
 var tags = {
   product: 'flowgrid'
@@ -280,6 +296,33 @@ module operations 'modules/operations.bicep' = {
   }
 }
 
+module gateway 'modules/gateway.bicep' = if (!empty(gatewaySku)) {
+  scope: group
+  params: {
+    name: names.gateway
+    location: location
+    tags: tags
+    sku: gatewaySku
+    publisherEmail: gatewayEmail
+    insightsName: names.insights
+  }
+  dependsOn: [
+    workspace
+  ]
+}
+
+module gatewayApi 'modules/gatewayapi.bicep' = if (!empty(gatewaySku)) {
+  scope: group
+  params: {
+    gatewayName: names.gateway
+    appHost: app.outputs.hostName
+    hosts: gatewayHosts
+    issuers: issuers
+    audience: gatewayAudience
+    corsOrigins: gatewayOrigins
+  }
+}
+
 module app 'modules/app.bicep' = {
   scope: group
   params: {
@@ -313,7 +356,7 @@ module observability 'modules/observability.bicep' = {
     tags: tags
     workspaceName: names.workspace
     insightsName: names.insights
-    healthUrl: 'https://${app.outputs.hostName}/api/health'
+    healthUrl: '${apiUrl}/health'
     alertEmails: alertEmails
     runbookUrl: runbookUrl
     monthlyBudget: monthlyBudget
@@ -341,19 +384,30 @@ module delivery 'modules/delivery.bicep' = if (!empty(repository)) {
   ]
 }
 
+// Version 2 of Entra's tokens (docs/gateway.md); the caller is asked for by its object id.
+var gatewayCaller = {
+  issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+  audience: gatewayAudience
+  caller: gateway.?outputs.principalId ?? ''
+}
+
+// Where clients call: what comes around the gateway is refused.
+var apiUrl = '${empty(gatewaySku) ? 'https://${app.outputs.hostName}' : gateway.?outputs.url ?? ''}/api'
+
 var own = {
+  FLOWGRID_GATEWAY: empty(gatewaySku) ? '' : string([gatewayCaller])
   FLOWGRID_ENVIRONMENT: environmentName
   FLOWGRID_REGION: location
   FLOWGRID_COSMOS_DEDICATED_RU: string(autoscaleRu)
   FLOWGRID_SHARDS: string(shards)
   FLOWGRID_ISSUERS: string(issuers)
-  FLOWGRID_TRUSTED_PROXIES: string(trustedProxies)
+  FLOWGRID_TRUSTED_PROXIES: string(empty(gatewaySku) ? trustedProxies : trustedProxies + 1)
   FLOWGRID_TELEMETRY_SAMPLE: telemetrySample
 }
 
 output resourceGroupName string = group.name
 output appName string = names.app
-output apiUrl string = 'https://${app.outputs.hostName}/api'
+output apiUrl string = apiUrl
 output identityPrincipalId string = identity.outputs.principalId
 output workspaceId string = workspace.outputs.workspaceId
 output insightsId string = workspace.outputs.insightsId
