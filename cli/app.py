@@ -36,6 +36,12 @@ class MemoryName(StrEnum):
     LARGE = "4096"
 
 
+class EnvironmentName(StrEnum):
+    DEV = "dev"
+    PROD = "prod"
+    PRIVATE = "private"
+
+
 @app.callback()
 def flowgrid() -> None:
     """Run and operate Flowgrid."""
@@ -115,12 +121,16 @@ def cost(
     gateway: Annotated[bool, typer.Option("--gateway", help="With API Management.")] = False,
     redis: Annotated[bool, typer.Option("--redis", help="With Azure Managed Redis.")] = False,
     private: Annotated[bool, typer.Option("--private", help="In a private network.")] = False,
+    environment: Annotated[
+        EnvironmentName | None, typer.Option(help="As infra/environments has it.", show_default="the options above")
+    ] = None,
     scale: Annotated[bool, typer.Option("--scale", help="Which limits of a stamp how many tenants reach.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the curves there, as SVG.", show_default="none")] = None,
 ) -> None:
     """What a month in Azure costs, from measured figures and list prices; nothing is asked of Azure."""
     from cli.cost.command import run
+    from cli.cost.deployed import deployed
     from cli.cost.load import MIX, Load, mix_of
 
     with _errors_in_one_line():
@@ -129,6 +139,7 @@ def cost(
             calls=calls,
             mix=MIX if mix is None else mix_of(mix),
             memory=int(memory.value),
+            at_once=int(memory.value) // 128,
             sample=sample,
             ready=ready,
             dedicated=min(dedicated, tenants),
@@ -136,6 +147,8 @@ def cost(
             redis=redis,
             private=private,
         )
+        if environment is not None:
+            load = deployed(environment.value, load)
         run(load, scale=scale, as_json=json, plot=plot)
 
 

@@ -13,6 +13,7 @@ from cli.cost.report import (
     FLEETS,
     basis,
     beside_the_roadmap,
+    environments_of,
     fullness_of,
     items_of,
     limits_of,
@@ -22,6 +23,7 @@ from cli.cost.report import (
 )
 
 FLEET_HEAD = ["item, a month", *(f"{tenants:,} tenants" for tenants in FLEETS)]
+PLACES_HEAD = ["a tenant, as deployed in", *(f"{tenants:,} tenants" for tenants in FLEETS)]
 ROADMAP_HEAD = ["roadmap's row", "its price", "here", "costs"]
 LINES_HEAD = ["item", "what", "quantity", "of", "costs"]
 LIMITS_HEAD = ["limit of a stamp", "tenants", "beyond it", "what helps"]
@@ -43,7 +45,7 @@ def run(load: Load, *, scale: bool, as_json: bool, plot: Path | None) -> None:
         fleets = sorted({*FLEETS, load.tenants})
         head = [FLEET_HEAD[0], *(f"{tenants:,} tenants" for tenants in fleets)]
         tables = [(head, items_of(load, fleets)), (LINES_HEAD, lines_of(bill(load)))]
-        tables.append((ROADMAP_HEAD, beside_the_roadmap(load)))
+        tables += [(ROADMAP_HEAD, beside_the_roadmap(load)), (PLACES_HEAD, environments_of(load))]
     for table in tables:
         console.print(_table(*table))
     console.print(f"{basis()}. At {load.tenants:,} tenants, {load.calls:,} calls a day each. Nothing was deployed.")

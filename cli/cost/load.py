@@ -39,8 +39,7 @@ class Assumed:
 
     call_seconds: float = field(default=0.08, metadata={"means": "seconds of a call in Azure, its waiting included"})
     round_trip_seconds: float = field(default=0.01, metadata={"means": "seconds of a timer's call to the database"})
-    side_by_side: float = field(default=4.0, metadata={"means": "calls at once in an instance (its setting)"})
-    fullness: float = field(default=0.5, metadata={"means": "of that, before another instance is made"})
+    fullness: float = field(default=0.5, metadata={"means": "of the calls it takes at once, before another is made"})
     peak: float = field(default=5.0, metadata={"means": "times the mean, in the busiest minutes"})
     telemetry_row: float = field(default=1.0, metadata={"means": "bytes that are billed for one that is sent"})
     host_line_bytes: float = field(default=700.0, metadata={"means": "bytes of a line that the host itself writes"})
@@ -51,7 +50,8 @@ class Assumed:
     months: float = field(default=12.0, metadata={"means": "months that it has been running: what is kept grows"})
     alerts: float = field(default=8.0, metadata={"means": "alert rules on logs, as if all looked every five minutes"})
     probes: float = field(default=60.0, metadata={"means": "probes an hour, of five places every five minutes"})
-    endpoints: float = field(default=6.0, metadata={"means": "private endpoints, and DNS zones, of a private network"})
+    endpoints: float = field(default=6.0, metadata={"means": "private endpoints of a private network"})
+    zones: float = field(default=5.0, metadata={"means": "DNS zones of a private network"})
 
     def told(self) -> list[tuple[str, float, str]]:
         return [(one.name, getattr(self, one.name), one.metadata["means"]) for one in fields(self)]
@@ -59,15 +59,23 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Load:
-    """`calls`: of a tenant, a day. `sample`: FLOWGRID_TELEMETRY_SAMPLE. `ready`: HTTP instances that always run."""
+    """`calls`: of a tenant, a day. `at_once`: that an instance takes. `ready`: HTTP instances that always run.
+
+    `sample`: FLOWGRID_TELEMETRY_SAMPLE. `dedicated`: tenants with a database of their own. `autoscale`: the most RU/s
+    of a shard; 0: serverless. `long_backup`: the account can go back 30 days, not 7.
+    """
 
     tenants: int = 100
     calls: int = 10_000
     mix: Mapping[str, float] = field(default_factory=lambda: MIX)
     memory: int = 512
+    at_once: int = 4
     sample: float = 0.05
     ready: int = 0
     dedicated: int = 0
+    shards: int = 1
+    autoscale: int = 0
+    long_backup: bool = False
     gateway: bool = False
     redis: bool = False
     private: bool = False

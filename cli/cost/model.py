@@ -10,6 +10,7 @@ from functions.platform.price_list import GB, LIST, Meter
 from functions.platform.price_list import HOURS as PRICED_HOURS
 from shared.tenancy.plans import PLANS, Tier
 
+REGISTRY_UNITS = 1_000  # RU/s, the least that autoscale may have
 BUS_OPERATIONS = 3  # a message is sent, received and completed
 
 
@@ -89,10 +90,24 @@ def _rows(load: Load, work: Work) -> Iterator[Row]:
 
 
 def _database(load: Load, work: Work) -> Iterator[Row]:
-    for what, units in work.request_units().items():
-        yield Row("database", what, Meter.REQUEST_UNITS, units)
-    for what, size in work.stored_bytes().items():
+    units = work.request_units()
+    if load.autoscale:
+        yield from _autoscale(load, sum(units.values()) / SECONDS * load.assumed.peak)
+    else:
+        for what, count in units.items():
+            yield Row("database", what, Meter.REQUEST_UNITS, count)
+    stored = work.stored_bytes()
+    for what, size in stored.items():
         yield Row("database", what, Meter.DATABASE_GB, size / GB)
+    if load.long_backup:
+        yield Row("database", "to go back 30 days", Meter.LONG_BACKUP_GB, sum(stored.values()) / GB)
+
+
+def _autoscale(load: Load, a_second: float) -> Iterator[Row]:
+    """The busiest second of each hour, as if each hour had its peak; a tenth of the most at the least."""
+    shard = min(load.autoscale, max(load.autoscale / 10, a_second / load.shards))
+    yield Row("database", "shards", Meter.AUTOSCALE, load.shards * shard / 100 * PRICED_HOURS)
+    yield Row("database", "registry", Meter.AUTOSCALE, REGISTRY_UNITS / 10 / 100 * PRICED_HOURS)
 
 
 def _functions(load: Load, work: Work) -> Iterator[Row]:
@@ -131,4 +146,4 @@ def _extras(load: Load) -> Iterator[Row]:
         yield Row("redis", "an instance", Meter.REDIS, 1)
     if load.private:
         yield Row("private network", "endpoints", Meter.ENDPOINTS, load.assumed.endpoints * PRICED_HOURS)
-        yield Row("private network", "DNS zones", Meter.ZONES, load.assumed.endpoints)
+        yield Row("private network", "DNS zones", Meter.ZONES, load.assumed.zones)

@@ -2,12 +2,13 @@
 
 from textwrap import fill
 
-from cli.cost.command import FLEET_HEAD, FULL_HEAD, LIMITS_HEAD, ROADMAP_HEAD, SIZES_HEAD
+from cli.cost.command import FLEET_HEAD, FULL_HEAD, LIMITS_HEAD, PLACES_HEAD, ROADMAP_HEAD, SIZES_HEAD
 from cli.cost.load import Load
 from cli.cost.model import bill
 from cli.cost.report import (
     basis,
     beside_the_roadmap,
+    environments_of,
     fullness_of,
     items_of,
     limits_of,
@@ -21,9 +22,10 @@ def month() -> str:
     """What a month costs, and the roadmap's rows beside it."""
     load = Load()
     by_item = markdown(FLEET_HEAD, items_of(load))
+    places = markdown(PLACES_HEAD, environments_of(load))
     beside = markdown(ROADMAP_HEAD, beside_the_roadmap(load), right=3)
     notes = fill(f"{basis()}. From memory, to be confirmed: {'; '.join(unconfirmed(bill(load)))}.", 120) + "\n"
-    return f"\n{by_item}\n{notes}\n{beside}\n"
+    return f"\n{by_item}\n{notes}\n{beside}\n{places}\n"
 
 
 def limits_of_a_stamp() -> str:

@@ -35,7 +35,7 @@ class Work:
         self.rate = load.per_month / SECONDS
         self.tenant_rate = self.rate / load.tenants
         busy = self.rate * self._assumed.call_seconds
-        self.instances = max(1, load.ready, math.ceil(busy / self._assumed.side_by_side / self._assumed.fullness))
+        self.instances = max(1, load.ready, math.ceil(busy / load.at_once / self._assumed.fullness))
 
     # The database
 
@@ -48,11 +48,11 @@ class Work:
             "calls, what is not cached": load.per_month * cold * unseen,
             "metering": self._metering(),
             "closing of hours": self._closing(),
-            "timers, each shard": SWEEPS * self._of("sweep again, 1 tenant")
+            "timers, nothing found": SWEEPS * self._of("sweep again, 1 tenant")
             + CLOSINGS * self._of("close_usage again, 1 tenant")
             + ROUNDS * self._of("rounds again, 1 tenant"),
             "timers, each tenant": load.tenants * (SWEEPS * self._each("sweep again") + HOURS * self._rounds()),
-            "timers, each dedicated database": load.dedicated
+            "timers, each database more": (load.dedicated + load.shards - 1)
             * SWEEPS
             * self._more("request_units", "sweep, a database more", "sweep again, 2 tenants"),
             "backups": load.tenants * DAYS * self._each("a backup") * self.landscape_share(),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from cli.cost.deployed import deployed
 from cli.cost.load import Load, measured
 from cli.cost.model import Bill, bill
 from cli.cost.scale import SIZES, fullness, limits, shards, stamps
@@ -11,6 +12,7 @@ from functions.platform.price_list import LIST, READ
 from shared.tenancy.plans import PLANS, Tier
 
 FLEETS = (10, 100, 1_000)
+ENVIRONMENTS = ("dev", "prod", "private")
 GOAL, MOST = 2.0, 5.0  # US dollars a tenant and month: the goal, and the roadmap's success metric
 ROADMAP: Sequence[tuple[str, str, str, Callable[[Load], float]]] = (
     ("Azure SQL, shared", "$50 to 200", "database, blobs", lambda load: _items(load, "database", "blobs")),
@@ -81,6 +83,17 @@ def beside_the_roadmap(load: Load) -> list[list[str]]:
     """The roadmap's rows, for a hundred tenants, and what is here in the place of each."""
     plain = replace(load, gateway=False, redis=False, private=False)
     return [[row, theirs, ours, dollars(cost(plain))] for row, theirs, ours, cost in ROADMAP]
+
+
+def environments_of(load: Load) -> list[list[str]]:
+    """What a tenant costs where it is deployed as infra/environments says, and with a gateway before that."""
+    rows = []
+    for name in ENVIRONMENTS:
+        for gateway in (False, True):
+            there = replace(deployed(name, load), gateway=gateway)
+            costs = [dollars(bill(there.of(tenants)).per_tenant) for tenants in FLEETS]
+            rows.append([f"{name}{' and a gateway' if gateway else ''}", *costs])
+    return rows
 
 
 def limits_of(load: Load) -> list[list[str]]:

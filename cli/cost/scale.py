@@ -76,7 +76,7 @@ def _limits(load: Load) -> Iterator[Limit]:
     )
     yield Limit("the closing of an hour within five minutes", _reached(load, Work.closing_seconds, 240), False, STAMP)
     yield Limit("tenants in the sums of all", MOST_TENANTS, False, "they are left out, and it says so")
-    calls = one.rate / 1_000 * assumed.peak * assumed.call_seconds / assumed.side_by_side / assumed.fullness
+    calls = one.rate / 1_000 * assumed.peak * assumed.call_seconds / load.at_once / assumed.fullness
     yield Limit(f"{INSTANCES:,} instances of the app", int(INSTANCES / calls), True, "FLOWGRID_SERVICES, more memory")
     places = (MOST - REGISTRY_PARTS - PARTS) // PARTS
     yield Limit("databases of single tenants in an account", places, True, "another stamp, or no database of its own")

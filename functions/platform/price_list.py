@@ -18,6 +18,7 @@ class Meter(StrEnum):
 
     REQUEST_UNITS = "request units"
     DATABASE_GB = "database, GB and month"
+    LONG_BACKUP_GB = "database that can go back 30 days, GB and month"
     AUTOSCALE = "autoscale, 100 RU/s and hour"
     BUS = "Service Bus Standard, hours"
     BUS_OPERATIONS = "Service Bus operations"
@@ -74,6 +75,7 @@ READ = "2026-11-24"
 LIST: Mapping[Meter, Listed] = {
     Meter.REQUEST_UNITS: Listed(((0, 250_000),), MILLION, COSMOS, READ),
     Meter.DATABASE_GB: Listed(((0, 250_000),), 1, COSMOS, READ),
+    Meter.LONG_BACKUP_GB: Listed(((0, 200_000),), 1, MEMORY, READ, False),
     Meter.AUTOSCALE: Listed(((0, 12_000),), 1, "Azure Cosmos DB: 1.5 x $0.008; cloudnerchuko.in of 2025-06", READ),
     Meter.BUS: Listed(((0, 13_500),), 1, BUS, READ),
     Meter.BUS_OPERATIONS: Listed(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cli.app import app
+from cli.cost.deployed import deployed
 from cli.cost.load import MIX, Load, measured, mix_of
 from cli.cost.model import BUS_OPERATIONS, Bill, bill
 from cli.cost.plot import FLEETS, svg
@@ -21,8 +23,10 @@ from cli.cost.quantities import Work
 from cli.cost.report import GOAL, MOST, beside_the_roadmap, items_of
 from cli.cost.scale import SIZES, limits, shards, stamps
 from cli.errors import CliError
+from functions.platform.price_list import HOURS as PRICED_HOURS
 from functions.platform.price_list import LIST, Listed, Meter
 from functions.platform.prices import PRICES
+from tests.infra.snapshot import snapshot
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).parents[2]
@@ -82,11 +86,20 @@ def test_more_tenants_and_more_calls_never_cost_less(tenants: int, calls: int, m
         assert bill(larger).total >= bill(load).total * (1 - 1e-9)
 
 
-@pytest.mark.parametrize(
-    "larger", [{"gateway": True}, {"redis": True}, {"private": True}, {"dedicated": 5}, {"sample": 1.0}]
-)
-def test_each_option_costs_something(larger: dict[str, float]) -> None:
-    assert bill(replace(Load(), **larger)).total > bill(Load()).total  # type: ignore[arg-type]
+OPTIONS: dict[str, float] = {
+    "gateway": True,
+    "redis": True,
+    "private": True,
+    "dedicated": 5,
+    "sample": 1.0,
+    "shards": 2,
+}
+
+
+@pytest.mark.parametrize(("option", "value"), [*OPTIONS.items(), ("long_backup", True)])
+def test_each_option_costs_something(option: str, value: float) -> None:
+    other: Any = {option: value}
+    assert bill(replace(Load(), **other)).total > bill(Load()).total
 
 
 def test_an_instance_that_is_always_ready_is_dearer_for_few_calls_and_cheaper_for_many() -> None:
@@ -100,6 +113,30 @@ def test_what_more_instances_do_than_are_ready_is_paid_on_demand() -> None:
     busy = {row.meter: row.quantity for row in rows}
     share = 2 / Work(load).instances
     assert busy[Meter.READY_BUSY] / (busy[Meter.READY_BUSY] + busy[Meter.GB_SECONDS]) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("name", ["dev", "prod", "private"])
+def test_where_it_is_deployed_is_reckoned_as_its_snapshot_says(name: str) -> None:
+    there, made = deployed(name, Load()), snapshot(name)
+    site = made.one("Microsoft.Web/sites")["properties"]["functionAppConfig"]["scaleAndConcurrency"]
+    assert (there.memory, there.shards) == (
+        site["instanceMemoryMB"],
+        sum("shard" in one["name"] for one in made.all("Microsoft.DocumentDB/databaseAccounts/sqlDatabases")),
+    )
+    premium = made.one("Microsoft.ServiceBus/namespaces")["sku"]["name"] == "Premium"
+    meters = quantities(bill(there))
+    assert (Meter.BUS_PREMIUM in meters, Meter.BUS in meters, there.private) == (premium, not premium, premium)
+    assert (Meter.REDIS in meters) is bool(made.all("Microsoft.Cache/redisEnterprise"))
+    assert meters.get(Meter.ENDPOINTS, 0) == PRICED_HOURS * len(made.all("Microsoft.Network/privateEndpoints"))
+    assert (Meter.AUTOSCALE in meters) is not (Meter.REQUEST_UNITS in meters)
+
+
+def test_autoscale_is_paid_for_a_tenth_of_its_most_at_the_least_and_never_for_more_than_that() -> None:
+    def units(load: Load) -> float:
+        return sum(row.quantity for row in bill(load).rows if row.what == "shards")
+
+    idle, busy = Load(tenants=1, calls=1, autoscale=4_000), Load(tenants=50_000, autoscale=4_000)
+    assert [units(idle), units(busy)] == pytest.approx([4 * PRICED_HOURS * 1.0, 40 * PRICED_HOURS * 1.0])
 
 
 def test_a_hundred_tenants_with_ten_thousand_calls_a_day_cost_less_than_the_roadmap_allows() -> None:
