@@ -13,6 +13,7 @@ from cli.cost.report import (
     FLEETS,
     basis,
     beside_the_roadmap,
+    dearest,
     environments_of,
     fullness_of,
     items_of,
@@ -49,6 +50,7 @@ def run(load: Load, *, scale: bool, as_json: bool, plot: Path | None) -> None:
     for table in tables:
         console.print(_table(*table))
     console.print(f"{basis()}. At {load.tenants:,} tenants, {load.calls:,} calls a day each. Nothing was deployed.")
+    console.print(f"Of that: {dearest(bill(load))}.")
     console.print(f"From memory, to be confirmed: {', '.join(unconfirmed(bill(load)))}.")
     for name, value, means in load.assumed.told():
         console.print(f"Assumed: {name} = {value:g}, {means}.", highlight=False)

@@ -8,6 +8,7 @@ from cli.cost.model import bill
 from cli.cost.report import (
     basis,
     beside_the_roadmap,
+    dearest,
     environments_of,
     fullness_of,
     items_of,
@@ -24,7 +25,8 @@ def month() -> str:
     by_item = markdown(FLEET_HEAD, items_of(load))
     places = markdown(PLACES_HEAD, environments_of(load))
     beside = markdown(ROADMAP_HEAD, beside_the_roadmap(load), right=3)
-    notes = fill(f"{basis()}. From memory, to be confirmed: {'; '.join(unconfirmed(bill(load)))}.", 120) + "\n"
+    most = f"Of what {load.tenants} tenants cost: {dearest(bill(load))}"
+    notes = fill(f"{most}. {basis()}. From memory, to be confirmed: {'; '.join(unconfirmed(bill(load)))}.", 120) + "\n"
     return f"\n{by_item}\n{notes}\n{beside}\n{places}\n"
 
 

@@ -126,6 +126,12 @@ def fullness_of(load: Load) -> list[list[str]]:
     ]
 
 
+def dearest(made: Bill) -> str:
+    """The items that take a tenth of it or more, with their shares."""
+    shares = {name: cost / made.total for name, cost in made.items().items()}
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.1)
+
+
 def unconfirmed(made: Bill) -> list[str]:
     """The meters of this bill whose prices no page confirms."""
     return sorted({row.meter.value for row in made.rows if row.quantity and not LIST[row.meter].confirmed})

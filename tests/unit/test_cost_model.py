@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as profile
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ from cli.cost.load import MIX, Load, measured, mix_of
 from cli.cost.model import BUS_OPERATIONS, Bill, bill
 from cli.cost.plot import FLEETS, svg
 from cli.cost.quantities import Work
-from cli.cost.report import GOAL, MOST, beside_the_roadmap, items_of
+from cli.cost.report import GOAL, MOST, beside_the_roadmap, dearest, items_of
 from cli.cost.scale import SIZES, limits, shards, stamps
 from cli.errors import CliError
 from functions.platform.price_list import HOURS as PRICED_HOURS
@@ -79,6 +80,7 @@ def test_what_tenants_are_told_that_they_cost_is_by_the_same_list() -> None:
     assert by["compute"].of(10**9) == pytest.approx((LIST[Meter.GB_SECONDS].of(0.04 * 10**9 + 100_000)) * 10**6)
 
 
+@profile(max_examples=50, deadline=None)
 @given(tenants=st.integers(1, 5_000), calls=st.integers(1, 50_000), more=st.integers(1, 5_000))
 def test_more_tenants_and_more_calls_never_cost_less(tenants: int, calls: int, more: int) -> None:
     load = Load(tenants=tenants, calls=calls)
@@ -86,17 +88,10 @@ def test_more_tenants_and_more_calls_never_cost_less(tenants: int, calls: int, m
         assert bill(larger).total >= bill(load).total * (1 - 1e-9)
 
 
-OPTIONS: dict[str, float] = {
-    "gateway": True,
-    "redis": True,
-    "private": True,
-    "dedicated": 5,
-    "sample": 1.0,
-    "shards": 2,
-}
+SWITCHES = [(name, True) for name in ("gateway", "redis", "private", "long_backup")]
 
 
-@pytest.mark.parametrize(("option", "value"), [*OPTIONS.items(), ("long_backup", True)])
+@pytest.mark.parametrize(("option", "value"), [*SWITCHES, ("dedicated", 5), ("sample", 1.0), ("shards", 2)])
 def test_each_option_costs_something(option: str, value: float) -> None:
     other: Any = {option: value}
     assert bill(replace(Load(), **other)).total > bill(Load()).total
@@ -205,6 +200,13 @@ def test_the_readme_has_the_table_that_the_command_prints() -> None:
         cells = [cell.replace("**", "") for cell in row]
         assert f"| {' | '.join(row)} |" in readme
         assert any(all(cell in line for cell in cells) for line in printed.splitlines()), cells
+
+
+def test_what_takes_most_of_the_bill_is_named_first_and_all_that_is_named_is_most_of_it() -> None:
+    made = bill(Load())
+    shares = [int(part.split()[-1].rstrip("%")) for part in dearest(made).split(", ")]
+    assert shares == sorted(shares, reverse=True) and 80 < sum(shares) <= 100
+    assert dearest(made).startswith(f"{next(iter(made.items()))} ")
 
 
 def test_the_command_answers_as_json_what_it_has_reckoned() -> None:

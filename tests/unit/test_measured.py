@@ -34,6 +34,7 @@ async def test_calls_take_what_is_written_of_them() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_all_work_takes_what_is_written_of_it() -> None:
     found = await measured()
     compared(found["work"])
