@@ -72,6 +72,7 @@ format: $(DEV) ## Put the code in shape
 pages: $(DEV) ## Write anew the pages of docs/, and what Bicep reads, that are made from the code
 	$(BIN)/python -m cli.pages
 	$(BIN)/python -m cli.infra
+	$(BIN)/python -m cli.gateway
 	$(BIN)/python -m tests.isolation
 
 infra: $(RUN) ## Compile, lint and compare what Bicep would make with its snapshots; needs bicep on the PATH

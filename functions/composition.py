@@ -1,6 +1,7 @@
 """Every service of the app, put together over one core; function_app.py gives each of them its triggers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from functions.agents.service import AgentService
 from functions.agents.teams import Teams
@@ -64,8 +65,23 @@ from shared.core import Core
 from shared.jobs.jobs import Jobs
 from shared.jobs.ledger import Work
 from shared.jobs.tenant_sweep import TenantSweep
+from shared.settings import SettingsError
 from shared.work.budgets import release_abandoned
 from shared.work.kept_secrets import KeptSecrets
+
+T = TypeVar("T")
+
+
+def chosen(by_service: Mapping[str, Sequence[T]], names: Sequence[str]) -> list[T]:
+    """Those of these services, or of all where none is named; `SettingsError` for a name that there is not.
+
+    Each service is made all the same: the API's description tells of all, whoever serves them.
+    """
+    unknown = [name for name in names if name not in by_service]
+    if unknown:
+        there = f"the services are {', '.join(sorted(by_service))}"
+        raise SettingsError(f"FLOWGRID_SERVICES: there is no {', '.join(map(repr, unknown))}; {there}.")
+    return [one for service, of_it in by_service.items() if not names or service in names for one in of_it]
 
 
 class Parts:

@@ -32,6 +32,7 @@ def deployed(environment: str, load: Load) -> Load:
         shards=int(settings["FLOWGRID_SHARDS"]),
         autoscale=0 if serverless else int(settings["FLOWGRID_COSMOS_DEDICATED_RU"]),
         long_backup=account["properties"]["backupPolicy"]["continuousModeProperties"]["tier"] == "Continuous30Days",
+        gateway=load.gateway or bool(_all(resources, "Microsoft.ApiManagement/service")),
         redis=bool(_all(resources, "Microsoft.Cache/redisEnterprise")),
         private=bool(endpoints),
         assumed=replace(load.assumed, **counted),

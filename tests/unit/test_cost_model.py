@@ -122,6 +122,7 @@ def test_where_it_is_deployed_is_reckoned_as_its_snapshot_says(name: str) -> Non
     meters = quantities(bill(there))
     assert (Meter.BUS_PREMIUM in meters, Meter.BUS in meters, there.private) == (premium, not premium, premium)
     assert (Meter.REDIS in meters) is bool(made.all("Microsoft.Cache/redisEnterprise"))
+    assert there.gateway is bool(made.all("Microsoft.ApiManagement/service"))
     assert meters.get(Meter.ENDPOINTS, 0) == PRICED_HOURS * len(made.all("Microsoft.Network/privateEndpoints"))
     assert (Meter.AUTOSCALE in meters) is not (Meter.REQUEST_UNITS in meters)
 
