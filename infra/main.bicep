@@ -356,7 +356,7 @@ module observability 'modules/observability.bicep' = {
     tags: tags
     workspaceName: names.workspace
     insightsName: names.insights
-    healthUrl: '${apiUrl}/health'
+    healthUrl: '${address}/api/health'
     alertEmails: alertEmails
     runbookUrl: runbookUrl
     monthlyBudget: monthlyBudget
@@ -392,7 +392,7 @@ var gatewayCaller = {
 }
 
 // Where clients call: what comes around the gateway is refused.
-var apiUrl = '${empty(gatewaySku) ? 'https://${app.outputs.hostName}' : gateway.?outputs.url ?? ''}/api'
+var address = empty(gatewaySku) ? 'https://${app.outputs.hostName}' : gateway.?outputs.url ?? ''
 
 var own = {
   FLOWGRID_GATEWAY: empty(gatewaySku) ? '' : string([gatewayCaller])
@@ -407,7 +407,7 @@ var own = {
 
 output resourceGroupName string = group.name
 output appName string = names.app
-output apiUrl string = apiUrl
+output apiUrl string = '${address}/api'
 output identityPrincipalId string = identity.outputs.principalId
 output workspaceId string = workspace.outputs.workspaceId
 output insightsId string = workspace.outputs.insightsId

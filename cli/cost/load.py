@@ -49,7 +49,7 @@ class Assumed:
     users: float = field(default=25.0, metadata={"means": "users of a tenant who sign in"})
     months: float = field(default=12.0, metadata={"means": "months that it has been running: what is kept grows"})
     alerts: float = field(default=8.0, metadata={"means": "alert rules on logs, as if all looked every five minutes"})
-    probes: float = field(default=60.0, metadata={"means": "probes an hour, of five places every five minutes"})
+    probes: float = field(default=30.0, metadata={"means": "probes an hour, of five places every ten minutes"})
     endpoints: float = field(default=6.0, metadata={"means": "private endpoints of a private network"})
     zones: float = field(default=5.0, metadata={"means": "DNS zones of a private network"})
 

@@ -180,7 +180,7 @@ resource test 'Microsoft.Insights/webtests@2022-06-15' = {
     SyntheticMonitorId: '${base}-health'
     Kind: 'standard'
     Enabled: true
-    Frequency: 300
+    Frequency: 600
     Timeout: 30
     RetryEnabled: true
     Locations: [for place in availabilityLocations: { Id: place }]
@@ -198,8 +198,8 @@ resource unavailable 'Microsoft.Insights/metricAlerts@2026-01-01' = {
     enabled: true
     severity: 0
     scopes: [test.id, insights.id]
-    evaluationFrequency: 'PT1M'
-    windowSize: 'PT5M'
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
     autoMitigate: true
     criteria: {
       'odata.type': 'Microsoft.Azure.Monitor.WebtestLocationAvailabilityCriteria'

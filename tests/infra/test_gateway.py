@@ -131,7 +131,8 @@ def test_what_the_gateway_tells_has_a_trace_and_nothing_of_persons(gateway: list
 
 
 def test_a_stamp_with_a_gateway_has_an_app_that_takes_calls_of_it_only(tmp_path: Path) -> None:
-    stamp = {"environmentName": "test", "location": "westeurope", "issuers": ISSUERS}
+    stamp: dict[str, object] = {"environmentName": "test", "location": "westeurope", "issuers": ISSUERS}
+    stamp |= {"alertEmails": ["ops@acme.example"], "monthlyBudget": 100, "budgetStartDate": "2026-12-01"}
     gateway = {"gatewaySku": "StandardV2", "gatewayAudience": AUDIENCE, "gatewayEmail": "ops@flowgrid.example"}
     resources = evaluated(tmp_path, STAMP, **stamp, **gateway)
     (service,) = [one for one in resources if one["type"] == "Microsoft.ApiManagement/service"]

@@ -121,7 +121,7 @@ def test_all_alerts_go_to_somebody_and_say_where_to_read_on(compiled: dict[str, 
 def test_health_is_asked_for_from_several_places_and_one_that_fails_wakes_nobody(compiled: dict[str, Any]) -> None:
     test = of(compiled, "Microsoft.Insights/webtests")
     assert test["Request"]["RequestUrl"] == "[parameters('healthUrl')]"
-    assert (test["Enabled"], test["Frequency"], test["ValidationRules"]["ExpectedHttpStatusCode"]) == (True, 300, 200)
+    assert (test["Enabled"], test["Frequency"], test["ValidationRules"]["ExpectedHttpStatusCode"]) == (True, 600, 200)
     assert len(compiled["parameters"]["availabilityLocations"]["defaultValue"]) >= 5
     criteria = of(compiled, "Microsoft.Insights/metricAlerts")["criteria"]
     assert criteria["odata.type"] == "Microsoft.Azure.Monitor.WebtestLocationAvailabilityCriteria"
