@@ -1,8 +1,8 @@
 """Request units: what each tenant's calls cost at Cosmos DB, by operation, written to the log every five minutes.
 
-Every process writes its own, when a call finds the last five minutes over, and at its end: in Azure the queue functions,
-the timers and the HTTP functions each have instances of their own, and no timer runs in all of them. A tenant's share
-of the bill is the sum of its lines. They are its usage, too (shared/work/request_units.py).
+Every process writes its own, when a call finds the last five minutes over, and at its end: in Azure the queue
+functions, the timers and the HTTP functions each have instances of their own, and no timer runs in all of them. A
+tenant's share of the bill is the sum of its lines. They are its usage, too (shared/work/request_units.py).
 """
 
 import logging
