@@ -46,8 +46,8 @@ async def delete(
                 total=len(depending),
             )
         try:
-            for batch in _batches([*depending, held]):
-                await _delete_all(tenant, batch)
+            for batch in batches([*depending, held]):
+                await delete_all(tenant, batch)
                 lost, gone = 0, gone + len(batch)
             return
         except Stale:
@@ -78,7 +78,7 @@ async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, 
         try:
             batch = await _next_of_model(tenant, id)
             if not batch:
-                return await _delete_all(tenant, [held])
+                return await delete_all(tenant, [held])
             if not cascade:
                 raise InUse("It has elements or relationships; delete them first, or with ?cascade=true.")
             if clock.monotonic() > until:
@@ -86,8 +86,8 @@ async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, 
             ids = [one.value.id for one in batch]
             await _check_nothing_else(tenant, batch[0].value.KIND, ids, _already(gone, "items"))
             depending = await depending_on(tenant, ids)
-            for some in _batches([*depending, *batch]):
-                await _delete_all(tenant, some)
+            for some in batches([*depending, *batch]):
+                await delete_all(tenant, some)
                 lost, gone = 0, gone + len(some)
         except (Stale, Overtaken):
             lost += 1
@@ -109,7 +109,7 @@ async def _next_of_model(tenant: TenantSession, id: str) -> list[Versioned[Any]]
     return []
 
 
-def _batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
+def batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
     """In order, as many together as one batch holds with their audit entries."""
     batch: list[Versioned[Any]] = []
     room = BATCH_BYTES
@@ -123,7 +123,8 @@ def _batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
     yield batch
 
 
-async def _delete_all(tenant: TenantSession, held: list[Versioned[Any]]) -> None:
+async def delete_all(tenant: TenantSession, held: list[Versioned[Any]]) -> None:
+    """One batch."""
     change = tenant.change(*held)
     for one in held:
         change.delete(one)

@@ -22,6 +22,8 @@ MAX_MARKUP_BYTES: Final = 32 * 1024
 MAX_NESTING: Final = 64
 MAX_NODES: Final = 1_000_000  # 100,000 items with three properties, name and documentation each
 MAX_NODES_IN_ONE: Final = 5_000
+MAX_NODES_OF_VIEW: Final = 50_000
+MAX_FOLDERS: Final = 250_000  # nodes of one organization: 100,000 items in folders, with their labels
 MAX_TEXT: Final = 20_000
 MAX_NAMES: Final = 1_000
 MAX_NAMESPACE: Final = 500
@@ -34,15 +36,30 @@ MAX_TEXT_IN_ONE: Final = 300_000  # more than `MAX_FIELDS_BYTES`, so that whoeve
 MAX_CHARACTERS: Final = 6_000_000
 _MAX_OF: Final = {
     LANG: MAX_LANGUAGE,
-    **dict.fromkeys(("identifier", "source", "target", "propertyDefinitionRef"), MAX_IDENTIFIER),
-}
-_ITEMS: Final = {f"{NS}{name}" for name in ("element", "relationship", "propertyDefinition")}
-_OF_TEXT: Final = {f"{NS}{name}" for name in ("name", "documentation", "value")}
-_TAGS: Final = {*_ITEMS, *_OF_TEXT, f"{NS}properties", f"{NS}property"}
+    **dict.fromkeys(
+        ("identifier", "source", "target", "propertyDefinitionRef", "identifierRef", "elementRef", "relationshipRef",
+         "conceptRef", "viewpointRef", "ref"),
+        MAX_IDENTIFIER,
+    ),
+}  # fmt: skip
+_OF_TEXT: Final = {f"{NS}{name}" for name in ("name", "documentation", "value", "label")}
+_RAW: Final = {f"{NS}{name}" for name in ("metadata", "viewpoints")}
+"""Kept with whatever is in them, foreign nodes too."""
+_IN_VIEWS: Final = {f"{NS}view", f"{NS}viewpoints"}
+_TAGS: Final = {
+    *_OF_TEXT, *_RAW, *_IN_VIEWS,
+    *(f"{NS}{name}" for name in (
+        "element", "relationship", "propertyDefinition", "properties", "property", "organizations", "item", "node",
+        "connection", "style", "fillColor", "lineColor", "font", "color", "viewRef", "bendpoint", "sourceAttachment",
+        "targetAttachment",
+    )),
+}  # fmt: skip
 _ATTRIBUTES: Final = frozenset(
     ("identifier", "source", "target", "propertyDefinitionRef", "accessType", "modifier", "isDirected", "version",
-     "type", XSI_TYPE, LANG)
+     "type", "identifierRef", "elementRef", "relationshipRef", "conceptRef", "xpathPart", "viewpoint", "viewpointRef",
+     "ref", "x", "y", "w", "h", "r", "g", "b", "a", "name", "size", "style", "lineWidth", XSI_TYPE, LANG)
 )  # fmt: skip
+_MOST_IN: Final = {f"{NS}view": MAX_NODES_OF_VIEW, f"{NS}organizations": MAX_FOLDERS}
 _DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _SINGLE_BYTE: Final = re.compile(r"iso8859-\d{1,2}|cp125\d")
 HOW_TO_EXPORT: Final = "Export the model with File > Export > Model to Open Exchange File, and send that."
@@ -51,8 +68,8 @@ HOW_TO_EXPORT: Final = "Export the model with File > Export > Model to Open Exch
 def nodes(body: bytes, sections: Mapping[str, int], watch: Callable[[], None]) -> Iterator[tuple[int, Element]]:
     """The root as it opens, then each node as deep in its section as `sections` says, once whole; with its line.
 
-    Depth 1 is the section itself; 0 is for one whose nodes, each a view, are yielded without what is in them. Tags
-    are `namespace}name`. Raises `ExchangeError` with its line, `ExchangeTooLarge` where a limit is passed.
+    Depth 1 is the section itself; 0 is for the one of views, which are yielded at whatever depth. Tags are
+    `namespace}name`. Raises `ExchangeError` with its line, `ExchangeTooLarge` where a limit is passed.
     """
     if body.startswith((b"PK", b"\x1f\x8b")):
         raise ExchangeError(f"This is a compressed file, perhaps Archi's own format with images. {HOW_TO_EXPORT}")
@@ -117,6 +134,7 @@ class _Parser:
         expat.StartDoctypeDeclHandler = self._doctype
         expat.StartNamespaceDeclHandler = self._namespace
         self._fed = self._depth = self._whole_at = self._count = self._inside = self._foreign = 0
+        self._most, self._raw = MAX_NODES_IN_ONE, False
         self._names: set[int] = set()
         self._open: list[Element] = []
         self._texts: list[str] = []
@@ -143,25 +161,25 @@ class _Parser:
         depth, self._depth = self._depth, self._depth + 1
         if self._open:
             self._inside += 1
-            if self._inside > MAX_NODES_IN_ONE:
-                self._refuse(f"one element, relationship or definition may hold at most {MAX_NODES_IN_ONE} nodes")
-            if self._foreign or tag not in _TAGS:
+            if self._inside > self._most:
+                what = self._open[0].tag.rpartition("}")[2]
+                self._refuse(f"one {what} may hold at most {self._most} nodes")
+            if not self._raw and (self._foreign or tag not in _TAGS):
                 self._foreign += 1  # with all that is in it; its text is that of what it stands in
                 return
             self._keep_text()
-            self._open.append(SubElement(self._open[-1], tag, _known(attributes)))
+            self._open.append(SubElement(self._open[-1], tag, attributes if self._raw else _known(attributes)))
             return
         if depth == 0:
             self._found.append((self._expat.CurrentLineNumber, Element(tag, _known(attributes))))
             return
         if depth == 1:
             self._whole_at = self._sections.get(tag, -1)
-        if depth == self._whole_at and tag in _TAGS:
+        if tag in (_IN_VIEWS if self._whole_at == 0 else _TAGS) and self._whole_at in (0, depth):
+            self._raw, self._most = tag in _RAW, _MOST_IN.get(tag, MAX_NODES_IN_ONE)
             self._open.append(Element(tag, _known(attributes)))
             self._inside = self._length_inside = 0
             self._line = self._expat.CurrentLineNumber
-        elif self._whole_at == 0 and tag == f"{NS}view":
-            self._found.append((self._expat.CurrentLineNumber, Element(tag, _known(attributes))))
 
     def _end(self, tag: str) -> None:
         self._depth -= 1
@@ -174,7 +192,7 @@ class _Parser:
                 self._found.append((self._line, node))
 
     def _text(self, text: str) -> None:
-        if not self._open or self._open[-1].tag not in _OF_TEXT:
+        if not self._open or not (self._raw or self._open[-1].tag in _OF_TEXT):
             return
         room = min(MAX_TEXT + 1 - self._length, MAX_TEXT_IN_ONE - self._length_inside)
         if kept := text[: max(0, room)]:

@@ -1,7 +1,7 @@
 """Reads ArchiMate exchange XML as a stream: no tree is kept, and what could attack a parser is refused.
 
-Not taken: views (each is reported), organizations, metadata, and nodes of foreign namespaces. Whether a source and a
-target exist, and whether ArchiMate allows the relationship, is for the caller, who knows what is stored already.
+Not taken: nodes of foreign namespaces in elements, relationships and views. Whether what is named exists, and whether
+ArchiMate allows a relationship, is for the caller, who knows what is stored already.
 """
 
 from collections import Counter
@@ -20,13 +20,18 @@ from functions.catalog.exchange import (
     ExchangeTooLarge,
     Found,
     FoundElement,
+    FoundPart,
     FoundRelationship,
+    FoundView,
+    ItemKind,
     ModelHeader,
     PropertyDefinition,
     Skipped,
 )
 from functions.catalog.exchange_parse import HOW_TO_EXPORT, LANG, MAX_CHARACTERS, MAX_NODES_IN_ONE, NS, nodes
+from functions.catalog.exchange_rows import folder_rows, xml_rows
 from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spread
+from functions.catalog.exchange_views import Drawing, Undrawable
 
 _JUNCTIONS: Final = {"AndJunction": "and", "OrJunction": "or", "Junction": "and"}
 _ACCESS_TYPES: Final = get_args(AccessType)
@@ -45,8 +50,20 @@ _RENAMED: Final = {
 }
 _OWN: Final = {f"{NS}name": 1, f"{NS}documentation": 1, f"{NS}properties": 1}
 _IN_HEADER: Final = {**_OWN, f"{NS}propertyDefinitions": 2}
-_IN_MODEL: Final = {f"{NS}elements": 2, f"{NS}relationships": 2, f"{NS}views": 0}
+_IN_MODEL: Final = {
+    f"{NS}metadata": 1,
+    f"{NS}elements": 2,
+    f"{NS}relationships": 2,
+    f"{NS}organizations": 1,
+    f"{NS}views": 0,
+}
+_KINDS: Final[dict[str, ItemKind]] = {
+    f"{NS}element": "element",
+    f"{NS}relationship": "relationship",
+    f"{NS}view": "view",
+}
 MAX_DEFINITIONS: Final = 10_000
+MAX_DRAWN: Final = 200_000
 MAX_TEXTS: Final = 400_000
 MAX_KEY: Final = 255
 
@@ -68,8 +85,14 @@ def read_model(body: bytes, watch: Callable[[], None] = lambda: None) -> Iterato
         elif node.tag == f"{NS}relationship":
             found = _relationship(node, keys, language)
         elif node.tag == f"{NS}view":
-            found = Skipped(node.get("identifier", ""), "view", "Views are not imported; what they show is.")
-        if isinstance(found, FoundElement | FoundRelationship):
+            found = _view(node, keys, language)
+        elif node.tag == f"{NS}organizations":
+            found = FoundPart("organizations", folder_rows(node, language))
+        elif node.tag in (f"{NS}metadata", f"{NS}viewpoints"):
+            found = FoundPart("metadata" if node.tag == f"{NS}metadata" else "viewpoints", xml_rows(node))
+        if isinstance(found, FoundView):
+            room.take("boxes, lines and bendpoints in views", MAX_DRAWN, _drawn(found))
+        if isinstance(found, FoundElement | FoundRelationship | FoundView):
             if found.identifier in seen:
                 found = _skipped(node, "The identifier stands in the file twice; give one of the two another.")
             else:
@@ -92,7 +115,7 @@ class _Room:
         if self._taken[what] > most:
             raise ExchangeTooLarge(f"The file holds more than {most:,} {what}; divide the model.", self.line)
 
-    def take_texts(self, found: ModelHeader | FoundElement | FoundRelationship) -> None:
+    def take_texts(self, found: ModelHeader | FoundElement | FoundRelationship | FoundView) -> None:
         texts = spread(found)
         self.take("texts", MAX_TEXTS, sum(map(len, texts.values())))
         size = sum(len(field) + len(text) for field, values in texts.items() for _, text in values)
@@ -203,6 +226,28 @@ def _relationship(node: Element, keys: _Keys, language: str) -> FoundRelationshi
     )
 
 
+def _view(node: Element, keys: _Keys, language: str) -> FoundView | Skipped:
+    if not (identifier := _identifier(node)):
+        return _skipped(node, 'The view has no identifier; give it one: identifier="id-…".')
+    try:
+        drawing = Drawing.of(node, node.get(LANG, language))
+    except Undrawable as wrong:
+        return _skipped(node, f"The view cannot be taken: {wrong}.")
+    return FoundView(
+        identifier,
+        viewpoint=node.get("viewpoint"),
+        viewpoint_ref=node.get("viewpointRef"),
+        styles=drawing.styles,
+        nodes=drawing.nodes,
+        connections=drawing.connections,
+        **_texts(node, keys, language),
+    )
+
+
+def _drawn(view: FoundView) -> int:
+    return len(view.nodes) + sum(1 + len(one["bendpoints"]) for one in view.connections)
+
+
 def _is_access(text: str | None) -> TypeGuard[AccessType | None]:
     return text is None or text in _ACCESS_TYPES
 
@@ -217,7 +262,7 @@ def _type(node: Element) -> str:
 
 
 def _skipped(node: Element, reason: str) -> Skipped:
-    return Skipped(_identifier(node), "element" if node.tag == f"{NS}element" else "relationship", reason)
+    return Skipped(_identifier(node), _KINDS[node.tag], reason)
 
 
 def _wrong_type(kind: str, what: str, example: str) -> str:

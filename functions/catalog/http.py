@@ -5,7 +5,8 @@ import re
 import azure.functions as func
 
 from functions.catalog.exporting import Exports
-from functions.catalog.importing import CatalogImport
+from functions.catalog.import_models import ImportQuery, ImportReport
+from functions.catalog.importing import Asked, CatalogImport
 from functions.catalog.model_service import ModelService
 from functions.catalog.models import (
     MAX_FILE_BYTES,
@@ -13,8 +14,6 @@ from functions.catalog.models import (
     ElementFields,
     ElementQuery,
     ExportQuery,
-    ImportQuery,
-    ImportReport,
     Model,
     ModelDeleteQuery,
     ModelQuery,
@@ -166,7 +165,8 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         summary="Import an ArchiMate exchange file; the same file again changes nothing",
     )
     async def import_catalog(call: Call[bytes, ImportQuery]) -> ImportReport:
-        return await imports.run(call.tenant, call.body, named=call.query.model)
+        query = call.query
+        return await imports.run(call.tenant, call.body, Asked(query.model, query.mode, query.dry_run))
 
     @endpoint(
         routes,

@@ -19,8 +19,9 @@ from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship
 from functions.catalog.exchange_read import read_model
 from functions.catalog.exporting import Exports
 from functions.catalog.graph import MOST_NESTED
-from functions.catalog.importing import CatalogImport, Progress
+from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, ElementFields, Model, Relationship
+from functions.catalog.taking import Progress
 from shared.database.port import Create, Delete, Operation
 from shared.errors import Invalid, TooLarge, Unavailable
 from shared.kinds import Kind
@@ -238,7 +239,7 @@ async def test_the_effort_of_sorting_relationships_grows_with_their_number_only(
         return known(one, progress)
 
     known = importing._ends_known
-    monkeypatch.setattr(importing, "_apply", apply)
+    monkeypatch.setattr(importing, "take", apply)
     monkeypatch.setattr(importing, "_ends_known", ends_known)
     deep = [arrow(f"deep{number}", "a", f"deep{number + 1}") for number in range(2000)]
     wide = [arrow(f"wide{number}", "a", "b", "Flow") for number in range(2000)]
