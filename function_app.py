@@ -42,7 +42,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.backups.http.blueprint(endpoint, parts.backups),
         functions.backups.timer.blueprint(parts.daily, telemetry),
         functions.billing.http.blueprint(endpoint, parts.billing, parts.subscriptions),
-        functions.catalog.http.blueprint(endpoint, parts.elements, parts.relationships, parts.imports),
+        functions.catalog.http.blueprint(endpoint, parts.elements, parts.relationships, parts.imports, parts.modelling),
         functions.claims.http.blueprint(endpoint, parts.claims),
         functions.design.http.blueprint(endpoint, parts.design),
         functions.executions.http.blueprint(endpoint, parts.executions.service),

@@ -136,7 +136,8 @@ def _markers() -> Iterator[str]:
         fill = "#000000" if filled else "#ffffff" if path.endswith("Z") else "none"
         yield (
             f'<marker id="{name}" markerWidth="13" markerHeight="13" refX="12" refY="6" orient="auto-start-reverse" '
-            f'markerUnits="userSpaceOnUse"><path d="{path}" fill="{fill}" stroke="#000000"/></marker>'
+            f'markerUnits="userSpaceOnUse"><path d="{path}" fill="{fill}" stroke="#000000" stroke-dasharray="none"/>'
+            "</marker>"
         )
 
 
@@ -158,8 +159,9 @@ def _box(node: ViewNode, style: Style, shown: Shown, *, holds: bool) -> Iterator
         dash = ' stroke-dasharray="4 3"' if type == "Grouping" else ""
         yield f"<rect {at}{corner} {_paint(style, COLORS[layer_of(type)], EDGE)}{dash}/>"
     centred = node.type == "Element" and not holds
-    yield from lettered(text, Box(node.x, node.y, node.w, node.h), style, centred=centred)
-    if type is not None and node.w >= 60:
+    typed = type is not None and node.w >= 60 and node.h >= 50
+    yield from lettered(text, Box(node.x, node.y, node.w, node.h - 8 * typed), style, centred=centred)
+    if typed:
         yield (
             f'<text x="{node.x + node.w - 3}" y="{node.y + node.h - 4}" font-size="7" fill="#808080" '
             f'text-anchor="end">{type}</text>'

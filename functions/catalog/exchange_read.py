@@ -4,7 +4,6 @@ Not taken: nodes of foreign namespaces in elements, relationships and views. Whe
 ArchiMate allows a relationship, is for the caller, who knows what is stored already.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeGuard, get_args
 from xml.etree.ElementTree import Element
@@ -12,7 +11,6 @@ from xml.etree.ElementTree import Element
 from functions.catalog.archimate import is_element_type, is_relationship_type
 from functions.catalog.exchange import (
     JUNCTION,
-    MAX_ITEMS,
     NAMESPACE,
     XSI_TYPE,
     AccessType,
@@ -28,9 +26,11 @@ from functions.catalog.exchange import (
     PropertyDefinition,
     Skipped,
 )
-from functions.catalog.exchange_parse import HOW_TO_EXPORT, LANG, MAX_CHARACTERS, MAX_NODES_IN_ONE, NS, nodes
+from functions.catalog.exchange_archi import read_archi
+from functions.catalog.exchange_parse import LANG, MAX_CHARACTERS, MAX_NODES_IN_ONE, NS, nodes
+from functions.catalog.exchange_room import MAX_DEFINITIONS, Room
 from functions.catalog.exchange_rows import folder_rows, xml_rows
-from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spread
+from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose
 from functions.catalog.exchange_views import Drawing, Undrawable
 
 _JUNCTIONS: Final = {"AndJunction": "and", "OrJunction": "or", "Junction": "and"}
@@ -62,9 +62,6 @@ _KINDS: Final[dict[str, ItemKind]] = {
     f"{NS}relationship": "relationship",
     f"{NS}view": "view",
 }
-MAX_DEFINITIONS: Final = 10_000
-MAX_DRAWN: Final = 200_000
-MAX_TEXTS: Final = 400_000
 MAX_KEY: Final = 255
 
 
@@ -73,7 +70,10 @@ def read_model(body: bytes, watch: Callable[[], None] = lambda: None) -> Iterato
 
     `watch` is called every few kilobytes; what it raises ends the reading.
     """
-    room = _Room()
+    if _root(body, watch).startswith(_ARCHI):
+        yield from read_archi(body, watch)
+        return
+    room = Room()
     header, keys, language = _read_header(body, watch, room)
     yield header
     seen: set[str] = set()
@@ -90,36 +90,15 @@ def read_model(body: bytes, watch: Callable[[], None] = lambda: None) -> Iterato
             found = FoundPart("organizations", folder_rows(node, language))
         elif node.tag in (f"{NS}metadata", f"{NS}viewpoints"):
             found = FoundPart("metadata" if node.tag == f"{NS}metadata" else "viewpoints", xml_rows(node))
-        if isinstance(found, FoundView):
-            room.take("boxes, lines and bendpoints in views", MAX_DRAWN, _drawn(found))
         if isinstance(found, FoundElement | FoundRelationship | FoundView):
             if found.identifier in seen:
                 found = _skipped(node, "The identifier stands in the file twice; give one of the two another.")
             else:
                 seen.add(found.identifier)
-                room.take_texts(found)
+                room.take_found(found)
         if found:
-            room.take("items", MAX_ITEMS)
+            room.take_item()
             yield found
-
-
-class _Room:
-    """What a file may hold in all, counted as it is kept: keys of properties each time that they are given."""
-
-    def __init__(self) -> None:
-        self._taken: Counter[str] = Counter()
-        self.line = 1
-
-    def take(self, what: str, most: int, count: int = 1) -> None:
-        self._taken[what] += count
-        if self._taken[what] > most:
-            raise ExchangeTooLarge(f"The file holds more than {most:,} {what}; divide the model.", self.line)
-
-    def take_texts(self, found: ModelHeader | FoundElement | FoundRelationship | FoundView) -> None:
-        texts = spread(found)
-        self.take("texts", MAX_TEXTS, sum(map(len, texts.values())))
-        size = sum(len(field) + len(text) for field, values in texts.items() for _, text in values)
-        self.take("characters of text", MAX_CHARACTERS, size)
 
 
 class _Keys:
@@ -146,7 +125,11 @@ class _Keys:
         return self._keys[identifier]
 
 
-def _read_header(body: bytes, watch: Callable[[], None], room: _Room) -> tuple[ModelHeader, _Keys, str]:
+def _root(body: bytes, watch: Callable[[], None]) -> str:
+    return next((node.tag for _, node in nodes(body, {}, watch)), "")
+
+
+def _read_header(body: bytes, watch: Callable[[], None], room: Room) -> tuple[ModelHeader, _Keys, str]:
     """A first pass over the whole file, as the definitions that properties refer to stand at its end."""
     root: Element | None = None
     own: list[Element] = []
@@ -175,7 +158,7 @@ def _read_header(body: bytes, watch: Callable[[], None], room: _Room) -> tuple[M
     header = ModelHeader(
         _identifier(root), version=root.get("version"), definitions=tuple(definitions.values()), **chosen
     )
-    room.take_texts(header)
+    room.take_found(header)
     return header, keys, language
 
 
@@ -244,10 +227,6 @@ def _view(node: Element, keys: _Keys, language: str) -> FoundView | Skipped:
     )
 
 
-def _drawn(view: FoundView) -> int:
-    return len(view.nodes) + sum(1 + len(one["bendpoints"]) for one in view.connections)
-
-
 def _is_access(text: str | None) -> TypeGuard[AccessType | None]:
     return text is None or text in _ACCESS_TYPES
 
@@ -305,8 +284,6 @@ def _add(fields: Fields, field: str, node: Element, language: str) -> None:
 def _check_root(tag: str) -> None:
     if tag == f"{NS}model":
         return
-    if tag.startswith(_ARCHI):
-        raise ExchangeError(f"This is Archi's own format. {HOW_TO_EXPORT}")
     if tag.startswith(_ARCHIMATE_2):
         raise ExchangeError(
             "This is an exchange file of ArchiMate 2; open it in your tool and export it for ArchiMate 3."

@@ -5,12 +5,13 @@ again, changes only what differs. Others go on meanwhile: every few items the lo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from functions.catalog.archimate import is_allowed, layer_of
+from functions.catalog.deleting import OutOfTime
 from functions.catalog.exchange import (
     Found,
     FoundElement,
@@ -33,7 +34,7 @@ from functions.catalog.reports import AREA, Reports
 from functions.catalog.taking import KINDS, Progress, Wanted, take, unknown
 from functions.catalog.taking_views import ids_of_views, take_views
 from shared.blobs.port import Blobs
-from shared.errors import Conflict
+from shared.errors import Conflict, Unavailable
 from shared.tenancy.fence import newest
 from shared.work.fencing import closed_since
 from shared.work.session import TenantSession
@@ -42,6 +43,7 @@ ELEMENTS_AT_ONCE = 40
 RELATIONSHIPS_AT_ONCE = 24  # each touches both its ends: four operations of the hundred in a batch
 WRITE_SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
 LISTED = 200
+KIND_NAMES: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 CHUNK_BYTES = 1024 * 1024
 NESTED = f"it ends at a relationship that was not taken, that ends at it in turn, or deeper than {MOST_NESTED}"
 SEVERAL = "by now several items here came with this identifier; import each model alone (?model=…), or export again"
@@ -56,6 +58,24 @@ class Asked:
     dry_run: bool = False
 
 
+@dataclass(frozen=True)
+class Slice:
+    """A part of an import that is a job: the report's id, how long it may take, and what the parts before have done."""
+
+    id: str
+    seconds: float
+    before: Mapping[str, Mapping[str, int]]
+
+
+class Paused(Unavailable):
+    """An import has not come to its end in time; `counts` of what it has done, of `total` items."""
+
+    def __init__(self, message: str, counts: Mapping[ItemKind, ImportCounts], total: int) -> None:
+        super().__init__(message)
+        self.counts = counts
+        self.total = total
+
+
 class CatalogImport:
     """`uploads` says how many files at once, and how long."""
 
@@ -64,45 +84,65 @@ class CatalogImport:
         self._uploads = uploads or Uploads()
         self.reports = Reports(blobs)
 
-    async def run(self, tenant: TenantSession, body: bytes, asked: Asked | None = None) -> ImportReport:
+    async def run(
+        self, tenant: TenantSession, body: bytes, asked: Asked | None = None, part: Slice | None = None
+    ) -> ImportReport:
         """Into the file's own model, or into the one that is `named`. What single things are wrong is in the report.
 
         `Invalid` for a file that is no exchange file, or whose model has no identifier, `NotFound` when there is none
         of the id that is named, `TooLarge` for a file beyond a limit, `Unavailable` while too much is being imported,
-        or when it takes too long: what has been taken by then is kept, and the same file again goes on from there.
+        `Paused` when it takes too long: what has been taken by then is kept, and the same file again goes on there.
         """
         monotonic, asked = self._uploads.monotonic, asked or Asked()
+        part = part or Slice(tenant.services.ids.new(), WRITE_SECONDS, {})
         with self._uploads.admit(tenant.id, len(body)):
             found = await self._uploads.read(body)
             tenant = tenant.without_key()  # the key's answer is the report, not the first batch
-            digest = (await asyncio.to_thread(sha256, body)).hexdigest()
-            kept = self._blobs.space(AREA, tenant.id)
-            if not asked.dry_run and await kept.info(f"{digest}.xml") is None:
-                await kept.write(f"{digest}.xml", _chunks(body))
-            until = monotonic() + WRITE_SECONDS
-            report, progress = await self._take(tenant, found, asked, digest, lambda: monotonic() <= until)
+            digest = await self.keep(tenant, body) if not asked.dry_run else await _digest(body)
+            until = monotonic() + part.seconds
+            report, progress = await self._take(tenant, found, asked, digest, part, lambda: monotonic() <= until)
             await self.reports.keep(tenant, report, progress.items)
             return report
 
+    async def keep(self, tenant: TenantSession, body: bytes) -> str:
+        """Keep the file under its hash, which is answered."""
+        digest = await _digest(body)
+        kept = self._blobs.space(AREA, tenant.id)
+        if await kept.info(f"{digest}.xml") is None:
+            await kept.write(f"{digest}.xml", _chunks(body))
+        return digest
+
+    async def kept(self, tenant: TenantSession, digest: str) -> bytes:
+        return b"".join([chunk async for chunk in self._blobs.space(AREA, tenant.id).read(f"{digest}.xml")])
+
     async def _take(
-        self, tenant: TenantSession, found: list[Found], asked: Asked, digest: str, in_time: Callable[[], bool]
+        self,
+        tenant: TenantSession,
+        found: list[Found],
+        asked: Asked,
+        digest: str,
+        part: Slice,
+        in_time: Callable[[], bool],
     ) -> tuple[ImportReport, Progress]:
         header = next(one for one in found if isinstance(one, ModelHeader))
         parts = parts_of_file(header, (one for one in found if isinstance(one, FoundPart)))
         began = await newest(tenant.store)
         naming = await naming_of(tenant, header, asked.named, dry_run=asked.dry_run)
         progress = Progress(in_time, naming, asked.dry_run)
-        views = await _take_items(tenant, found, progress)
         changed_parts = ImportCounts()
-        if naming.model is not None:
-            folders = resolved_folders(parts["organizations"], progress, views)
-            parts["organizations"] = folders
-            changed_parts = await take_parts(tenant, naming.model, parts, asked.mode, progress)
-            if asked.mode == "mirror":
-                await mirror(tenant, naming.model, found, progress)
+        try:
+            views = await _take_items(tenant, found, progress)
+            if naming.model is not None:
+                parts["organizations"] = resolved_folders(parts["organizations"], progress, views)
+                changed_parts = await take_parts(tenant, naming.model, parts, asked.mode, progress)
+                if asked.mode == "mirror":
+                    await mirror(tenant, naming.model, found, progress)
+        except OutOfTime as late:
+            raise Paused(late.message, progress.counts, len(found)) from late
+        _add_before(progress, part.before)
         if await closed_since(tenant.store, began):
             raise Conflict("This tenant was restored while the file was imported; send it again.")
-        report = _report(tenant, header, asked, digest, progress, changed_parts)
+        report = _report(part.id, header, asked, digest, progress, changed_parts)
         if naming.model is not None and not asked.dry_run:
             await conclude(tenant, naming.model, header, report)
         return report, progress
@@ -180,22 +220,31 @@ def _wanted(one: FoundRelationship, progress: Progress) -> Wanted:
     return Wanted(one.identifier, fields, touched)
 
 
+def _add_before(progress: Progress, before: Mapping[str, Mapping[str, int]]) -> None:
+    """What the parts before have made and changed is unchanged by now, and is told as what it was."""
+    for kind in KIND_NAMES:
+        counts = progress.tally(kind)
+        for name, count in before.get(kind, {}).items():
+            setattr(counts, name, getattr(counts, name) + count)
+            if name != "removed":
+                counts.unchanged = max(0, counts.unchanged - count)
+
+
 def _report(
-    tenant: TenantSession,
+    id: str,
     header: ModelHeader,
     asked: Asked,
     digest: str,
     progress: Progress,
     parts: ImportCounts,
 ) -> ImportReport:
-    kinds: tuple[ItemKind, ...] = ("element", "relationship", "view")
-    counts = {f"{kind}s": progress.tally(kind) for kind in kinds}
+    counts = {f"{kind}s": progress.tally(kind) for kind in KIND_NAMES}
     totals = {
         name: sum(getattr(one, name) for one in counts.values())
         for name in ("created", "updated", "unchanged", "skipped", "removed")
     }
     return ImportReport(
-        id=tenant.services.ids.new(),
+        id=id,
         model=header.name,
         model_id=progress.naming.model_id,
         mode=asked.mode,
@@ -211,6 +260,10 @@ def _report(
 
 def _fields(one: FoundElement | FoundRelationship, *without: str) -> dict[str, Any]:
     return {name: value for name, value in asdict(one).items() if name not in without}
+
+
+async def _digest(body: bytes) -> str:
+    return (await asyncio.to_thread(sha256, body)).hexdigest()
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

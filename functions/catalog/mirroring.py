@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from functions.catalog.deleting import batches, delete_all
+from functions.catalog.deleting import OutOfTime, batches, delete_all
 from functions.catalog.exchange import Found, FoundElement, FoundRelationship, FoundView, ItemKind, Skipped
 from functions.catalog.graph import ENDS, chunks, depending_on, of_model
 from functions.catalog.models import Element, Imported, Model, Relationship
 from functions.catalog.taking import KINDS, Progress, kind_of
 from functions.catalog.view_models import View
 from shared.database.port import Where
-from shared.errors import Contended, Stale, Unavailable
+from shared.errors import Contended, Stale
 from shared.tenancy.fence import Overtaken
 from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -33,7 +33,7 @@ class Gone:
 
 
 async def mirror(tenant: TenantSession, model: Model, found: Sequence[Found], progress: Progress) -> None:
-    """Remove what is gone; told in `progress`. `Unavailable` beyond the import's time: send the file again."""
+    """Remove what is gone; told in `progress`. `OutOfTime` beyond the import's time: send the file again."""
     kept = _in_file(found, progress)
     removed: dict[str, Imported] = {}
     for _ in range(TRIES_AT_A_RACE):
@@ -44,7 +44,7 @@ async def mirror(tenant: TenantSession, model: Model, found: Sequence[Found], pr
         try:
             for batch in batches(gone.going):
                 if not progress.in_time():
-                    raise Unavailable("The import takes long; what is done stays so. Send it again: it goes on there.")
+                    raise OutOfTime("The import takes long; what is done stays so. Send it again: it goes on there.")
                 await delete_all(tenant, batch)
                 removed |= {one.value.id: one.value for one in batch}
         except (Stale, Overtaken):

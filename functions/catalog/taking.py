@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functions.catalog.archimate import Concept, allowed_types, is_allowed
+from functions.catalog.deleting import OutOfTime
 from functions.catalog.exchange import ItemKind
 from functions.catalog.graph import by_ids, concept_of, keep_shallow
 from functions.catalog.import_models import ImportCounts, ImportedItem, What
@@ -16,7 +17,7 @@ from functions.catalog.naming import Naming
 from functions.catalog.service import keep_relationships_allowed
 from functions.catalog.view_models import View
 from shared.database.port import Document, Where
-from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
+from shared.errors import Conflict, Invalid, Stale, TooLarge
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
@@ -80,7 +81,7 @@ def unknown(type: str, source: Concept, target: Concept) -> str:
 async def take(tenant: TenantSession, model: type[Imported], wanted: list[Wanted], progress: Progress) -> None:
     """At most one batch; again when somebody else was faster, in parts when it cannot be as a whole."""
     if not progress.in_time():
-        raise Unavailable("The import takes long; what it has taken is kept. Send the file again: it goes on there.")
+        raise OutOfTime("The import takes long; what it has taken is kept. Send the file again: it goes on there.")
     refusal = "others kept changing it, or deleted its ends; import again"
     for _ in range(TRIES_AT_A_RACE):
         try:

@@ -1,0 +1,115 @@
+"""What is too large for one call: imports and deletions of models as jobs, a slice at a time."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from functions.catalog.deleting import OutOfTime, delete_model
+from functions.catalog.import_models import ImportReport
+from functions.catalog.importing import WRITE_SECONDS, Asked, CatalogImport, Paused, Slice
+from functions.catalog.models import Model
+from shared.errors import Forbidden, NotFound
+from shared.jobs.jobs import Continue, Done, Job, Progress, enqueue
+from shared.members.standing import NO_ADMIN
+from shared.members.users import User
+from shared.work.resources import Id, load
+from shared.work.session import TenantSession
+
+IMPORT: Final = "import"
+DELETE: Final = "delete_model"
+SLICE_SECONDS: Final = 60.0
+
+
+class ImportRun(BaseModel):
+    """An import as a job."""
+
+    id: Id = Field(description="Its id, and that of its report.")
+    status: Literal["queued", "running", "succeeded", "failed"] = Field(description="How far it is.")
+    progress: Progress = Field(description="How far it has come.")
+    error: str | None = Field(description="Why it failed, or what it waits for.")
+    report: ImportReport | None = Field(description="What it has done, once it has succeeded.")
+
+
+class LongWork:
+    """`queue`: of the jobs."""
+
+    def __init__(self, imports: CatalogImport, queue: str) -> None:
+        self._imports = imports
+        self._queue = queue
+
+    async def begin_import(self, tenant: TenantSession, body: bytes, asked: Asked) -> ImportRun:
+        """The file is kept, and read by the job."""
+        digest = await self._imports.keep(tenant, body)
+        input = {"file": digest, "named": asked.named, "mode": asked.mode, "dry_run": asked.dry_run}
+        change = tenant.change()
+        job = enqueue(change, tenant, self._queue, IMPORT, input, id=tenant.repeatable_id(IMPORT))
+        return await change.commit(_run_of(job))
+
+    async def get_import(self, tenant: TenantSession, id: str) -> ImportRun:
+        """One that was a job, or the report of one that was a call."""
+        stored = await tenant.store.get(Job.KIND, id)
+        if stored is not None and stored.body["type"] == IMPORT:
+            return _run_of(Job.model_validate(stored.body))
+        report = await self._imports.reports.get(tenant, id)
+        return ImportRun(id=id, status="succeeded", progress=Progress(), error=None, report=report)
+
+    async def run_import(self, session: TenantSession, job: Job) -> Done | Continue:
+        """A slice; the next reads the file again, and goes on where this one stops."""
+        input, before = job.input, job.checkpoint
+        if input["mode"] == "mirror":
+            await _still_admin(session, job)
+        body = await self._imports.kept(session, input["file"])
+        asked = Asked(input["named"], input["mode"], input["dry_run"])
+        seconds = WRITE_SECONDS if asked.dry_run else SLICE_SECONDS  # what writes nothing has nothing to go on from
+        try:
+            report = await self._imports.run(session, body, asked, Slice(job.id, seconds, before))
+        except Paused as paused:
+            names = ("created", "updated", "removed")
+            done: dict[str, dict[str, int]] = {
+                kind: {name: getattr(counts, name) + before.get(kind, {}).get(name, 0) for name in names}
+                for kind, counts in paused.counts.items()
+            }
+            if asked.dry_run or _sum(done) == _sum(before):
+                raise  # no further than before: a failure, in the end
+            taken = sum(counts.taken for counts in paused.counts.values())
+            return Continue(done, Progress(phase="take", done=taken, total=paused.total))
+        return Done(report.model_dump(mode="json"), report.elements.taken + report.relationships.taken)
+
+    async def begin_deletion(self, tenant: TenantSession, model_id: str) -> Job:
+        """Of the model with all that is its own, as it is when the job comes to it."""
+        await load(tenant, Model, model_id)
+        change = tenant.change()
+        job = enqueue(change, tenant, self._queue, DELETE, {"model_id": model_id}, id=tenant.repeatable_id(DELETE))
+        return await change.commit(job)
+
+    async def run_deletion(self, session: TenantSession, job: Job) -> Done | Continue:
+        """A slice; a model that has gone is done."""
+        await _still_admin(session, job)
+        before = int(job.checkpoint.get("deleted", 0))
+        try:
+            await delete_model(session, job.input["model_id"], None, cascade=True, seconds=SLICE_SECONDS)
+        except NotFound:
+            return Done({"deleted": before}, before)
+        except OutOfTime as late:
+            if not late.done:
+                raise
+            done = before + late.done
+            return Continue({"deleted": done}, Progress(phase="delete", done=done))
+        return Done({"model_id": job.input["model_id"]})
+
+
+def _run_of(job: Job) -> ImportRun:
+    report = None if job.result is None else ImportReport.model_validate(job.result)
+    return ImportRun(id=job.id, status=job.status, progress=job.progress, error=job.error, report=report)
+
+
+def _sum(done: Mapping[str, Mapping[str, int]]) -> int:
+    return sum(sum(counts.values()) for counts in done.values())
+
+
+async def _still_admin(session: TenantSession, job: Job) -> None:
+    """`Forbidden` where who began it is a user that is no admin any more."""
+    stored = await session.store.get(User.KIND, job.created_by)
+    if stored is not None and (stored.body["role"] != "admin" or stored.body["status"] == "disabled"):
+        raise Forbidden(NO_ADMIN)
