@@ -135,7 +135,8 @@ def batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
             batch, room = [], BATCH_BYTES
         batch.append(one)
         room -= size
-    yield batch
+    if batch:
+        yield batch
 
 
 async def delete_all(tenant: TenantSession, held: list[Versioned[Any]]) -> None:

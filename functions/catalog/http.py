@@ -170,12 +170,12 @@ def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService, mo
         role=Role.ADMIN,
         answer=Job,
         status=202,
-        errors=(404,),
+        errors=(404, 412),
         begins=Begins("v1/jobs/{id}"),
         summary="Delete a large model with all that is its own, as a job",
     )
     async def begin_model_deletion(call: Call) -> Job:
-        return await modelling.begin_deletion(call.tenant, call.params["model_id"])
+        return await modelling.begin_deletion(call.tenant, call.params["model_id"], call.if_match)
 
 
 def _views(endpoint: Endpoint, routes: func.Blueprint, views: ViewService) -> None:
@@ -236,6 +236,7 @@ def _imports(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport,
         query=ImportQuery,
         answer=ImportRun,
         status=202,
+        errors=(404,),
         begins=Begins("v1/catalog/imports/{id}"),
         summary="Import a file as a job",
     )

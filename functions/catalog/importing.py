@@ -6,7 +6,7 @@ again, changes only what differs. Others go on meanwhile: every few items the lo
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, Final, get_args
 
@@ -60,11 +60,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of an import that is a job: the report's id, how long it may take, and what the parts before have done."""
+    """A part of an import: the report's id, how long it may take, and of a job what the parts before have done.
+
+    `patient`: it takes longer rather than come no further than the part before.
+    """
 
     id: str
     seconds: float
-    before: Mapping[str, Mapping[str, int]]
+    before: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    patient: bool = False
 
 
 class Paused(Unavailable):
@@ -94,7 +98,7 @@ class CatalogImport:
         `Paused` when it takes too long: what has been taken by then is kept, and the same file again goes on there.
         """
         monotonic, asked = self._uploads.monotonic, asked or Asked()
-        part = part or Slice(tenant.services.ids.new(), WRITE_SECONDS, {})
+        part = part or Slice(tenant.services.ids.new(), WRITE_SECONDS)
         with self._uploads.admit(tenant.id, len(body)):
             found = await self._uploads.read(body)
             tenant = tenant.without_key()  # the key's answer is the report, not the first batch
@@ -128,7 +132,7 @@ class CatalogImport:
         parts = parts_of_file(header, (one for one in found if isinstance(one, FoundPart)))
         began = await newest(tenant.store)
         naming = await naming_of(tenant, header, asked.named, dry_run=asked.dry_run)
-        progress = Progress(in_time, naming, asked.dry_run)
+        progress = Progress(in_time, naming, asked.dry_run, part.patient)
         changed_parts = ImportCounts()
         try:
             views = await _take_items(tenant, found, progress)

@@ -1,6 +1,5 @@
 """What is too large for one call: imports and deletions of models as jobs, a slice at a time."""
 
-from collections.abc import Mapping
 from typing import Final, Literal
 
 from pydantic import BaseModel, Field
@@ -8,8 +7,10 @@ from pydantic import BaseModel, Field
 from functions.catalog.deleting import OutOfTime, delete_model
 from functions.catalog.import_models import ImportReport
 from functions.catalog.importing import WRITE_SECONDS, Asked, CatalogImport, Paused, Slice
+from functions.catalog.model_service import NO_SUCH, find_model
 from functions.catalog.models import Model
 from shared.errors import Forbidden, NotFound
+from shared.ids import is_uuid
 from shared.jobs.jobs import Continue, Done, Job, Progress, enqueue
 from shared.members.standing import NO_ADMIN
 from shared.members.users import User
@@ -39,7 +40,9 @@ class LongWork:
         self._queue = queue
 
     async def begin_import(self, tenant: TenantSession, body: bytes, asked: Asked) -> ImportRun:
-        """The file is kept, and read by the job."""
+        """The file is kept, and read by the job. `NotFound` when there is no model of the id that is named."""
+        if asked.named is not None and is_uuid(asked.named) and await find_model(tenant, asked.named) is None:
+            raise NotFound(NO_SUCH)
         digest = await self._imports.keep(tenant, body)
         input = {"file": digest, "named": asked.named, "mode": asked.mode, "dry_run": asked.dry_run}
         change = tenant.change()
@@ -61,24 +64,26 @@ class LongWork:
             await _still_admin(session, job)
         body = await self._imports.kept(session, input["file"])
         asked = Asked(input["named"], input["mode"], input["dry_run"])
-        seconds = WRITE_SECONDS if asked.dry_run else SLICE_SECONDS  # what writes nothing has nothing to go on from
+        part = Slice(job.id, SLICE_SECONDS, before, patient=True)
+        if asked.dry_run:  # it writes nothing that another slice could go on from
+            part = Slice(job.id, WRITE_SECONDS)
         try:
-            report = await self._imports.run(session, body, asked, Slice(job.id, seconds, before))
+            report = await self._imports.run(session, body, asked, part)
         except Paused as paused:
             names = ("created", "updated", "removed")
             done: dict[str, dict[str, int]] = {
                 kind: {name: getattr(counts, name) + before.get(kind, {}).get(name, 0) for name in names}
                 for kind, counts in paused.counts.items()
             }
-            if asked.dry_run or _sum(done) == _sum(before):
-                raise  # no further than before: a failure, in the end
+            if asked.dry_run:
+                raise
             taken = sum(counts.taken for counts in paused.counts.values())
             return Continue(done, Progress(phase="take", done=taken, total=paused.total))
         return Done(report.model_dump(mode="json"), report.elements.taken + report.relationships.taken)
 
-    async def begin_deletion(self, tenant: TenantSession, model_id: str) -> Job:
+    async def begin_deletion(self, tenant: TenantSession, model_id: str, if_match: str | None) -> Job:
         """Of the model with all that is its own, as it is when the job comes to it."""
-        await load(tenant, Model, model_id)
+        (await load(tenant, Model, model_id)).value.check(if_match)
         change = tenant.change()
         job = enqueue(change, tenant, self._queue, DELETE, {"model_id": model_id}, id=tenant.repeatable_id(DELETE))
         return await change.commit(job)
@@ -102,10 +107,6 @@ class LongWork:
 def _run_of(job: Job) -> ImportRun:
     report = None if job.result is None else ImportReport.model_validate(job.result)
     return ImportRun(id=job.id, status=job.status, progress=job.progress, error=job.error, report=report)
-
-
-def _sum(done: Mapping[str, Mapping[str, int]]) -> int:
-    return sum(sum(counts.values()) for counts in done.values())
 
 
 async def _still_admin(session: TenantSession, job: Job) -> None:

@@ -43,7 +43,7 @@ async def mirror(tenant: TenantSession, model: Model, found: Sequence[Found], pr
             break
         try:
             for batch in batches(gone.going):
-                if not progress.in_time():
+                if progress.late:
                     raise OutOfTime("The import takes long; what is done stays so. Send it again: it goes on there.")
                 await delete_all(tenant, batch)
                 removed |= {one.value.id: one.value for one in batch}

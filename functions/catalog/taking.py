@@ -41,12 +41,13 @@ class Wanted:
 class Progress:
     """What an import knows by now: ids and concepts of what it took, and what became of the others.
 
-    `arms`: the ids of the relationships that the file has.
+    `arms`: the ids of the relationships that the file has. `patient`: something is changed before its time is over.
     """
 
     in_time: Callable[[], bool]
     naming: Naming
     dry_run: bool = False
+    patient: bool = False
     ids: dict[str, str] = field(default_factory=dict)
     concepts: dict[str, Concept] = field(default_factory=dict)
     arms: set[str] = field(default_factory=set)
@@ -54,6 +55,10 @@ class Progress:
     items: dict[What, list[ImportedItem]] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
     refused: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def late(self) -> bool:
+        return not self.in_time() and not (self.patient and not any(one.changed for one in self.counts.values()))
 
     def tally(self, kind: ItemKind) -> ImportCounts:
         return self.counts.setdefault(kind, ImportCounts())
@@ -80,7 +85,7 @@ def unknown(type: str, source: Concept, target: Concept) -> str:
 
 async def take(tenant: TenantSession, model: type[Imported], wanted: list[Wanted], progress: Progress) -> None:
     """At most one batch; again when somebody else was faster, in parts when it cannot be as a whole."""
-    if not progress.in_time():
+    if progress.late:
         raise OutOfTime("The import takes long; what it has taken is kept. Send the file again: it goes on there.")
     refusal = "others kept changing it, or deleted its ends; import again"
     for _ in range(TRIES_AT_A_RACE):

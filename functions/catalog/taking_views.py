@@ -19,7 +19,7 @@ async def take_views(tenant: TenantSession, found: Sequence[FoundView], progress
     """What a view shows that was not taken is left as the box or line that it was drawn as."""
     ids = await ids_of_views(tenant, found, progress)
     for some in _batches(found):
-        wanted = [Wanted(one.identifier, content_of(_resolved(one, progress, ids))) for one in some]
+        wanted = [Wanted(one.identifier, _content(_resolved(one, progress, ids), progress)) for one in some]
         await take(tenant, View, wanted, progress)
 
 
@@ -43,6 +43,12 @@ def _batches(found: Sequence[FoundView]) -> Iterator[list[FoundView]]:
         drawn += size
     if batch:
         yield batch
+
+
+def _content(view: FoundView, progress: Progress) -> dict[str, Any]:
+    """An export of the whole catalog has no viewpoints, which are a model's: what a view has of them, it keeps."""
+    of_whole = progress.naming.model is None
+    return {name: value for name, value in content_of(view).items() if name != "viewpoint_ref" or not of_whole}
 
 
 def _resolved(view: FoundView, progress: Progress, ids: dict[str, str]) -> FoundView:
