@@ -7,7 +7,7 @@ from functions.catalog.graph import depending_on, of_model
 from functions.catalog.models import Element, Model, Relationship
 from functions.catalog.view_models import ModelPart, View
 from shared.database.port import Order, Where
-from shared.errors import Conflict, Contended, InUse, Stale, Unavailable
+from shared.errors import Conflict, Contended, InUse, Stale
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken, newest
 from shared.work.fencing import closed_since
@@ -20,11 +20,12 @@ LISTED: Final = 100
 SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
 
 
-class OutOfTime(Unavailable):
+class OutOfTime(Exception):
     """There was more to do than time; `done`: items that were, which stays so."""
 
     def __init__(self, message: str, done: int = 0) -> None:
         super().__init__(message)
+        self.message = message
         self.done = done
 
 
@@ -93,7 +94,7 @@ async def delete_model(
                 return await delete_all(tenant, [held])
             if not cascade and not isinstance(batch[0].value, ModelPart):
                 raise InUse("It has elements, relationships or views; delete them first, or with ?cascade=true.")
-            if clock.monotonic() > until:
+            if gone and clock.monotonic() > until:
                 raise OutOfTime("This takes long; what is deleted stays so. Send it again: it goes on there.", gone)
             depending: list[Versioned[Relationship]] = []
             if isinstance(batch[0].value, Element | Relationship):

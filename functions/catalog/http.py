@@ -6,8 +6,8 @@ import azure.functions as func
 
 from functions.catalog.exporting import Exports
 from functions.catalog.import_models import ImportedItem, ImportItemsQuery, ImportQuery, ImportReport
-from functions.catalog.importing import Asked, CatalogImport
-from functions.catalog.long_work import ImportRun, LongWork
+from functions.catalog.importing import CatalogImport
+from functions.catalog.long_work import ImportRun, LongWork, ModelDeletion
 from functions.catalog.model_service import ModelService
 from functions.catalog.models import (
     MAX_FILE_BYTES,
@@ -27,19 +27,15 @@ from functions.catalog.service import ElementService, RelationshipService
 from functions.catalog.view_models import View, ViewQuery, ViewSummary
 from functions.catalog.view_service import ViewService
 from shared.auth.roles import Role
-from shared.errors import RoleNeeded, TooLarge
 from shared.http.bodies import Raw
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call, Content
-from shared.jobs.jobs import Job
 from shared.work.reads import note_read
 from shared.work.resources import Listing
 
 XML = Raw(("application/xml", "text/xml"), max_bytes=MAX_FILE_BYTES)
-MAX_AT_ONCE_BYTES = 8 * 1024 * 1024
-"""Of a file that is imported while its sender waits."""
 DRAWN = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess", "properties": {"Owner": "Operations"}}
 RELATIONSHIP = {
@@ -168,13 +164,13 @@ def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService, mo
         "POST",
         "v1/models/{model_id}/deletion",
         role=Role.ADMIN,
-        answer=Job,
+        answer=ModelDeletion,
         status=202,
         errors=(404, 412),
         begins=Begins("v1/jobs/{id}"),
         summary="Delete a large model with all that is its own, as a job",
     )
-    async def begin_model_deletion(call: Call) -> Job:
+    async def begin_model_deletion(call: Call) -> ModelDeletion:
         return await modelling.begin_deletion(call.tenant, call.params["model_id"], call.if_match)
 
 
@@ -184,10 +180,6 @@ def _views(endpoint: Endpoint, routes: func.Blueprint, views: ViewService) -> No
     )
     async def list_views(call: Call[None, ViewQuery]) -> Listing[ViewSummary]:
         return await views.list(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(routes, "GET", "v1/views/{view_id}", role=Role.VIEWER, answer=View, summary="Get all that a view draws")
-    async def get_view(call: Call) -> View:
-        return await views.get(call.tenant, call.params["view_id"])
 
     @endpoint(
         routes,
@@ -202,15 +194,12 @@ def _views(endpoint: Endpoint, routes: func.Blueprint, views: ViewService) -> No
         _, drawn = await views.draw(call.tenant, call.params["view_id"])
         return Content(drawn, "image/svg+xml", headers=DRAWN)
 
+    @endpoint(routes, "GET", "v1/views/{view_id}", role=Role.VIEWER, answer=View, summary="Get all that a view draws")
+    async def get_view(call: Call) -> View:
+        return await views.get(call.tenant, call.params["view_id"])
+
 
 def _imports(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport, modelling: LongWork) -> None:
-    def asked(call: Call[bytes, ImportQuery]) -> Asked:
-        query, caller = call.query, call.tenant.caller
-        may = caller.role is not None and caller.role.includes(Role.ADMIN)
-        if query.mode == "mirror" and not query.dry_run and not may:
-            raise RoleNeeded(f"A mirror deletes: it needs the role {Role.ADMIN}; the caller has {caller.role}.")
-        return Asked(query.model, query.mode, query.dry_run)
-
     @endpoint(
         routes,
         "POST",
@@ -223,9 +212,7 @@ def _imports(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport,
         summary="Import an ArchiMate exchange file, or Archi's own; the same file again changes nothing",
     )
     async def import_catalog(call: Call[bytes, ImportQuery]) -> ImportReport:
-        if len(call.body) > MAX_AT_ONCE_BYTES:
-            raise TooLarge(f"A file of more than {MAX_AT_ONCE_BYTES:,} bytes is a job's: POST it to catalog/imports.")
-        return await imports.run(call.tenant, call.body, asked(call))
+        return await modelling.import_at_once(call.tenant, call.body, call.query.asked())
 
     @endpoint(
         routes,
@@ -241,7 +228,7 @@ def _imports(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport,
         summary="Import a file as a job",
     )
     async def begin_import(call: Call[bytes, ImportQuery]) -> ImportRun:
-        return await modelling.begin_import(call.tenant, call.body, asked(call))
+        return await modelling.begin_import(call.tenant, call.body, call.query.asked())
 
     @endpoint(
         routes,

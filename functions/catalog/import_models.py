@@ -1,5 +1,6 @@
 """What an import is asked for, and what it tells."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -10,6 +11,15 @@ from shared.work.resources import Id
 
 Mode = Literal["merge", "mirror"]
 What = Literal["skipped", "removed", "created", "updated"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a file is to be imported: into the model `named`, or its own."""
+
+    named: str | None = None
+    mode: Mode = "merge"
+    dry_run: bool = False
 
 
 class ImportQuery(Query):
@@ -25,6 +35,9 @@ class ImportQuery(Query):
         description="`mirror` removes from the model what the file does not have (admins only), `merge` nothing.",
     )
     dry_run: bool = Field(False, description="Only tell what would be made, changed and removed.")
+
+    def asked(self) -> "Asked":
+        return Asked(self.model, self.mode, self.dry_run)
 
 
 class ImportCounts(BaseModel):

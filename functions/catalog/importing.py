@@ -23,7 +23,7 @@ from functions.catalog.exchange import (
     Skipped,
 )
 from functions.catalog.graph import MOST_NESTED
-from functions.catalog.import_models import ImportCounts, ImportReport, Mode
+from functions.catalog.import_models import Asked, ImportCounts, ImportReport
 from functions.catalog.junctions import mixed
 from functions.catalog.mirroring import mirror
 from functions.catalog.model_service import conclude, naming_of
@@ -50,15 +50,6 @@ SEVERAL = "by now several items here came with this identifier; import each mode
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How a file is to be imported: into the model `named`, or its own."""
-
-    named: str | None = None
-    mode: Mode = "merge"
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
 class Slice:
     """A part of an import: the report's id, how long it may take, and of a job what the parts before have done.
 
@@ -71,11 +62,12 @@ class Slice:
     patient: bool = False
 
 
-class Paused(Unavailable):
+class Paused(Exception):
     """An import has not come to its end in time; `counts` of what it has done, of `total` items."""
 
     def __init__(self, message: str, counts: Mapping[ItemKind, ImportCounts], total: int) -> None:
         super().__init__(message)
+        self.message = message
         self.counts = counts
         self.total = total
 
@@ -88,17 +80,21 @@ class CatalogImport:
         self._uploads = uploads or Uploads()
         self.reports = Reports(blobs)
 
-    async def run(
-        self, tenant: TenantSession, body: bytes, asked: Asked | None = None, part: Slice | None = None
-    ) -> ImportReport:
+    async def run(self, tenant: TenantSession, body: bytes, asked: Asked | None = None) -> ImportReport:
         """Into the file's own model, or into the one that is `named`. What single things are wrong is in the report.
 
         `Invalid` for a file that is no exchange file, or whose model has no identifier, `NotFound` when there is none
         of the id that is named, `TooLarge` for a file beyond a limit, `Unavailable` while too much is being imported,
-        `Paused` when it takes too long: what has been taken by then is kept, and the same file again goes on there.
+        or when it takes too long: what has been taken by then is kept, and the same file again goes on from there.
         """
-        monotonic, asked = self._uploads.monotonic, asked or Asked()
-        part = part or Slice(tenant.services.ids.new(), WRITE_SECONDS)
+        try:
+            return await self.run_part(tenant, body, asked or Asked(), Slice(tenant.services.ids.new(), WRITE_SECONDS))
+        except Paused as late:
+            raise Unavailable(late.message) from late
+
+    async def run_part(self, tenant: TenantSession, body: bytes, asked: Asked, part: Slice) -> ImportReport:
+        """As `run`, of what is left; `Paused` where it takes too long."""
+        monotonic = self._uploads.monotonic
         with self._uploads.admit(tenant.id, len(body)):
             found = await self._uploads.read(body)
             tenant = tenant.without_key()  # the key's answer is the report, not the first batch

@@ -5,11 +5,12 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from functions.catalog.deleting import OutOfTime, delete_model
-from functions.catalog.import_models import ImportReport
-from functions.catalog.importing import WRITE_SECONDS, Asked, CatalogImport, Paused, Slice
+from functions.catalog.import_models import Asked, ImportReport
+from functions.catalog.importing import WRITE_SECONDS, CatalogImport, Paused, Slice
 from functions.catalog.model_service import NO_SUCH, find_model
 from functions.catalog.models import Model
-from shared.errors import Forbidden, NotFound
+from shared.auth.roles import Role
+from shared.errors import Forbidden, NotFound, RoleNeeded, TooLarge, Unavailable
 from shared.ids import is_uuid
 from shared.jobs.jobs import Continue, Done, Job, Progress, enqueue
 from shared.members.standing import NO_ADMIN
@@ -20,6 +21,8 @@ from shared.work.session import TenantSession
 IMPORT: Final = "import"
 DELETE: Final = "delete_model"
 SLICE_SECONDS: Final = 60.0
+MAX_AT_ONCE_BYTES: Final = 8 * 1024 * 1024
+"""Of a file that is imported while its sender waits."""
 
 
 class ImportRun(BaseModel):
@@ -32,6 +35,14 @@ class ImportRun(BaseModel):
     report: ImportReport | None = Field(description="What it has done, once it has succeeded.")
 
 
+class ModelDeletion(BaseModel):
+    """A deletion of a model as a job; see `GET v1/jobs/{id}`."""
+
+    id: Id = Field(description="The job's.")
+    model_id: Id = Field(description="The model.")
+    status: Literal["queued", "running", "succeeded", "failed"] = Field(description="How far it is.")
+
+
 class LongWork:
     """`queue`: of the jobs."""
 
@@ -39,8 +50,16 @@ class LongWork:
         self._imports = imports
         self._queue = queue
 
+    async def import_at_once(self, tenant: TenantSession, body: bytes, asked: Asked) -> ImportReport:
+        """`TooLarge` for what is a job's; `RoleNeeded` for who may not mirror."""
+        if len(body) > MAX_AT_ONCE_BYTES:
+            raise TooLarge(f"A file of more than {MAX_AT_ONCE_BYTES:,} bytes is a job's: POST it to catalog/imports.")
+        _check_role(tenant, asked)
+        return await self._imports.run(tenant, body, asked)
+
     async def begin_import(self, tenant: TenantSession, body: bytes, asked: Asked) -> ImportRun:
         """The file is kept, and read by the job. `NotFound` when there is no model of the id that is named."""
+        _check_role(tenant, asked)
         if asked.named is not None and is_uuid(asked.named) and await find_model(tenant, asked.named) is None:
             raise NotFound(NO_SUCH)
         digest = await self._imports.keep(tenant, body)
@@ -68,7 +87,7 @@ class LongWork:
         if asked.dry_run:  # it writes nothing that another slice could go on from
             part = Slice(job.id, WRITE_SECONDS)
         try:
-            report = await self._imports.run(session, body, asked, part)
+            report = await self._imports.run_part(session, body, asked, part)
         except Paused as paused:
             names = ("created", "updated", "removed")
             done: dict[str, dict[str, int]] = {
@@ -76,17 +95,17 @@ class LongWork:
                 for kind, counts in paused.counts.items()
             }
             if asked.dry_run:
-                raise
+                raise Unavailable(paused.message) from paused
             taken = sum(counts.taken for counts in paused.counts.values())
             return Continue(done, Progress(phase="take", done=taken, total=paused.total))
         return Done(report.model_dump(mode="json"), report.elements.taken + report.relationships.taken)
 
-    async def begin_deletion(self, tenant: TenantSession, model_id: str, if_match: str | None) -> Job:
+    async def begin_deletion(self, tenant: TenantSession, model_id: str, if_match: str | None) -> ModelDeletion:
         """Of the model with all that is its own, as it is when the job comes to it."""
         (await load(tenant, Model, model_id)).value.check(if_match)
         change = tenant.change()
         job = enqueue(change, tenant, self._queue, DELETE, {"model_id": model_id}, id=tenant.repeatable_id(DELETE))
-        return await change.commit(job)
+        return await change.commit(ModelDeletion(id=job.id, model_id=model_id, status=job.status))
 
     async def run_deletion(self, session: TenantSession, job: Job) -> Done | Continue:
         """A slice; a model that has gone is done."""
@@ -97,8 +116,6 @@ class LongWork:
         except NotFound:
             return Done({"deleted": before}, before)
         except OutOfTime as late:
-            if not late.done:
-                raise
             done = before + late.done
             return Continue({"deleted": done}, Progress(phase="delete", done=done))
         return Done({"model_id": job.input["model_id"]})
@@ -107,6 +124,12 @@ class LongWork:
 def _run_of(job: Job) -> ImportRun:
     report = None if job.result is None else ImportReport.model_validate(job.result)
     return ImportRun(id=job.id, status=job.status, progress=job.progress, error=job.error, report=report)
+
+
+def _check_role(tenant: TenantSession, asked: Asked) -> None:
+    role = tenant.caller.role
+    if asked.mode == "mirror" and not asked.dry_run and (role is None or not role.includes(Role.ADMIN)):
+        raise RoleNeeded(f"A mirror deletes: this needs the role {Role.ADMIN}; the caller has {role}.")
 
 
 async def _still_admin(session: TenantSession, job: Job) -> None:

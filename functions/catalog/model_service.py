@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from functions.catalog.deleting import delete_model
+from functions.catalog.deleting import OutOfTime, delete_model
 from functions.catalog.exchange import ModelHeader
 from functions.catalog.exchange_xml import xml_id
 from functions.catalog.graph import by_ids
@@ -12,7 +12,7 @@ from functions.catalog.models import Model
 from functions.catalog.naming import MODELS, OURS, Naming, came_with, origins, whole_of
 from functions.catalog.values import MAX_IDENTIFIER, MAX_NAME, settled_texts
 from shared.clock import rfc3339
-from shared.errors import Conflict, Contended, Invalid, NotFound, Stale
+from shared.errors import Conflict, Contended, Invalid, NotFound, Stale, Unavailable
 from shared.ids import derived_id, is_uuid
 from shared.tenancy.fence import Overtaken
 from shared.work.resources import Listing, PageRequest, find, load
@@ -30,8 +30,11 @@ class ModelService:
         return (await load(tenant, Model, id)).value
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
-        """As `delete_model`."""
-        await delete_model(tenant, id, if_match, cascade=cascade)
+        """As `delete_model`; `Unavailable` when it takes too long."""
+        try:
+            await delete_model(tenant, id, if_match, cascade=cascade)
+        except OutOfTime as late:
+            raise Unavailable(late.message) from late
 
 
 async def find_model(tenant: TenantSession, named: str, *, or_id: bool = True) -> Model | None:

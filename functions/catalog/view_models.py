@@ -11,7 +11,7 @@ from functions.catalog.exchange import Section
 from functions.catalog.models import Imported, Writable
 from shared.http.pagination import NamedQuery
 from shared.kinds import Kind
-from shared.work.resources import Id, JsonObject, Resource
+from shared.work.resources import Id, JsonObject, Resource, Timestamp
 
 MAX_CHILD_IDENTIFIER = 200  # in an export that holds it twice, it begins with the id of its view
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHILD_IDENTIFIER)]
@@ -25,8 +25,8 @@ Color = Annotated[
 class LabelText(BaseModel):
     """A text in a language; "" where none is said."""
 
-    language: str = Field("", max_length=50)
-    text: Annotated[str, Field(max_length=20_000), Writable]
+    language: str = Field("", max_length=50, description="As xml:lang has it.")
+    text: Annotated[str, Field(max_length=20_000, description="The words."), Writable]
 
 
 class Style(BaseModel):
@@ -44,8 +44,8 @@ class Style(BaseModel):
 class Point(BaseModel):
     """From the top left corner of the view, in pixels."""
 
-    x: int
-    y: int
+    x: int = Field(description="To the right.")
+    y: int = Field(description="Down.")
 
 
 class Drawn(BaseModel):
@@ -111,6 +111,8 @@ class View(Imported):
 class ViewSummary(BaseModel):
     """A view, without what it draws."""
 
+    KIND: ClassVar[Kind] = View.KIND
+
     id: Id = Field(description="Its id, for ever.")
     model_id: Id | None = Field(description="The model that it is part of.")
     name: str = Field(description="What it is called.")
@@ -118,7 +120,7 @@ class ViewSummary(BaseModel):
     viewpoint: str | None = Field(description="Its viewpoint's name.")
     nodes: int = Field(description="How many boxes it has.")
     connections: int = Field(description="How many lines it has.")
-    updated_at: str = Field(description="When it last changed.")
+    updated_at: Timestamp = Field(description="When it last changed.")
 
     @classmethod
     def of(cls, view: View) -> "ViewSummary":

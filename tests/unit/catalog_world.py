@@ -8,8 +8,8 @@ from functions.catalog.archimate import ElementType, RelationshipType
 from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_write import write_model
 from functions.catalog.exporting import export_model
-from functions.catalog.import_models import ImportReport, Mode
-from functions.catalog.importing import Asked, CatalogImport
+from functions.catalog.import_models import Asked, ImportReport, Mode
+from functions.catalog.importing import CatalogImport
 from functions.catalog.model_service import ModelService, find_model
 from functions.catalog.models import (
     Element,

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from functions.catalog import http, long_work
-from functions.catalog.importing import Asked, CatalogImport
+from functions.catalog import long_work
+from functions.catalog.import_models import Asked
+from functions.catalog.importing import CatalogImport
 from functions.catalog.long_work import LongWork
 from functions.catalog.models import Element
 from functions.catalog.reading import Uploads
@@ -66,7 +67,7 @@ async def test_a_job_goes_on_slice_by_slice_and_counts_each_item_once(
 async def test_a_file_that_is_too_large_for_a_call_is_told_where_to_go(
     world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MAX_AT_ONCE_BYTES", 1000)
+    monkeypatch.setattr(long_work, "MAX_AT_ONCE_BYTES", 1000)
     answer = await world.call("import_catalog", admin(tenant), EVERYTHING, headers=XML)
     assert (answer.status, "catalog/imports" in answer.json["detail"]) == (413, True)
 
