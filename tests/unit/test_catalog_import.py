@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -355,7 +356,8 @@ def test_importing_an_export_of_anything_changes_nothing(sent: list[dict[str, An
                 for source in made:
                     target = data.draw(st.sampled_from(made))
                     if allowed := allowed_types(source.type, target.type):
-                        await catalog.relationship(source, target, type=data.draw(st.sampled_from(allowed)))
+                        with suppress(Invalid):  # a second type at a junction
+                            await catalog.relationship(source, target, type=data.draw(st.sampled_from(allowed)))
                 exported = await catalog.export()
                 report = await catalog.read(exported)
                 assert (report.created, report.updated, report.skipped) == (0, 0, 0), report

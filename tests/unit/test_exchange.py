@@ -250,7 +250,6 @@ def test_nothing_is_yielded_of_a_file_that_breaks_off() -> None:
 @pytest.mark.parametrize(
     ("body", "advice"),
     [
-        (b'<archimate:model xmlns:archimate="http://www.archimatetool.com/archimate"/>', "Open Exchange File"),
         (b"PK\x03\x04archive", "Open Exchange File"),
         (b'<model xmlns="http://www.opengroup.org/xsd/archimate"/>', "export it for ArchiMate 3"),
         (b"<model/>", '<model xmlns="http://www.opengroup.org/xsd/archimate/3.0/">'),

@@ -266,7 +266,7 @@ def models(draw: st.DrawFn) -> Made:
     return Made(b"".join(write_model(header, elements, arrows, shown, {"organizations": rows})))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(first=models(), then=models())
 def test_a_made_up_model_comes_out_as_it_went_in(first: Made, then: Made) -> None:
     """The second is mirrored into the model of the first: what that had and this does not have is gone."""
