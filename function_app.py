@@ -44,7 +44,11 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
             functions.backups.timer.blueprint(parts.daily, telemetry),
         ],
         "billing": [functions.billing.http.blueprint(endpoint, parts.billing, parts.subscriptions)],
-        "catalog": [functions.catalog.http.blueprint(endpoint, parts.elements, parts.relationships, parts.imports)],
+        "catalog": [
+            functions.catalog.http.blueprint(
+                endpoint, parts.elements, parts.relationships, parts.imports, parts.modelling
+            )
+        ],
         "claims": [functions.claims.http.blueprint(endpoint, parts.claims)],
         "design": [functions.design.http.blueprint(endpoint, parts.design)],
         "executions": [functions.executions.http.blueprint(endpoint, parts.executions.service)],

@@ -7,6 +7,7 @@ from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
+from functions.catalog.view_models import ModelPart, View
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
 from functions.providers.models import Provider
@@ -39,6 +40,8 @@ KINDS = Kinds(
     Model.KIND,
     Element.KIND,
     Relationship.KIND,
+    View.KIND,
+    ModelPart.KIND,
     Agent.KIND,
     Case.KIND,
     Design.KIND,

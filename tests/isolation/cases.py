@@ -265,6 +265,7 @@ def own_body(stage: Stage, route: Route) -> Any:
         "POST v1/billing/downgrade": {"tier": "professional"},
         "POST v1/restores": {"backup_id": home["backup_id"], "target": "new_tenant", "new_tenant": twin},
         "POST v1/catalog/import": MODEL,
+        "POST v1/catalog/imports": MODEL,
         "POST v1/openapi/import": OPENAPI,
         "POST v1/platform/dead-letter-replays": {"tenant": stage.home.id},
         "POST v1/platform/tenants/{tenant_id}/usage-adjustments": {"reason": "a trial call", "event": event},
@@ -275,7 +276,7 @@ def own_body(stage: Stage, route: Route) -> Any:
 
 
 def _type(route: Route) -> dict[str, str]:
-    return XML if route.path == "v1/catalog/import" else {}
+    return XML if route.path in ("v1/catalog/import", "v1/catalog/imports") else {}
 
 
 def _own(stage: Stage, key: str) -> dict[str, str]:

@@ -63,7 +63,14 @@ DELETE v1/relationships/{relationship_id}         admin   404  412
 GET    v1/models                                  viewer  -    200
 GET    v1/models/{model_id}                       viewer  404  200
 DELETE v1/models/{model_id}                       admin   404  412
+POST   v1/models/{model_id}/deletion              admin   404  412
+GET    v1/views                                   viewer  -    200
+GET    v1/views/{view_id}                         viewer  404  200
+GET    v1/views/{view_id}.svg                     viewer  404  200
 POST   v1/catalog/import                          user    -    200
+POST   v1/catalog/imports                         user    -    202
+GET    v1/catalog/imports/{import_id}             viewer  404  200
+GET    v1/catalog/imports/{import_id}/items       viewer  404  200
 GET    v1/catalog/export                          viewer  -    200
 POST   v1/design/sessions                         user    -    202
 GET    v1/design/sessions                         viewer  -    200

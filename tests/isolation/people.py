@@ -36,6 +36,10 @@ MODEL = b"""<?xml version="1.0" encoding="UTF-8"?>
   <relationships>
     <relationship identifier="id-3" source="id-1" target="id-2" xsi:type="Assignment"/>
   </relationships>
+  <organizations><item><label>NAME folder</label><item identifierRef="id-1"/></item></organizations>
+  <views><diagrams><view identifier="id-4" xsi:type="Diagram"><name>NAME view</name>
+    <node identifier="id-5" xsi:type="Element" elementRef="id-1" x="0" y="0" w="120" h="55"/>
+  </view></diagrams></views>
 </model>
 """
 
@@ -132,7 +136,9 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     made = await site.ok("POST v1/tools", admin, tool)
     ids["tool_id"], ids["secret_reference"] = made["id"], made["secret_reference"]
     file = MODEL.replace(b"NAME", word("model").encode())
-    ids["model_id"] = (await site.ok("POST v1/catalog/import", admin, file, headers=XML))["model_id"]
+    report = await site.ok("POST v1/catalog/import", admin, file, headers=XML)
+    ids["model_id"], ids["import_id"] = report["model_id"], report["id"]
+    ids["view_id"] = (await site.ok("GET v1/views", admin))["items"][0]["id"]
     email = words["invited"] = f"{uuid4().hex}@example.com"
     ids["user_id"] = (await site.ok("POST v1/users", admin, {"email": email, "name": word("person")}))["id"]
     for what, twin in TWINS.items():
