@@ -28,6 +28,7 @@ COLORS: Final[Mapping[Layer, str]] = {
 }
 ROUND: Final = ("Process", "Function", "Interaction", "Event", "Service", "Capability", "ValueStream", "CourseOfAction")
 MARGIN: Final = 10
+MOST_ON_LINES: Final = 8  # lines, each of which begins or ends at another one; what hangs on more is not drawn
 GROUP, NOTE, EDGE = "#e6e6e6", "#ffffff", "#5c5c5c"
 DASHES: Final[Mapping[RelationshipType, str]] = {
     "Access": "2 3",
@@ -101,7 +102,7 @@ def _lines(view: View, boxes: Mapping[str, Box]) -> dict[str, list[Spot]]:
     """Where each line goes; a line may begin or end at the middle of another one, which is then drawn before."""
     lines: dict[str, list[Spot]] = {}
     waiting = list(view.connections)
-    while waiting:
+    for _ in range(MOST_ON_LINES):
         left: list[ViewConnection] = []
         for one in waiting:
             ends = [_end(name, boxes, lines) for name in (one.source, one.target)]
@@ -115,8 +116,6 @@ def _lines(view: View, boxes: Mapping[str, Box]) -> dict[str, list[Spot]]:
             spots[0] = first or edge_of(ends[0], spots[1])
             spots[-1] = last or edge_of(ends[1], spots[-2])
             lines[one.identifier] = spots
-        if len(left) == len(waiting):
-            break
         waiting = left
     return lines
 
