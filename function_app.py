@@ -15,6 +15,7 @@ import functions.design.http
 import functions.executions.bus
 import functions.executions.http
 import functions.identity.http
+import functions.migration.http
 import functions.notifications.http
 import functions.platform.bus
 import functions.platform.http
@@ -47,6 +48,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         functions.design.http.blueprint(endpoint, parts.design),
         functions.executions.http.blueprint(endpoint, parts.executions.service),
         functions.identity.http.blueprint(endpoint, parts.identity),
+        functions.migration.http.blueprint(endpoint, parts.migrations),
         functions.notifications.http.blueprint(endpoint, parts.notifications),
         functions.providers.http.blueprint(endpoint, parts.providers),
         functions.publishing.http.blueprint(endpoint, parts.publishing),

@@ -9,6 +9,8 @@ from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
+from functions.migration.models import BATCH, Migration
+from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
 from functions.tools.models import Tool
 from functions.tools.proposing import USED
@@ -70,6 +72,9 @@ KINDS = Kinds(
     OUTBOX,
     IDEMPOTENCY,
     USED,
+    Migration.KIND,
+    MIGRATING,
+    BATCH,
     PERMIT,
     FENCE,
     LOCK,

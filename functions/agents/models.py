@@ -96,6 +96,7 @@ class Agent(Resource):
     element_id: Id | None = Field(description="The element of the landscape that it works on.")
     schedule: str | None = Field(description="When it runs by itself while it is active: cron, UTC.")
     status: Status = Field(description="Whether it is meant to be used.")
+    legacy_id: str | None = Field(None, description="Its key in the old database that it was migrated from.")
 
 
 class AgentQuery(NamedQuery):

@@ -101,6 +101,7 @@ class Imported(Resource):
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
     translations: Translations = Field({}, description="Language -> field -> value, for every further language.")
     source_identifier: str | None = Field(None, description="The identifier in the exchange file that it came from.")
+    legacy_id: str | None = Field(None, description="Its key in the old database that it was migrated from.")
 
 
 class Element(Imported):

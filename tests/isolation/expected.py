@@ -60,6 +60,13 @@ GET    v1/relationships/{relationship_id}         viewer  404  200
 PUT    v1/relationships/{relationship_id}         user    404  412
 PATCH  v1/relationships/{relationship_id}         user    404  412
 DELETE v1/relationships/{relationship_id}         admin   404  412
+POST   v1/migrations                              admin   -    200
+GET    v1/migrations                              admin   -    200
+GET    v1/migrations/{migration_id}               admin   404  200
+POST   v1/migrations/{migration_id}/rows          admin   404  200,409
+POST   v1/migrations/{migration_id}/digests       admin   404  200
+POST   v1/migrations/{migration_id}/finish        admin   404  200,409
+POST   v1/migrations/{migration_id}/undo          admin   404  200
 GET    v1/models                                  viewer  -    200
 GET    v1/models/{model_id}                       viewer  404  200
 DELETE v1/models/{model_id}                       admin   404  412
@@ -123,6 +130,7 @@ GET    v1/jobs/{job_id}                           admin   404  200
 GET    v1/platform/executions                     staff   -    200
 POST   v1/platform/executions/{tenant_id}/{execution_id}/cancel  staff  -  409
 POST   v1/platform/tenants                        staff   -    201,409
+POST   v1/platform/tenants/default                staff   -    200,409
 GET    v1/platform/tenants                        staff   -    200
 GET    v1/platform/tenants/{tenant_id}            staff   -    200
 PATCH  v1/platform/tenants/{tenant_id}            staff   -    412
