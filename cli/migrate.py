@@ -128,7 +128,7 @@ async def undone(id: str, options: Options) -> dict[str, Any]:
     """The run, undone to its end."""
     async with options.target() as target:
         place = await target.place(options.tenant, make=False)
-        while (found := await place.undo(id)).status != "undone":
+        while (found := await place.undo(id)).status != "ended":
             continue
     return dict(found.model_dump(mode="json"))
 

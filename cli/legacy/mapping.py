@@ -18,7 +18,7 @@ from functions.agents.models import AgentFields, Pattern, Status
 from functions.catalog.archimate import ELEMENT_TYPES, RELATIONSHIP_TYPES
 from functions.catalog.exchange import JUNCTION
 from functions.catalog.models import ElementFields, RelationshipFields
-from functions.migration.models import Row, Table
+from functions.migration.models import AgentRow, ElementRow, RelationshipRow, Row, Table
 from shared.database.limits import MAX_INTEGER, encode
 from shared.errors import Invalid
 
@@ -61,7 +61,7 @@ def mapped(table: Table, read: Read) -> Mapped:
     try:
         fields = _FIELDS[table](read.columns, notes)
         encode(fields.model_dump(), within=2)
-        row: Row[Any] = Row.model_construct(legacy_id=key, fields=fields)
+        row: Row[Any] = _ROWS[table].model_construct(legacy_id=key, fields=fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise Defect(f"{'.'.join(map(str, first['loc']))[:300]}: {first['msg']}") from error
@@ -145,6 +145,13 @@ _FIELDS: Final[Mapping[Table, Callable[[Mapping[str, Value], list[str]], Any]]] 
 def _exact(value: str | int | float) -> str | int | float:
     """A number that JSON would not keep, as text."""
     return str(value) if isinstance(value, int) and abs(value) > MAX_INTEGER else value
+
+
+_ROWS: Final[Mapping[Table, type[Row[Any]]]] = {
+    "elements": ElementRow,
+    "relationships": RelationshipRow,
+    "agents": AgentRow,
+}
 
 
 def _key(row: Mapping[str, Value], name: str) -> str:

@@ -96,7 +96,7 @@ class RemoteTarget(Target):
                 return str(found["items"][0]["id"])
         if make and tenant in (SLUG, DEFAULT_TENANT_ID):
             body = {"admin_email": self._admin_email}
-            return str((await sent(self._api, "POST", "v1/platform/tenants/default", body, {}))["id"])
+            return str((await sent(self._api, "POST", "v1/platform/default-tenant", body, {}))["id"])
         if is_uuid(tenant):
             return tenant
         raise CliError(f"There is no tenant with the slug {tenant!r}.")

@@ -45,7 +45,7 @@ class Target(ABC):
 
     @abstractmethod
     async def place(self, tenant: str, *, make: bool = True) -> Place:
-        """The tenant of this id or slug; CliError where there is none. `make`: the default one, where it is not there."""
+        """The tenant of this id or slug; CliError where there is none. `make`: the default one is made then."""
 
     @abstractmethod
     async def close(self) -> None:

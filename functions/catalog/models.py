@@ -92,6 +92,11 @@ def of_no_model(body: dict[str, Any]) -> dict[str, Any]:
     return {"model_id": None, **body}
 
 
+def never_migrated(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 to 3: what was there before old databases were migrated came from none."""
+    return {"legacy_id": None, **body}
+
+
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
@@ -110,7 +115,7 @@ class Element(Imported):
     KIND: ClassVar[Kind] = Kind(
         "element",
         filtered=("name", "type", "layer", "model_id"),
-        upcasts=[of_no_model],
+        upcasts=[of_no_model, never_migrated],
         sorted=("updated_at", "name"),
         refers={"model_id": ("model",)},
         backup="restored",
@@ -145,7 +150,7 @@ class Relationship(Imported):
     KIND: ClassVar[Kind] = Kind(
         "relationship",
         filtered=("type", "source_id", "target_id", "model_id"),
-        upcasts=[of_no_model],
+        upcasts=[of_no_model, never_migrated],
         sorted=("updated_at", "name"),
         refers={
             "source_id": ("element", "relationship"),

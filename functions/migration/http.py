@@ -112,7 +112,7 @@ def _rows(endpoint: Endpoint, routes: func.Blueprint, migrations: MigrationServi
         role=Role.ADMIN,
         answer=Migration,
         errors=(404, 409),
-        summary="Remove what a migration has made and nobody has changed; again while it is `undoing`",
+        summary="Remove what a migration has made and nobody has changed; again while it is `deleting`",
     )
     async def undo_migration(call: Call) -> Migration:
         return await migrations.undo(call.tenant, call.params["migration_id"])

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from functions.agents.models import Agent, AgentFields
 from functions.catalog.models import Element, ElementFields, Relationship, RelationshipFields
-from shared.http.pagination import ListQuery
+from shared.http.pagination import ResourceQuery
 from shared.kinds import Kind
 from shared.work.resources import WHOLE, Body, Id, Resource
 
@@ -34,12 +34,24 @@ class Row(Body, Generic[F]):
     fields: F = Field(description="The same as a client may set of a new one, with old keys for ids.")
 
 
+class ElementRow(Row[ElementFields]):
+    """A row of `elements`."""
+
+
+class RelationshipRow(Row[RelationshipFields]):
+    """A row of `relationships`; its ends are named by old keys."""
+
+
+class AgentRow(Row[AgentFields]):
+    """A row of `agents`; its element is named by the old key."""
+
+
 class Rows(Body):
     """Rows of one call."""
 
-    elements: list[Row[ElementFields]] = Field([], max_length=MOST_ROWS, description="Taken first.")
-    relationships: list[Row[RelationshipFields]] = Field([], max_length=MOST_ROWS, description="Taken next.")
-    agents: list[Row[AgentFields]] = Field([], max_length=MOST_ROWS, description="Taken last.")
+    elements: list[ElementRow] = Field([], max_length=MOST_ROWS, description="Taken first.")
+    relationships: list[RelationshipRow] = Field([], max_length=MOST_ROWS, description="Taken next.")
+    agents: list[AgentRow] = Field([], max_length=MOST_ROWS, description="Taken last.")
 
 
 class Outcome(BaseModel):
@@ -116,11 +128,13 @@ class KeptItem(BaseModel):
 class Migration(Resource):
     """A run: one source file into one tenant."""
 
-    KIND: ClassVar[Kind] = Kind("migration")
+    KIND: ClassVar[Kind] = Kind("migration", sorted=("updated_at",))
 
     source_sha256: str = Field(description="Hash of the old database file.")
     source_name: str = Field(description="What the file is called.")
-    status: Literal["running", "done", "undoing", "undone"] = Field(description="How far it is.")
+    status: Literal["running", "succeeded", "deleting", "ended"] = Field(
+        description="How far it is; deleting: it is being undone; ended: it is undone, but for what was kept."
+    )
     tables: Tables | None = Field(None, description="What became of the rows, once it is done.")
     checksum: str | None = Field(None, description="Over the digests of all that was migrated.")
     removed: int = Field(0, description="Items that an undo has removed.")
@@ -128,11 +142,11 @@ class Migration(Resource):
     kept_items: list[KeptItem] = Field([], description=f"The first {KEPT_TOLD} of those.")
 
 
-class MigrationQuery(ListQuery):
+class MigrationQuery(ResourceQuery):
     """Migrations, newest first."""
 
 
 OPEN: Final = Kind("migrating", transient=True)
 """While it is there, a run's rows are taken; an undo takes it away first, so nothing is made behind its back."""
-BATCH: Final = Kind("migration_batch", filtered=("run", "table"))
-"""What one batch of a run has made: ids and revisions, in the same transaction."""
+BATCH: Final = Kind("migration_batch", filtered=("resource_id", "resource_type"))
+"""What a batch of a run (`resource_id`) has made of a table (`resource_type`): ids and revisions, written with it."""

@@ -42,9 +42,9 @@ class MigrationService:
                 held = None
             else:
                 held = Versioned.of(Migration, stored)
-                if held.value.status == "undoing":
+                if held.value.status == "deleting":
                     raise WrongState("This migration is being undone; undo it to its end, then begin it again.")
-                if held.value.status != "undone":
+                if held.value.status != "ended":
                     return held.value
             try:
                 return await self._begin(tenant, id, new, held)
@@ -61,7 +61,7 @@ class MigrationService:
     async def take(self, tenant: TenantSession, id: str, rows: Rows) -> Outcomes:
         """Elements, then relationships, then agents. The same rows again change nothing."""
         run = await self.get(tenant, id)
-        if run.status not in ("running", "done"):
+        if run.status not in ("running", "succeeded"):
             raise WrongState(STOPPED)
         tenant = tenant.without_key()  # a row again is known by its id
         return Outcomes(
@@ -86,13 +86,13 @@ class MigrationService:
         """The run with its numbers; the same numbers again change nothing."""
         for _ in range(TRIES_AT_A_RACE):
             held = await load(tenant, Migration, id)
-            if held.value.status not in ("running", "done"):
+            if held.value.status not in ("running", "succeeded"):
                 raise WrongState(STOPPED)
             old = held.value
-            if (old.status, old.tables, old.checksum) == ("done", ended.tables, ended.checksum):
+            if (old.status, old.tables, old.checksum) == ("succeeded", ended.tables, ended.checksum):
                 return old
             change = tenant.change(held)
-            new = write_run(change, held, {"status": "done", **ended.model_dump()}, tenant.user_id)
+            new = write_run(change, held, {"status": "succeeded", **ended.model_dump()}, tenant.user_id)
             told = [one.model_dump(mode="json") for one in (old, new)]
             change.audit("finished", Migration.KIND, id, new.revision, *told)
             try:
@@ -102,7 +102,7 @@ class MigrationService:
         raise Contended("Others keep changing this migration; try again.")
 
     async def undo(self, tenant: TenantSession, id: str) -> Migration:
-        """As much as one call can; `undoing`: again. `NotFound` when nothing is left of it."""
+        """As much as one call can; `deleting`: again. `NotFound` when nothing is left of it."""
         return await undo(tenant.without_key(), id)
 
     async def _begin(

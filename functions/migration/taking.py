@@ -231,7 +231,7 @@ def _compared(stored: Element | Relationship | Agent, one: Wanted) -> Outcome:
 
 def _record(change: Change, run: Migration, table: Table, id: str, made: list[list[Any]], *, looked: bool) -> None:
     """The batch's own record, and the run's permit: an undo that has begun lets nothing in any more."""
-    body = {"created_at": change.at, "run": run.id, "table": table, "items": made}
+    body = {"created_at": change.at, "resource_id": run.id, "resource_type": table, "items": made}
     write: Operation = Upsert(BATCH, id, body) if looked else Create(BATCH, id, body)
     change.write(write)
     change.write(Read(OPEN, run.id), lambda _: WrongState(STOPPED))

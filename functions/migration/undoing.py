@@ -24,7 +24,7 @@ NAMED: Final = "something that this migration did not make, or that was changed 
 
 
 async def undo(tenant: TenantSession, id: str) -> Migration:
-    """The run as it then is: `undone` at the end, when only what was kept is told of it; before that `undoing`."""
+    """The run as it then is: `ended` at the end, when only what was kept is told of it; before that `deleting`."""
     clock = tenant.services.clock
     until = clock.monotonic() + SECONDS
     await tenant.store.catch_up()
@@ -39,10 +39,10 @@ async def undo(tenant: TenantSession, id: str) -> Migration:
 
 async def _begin(tenant: TenantSession, id: str) -> Versioned[Migration]:
     held = await load(tenant, Migration, id)
-    if held.value.status in ("undoing", "undone"):
+    if held.value.status in ("deleting", "ended"):
         return held
     change = tenant.change(held)
-    write_run(change, held, {"status": "undoing"}, tenant.user_id)
+    write_run(change, held, {"status": "deleting"}, tenant.user_id)
     change.write(Delete(OPEN, id))
     await change.commit(None)
     return await load(tenant, Migration, id)
@@ -50,7 +50,7 @@ async def _begin(tenant: TenantSession, id: str) -> Versioned[Migration]:
 
 async def _next(tenant: TenantSession, id: str, table: Table) -> Stored | None:
     """The last batch of those left: what ends at others was made after them."""
-    where = [Where("run", "=", id), Where("table", "=", table)]
+    where = [Where("resource_id", "=", id), Where("resource_type", "=", table)]
     page = await tenant.store.query(BATCH, where, order=NEWEST_FIRST, limit=1)
     return page.items[0] if page.items else None
 
@@ -104,12 +104,12 @@ async def _named(tenant: TenantSession, kind: Kind, ids: Sequence[str]) -> set[s
 
 async def _end(tenant: TenantSession, run: Versioned[Migration]) -> Migration:
     """Nothing is left of a run whose items all went; of another, what was kept."""
-    if run.value.status == "undone":
+    if run.value.status == "ended":
         return run.value
     change = tenant.change(run)
-    undone = run.value.model_copy(update={"status": "undone"})
+    undone = run.value.model_copy(update={"status": "ended"})
     if run.value.kept:
-        undone = write_run(change, run, {"status": "undone"}, tenant.user_id)
+        undone = write_run(change, run, {"status": "ended"}, tenant.user_id)
     else:
         change.write(Delete(Migration.KIND, run.value.id, run.etag))
     change.audit("undone", Migration.KIND, run.value.id, undone.revision, run.value.model_dump(mode="json"), None)

@@ -37,7 +37,7 @@ def blueprint(endpoint: Endpoint, tenants: TenantService, onboarding: Onboarding
     @endpoint(
         routes,
         "POST",
-        "v1/platform/tenants/default",
+        "v1/platform/default-tenant",
         role=Role.PLATFORM,
         body=DefaultAdmin,
         answer=Tenant,
