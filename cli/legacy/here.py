@@ -56,7 +56,7 @@ class Here(Place):
 class HereTarget(Target):
     """`made_up`: a folder that is thrown away, in which every tenant that is asked for is made (a dry run)."""
 
-    at_once = 1
+    at_once = 4
 
     def __init__(self, settings: Settings, admin_email: str, *, made_up: bool = False) -> None:
         self._core: Core = core(settings, KINDS)

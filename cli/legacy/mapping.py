@@ -60,7 +60,6 @@ def mapped(table: Table, read: Read) -> Mapped:
     notes: list[str] = []
     try:
         fields = _FIELDS[table](read.columns, notes)
-        encode(fields.model_dump(), within=2)
         row: Row[Any] = _ROWS[table].model_construct(legacy_id=key, fields=fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -121,6 +120,7 @@ def _agent(row: Mapping[str, Value], notes: list[str]) -> AgentFields:
         raise Defect("name is empty")
     config = _json_object(row, "config")
     _add_columns("agents", row, config, notes, _exact)
+    encode(config, within=1)  # free JSON; all else is text, which is checked as it is read
     instructions = config.get("instructions")
     return AgentFields.model_validate(
         {
@@ -239,7 +239,7 @@ def _json_object(row: Mapping[str, Value], name: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        found = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_number)
+        found = _JSON.decode(text)
     except RecursionError as error:
         raise Defect(f"{name} is nested too deep") from error
     except ValueError as error:
@@ -260,3 +260,6 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number of JSON")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_number)

@@ -4,11 +4,13 @@ Memory is flat: a row is held until its call is answered, and of all rows one by
 """
 
 import asyncio
+import mmap
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cli.legacy.mapping import KNOWN, Defect, Mapped, mapped
 from cli.legacy.quarantine import Quarantine
@@ -31,8 +33,11 @@ from functions.migration.models import (
     Told,
 )
 
+T = TypeVar("T")
 DIFFERENT_TOLD: Final = 20
 REASONS_TOLD: Final = 100
+ROWS_BETWEEN_CALLS: Final = 8
+"""Rows that are read and converted before the calls under way go on."""
 Advance = Callable[[str, int, int], None]
 """Told of each call: what is being done, how many rows of how many."""
 
@@ -43,13 +48,15 @@ class Into:
 
     place: Place
     run: Migration
-    counts: dict[Table, Told] = field(default_factory=lambda: {table: Told() for table in MODELS})
+    migrated: Counter[Table] = field(default_factory=Counter)
+    quarantined: Counter[Table] = field(default_factory=Counter)
     sent: Any = field(default_factory=sha256)
     stored: Any = field(default_factory=sha256)
 
-    def tell(self, table: Table, **more: int) -> None:
-        old = self.counts[table]
-        self.counts[table] = old.model_copy(update={name: getattr(old, name) + by for name, by in more.items()})
+    def ended(self) -> Finished:
+        """Its numbers, and the checksum of what was read back."""
+        each = {table: Told(migrated=self.migrated[table], quarantined=self.quarantined[table]) for table in MODELS}
+        return Finished(tables=Tables(**dict(each)), checksum=self.stored.hexdigest())
 
 
 @dataclass
@@ -62,26 +69,26 @@ class Group:
 
 
 class Marks:
-    """A byte for each row of a table: `.` not seen, m migrated, k kept, w waiting, q in quarantine."""
+    """A byte for each row of a table: 0 not seen, m migrated, k kept, w waiting, q in quarantine."""
 
     def __init__(self, rows: Mapping[Table, int]) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._start: dict[Table, int] = {}
         end = 0
         for table, number in rows.items():
             self._start[table], end = end, end + number
-        self._file.truncate(end)
+        with tempfile.TemporaryFile() as file:
+            file.truncate(end + 1)  # there is no map of nothing
+            self._map = mmap.mmap(file.fileno(), end + 1)
 
     def set(self, table: Table, number: int, mark: bytes) -> None:
-        self._file.seek(self._start[table] + number)
-        self._file.write(mark)
+        self._map[self._start[table] + number] = mark[0]
 
     def get(self, table: Table, number: int) -> bytes:
-        self._file.seek(self._start[table] + number)
-        return self._file.read(1)
+        at = self._start[table] + number
+        return self._map[at : at + 1]
 
     def close(self) -> None:
-        self._file.close()
+        self._map.close()
 
 
 class Moving:
@@ -117,8 +124,7 @@ class Moving:
             for table in MODELS:
                 await self._compare(table)
             for into in {one.run.id: one for one in self._into.values()}.values():
-                ended = Finished(tables=Tables(**dict(into.counts)), checksum=into.stored.hexdigest())
-                await into.place.finish(into.run.id, ended)
+                await into.place.finish(into.run.id, into.ended())
         finally:
             self._marks.close()
         each = list({into.run.id: into for into in self._into.values()}.values())
@@ -143,11 +149,9 @@ class Moving:
 
     async def _pass(self, table: Table, wanted: Callable[[bytes], bool], *, last: bool) -> None:
         groups = self._groups(table, wanted, defects=True)
-        async for wave in _waves(groups, self._target.at_once):
-            answers = await asyncio.gather(*(_take(group) for group in wave))
-            for group, outcomes in zip(wave, answers, strict=True):
-                for (read, one), outcome in zip(group.rows, outcomes, strict=True):
-                    self._settle(group, read, one, outcome, last=last)
+        async for group, outcomes in _answered(groups, _take, self._target.at_once):
+            for (read, one), outcome in zip(group.rows, outcomes, strict=True):
+                self._settle(group, read, one, outcome, last=last)
             total = self._report.tables[table]
             self._advance(table, total.migrated + total.quarantined, total.source)
 
@@ -159,9 +163,10 @@ class Moving:
             self._refuse(table, read, outcome.reason or "", group.into)
         else:
             setattr(counts, outcome.outcome, getattr(counts, outcome.outcome) + 1)
-            group.into.tell(table, migrated=1)
+            group.into.migrated[table] += 1
             self._marks.set(table, read.number, b"k" if outcome.outcome == "kept" else b"m")
-            self._report.notes.update(f"{table}: {note}" for note in one.notes)
+            for note in one.notes:
+                self._report.notes[f"{table}: {note}"] += 1
 
     def _refuse(self, table: Table, read: Read, reason: str, into: Into | None) -> None:
         self._quarantine.add(table, read, reason)
@@ -169,12 +174,14 @@ class Moving:
         self._report.tables[table].quarantined += 1
         if reason in self._report.reasons or len(self._report.reasons) < REASONS_TOLD:
             self._report.reasons[reason] += 1
-        (into or self._into[""]).tell(table, quarantined=1)
+        (into or self._into[""]).quarantined[table] += 1
 
     async def _groups(self, table: Table, wanted: Callable[[bytes], bool], *, defects: bool) -> AsyncIterator[Group]:
         """Rows that are wanted, as calls: of one tenant each. What can be no item goes into quarantine on the way."""
         group: Group | None = None
         for read in rows(self._source.connection, table, KNOWN):
+            if read.number % ROWS_BETWEEN_CALLS == 0:
+                await asyncio.sleep(0)
             if not wanted(self._marks.get(table, read.number)):
                 continue
             into: Into | None = None
@@ -219,10 +226,9 @@ class Moving:
 
     async def _compare(self, table: Table) -> None:
         """Each migrated row once more, from the file and from the store."""
-        async for wave in _waves(self._groups(table, lambda mark: mark == b"m", defects=False), self._target.at_once):
-            answers = await asyncio.gather(*(_look(group) for group in wave))
-            for group, stored in zip(wave, answers, strict=True):
-                self._check(group, stored)
+        groups = self._groups(table, lambda mark: mark == b"m", defects=False)
+        async for group, stored in _answered(groups, _look, self._target.at_once):
+            self._check(group, stored)
             self._advance(f"{table}, compared", self._report.compared, self._report.tables[table].source)
 
     def _check(self, group: Group, stored: Sequence[str | None]) -> None:
@@ -247,16 +253,24 @@ async def _look(group: Group) -> list[str | None]:
     return (await group.into.place.look(group.into.run.id, asked)).digests
 
 
-async def _waves(groups: AsyncIterator[Group], at_once: int) -> AsyncIterator[list[Group]]:
-    """So many calls side by side."""
-    wave: list[Group] = []
-    async for group in groups:
-        wave.append(group)
-        if len(wave) == at_once:
-            yield wave
-            wave = []
-    if wave:
-        yield wave
+async def _answered(
+    groups: AsyncIterator[Group], call: Callable[[Group], Coroutine[Any, Any, T]], at_once: int
+) -> AsyncIterator[tuple[Group, T]]:
+    """Each group with its answer, in order; so many calls side by side, and the next rows are read meanwhile."""
+    running: deque[tuple[Group, asyncio.Task[T]]] = deque()
+    try:
+        async for group in groups:
+            running.append((group, asyncio.create_task(call(group))))
+            if len(running) == at_once:
+                yield running[0][0], await running[0][1]
+                running.popleft()
+        while running:
+            yield running[0][0], await running[0][1]
+            running.popleft()
+    finally:
+        for _, task in running:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
 
 
 def _over(hashes: Iterable[Any]) -> str:
