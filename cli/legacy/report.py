@@ -49,8 +49,9 @@ class Report:
         return sums and self.checksum_source == self.checksum_stored
 
     def as_json(self) -> dict[str, Any]:
+        """Plain values of all of it."""
         tables = {name: {**asdict(one), "migrated": one.migrated} for name, one in self.tables.items()}
-        return {**asdict(self), "tables": tables, "complete": self.complete}
+        return {**vars(self), "tables": tables, "complete": self.complete}
 
     def as_grid(self) -> Grid:
         """The numbers as a table."""

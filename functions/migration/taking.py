@@ -98,11 +98,13 @@ class Taking:
         """All rows are held for new at first, which most are; `looked`: what is there is read before."""
         prepared = await self._prepare[table](tenant, rows)
         found = [one for one in prepared if one.outcome is None]
-        record = derived_id("batch", run.id, table, rows[0].legacy_id)
+        if not found:
+            return [one.outcome for one in prepared if one.outcome is not None]
+        record = derived_id("batch", run.id, found[0].id)  # what waits for it comes in another batch
         there: dict[str, Versioned[Any]] = {}
         buried: dict[str, Any] = {}
         made: list[list[Any]] = []
-        if looked and found:
+        if looked:
             there, buried, made = await _there(tenant, table, [one.id for one in found], record)
         change = tenant.change(*buried.values())
         before = {id for id, _ in made}
