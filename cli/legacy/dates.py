@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Final
 
 from shared.clock import rfc3339
@@ -16,7 +17,9 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.]\d{1,6})
 def as_rfc3339(value: str | int | float) -> str | None:
     """RFC 3339 in UTC with microseconds; None for what is no date, or has more than microseconds."""
     if isinstance(value, int | float):
-        if value == value and int(value) in _SECONDS:
+        if not isfinite(value):
+            return None
+        if int(value) in _SECONDS:
             return rfc3339(_EPOCH + timedelta(seconds=value))
         return rfc3339(_EPOCH + timedelta(milliseconds=value)) if int(value) in _MILLISECONDS else None
     text = value.strip()

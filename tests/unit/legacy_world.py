@@ -127,7 +127,7 @@ def without_history(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def mended(lines: Path, mends: Mapping[str, Mapping[str, Any]]) -> Path:
     """The quarantine file with columns of rows changed, by table and key."""
-    told = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    told = [json.loads(line) for line in lines.read_bytes().splitlines()]
     for one in told:
         one["row"] |= mends.get(f"{one['table']} {one['key']}", {})
     path = lines.with_name("mended.jsonl")
