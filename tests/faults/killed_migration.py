@@ -1,4 +1,4 @@
-"""`python -m tests.faults.killed_migration OLD DATA SETTINGS N WHEN`: a migration killed with -9 at its commit number N.
+"""`python -m tests.faults.killed_migration OLD DATA SETTINGS N WHEN`: a migration that is killed at its commit N.
 
 WHEN `before`: nothing of that batch is written; `after`: all of it is, and nobody has been told.
 """
