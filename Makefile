@@ -9,7 +9,8 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-exhaustive test-emulators demo lint format pages bench bench-peer sbom audit lock clean
+.PHONY: help run test test-long test-exhaustive test-emulators demo lint package format pages infra snapshots infra-scan \
+  bench bench-peer sbom audit lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,16 +35,17 @@ $(DEV): $(RUN) requirements/dev.txt requirements/servicebus.txt
 run: $(RUN) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl lines
 	@$(BIN)/python -m cli serve
 
-TESTS := $(BIN)/python -m pytest --dist loadfile
+TESTS := $(BIN)/python -m pytest
+ONE_BY_ONE := --dist load --maxschedchunk 1 # each takes long
 
 test: $(DEV) ## Run the tests, but for the long ones
-	$(TESTS) -n 4 -m "not long and not exhaustive" # they wait for sockets as long as they compute
+	$(TESTS) -n 4 --dist loadfile -m "not long and not exhaustive" # they wait for sockets as long as they compute
 
 test-long: $(DEV) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
-	$(TESTS) -n 2 -m "long and not exhaustive"
+	$(TESTS) -n 3 $(ONE_BY_ONE) -m "long and not exhaustive"
 
 test-exhaustive: $(DEV) ## Try at each place what the others try at some: half an hour
-	$(TESTS) -n 2 -m exhaustive
+	$(TESTS) -n 2 $(ONE_BY_ONE) -m exhaustive
 
 EMULATORS := TEST_COSMOS_ENDPOINT='http://127.0.0.1:8081/' \
   TEST_SERVICEBUS_CONNECTION='Endpoint=sb://localhost;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;' \
@@ -63,13 +65,34 @@ lint: $(DEV) ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+package: $(DEV) ## Write what is deployed, .data/flowgrid.zip: git's files, and packages for Azure's Linux
+	$(BIN)/python -m cli package
+
 format: $(DEV) ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-pages: $(DEV) ## Write anew the pages of docs/ that are made from the code
+pages: $(DEV) ## Write anew the pages of docs/, and what Bicep reads, that are made from the code
 	$(BIN)/python -m cli.pages
+	$(BIN)/python -m cli.infra
+	$(BIN)/python -m cli.gateway
 	$(BIN)/python -m tests.isolation
+
+infra: $(RUN) ## Compile, lint and compare what Bicep would make with its snapshots; needs bicep on the PATH
+	$(BIN)/python -m cli.bicep
+
+snapshots: $(RUN) ## Write anew what Bicep would make, to be reviewed as a diff; needs bicep on the PATH
+	$(BIN)/python -m cli.bicep snapshots
+
+SCAN := .venv-infra
+
+$(SCAN)/.ready: requirements/infra.txt
+	$(PYTHON) -m venv $(SCAN)
+	$(SCAN)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/infra.txt
+	@touch $@
+
+infra-scan: $(RUN) $(SCAN)/.ready ## Have checkov look at what would be deployed
+	$(BIN)/python -m cli.scan $(SCAN)/bin/checkov
 
 bench: $(DEV) ## Measure, as ratios against a baseline of the same run
 	$(BIN)/python -m bench
@@ -111,6 +134,7 @@ lock: ## Lock what pyproject.toml requires; with UPGRADE=--upgrade what that req
 	$(LOCKED) --group servicebus -c requirements/dev.txt -o requirements/servicebus.txt
 	$(LOCKED) --group client -o requirements/client.txt
 	$(LOCKED) --group audit -o requirements/audit.txt
+	$(LOCKED) --group infra -o requirements/infra.txt
 
 clean: ## Forget the virtual environment and the local data
-	rm -rf $(VENV) .data
+	rm -rf $(VENV) $(SCAN) .data

@@ -82,7 +82,7 @@ class HereTarget(Target):
         if is_uuid(tenant) and not self._made_up and not (make and tenant == DEFAULT_TENANT_ID):
             return tenant
         found = await self._parts.tenants.list({"slug": tenant}, PageRequest(1))
-        if found.items:
+        if found.items and not (make and found.items[0].id == DEFAULT_TENANT_ID):
             return found.items[0].id
         if make and tenant in (SLUG, DEFAULT_TENANT_ID):
             return (await make_default(self._parts.onboarding, self._staff(), self._admin)).id

@@ -92,9 +92,9 @@ class RemoteTarget(Target):
         if not is_uuid(tenant):
             query = {"slug": tenant}
             found = await sent(self._api, "GET", "v1/platform/tenants", None, {}, query)
-            if found["items"]:
+            if found["items"] and not (make and found["items"][0]["id"] == DEFAULT_TENANT_ID):
                 return str(found["items"][0]["id"])
-        if make and tenant in (SLUG, DEFAULT_TENANT_ID):
+        if make and tenant in (SLUG, DEFAULT_TENANT_ID):  # an onboarding that stopped half-way is finished so
             body = {"admin_email": self._admin_email}
             return str((await sent(self._api, "POST", "v1/platform/default-tenant", body, {}))["id"])
         if is_uuid(tenant):

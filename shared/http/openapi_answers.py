@@ -7,6 +7,7 @@ from typing import Any
 from shared.ai.port import ModelMalformed, ModelRefused, ModelThrottled, ModelTimeout, ModelUnavailable
 from shared.errors import (
     SHOWN_ERRORS,
+    AroundTheGateway,
     Conflict,
     Contended,
     FlowgridError,
@@ -72,6 +73,7 @@ EXAMPLES: tuple[FlowgridError, ...] = (
     Invalid.of("name", "is missing", {}),
     Unauthenticated("The token has expired; sign in again."),
     Forbidden("The token names no tenant; platform staff name one in x-tenant-id."),
+    AroundTheGateway("Call this service through its gateway."),
     NotAMember("This tenant has no such user."),
     RoleNeeded("This needs the role tenant:admin; the caller has tenant:viewer."),
     TenantSuspended("This tenant is suspended; its data is kept. Write to support to resume it."),

@@ -22,7 +22,8 @@ from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
 
 RUNS = {"sqlite": 400, "cosmos": 100}
-MANY_RUNS = {"sqlite": int(os.environ.get("USAGE_RUNS", "19000")), "cosmos": 1000}
+PARTS = 3  # side by side
+MANY_RUNS = {"sqlite": int(os.environ.get("USAGE_RUNS", "19000")) // PARTS, "cosmos": 1000 // PARTS}
 NUMBERS = count()
 
 
@@ -65,7 +66,8 @@ def test_totals_are_those_of_a_simple_oracle(
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(PARTS))
 def test_totals_are_those_of_a_simple_oracle_in_many_runs(
-    processes: tuple[str, asyncio.Runner, Sequence[Database]],
+    processes: tuple[str, asyncio.Runner, Sequence[Database]], part: int
 ) -> None:
     check(processes, MANY_RUNS)

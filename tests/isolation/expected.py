@@ -240,6 +240,7 @@ READS: Final = {  # what takes much away is in the trail as well
 # What the app reads of a request's headers. What says who calls, or for whom, needs callers of its own above.
 HEADERS: Final = {
     "authorization": "who calls",
+    "x-gateway-authorization": "through which gateway",
     "x-tenant-id": "for whom, when staff call",
     "x-forwarded-for": "from where",
     "x-request-id": "under which id it is logged",

@@ -36,6 +36,11 @@ def test_what_git_ignores_is_not_deployed_either() -> None:
     assert {name for name in never if name not in ours and not name.startswith("local.settings")} == set()
 
 
+def test_what_is_ours_of_a_package_is_small(deployed: list[str]) -> None:
+    """Each new instance fetches it, with the locked packages beside it."""
+    assert sum((ROOT / name).stat().st_size for name in deployed) < 3_000_000
+
+
 def test_what_is_deployed_can_be_imported_alone(deployed: list[str], tmp_path: Path) -> None:
     for name in deployed:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ LOCKS = {
     "requirements/servicebus.txt": (False, "servicebus"),
     "requirements/client.txt": (False, "client"),
     "requirements/audit.txt": (False, "audit"),
+    "requirements/infra.txt": (False, "infra"),
 }
 
 
