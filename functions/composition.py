@@ -25,6 +25,7 @@ from functions.executions.assembly import Executions
 from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
 from functions.identity.assembly import Identity
+from functions.migration.service import MigrationService
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
 from functions.platform.costs import Costs
@@ -107,6 +108,7 @@ class Parts:
         self.elements, self.relationships = ElementService(), RelationshipService()
         self.imports = CatalogImport(blobs)
         self.modelling = LongWork(self.imports, settings.jobs_queue)
+        self.migrations = MigrationService(self.agents)
 
         self._secrets = KeptSecrets(adapters.secrets)
         self.providers = ProviderService(self._secrets, adapters.outgoing.allowed)

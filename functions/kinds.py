@@ -10,6 +10,8 @@ from functions.catalog.models import Element, Model, Relationship
 from functions.catalog.view_models import ModelPart, View
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
+from functions.migration.models import BATCH, Migration
+from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
 from functions.tools.models import Tool
 from functions.tools.proposing import USED
@@ -73,6 +75,9 @@ KINDS = Kinds(
     OUTBOX,
     IDEMPOTENCY,
     USED,
+    Migration.KIND,
+    MIGRATING,
+    BATCH,
     PERMIT,
     FENCE,
     LOCK,

@@ -93,6 +93,11 @@ class ExportQuery(Query):
     )
 
 
+def never_migrated(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 to 3: what was there before old databases were migrated came from none."""
+    return {"legacy_id": None, **body}
+
+
 class Imported(Resource):
     """What an exchange file says beyond the fields of its own: every language, and the file's identifier."""
 
@@ -102,6 +107,7 @@ class Imported(Resource):
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
     translations: Translations = Field({}, description="Language -> field -> value, for every further language.")
     source_identifier: str | None = Field(None, description="The identifier in the exchange file that it came from.")
+    legacy_id: str | None = Field(None, description="Its key in the old database that it was migrated from.")
 
 
 class Element(Imported):
@@ -110,7 +116,7 @@ class Element(Imported):
     KIND: ClassVar[Kind] = Kind(
         "element",
         filtered=("name", "type", "layer", "model_id"),
-        upcasts=[of_no_model],
+        upcasts=[of_no_model, never_migrated],
         sorted=("updated_at", "name"),
         refers={"model_id": ("model",)},
         backup="restored",
@@ -145,7 +151,7 @@ class Relationship(Imported):
     KIND: ClassVar[Kind] = Kind(
         "relationship",
         filtered=("type", "source_id", "target_id", "model_id"),
-        upcasts=[of_no_model],
+        upcasts=[of_no_model, never_migrated],
         sorted=("updated_at", "name"),
         refers={
             "source_id": ("element", "relationship"),

@@ -214,23 +214,26 @@ async def test_what_is_counted_up_unread_cannot_change_its_schema(releases: Rele
 
 
 STORED = {  # kind -> its schema, and the fields that items of it have beside the envelope
-    "agent": (2, "config description element_id instructions model name pattern provider schedule status tools"),
+    "agent": (
+        3,
+        "config description element_id instructions legacy_id model name pattern provider schedule status tools",
+    ),
     "case": (1, "agent_id expected input name"),
     "design": (
         1,
         "answers brief execution_id feedback made model proposal provider questions status",
     ),
     "element": (
-        2,
-        "description languages layer model_id name properties source_identifier translations type",
+        3,
+        "description languages layer legacy_id model_id name properties source_identifier translations type",
     ),
     "model": (2, "description identifier languages last_import name properties translations version"),
     "model_part": (1, "model_id number rows section"),
     "provider": (1, "api_version base_url default_model key_reference models name wire"),
     "relationship": (
-        2,
-        "access_type description influence is_directed languages model_id name properties source_id source_identifier "
-        "target_id translations type",
+        3,
+        "access_type description influence is_directed languages legacy_id model_id name properties source_id "
+        "source_identifier target_id translations type",
     ),
     "tool": (
         1,
