@@ -8,6 +8,8 @@ from threading import Lock
 from typing import Protocol
 
 PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
+DEFAULT_TENANT_ID = "00000000-0000-0000-0000-000000000001"
+"""Of what a database of one user alone becomes."""
 
 RANDOM_AT_ONCE = 128
 REQUEST_ID = r"[A-Za-z0-9._-]{1,128}"

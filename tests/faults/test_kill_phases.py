@@ -1,0 +1,24 @@
+"""kill -9 in the middle of phase 1: the next run, or the next undoing, ends where one without a kill does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.old_databases import ODD, PLAIN, made
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("script", [PLAIN, ODD], ids=["plain", "odd"])
+def test_killed_at_any_statement_and_any_file_it_ends_the_same(tmp_path: Path, script: str) -> None:
+    source, folder = made(tmp_path / "legacy.db", script), tmp_path / "copies"
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.faults.killed_phases", str(source), str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["forward"] > 50 and found["back"] > 50
+    assert found["different"] == []
