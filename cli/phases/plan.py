@@ -4,7 +4,7 @@ A step and its line in the record are one transaction, so whatever stops a run, 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -54,10 +54,10 @@ class Report:
         return asdict(self)
 
 
-def steps(tables: Iterable[str], each: Iterable[str]) -> list[Step]:
+def steps(tables: Sequence[str], each: Iterable[str], last: Iterable[str] = ()) -> list[Step]:
     """All steps in their order: tenants first, then one kind of step after the other, table by table."""
-    found = list(tables)
-    return [Step("tenants"), Step("default"), *(Step(name, table) for name in each for table in found)]
+    of_tables = [Step(name, table) for name in each for table in tables]
+    return [Step("tenants"), Step("default"), *of_tables, *map(Step, last)]
 
 
 class Tenants:

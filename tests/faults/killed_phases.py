@@ -33,8 +33,9 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def patch(connected: Callable[[Path], sqlite3.Connection]) -> None:
-    cli.phases.copying.connected = cli.phases.sqlite.connected = connected  # type: ignore[attr-defined]
-    os.fsync = lambda _: None
+    for module in (cli.phases.copying, cli.phases.sqlite):
+        setattr(module, "connected", connected)  # noqa: B010 - mypy knows better what it was
+    setattr(os, "fsync", lambda _: None)  # noqa: B010
 
 
 def killed_at(place: int, work: Callable[[], object]) -> bool:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import cli.phases.sqlite_steps
 from cli.app import app
 from cli.errors import CliError
 from cli.phases.copying import connected
+from cli.phases.rebuilding import rebuild
 from cli.phases.sqlite import back, forward
 from shared.ids import DEFAULT_TENANT_ID, derived_id
 from tests.unit.old_databases import ODD, PLAIN, asked, everything, made
@@ -219,12 +219,11 @@ def test_a_copy_of_another_file_is_no_copy(source: Path, odd: Path, copy: Path) 
 
 
 def test_a_step_that_fails_has_changed_nothing(source: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_triggers(connection: sqlite3.Connection, table: str, statement: str) -> None:
+    def one_thing_more(connection: sqlite3.Connection, table: str, statement: str) -> None:
         rebuild(connection, table, statement)
         connection.execute("CREATE TABLE tenants (again)")
 
-    rebuild = cli.phases.sqlite_steps.rebuild
-    monkeypatch.setattr("cli.phases.sqlite_steps.rebuild", no_triggers)
+    monkeypatch.setattr("cli.phases.sqlite_steps.rebuild", one_thing_more)
     with pytest.raises(CliError, match="step constraints elements: table tenants already exists"):
         forward(source, copy)
     assert asked(copy, "SELECT \"notnull\" FROM pragma_table_info('elements') WHERE name = 'tenant_id'") == [(0,)]

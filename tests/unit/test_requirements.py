@@ -20,6 +20,7 @@ LOCKS = {
     "requirements.txt": (True, None),
     "requirements/run.txt": (False, "run"),
     "requirements/dev.txt": (True, "dev"),
+    "requirements/postgres.txt": (False, "postgres"),
     "requirements/servicebus.txt": (False, "servicebus"),
     "requirements/client.txt": (False, "client"),
     "requirements/audit.txt": (False, "audit"),
