@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -255,3 +256,10 @@ def test_the_command_prints_a_report(source: Path, tmp_path: Path, monkeypatch: 
         ["--postgres", "postgresql://", "--out", "x"],
     ):
         assert run(app, ["phase", "1", *arguments]).exit_code == 2
+
+
+def test_without_its_driver_postgresql_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    done = CliRunner().invoke(app, ["phase", "1", "--postgres", "postgresql://127.0.0.1/old"])
+    assert (done.exit_code, "requirements/postgres.txt" in done.stderr) == (2, True)
+    assert "asyncpg==" in (Path(__file__).parents[2] / "requirements/postgres.txt").read_text("utf-8")
