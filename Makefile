@@ -9,8 +9,8 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-exhaustive test-emulators demo lint format pages infra snapshots infra-scan bench bench-peer sbom \
-  audit lock clean
+.PHONY: help run test test-long test-exhaustive test-emulators demo lint package format pages infra snapshots infra-scan \
+  bench bench-peer sbom audit lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ lint: $(DEV) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+package: $(DEV) ## Write what is deployed, .data/flowgrid.zip: git's files, and packages for Azure's Linux
+	$(BIN)/python -m cli package
 
 format: $(DEV) ## Put the code in shape
 	$(BIN)/ruff check --fix .

@@ -17,7 +17,7 @@ BENCHES = (
     "telemetry",
     "units",
     "usage",
-    "cost",
+    "measured",
     "uploads",
     "adapter",
     "memory",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import functions
 import shared
+from cli.cost.pages import limits_of_a_stamp, month, sizes
+from cli.cost.plot import plot
 from shared.http.catalogue import markdown
 from shared.tenancy.plans import GLOBAL_REQUESTS, GLOBAL_WINDOW_MINUTES, PLANS, Plan
 
@@ -67,7 +69,36 @@ def problems() -> str:
     return markdown()
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"limits.md": limits, "problems.md": problems}
+def readme() -> str:
+    """The README, with what a month costs as it is now."""
+    return _within("../README.md", {"cost": month()})
+
+
+def scaling() -> str:
+    """`docs/scaling.md`, with the limits as they are now."""
+    return _within("scaling.md", {"limits": limits_of_a_stamp(), "sizes": sizes()})
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "limits.md": limits,
+    "problems.md": problems,
+    "cost.svg": plot,
+    "scaling.md": scaling,
+    "../README.md": readme,
+}
+
+
+def _within(page: str, parts: Mapping[str, str]) -> str:
+    """The page with each part between its marks: `<!-- name -->` and `<!-- /name -->`."""
+    text = (DOCS / page).read_text("utf-8")
+    for name, made in parts.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise ValueError(f"{page} has no place for {name}")
+        text = f"{before}{begin}\n{made}{end}{after}"
+    return text
 
 
 def _value(where: str) -> int:

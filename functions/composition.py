@@ -133,8 +133,8 @@ class Parts:
 
         self._jobs = self._long_work()
         runner = self.executions.messages.take_all
-        others = {settings.usage_queue: self.metering.store, settings.executions_queue: runner}
-        self.consumers = Consumers(self._jobs, settings.jobs_queue, core.dead_letters, others, adapters.telemetry)
+        consumed = {settings.usage_queue: self.metering.store, settings.executions_queue: runner}
+        self.consumers = Consumers(self._jobs, settings.jobs_queue, core.dead_letters, consumed, adapters.telemetry)
         checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
         checks |= {"statements": self.billing.check}
         self._invariants = Invariants(self._each, checks, core.ledger, services.clock)
@@ -160,7 +160,8 @@ class Parts:
             "audit_seals": Seals(database, core.ledger, services.clock).check,
             "places": self.onboarding.places.check,
         }
-        self.health = HealthService(adapters.pings(), {"redis": adapters.limiter.ping}, concerns, services.clock)
+        others: dict[str, Ask] = {"redis": adapters.limiter.ping}
+        self.health = HealthService(adapters.pings(), others, concerns, services.clock, adapters.telemetry)
 
     @property
     def sweeps(self) -> dict[str, Callable[[], Awaitable[int]]]:
@@ -214,5 +215,6 @@ class Parts:
             "usage archive": over_all(self._archive.keep),
             "audit retention": over_all(self.trail.pruner.prune),
             "run retention": over_all(self.executions.retention.purge),
+            "costs": over_all(self.costs.tell),
             Invariants.ROUND: self._invariants.run,
         }

@@ -18,6 +18,7 @@ ISSUERS = [
     {"issuer": "https://flowgrid.eu.auth0.com/", "audience": "two", "tenant_claim": "https://flowgrid.app/tenant"},
 ]
 PAGES = ["https://app.acme.example", "https://admin.acme.example"]
+STAMP = "../main.bicep"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 Resource = dict[str, Any]
 
@@ -31,7 +32,8 @@ def evaluated(folder: Path, module: str, **parameters: Any) -> list[Resource]:
     lines = [f"using '{os.path.relpath(MODULES / module, folder)}'"]
     lines += [f"param {name} = json('{json.dumps(value)}')" for name, value in parameters.items()]
     file.write_text("\n".join(lines), "utf-8")
-    ids = ["--tenant-id", NOBODY, "--subscription-id", NOBODY, "--resource-group", "x", "--location", "westeurope"]
+    ids = ["--tenant-id", NOBODY, "--subscription-id", NOBODY, "--location", "westeurope"]
+    ids += [] if module == STAMP else ["--resource-group", "x"]
     done = subprocess.run([bicep, "snapshot", file, "--mode", "overwrite", *ids], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     resources: list[Resource] = json.loads((folder / "these.snapshot.json").read_text("utf-8"))["predictedResources"]
@@ -126,3 +128,18 @@ def test_what_the_gateway_tells_has_a_trace_and_nothing_of_persons(gateway: list
     for side in ("frontend", "backend"):
         for message in told[side].values():
             assert message == {"headers": [], "body": {"bytes": 0}}
+
+
+def test_a_stamp_with_a_gateway_has_an_app_that_takes_calls_of_it_only(tmp_path: Path) -> None:
+    stamp: dict[str, object] = {"environmentName": "test", "location": "westeurope", "issuers": ISSUERS}
+    stamp |= {"alertEmails": ["ops@acme.example"], "monthlyBudget": 100, "budgetStartDate": "2026-12-01"}
+    gateway = {"gatewaySku": "StandardV2", "gatewayAudience": AUDIENCE, "gatewayEmail": "ops@flowgrid.example"}
+    resources = evaluated(tmp_path, STAMP, **stamp, **gateway)
+    (service,) = [one for one in resources if one["type"] == "Microsoft.ApiManagement/service"]
+    (site,) = [one for one in resources if one["type"] == "Microsoft.Web/sites"]
+    assert service["sku"]["name"] == "StandardV2"
+    settings = {one["name"]: one["value"] for one in site["properties"]["siteConfig"]["appSettings"]}
+    assert settings["FLOWGRID_TRUSTED_PROXIES"] == "2"
+    for known in ("caller", "principalId", AUDIENCE, "/v2.0"):
+        assert known in settings["FLOWGRID_GATEWAY"]
+    assert len(of(resources, "/apis")) == 2
