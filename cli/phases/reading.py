@@ -30,9 +30,8 @@ def schema(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
-    """Those of the old tables that are there, as they are spelled there."""
-    spelled = {name.lower(): name for kind, name, _ in schema(connection) if kind == "table"}
-    return [spelled[name] for name in TABLES if name in spelled]
+    """Those of the old tables that are there, as they are spelled there, in the order of their making."""
+    return [name for kind, name, _ in schema(connection) if kind == "table" and name.lower() in TABLES]
 
 
 def columns(connection: sqlite3.Connection, table: str) -> list[Column]:

@@ -35,7 +35,10 @@ def forward(source: Path, copy: Path) -> Report:
 
 
 def back(copy: Path) -> Report:
-    """Every step taken back, the last one first; the record goes with them."""
+    """Every step taken back, the last kind first; the record goes with them.
+
+    Of each kind in the tables' own order, as the one that is made last is the last in a dump.
+    """
     if not copy.is_file():
         raise CliError(f"There is no copy {copy}.")
     report = Report(str(copy), undo=True)
@@ -43,7 +46,7 @@ def back(copy: Path) -> Report:
         before = recorded(connection).get(SOURCE)
         if before is None:
             raise CliError(f"{copy} has no phase that could be undone.")
-        for step in reversed(steps(before["tables"], EACH)):
+        for step in reversed(steps(before["tables"][::-1], EACH)):
             with _told(copy, step):
                 _undo(connection, step, report)
         found = digests(connection, before["tables"])
