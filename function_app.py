@@ -15,6 +15,7 @@ import functions.design.http
 import functions.executions.bus
 import functions.executions.http
 import functions.identity.http
+import functions.migration.http
 import functions.notifications.http
 import functions.platform.bus
 import functions.platform.http
@@ -44,11 +45,16 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
             functions.backups.timer.blueprint(parts.daily, telemetry),
         ],
         "billing": [functions.billing.http.blueprint(endpoint, parts.billing, parts.subscriptions)],
-        "catalog": [functions.catalog.http.blueprint(endpoint, parts.elements, parts.relationships, parts.imports)],
+        "catalog": [
+            functions.catalog.http.blueprint(
+                endpoint, parts.elements, parts.relationships, parts.imports, parts.modelling
+            )
+        ],
         "claims": [functions.claims.http.blueprint(endpoint, parts.claims)],
         "design": [functions.design.http.blueprint(endpoint, parts.design)],
         "executions": [functions.executions.http.blueprint(endpoint, parts.executions.service)],
         "identity": [functions.identity.http.blueprint(endpoint, parts.identity)],
+        "migration": [functions.migration.http.blueprint(endpoint, parts.migrations)],
         "notifications": [functions.notifications.http.blueprint(endpoint, parts.notifications)],
         "providers": [functions.providers.http.blueprint(endpoint, parts.providers)],
         "publishing": [functions.publishing.http.blueprint(endpoint, parts.publishing)],

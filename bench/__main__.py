@@ -22,6 +22,7 @@ BENCHES = (
     "adapter",
     "memory",
     "audit",
+    "migrate",
     "limits",
     "tenants",
     "neighbor",

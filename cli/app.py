@@ -222,6 +222,58 @@ def cost(
         run(load, scale=scale, as_json=json, plot=plot)
 
 
+@app.command()
+def migrate(
+    source: Annotated[
+        Path | None, typer.Argument(help="The old SQLite file, or a quarantine file (.jsonl) that was mended.")
+    ] = None,
+    tenant: Annotated[
+        str, typer.Option(help="Id or slug of the tenant that it becomes; default is made where it is not.")
+    ] = "default",
+    map: Annotated[
+        list[str] | None,
+        typer.Option(help="VALUE=TENANT: rows whose tenant_id is VALUE go into that tenant (repeatable)."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come of it in an empty tenant.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(help="Where rows go that cannot be migrated.", show_default="SOURCE.quarantine.jsonl, here"),
+    ] = None,
+    api: Annotated[str | None, typer.Option(help="Into the Flowgrid at this URL, over its API.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="A token of that Flowgrid: an admin's or staff's.", show_default="FLOWGRID_TOKEN")
+    ] = None,
+    admin_email: Annotated[
+        str | None,
+        typer.Option(help="First admin of the default tenant, when it is made.", show_default="admin@default.example"),
+    ] = None,
+    undo: Annotated[str | None, typer.Option(help="Take this run back: its id, as the report says.")] = None,
+    data: DataFolder = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Migrate an old database of one user into a tenant; exits 0 only when every row is there, 1 when some are not."""
+    from cli.migrate import DEFAULT_ADMIN, Options, run
+    from cli.migrate import undo as take_back
+
+    with _errors_in_one_line():
+        if (source is None) == (undo is None):
+            raise CliError("Name the file to migrate, or the run to --undo.")
+        options = Options(
+            tenant=tenant,
+            maps=map or [],
+            api=api,
+            token=token,
+            admin=admin_email or DEFAULT_ADMIN,
+            data=data,
+            settings_file=settings,
+        )
+        if source is None:
+            take_back(str(undo), options, as_json=as_json)
+            return
+        raise typer.Exit(0 if run(source, options, dry_run=dry_run, quarantine=quarantine, as_json=as_json) else 1)
+
+
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
     try:

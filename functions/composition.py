@@ -15,6 +15,7 @@ from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
 from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
+from functions.catalog.long_work import DELETE, IMPORT, LongWork
 from functions.catalog.models import Element
 from functions.catalog.service import ElementService, RelationshipService
 from functions.claims.service import ClaimsService
@@ -24,6 +25,7 @@ from functions.executions.assembly import Executions
 from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
 from functions.identity.assembly import Identity
+from functions.migration.service import MigrationService
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
 from functions.platform.costs import Costs
@@ -105,6 +107,8 @@ class Parts:
         self.teams = Teams(self.agents, Element.KIND)
         self.elements, self.relationships = ElementService(), RelationshipService()
         self.imports = CatalogImport(blobs)
+        self.modelling = LongWork(self.imports, settings.jobs_queue)
+        self.migrations = MigrationService(self.agents)
 
         self._secrets = KeptSecrets(adapters.secrets)
         self.providers = ProviderService(self._secrets, adapters.outgoing.allowed)
@@ -193,6 +197,8 @@ class Parts:
                 "restore": self._restoring.run_restore,
                 "provision": self.onboarding.run_provision,
                 PUBLISH: self.publishing.run,
+                IMPORT: self.modelling.run_import,
+                DELETE: self.modelling.run_deletion,
             },
             {"backup": self._export.give_up, "restore": self._restoring.give_up},
         )
