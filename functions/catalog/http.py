@@ -25,6 +25,7 @@ from functions.catalog.models import (
 )
 from functions.catalog.service import ElementService, RelationshipService
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.bodies import Raw
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
@@ -71,6 +72,7 @@ def _elements(endpoint: Endpoint, routes: func.Blueprint, elements: ElementServi
         "DELETE",
         "v1/elements/{element_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=DeleteQuery,
         answer=None,
         status=204,
@@ -110,6 +112,7 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, relationships: Re
         "DELETE",
         "v1/relationships/{relationship_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=DeleteQuery,
         answer=None,
         status=204,
@@ -142,6 +145,7 @@ def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService) ->
         "DELETE",
         "v1/models/{model_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=ModelDeleteQuery,
         answer=None,
         status=204,
