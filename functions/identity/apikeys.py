@@ -108,9 +108,8 @@ class ApiKeyService:
         return _seen(tenant, (await load(tenant, ApiKey, id)).value)
 
     async def patch(self, tenant: TenantSession, id: str, patch: Patch[KeyFields], if_match: str | None) -> ApiKey:
-        return await tenant.modify(
-            ApiKey, id, lambda key: patch.onto(_seen(tenant, key)).model_dump(), if_match=if_match
-        )
+        await self.get(tenant, id)
+        return await tenant.modify(ApiKey, id, lambda key: patch.onto(key).model_dump(), if_match=if_match)
 
     async def rotate(self, tenant: TenantSession, id: str, asked: Rotation) -> IssuedKey:
         """A new secret. The old one is good as well for a while: never longer than the key."""
@@ -141,10 +140,10 @@ class ApiKeyService:
     async def revoke(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
         """Over: here at once, on other instances within five seconds. It goes on while the tenant is restored."""
 
-        async def last(change: Change, old: ApiKey) -> None:
-            _seen(tenant, old)
+        async def last(change: Change, _: ApiKey) -> None:
             _ended(change, id)
 
+        await self.get(tenant, id)
         await tenant.past_the_fence().remove(ApiKey, id, if_match=if_match, also=last)
         self._keys.forget(tenant.id, id)
 
