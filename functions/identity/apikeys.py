@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.auth.apikeys import issue, parsed
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
-from shared.auth.scopes import KeyScope
+from shared.auth.scopes import MEANING, KeyScope
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Create, Delete, Rejected, Replace, Stored
 from shared.errors import Conflict, Contended, FieldError, Forbidden, Invalid, NotFound, Stale
@@ -43,7 +43,7 @@ class NewKey(KeyFields):
 
     role: UserRole = Field("viewer", description="The most that it may do; not more than you may.")
     scopes: Annotated[list[KeyScope], Field(min_length=1, max_length=len(KeyScope))] = Field(
-        description="What it is for. None of them includes another."
+        description=f"What it is for: {'; '.join(f'`{one}`: {what}' for one, what in MEANING.items())}."
     )
     expires_at: Time | None = Field(
         None, description=f"When it is over, in {MOST_DAYS} days at the latest; null: in {USUAL_DAYS}."

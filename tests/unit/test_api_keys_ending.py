@@ -1,7 +1,7 @@
 """API keys end with what they rest on: on two hosts, within five seconds, whatever has been remembered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,14 +20,6 @@ from tests.unit.world import AGENT, STAFF, World, admin, person
 GRACE = "grace@acme.example"
 JUST_BEFORE = LIVES_SECONDS - 0.001
 Deed = Callable[[World, str, dict[str, Any]], Awaitable[None]]
-
-
-@pytest.fixture
-async def twin(world: World) -> AsyncIterator[World]:
-    """Another host over the same stores and the same clock."""
-    other = World.over(world.core.settings.flowgrid_data_dir, clock=world.clock, process=1)
-    yield other
-    await other.close()
 
 
 @pytest.fixture
