@@ -154,6 +154,7 @@ class ApiKeyService:
         """
         over, gone = session.services.clock.now() - timedelta(days=KEPT_DAYS), 0
         after: tuple[str, str] | None = None
+        await session.store.catch_up()
         while True:
             page = await session.store.query(ApiKey.KIND, limit=PAGE_ITEMS, after=after)
             for stored in page.items:

@@ -102,14 +102,14 @@ class ApiKeys:
         if store is None or stored is None or secret is None:
             raise self._unknown(text)
         proof = stored.body
-        found, parent, taken = await asyncio.gather(
+        found, has_maker, taken = await asyncio.gather(
             store.get(ApiKey.KIND, text.id),
-            store.get(ApiKey.KIND, proof["made_with"] or text.id),
+            _has_maker(store, proof["made_with"]),
             self._is_taken(store, proof["issuer"]),
         )
         if found is None:
             raise self._unknown(text)
-        if parent is None:
+        if not has_maker:
             raise KeyEnded("The API key with which this one was made is gone, and so is this.", reason="key_parent")
         if not taken:
             raise KeyEnded("The issuer by which its user signs in is taken no longer.", reason="key_issuer")
@@ -129,6 +129,11 @@ class ApiKeys:
         if text.environment != self.environment:
             return Unauthenticated(f"This API key is of {text.environment}, not of here.", reason="key_environment")
         return Unauthenticated("There is no such API key, or it was revoked.", reason="key_unknown")
+
+
+async def _has_maker(store: TenantStore, id: str | None) -> bool:
+    """Whether the key with which this one was made is there, if it was made with one."""
+    return id is None or await store.get(ApiKey.KIND, id) is not None
 
 
 def _secret(proof: Mapping[str, Any], digest: str) -> Mapping[str, Any] | None:

@@ -63,7 +63,7 @@ async def test_a_checksum_that_is_not_looked_at(
 @pytest.mark.parametrize(
     ("left_out", "name"),
     [
-        ("parent is None", "key that was made with a revoked one"),
+        ("not has_maker", "key that was made with a revoked one"),
         ("known.until <= self._clock.now()", "key that is over"),
     ],
     ids=["the key that it was made with", "its time"],
