@@ -7,8 +7,11 @@ from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
+from functions.catalog.view_models import ModelPart, View
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
+from functions.migration.models import BATCH, Migration
+from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
 from functions.tools.models import Tool
 from functions.tools.proposing import USED
@@ -40,6 +43,8 @@ KINDS = Kinds(
     Model.KIND,
     Element.KIND,
     Relationship.KIND,
+    View.KIND,
+    ModelPart.KIND,
     Agent.KIND,
     Case.KIND,
     Design.KIND,
@@ -73,6 +78,9 @@ KINDS = Kinds(
     OUTBOX,
     IDEMPOTENCY,
     USED,
+    Migration.KIND,
+    MIGRATING,
+    BATCH,
     PERMIT,
     FENCE,
     LOCK,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from shared.adapters import Adapters, build
 from shared.auth.apps import AppTokens
+from shared.auth.gateway import Gateways
 from shared.auth.tokens import TokenVerifier
 from shared.clock import Clock, SystemClock
 from shared.http.cors import Cors
@@ -79,6 +80,7 @@ class Core:
         self.adapters.charges.flush()
         await self.request_units.flush()
         await self.endpoint.verifier.close()
+        await self.endpoint.gateways.close()
         await self.app_tokens.close()
         await self.own_issuers.close()
         await self.signatures.close()
@@ -121,6 +123,7 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         global_limit=settings.flowgrid_global_limit,
         trusted_proxies=settings.flowgrid_trusted_proxies,
         cors=Cors(settings.cors_origins),
+        gateways=Gateways(settings.flowgrid_gateway),
     )
     return Core(
         settings=settings,

@@ -5,6 +5,7 @@ FlowgridError
 ├── Unauthenticated       no token, or one that does not verify
 │   └── KeyEnded          an API key that was good once
 ├── Forbidden             the caller may not do this
+│   ├── AroundTheGateway  the call has not come through the gateway
 │   ├── NotAMember        the tenant does not let the caller in
 │   ├── RoleNeeded        the caller's role is too low
 │   ├── ScopeNeeded       the caller's API key is not for this
@@ -104,6 +105,12 @@ class Forbidden(FlowgridError):
     code = "forbidden"
     meaning = "The caller is known and may not do this."
     remedy = "Ask an admin of the tenant."
+
+
+class AroundTheGateway(Forbidden):
+    code = "gateway_needed"
+    meaning = "This app is called through its gateway only."
+    remedy = "Call the gateway's address; who runs this: docs/gateway.md."
 
 
 class TenantSuspended(Forbidden):

@@ -24,6 +24,7 @@ from shared.members.breakglass import use
 from shared.members.members import Members
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory
+from shared.tenancy.plans import Limit
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 
@@ -63,6 +64,12 @@ def windows_of(route: Route, session: TenantSession) -> list[Window]:
         message = f"Too many calls of {route.limit} in a minute"
         windows.append(Window(route.limit, session.id, plan.route_limit(route.limit), 1, message))
     return windows
+
+
+def limits_told(session: TenantSession) -> str:
+    """What the gateway is told of a tenant: its calls per minute, then those of routes in the order of `Limit`."""
+    plan = session.plan
+    return ",".join(str(most) for most in (plan.requests_per_minute, *map(plan.route_limit, Limit)))
 
 
 def log_refusal(error: FlowgridError, request: RequestInfo) -> None:

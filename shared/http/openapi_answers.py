@@ -7,6 +7,7 @@ from typing import Any
 from shared.ai.port import ModelMalformed, ModelRefused, ModelThrottled, ModelTimeout, ModelUnavailable
 from shared.errors import (
     SHOWN_ERRORS,
+    AroundTheGateway,
     Conflict,
     Contended,
     FlowgridError,
@@ -75,6 +76,7 @@ EXAMPLES: tuple[FlowgridError, ...] = (
     Unauthenticated("The token has expired; sign in again."),
     KeyEnded("This API key, or this secret of it, has expired."),
     Forbidden("The token names no tenant; platform staff name one in x-tenant-id."),
+    AroundTheGateway("Call this service through its gateway."),
     NotAMember("This tenant has no such user."),
     RoleNeeded("This needs the role tenant:admin; the caller has tenant:viewer."),
     ScopeNeeded("This needs the scope write, which the API key lacks."),

@@ -32,7 +32,21 @@ async def test_the_victim_has_something_wherever_anything_is_kept(on_sqlite: Sta
     dump = watch.dump()
     watch.close()
     kinds = {kind_of(where, dump) for where in dump}
-    own = {"agent", "element", "relationship", "model", "user", "case", "design", "provider", "tool", "audit", "job"}
+    own = {
+        "agent",
+        "element",
+        "relationship",
+        "view",
+        "model",
+        "model_part",
+        "user",
+        "case",
+        "design",
+        "provider",
+        "tool",
+        "audit",
+        "job",
+    }
     own |= {
         "issuer",
         "api_key",
