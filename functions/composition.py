@@ -221,6 +221,7 @@ class Parts:
             "usage archive": over_all(self._archive.keep),
             "audit retention": over_all(self.trail.pruner.prune),
             "run retention": over_all(self.executions.retention.purge),
+            "api keys": over_all(self.identity.api_keys.purge),
             "costs": over_all(self.costs.tell),
             Invariants.ROUND: self._invariants.run,
         }

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from shared.auth.caller import RequestInfo
 from shared.auth.gateway import Gateways
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.auth.tokens import TokenVerifier
 from shared.errors import (
     FlowgridError,
@@ -94,6 +95,7 @@ class Endpoint:
         also: tuple[str, ...] = (),
         described: bool = True,
         free: bool = False,
+        scope: KeyScope | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -103,7 +105,8 @@ class Endpoint:
         `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
         `also`: the media types, beside JSON, in which the answer can be asked for.
         `example`: a body that it takes. `described` False: not in OpenAPI. `free`: open, and takes nothing of the
-        address's window, nor needs a gateway.
+        address's window, nor needs a gateway. `scope`: what an API key has to be for; None: the usual of its method and
+        role.
         """
         reader = Json(body) if isinstance(body, type) else body
 
@@ -127,6 +130,7 @@ class Endpoint:
                 also,
                 described,
                 free,
+                scope,
                 leads,
             )
             self.routes.append(route)
