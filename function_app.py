@@ -26,6 +26,8 @@ import functions.tools.http
 import functions.usage.bus
 import functions.usage.http
 import functions.usage.timer
+import functions.webhooks.bus
+import functions.webhooks.http
 from functions.composition import Parts
 from functions.executions.working import World
 from functions.kinds import KINDS
@@ -56,6 +58,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
             endpoint, parts.usage, parts.quotas, parts.adjustments, parts.neighbors, parts.slos
         ),
         functions.usage.timer.blueprint(parts.closing, parts.fleet, telemetry),
+        functions.webhooks.http.blueprint(endpoint, parts.webhooks),
         functions.platform.http.blueprint(endpoint, parts.health, core.dead_letters, parts.costs),
         functions.platform.timer.blueprint(parts.sweeps, telemetry),
         functions.platform.timer.rounds_blueprint(parts.rounds, telemetry),
@@ -65,6 +68,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
             functions.usage.bus.blueprint(parts.metering, telemetry),
             functions.platform.bus.blueprint(parts.consumers),
             functions.executions.bus.blueprint(parts.executions.messages),
+            functions.webhooks.bus.blueprint(parts.webhooks.deliverer),
         ]
     elif core.adapters.source is not None:
         blueprints += [functions.platform.timer.drain_blueprint(parts.consumers, core.adapters.source)]

@@ -152,6 +152,7 @@ class Settings(BaseModel):
     usage_queue: str = Field("usage-events", min_length=1, description="Queue of usage events.")
     jobs_queue: str = Field("jobs", min_length=1, description="Queue of long jobs.")
     executions_queue: str = Field("executions", min_length=1, description="Queue of runs of agents.")
+    deliveries_queue: str = Field("deliveries", min_length=1, description="Queue of what webhooks are told.")
     backup_schedule: str = Field("0 0 2 * * *", description="NCRONTAB of the daily backup.")
     retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
     usage_schedule: str = Field("0 */5 * * * *", description="NCRONTAB of the closing of hours, days and months.")

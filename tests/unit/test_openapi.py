@@ -13,7 +13,7 @@ from shared.errors import FlowgridError
 from shared.http.problems import TITLES, status_of
 from tests.unit.world import World
 
-MOST_BYTES = 320_000
+MOST_BYTES = 360_000
 
 
 @pytest.fixture
