@@ -98,7 +98,7 @@ class Parts:
         self.publishing = Publishing(self.executions.starting, self.executions.service, settings.jobs_queue)
         self.design = DesignService(self.executions.starting, self.agents)
 
-        self.webhooks = Webhooks.of(core)
+        self.webhooks = Webhooks.of(core, self.executions.service.decide_as)
         self.metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
         self._archive = Archive(blobs)
         self.usage, self.quotas = UsageService(self._archive), QuotaService()

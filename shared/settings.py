@@ -119,6 +119,11 @@ class Settings(BaseModel):
     flowgrid_cursor_key: str = Field(
         "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )
+    flowgrid_public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/]+)?$",
+        description="Where people reach this app, such as https://flowgrid.acme.example; empty: cards have no links.",
+    )
     flowgrid_outgoing_allowed: str = Field(
         "",
         description="Addresses and ports that may be called for tenants although they are not public, "

@@ -2,6 +2,7 @@
 
 import azure.functions as func
 
+from functions.webhooks.answering import Answering
 from functions.webhooks.assembly import Webhooks
 from functions.webhooks.models import (
     Delivery,
@@ -16,7 +17,7 @@ from shared.auth.roles import Role
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
-from shared.http.routes import Begins, Call
+from shared.http.routes import Begins, Call, Content, OpenCall
 from shared.work.resources import Listing
 
 ONE = "v1/webhooks/{webhook_id}"
@@ -52,6 +53,7 @@ def blueprint(endpoint: Endpoint, webhooks: Webhooks) -> func.Blueprint:
         return await webhooks.service.rotate(call.tenant, call.params["webhook_id"], call.if_match)
 
     _deliveries(endpoint, routes, webhooks)
+    _answers(endpoint, routes, webhooks.answering)
     return routes
 
 
@@ -115,3 +117,44 @@ def _deliveries(endpoint: Endpoint, routes: func.Blueprint, webhooks: Webhooks) 
     )
     async def test_webhook(call: Call) -> Delivery:
         return await log.test(call.tenant, call.params["webhook_id"])
+
+
+def _answers(endpoint: Endpoint, routes: func.Blueprint, answering: Answering) -> None:
+    """Open to everybody: what comes is signed."""
+
+    @endpoint(
+        routes,
+        "POST",
+        "hooks/slack/{hook}",
+        role=None,
+        answer=Content,
+        summary="What was clicked in Slack (posted by Slack)",
+        described=False,
+    )
+    async def take_slack_answer(call: OpenCall) -> Content:
+        asked = call.request
+        return await answering.from_slack(asked.route_params["hook"], asked.headers, asked.get_body(), call.known)
+
+    @endpoint(
+        routes,
+        "GET",
+        "hooks/decisions/{token}",
+        role=None,
+        answer=Content,
+        summary="The page that a card leads to",
+        described=False,
+    )
+    async def ask_decision(call: OpenCall) -> Content:
+        return await answering.ask(call.request.route_params["token"], call.known)
+
+    @endpoint(
+        routes,
+        "POST",
+        "hooks/decisions/{token}",
+        role=None,
+        answer=Content,
+        summary="What was decided on that page",
+        described=False,
+    )
+    async def take_decision(call: OpenCall) -> Content:
+        return await answering.answer(call.request.route_params["token"], call.request.get_body(), call.known)

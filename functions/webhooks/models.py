@@ -24,6 +24,7 @@ MAX_ATTEMPTS = 10  # that are shown of a delivery: the last ones
 LEASE = timedelta(seconds=60)
 NEVER = "9999-12-31T23:59:59.999999Z"
 TEST = "webhook.test"
+WAITING = "execution.waiting"  # of which a card can be answered
 
 EventType = Literal[
     "agent.created",
@@ -53,6 +54,7 @@ EventType = Literal[
     "notification.webhook_off",
     "notification.webhook_full",
 ]
+Format = Literal["webhook", "slack", "teams"]
 OffReason = Literal["gone", "failing"]
 DeliveryStatus = Literal["queued", "succeeded", "failed", "cancelled", "dropped"]
 OVER: tuple[DeliveryStatus, ...] = ("succeeded", "failed", "cancelled", "dropped")
@@ -61,10 +63,27 @@ OVER: tuple[DeliveryStatus, ...] = ("succeeded", "failed", "cancelled", "dropped
 class WebhookFields(Body):
     """What a client may set of a webhook."""
 
-    url: str = Field(max_length=2000, description="The https address that is called: a public one.")
+    format: Format = Field(
+        "webhook",
+        description="What it takes, for ever: Standard Webhooks, Slack's messages, cards of Teams' Workflows.",
+    )
+    url: str = Field(
+        max_length=2000,
+        description="The https address that is called: a public one. Of slack and teams it is a secret, of which the "
+        "host is shown; sent as it is shown, it stays as it is.",
+    )
     events: list[EventType] = Field(min_length=1, max_length=50, description="What it is told of.")
     description: str = Field("", max_length=500, description="What it is for.")
     enabled: bool = Field(True, description="Whether it is told anything; what waits when it is not is cancelled.")
+    approvals: Literal["user", "admin"] | None = Field(
+        None, description="As what an answer counts that comes from its cards, whoever reads them; null: none is taken."
+    )
+    signing_secret: str | None = Field(
+        None,
+        max_length=200,
+        json_schema_extra={"writeOnly": True},
+        description="Slack's signing secret of the app whose buttons answer; null: as it is.",
+    )
 
 
 class Webhook(Resource):
@@ -72,7 +91,8 @@ class Webhook(Resource):
 
     KIND: ClassVar[Kind] = Kind("webhook", sorted=("updated_at",), counter="webhooks", exported=True)
 
-    url: str = Field(description="The address that is called.")
+    format: Format = Field("webhook", description="What it takes.")
+    url: str = Field(description="The address that is called; of slack and teams its host.")
     events: list[EventType] = Field(description="What it is told of.")
     description: str = Field(description="What it is for.")
     enabled: bool = Field(description="Whether it is told anything.")
@@ -83,6 +103,9 @@ class Webhook(Resource):
     secret_reference: str = Field(description="Where that lies: worth nothing outside of Flowgrid, and new with each.")
     former_reference: str | None = Field(None, description="Where the one before lies, which signs as well for a day.")
     former_until: Timestamp | None = Field(None, description="Until when.")
+    approvals: Literal["user", "admin"] | None = Field(None, description="As what an answer from its cards counts.")
+    address_reference: str | None = Field(None, description="Where the address of slack and teams lies.")
+    signing_reference: str | None = Field(None, description="Where Slack's signing secret lies.")
 
 
 class WebhookQuery(ResourceQuery):

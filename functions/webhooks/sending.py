@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from pydantic_core import to_json
 
-from functions.webhooks.models import LONGEST_PAUSE, SECONDS, Delivery, Webhook
+from functions.webhooks import cards
+from functions.webhooks.links import Link
+from functions.webhooks.models import LONGEST_PAUSE, SECONDS, WAITING, Delivery, Webhook
 from shared.clock import Clock, parse_rfc3339, rfc3339
 from shared.outgoing.client import Outgoing
 from shared.outgoing.errors import OutgoingFailed
@@ -39,7 +42,8 @@ class Answered:
 class Sender:
     """Calls what a tenant names through the guarded client: no private address, no redirect, fifteen seconds."""
 
-    def __init__(self, outgoing: Outgoing, secrets: KeptSecrets, clock: Clock) -> None:
+    def __init__(self, outgoing: Outgoing, secrets: KeptSecrets, clock: Clock, public_url: str = "") -> None:
+        self._public_url = public_url
         self._outgoing = outgoing
         self._secrets = secrets
         self._clock = clock
@@ -47,25 +51,32 @@ class Sender:
     async def send(self, tenant: TenantSession, webhook: Webhook, delivery: Delivery) -> Answered:
         """Never raises for what the receiver does. `Unavailable` while the secret cannot be read."""
         now, since = self._clock.now(), self._clock.monotonic()
-        keys = await self._keys(tenant, webhook, now)
-        if not keys:
+        keys = await keys_of(self._secrets, tenant, webhook, now)
+        url = await self._address(tenant, webhook)
+        if not keys or not url:
             return Answered(rfc3339(now), 0, error=KEYLESS)
-        body = to_json(delivery.payload)
-        headers = {
-            "content-type": "application/json",
-            "user-agent": f"Flowgrid/{VERSION}",
-            **signed(keys, delivery.event_id, now, body),
-        }
-        status, error, wait = await self._call(webhook.url, headers, body, now)
+        body = to_json(delivery.payload if webhook.format == "webhook" else self._card(webhook, delivery, keys[0]))
+        headers = {"content-type": "application/json", "user-agent": f"Flowgrid/{VERSION}"}
+        if webhook.format == "webhook":
+            headers |= signed(keys, delivery.event_id, now, body)
+        status, error, wait = await self._call(url, headers, body, now)
         return Answered(rfc3339(now), int((self._clock.monotonic() - since) * 1000), status, error, wait)
 
-    async def _keys(self, tenant: TenantSession, webhook: Webhook, now: datetime) -> list[str]:
-        """The secret, and during a rotation the former one: a receiver takes either."""
-        references = [webhook.secret_reference]
-        if webhook.former_reference and webhook.former_until and rfc3339(now) < webhook.former_until:
-            references.append(webhook.former_reference)
-        found = [await self._secrets.get(tenant, reference) for reference in references]
-        return [key for key in found if key]
+    async def _address(self, tenant: TenantSession, webhook: Webhook) -> str | None:
+        reference = webhook.address_reference
+        return webhook.url if reference is None else await self._secrets.get(tenant, reference)
+
+    def _card(self, webhook: Webhook, delivery: Delivery, key: str) -> dict[str, Any]:
+        """A waiting run's can be answered, where the webhook says as whom."""
+        payload, token = delivery.payload, None
+        about = payload["data"].get("object") or {}
+        if webhook.approvals and delivery.type == WAITING and about.get("until"):
+            link = Link(payload["tenant_id"], webhook.id, about["id"], about["step"], about["until"])
+            token = link.signed(key)
+        if webhook.format == "slack":
+            return cards.slack(payload, token)
+        base = self._public_url
+        return cards.teams(payload, f"{base}/api/hooks/decisions/{token}" if base and token else None)
 
     async def _call(
         self, url: str, headers: Mapping[str, str], body: bytes, now: datetime
@@ -82,6 +93,15 @@ class Sender:
             return None, str(error), 0.0
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # without its text, which may repeat the address
             return None, type(error).__name__, 0.0
+
+
+async def keys_of(secrets: KeptSecrets, tenant: TenantSession, webhook: Webhook, now: datetime) -> list[str]:
+    """The secret, and during a rotation the former one: a receiver takes either, and so do we."""
+    references = [webhook.secret_reference]
+    if webhook.former_reference and webhook.former_until and rfc3339(now) < webhook.former_until:
+        references.append(webhook.former_reference)
+    found = [await secrets.get(tenant, reference) for reference in references]
+    return [key for key in found if key]
 
 
 def signed(keys: list[str], id: str, at: datetime, body: bytes) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.isolation.expected import BODIES, EXPECTED, TRACES, Expected, refusal
 from tests.isolation.people import MODEL, XML, Tenant
 from tests.isolation.site import Site
 
-WORDS = ("month", "step", "code", "issuer")  # parameters of paths that take no id
+WORDS = ("month", "step", "code", "issuer", "hook", "token")  # parameters of paths that take no id
 NEVER = "01900000-0000-7000-8000-00000000dead"
 STALE, WHATEVER = {"if-match": '"never-was"'}, {"if-match": "*"}
 TAKES_AN_ID = re.compile(r"(^|_)(ids?|tenant|slug|email|reference)\Z|^(tools|issuer)\Z")
@@ -290,6 +290,7 @@ def _of(stage: Stage, key: str) -> dict[str, str]:
 def path_params(stage: Stage, key: str, ids: Mapping[str, str]) -> dict[str, str]:
     """What the route's path takes, out of these ids."""
     known = {**ids, "month": stage.site.month, "step": "1", "code": "not_found", "issuer": "b2c"}
+    known |= {"hook": f"{ids['tenant_id']}.{ids['webhook_id']}", "token": "e30.e30"}  # signed by nobody
     return {name: known[name] for name in re.findall(r"{(\w+)}", key)}
 
 

@@ -156,6 +156,9 @@ POST   v1/webhooks/{webhook_id}/replay            admin   404  409
 GET    v1/webhook-deliveries                      viewer  -    200
 GET    v1/webhook-deliveries/{delivery_id}        viewer  404  200
 POST   v1/webhook-deliveries/{delivery_id}/redeliver  admin  404  409
+POST   hooks/slack/{hook}                         open    -    401
+GET    hooks/decisions/{token}                    open    -    401
+POST   hooks/decisions/{token}                    open    -    401
 POST   claims/{issuer}                            provider  -  200
 GET    health                                     open    -    200
 GET    health/live                                open    -    200
@@ -251,6 +254,8 @@ HEADERS: Final = {
     "traceparent": "in which trace",
     "x-flowgrid-signature": "which provider asks",
     "x-flowgrid-timestamp": "when it has asked",
+    "x-slack-signature": "which webhook's Slack app answers",
+    "x-slack-request-timestamp": "when it has answered",
     "idempotency-key": "whether it has been asked before",
     "if-match": "which version is meant",
     "if-none-match": "which version is known",
