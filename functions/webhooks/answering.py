@@ -9,6 +9,7 @@ import hmac
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, cast
 from urllib.parse import parse_qs
@@ -29,7 +30,8 @@ from shared.work.session import TenantSession
 logger = logging.getLogger("flowgrid.webhooks")
 MAX_BODY_BYTES = 64 * 1024
 WINDOW_SECONDS = 300
-SLACK_SIGNATURE, SLACK_TIMESTAMP = "x-slack-signature", "x-slack-request-timestamp"
+SLACK_SIGNATURE = "x-slack-signature"
+SLACK_TIMESTAMP = "x-slack-request-timestamp"
 NOT_SLACK = "This is not signed as this webhook's Slack app signs."
 Choice = Literal["approve", "reject"]
 DONE = {"approve": "Approved. The run goes on.", "reject": "Rejected. The run goes on without this call."}
@@ -48,6 +50,14 @@ TAKEN = Content(b"", "text/plain; charset=utf-8")
 Decide = Callable[[TenantSession, str, int, Choice, str], Awaitable[Any]]
 
 
+@dataclass(frozen=True)
+class Posted:
+    """What came from Slack, as it came."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Answering:
     """`decide`: what becomes of a waiting step, as if its session's caller had decided in Flowgrid."""
 
@@ -57,18 +67,16 @@ class Answering:
         self._directory = directory
         self._services = services
 
-    async def from_slack(
-        self, hook: str, headers: Mapping[str, str], body: bytes, known: Callable[[], None]
-    ) -> Content:
+    async def from_slack(self, hook: str, posted: Posted, known: Callable[[], None]) -> Content:
         """`hook`: `<tenant>.<webhook>`. `Unauthenticated` for what is not Slack's of this webhook."""
         tenant_id, _, webhook_id = hook.partition(".")
         tenant, webhook = await self._webhook(tenant_id, webhook_id)
         secret = None
         if webhook.format == "slack" and webhook.signing_reference:
             secret = await self._secrets.get(tenant, webhook.signing_reference)
-        self._verify(secret, headers, body)
+        self._verify(secret, posted)
         known()
-        clicked = _clicked(body)
+        clicked = _clicked(posted.body)
         if clicked is None:
             return TAKEN
         choice, token, user = clicked
@@ -133,8 +141,9 @@ class Answering:
                 return session, Webhook.model_validate(found.body)
         raise Unauthenticated(WRONG, reason="no_webhook")
 
-    def _verify(self, secret: str | None, headers: Mapping[str, str], body: bytes) -> None:
-        at, shown = headers.get(SLACK_TIMESTAMP, ""), headers.get(SLACK_SIGNATURE, "")
+    def _verify(self, secret: str | None, posted: Posted) -> None:
+        at, shown = posted.headers.get(SLACK_TIMESTAMP, ""), posted.headers.get(SLACK_SIGNATURE, "")
+        body = posted.body
         if not (secret and at.isascii() and at.isdigit() and len(at) <= 12 and len(body) <= MAX_BODY_BYTES):
             raise Unauthenticated(NOT_SLACK, reason="no_signature")
         if not hmac.compare_digest(shown.encode(errors="replace"), slack_signature(secret, at, body)):

@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from functions.webhooks.answering import Answering
+from functions.webhooks.answering import Answering, Posted
 from functions.webhooks.assembly import Webhooks
 from functions.webhooks.models import (
     Delivery,
@@ -132,8 +132,8 @@ def _answers(endpoint: Endpoint, routes: func.Blueprint, answering: Answering) -
         described=False,
     )
     async def take_slack_answer(call: OpenCall) -> Content:
-        asked = call.request
-        return await answering.from_slack(asked.route_params["hook"], asked.headers, asked.get_body(), call.known)
+        posted = Posted(call.request.headers, call.request.get_body())
+        return await answering.from_slack(call.request.route_params["hook"], posted, call.known)
 
     @endpoint(
         routes,

@@ -86,7 +86,7 @@ class Sender:
         client = self._outgoing.client(max_bytes=MAX_ANSWER_BYTES, seconds=SECONDS)
         try:
             async with asyncio.timeout(SECONDS), client.stream("POST", url, headers=headers, content=body) as answer:
-                return answer.status_code, None, retry_after(answer.headers.get("retry-after"), now)
+                return answer.status_code, None, retry_after(answer.headers.get("Retry-After"), now)
         except TimeoutError:
             return None, f"There was no answer within {SECONDS:g} s.", 0.0
         except OutgoingFailed as error:
