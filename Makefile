@@ -9,8 +9,8 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-exhaustive test-emulators demo lint format pages infra snapshots infra-scan bench bench-peer sbom \
-  audit lock clean
+.PHONY: help run test test-long test-exhaustive test-emulators demo lint package format pages infra snapshots infra-scan \
+  bench bench-peer sbom audit lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ lint: $(DEV) ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+package: $(DEV) ## Write what is deployed, .data/flowgrid.zip: git's files, and packages for Azure's Linux
+	$(BIN)/python -m cli package
+
 format: $(DEV) ## Put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -72,6 +75,7 @@ format: $(DEV) ## Put the code in shape
 pages: $(DEV) ## Write anew the pages of docs/, and what Bicep reads, that are made from the code
 	$(BIN)/python -m cli.pages
 	$(BIN)/python -m cli.infra
+	$(BIN)/python -m cli.gateway
 	$(BIN)/python -m tests.isolation
 
 infra: $(RUN) ## Compile, lint and compare what Bicep would make with its snapshots; needs bicep on the PATH
@@ -127,6 +131,7 @@ lock: ## Lock what pyproject.toml requires; with UPGRADE=--upgrade what that req
 	$(LOCKED) pyproject.toml -o requirements.txt
 	$(LOCKED) --group run -c requirements.txt -o requirements/run.txt
 	$(LOCKED) pyproject.toml --group dev -c requirements.txt -c requirements/run.txt -o requirements/dev.txt
+	$(LOCKED) --group postgres -c requirements/dev.txt -o requirements/postgres.txt
 	$(LOCKED) --group servicebus -c requirements/dev.txt -o requirements/servicebus.txt
 	$(LOCKED) --group client -o requirements/client.txt
 	$(LOCKED) --group audit -o requirements/audit.txt

@@ -15,6 +15,7 @@ import functions.design.http
 import functions.executions.bus
 import functions.executions.http
 import functions.identity.http
+import functions.migration.http
 import functions.notifications.http
 import functions.platform.bus
 import functions.platform.http
@@ -28,7 +29,7 @@ import functions.usage.http
 import functions.usage.timer
 import functions.webhooks.bus
 import functions.webhooks.http
-from functions.composition import Parts
+from functions.composition import Parts, chosen
 from functions.executions.working import World
 from functions.kinds import KINDS
 from shared.core import Core, core
@@ -36,44 +37,53 @@ from shared.settings import Settings
 
 
 def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
-    """Every function of the app, over one core. `runs`: what runs of agents work with, where it is not the usual."""
+    """The functions of the services that the settings name, over one core. `runs`: see `Parts`."""
     endpoint, telemetry, parts = core.endpoint, core.adapters.telemetry, Parts(core, runs)
-    blueprints = [
-        functions.agents.http.blueprint(endpoint, parts.agents, parts.teams),
-        functions.audit.http.blueprint(endpoint, parts.trail),
-        functions.backups.http.blueprint(endpoint, parts.backups),
-        functions.backups.timer.blueprint(parts.daily, telemetry),
-        functions.billing.http.blueprint(endpoint, parts.billing, parts.subscriptions),
-        functions.catalog.http.blueprint(endpoint, parts.elements, parts.relationships, parts.imports),
-        functions.claims.http.blueprint(endpoint, parts.claims),
-        functions.design.http.blueprint(endpoint, parts.design),
-        functions.executions.http.blueprint(endpoint, parts.executions.service),
-        functions.identity.http.blueprint(endpoint, parts.identity),
-        functions.notifications.http.blueprint(endpoint, parts.notifications),
-        functions.providers.http.blueprint(endpoint, parts.providers),
-        functions.publishing.http.blueprint(endpoint, parts.publishing),
-        functions.tenants.http.blueprint(endpoint, parts.tenants, parts.onboarding),
-        functions.tools.http.blueprint(endpoint, parts.tools),
-        functions.usage.http.blueprint(
-            endpoint, parts.usage, parts.quotas, parts.adjustments, parts.neighbors, parts.slos
-        ),
-        functions.usage.timer.blueprint(parts.closing, parts.fleet, telemetry),
-        functions.webhooks.http.blueprint(endpoint, parts.webhooks),
-        functions.platform.http.blueprint(endpoint, parts.health, core.dead_letters, parts.costs),
-        functions.platform.timer.blueprint(parts.sweeps, telemetry),
-        functions.platform.timer.rounds_blueprint(parts.rounds, telemetry),
-    ]
+    blueprints = {
+        "agents": [functions.agents.http.blueprint(endpoint, parts.agents, parts.teams)],
+        "audit": [functions.audit.http.blueprint(endpoint, parts.trail)],
+        "backups": [
+            functions.backups.http.blueprint(endpoint, parts.backups),
+            functions.backups.timer.blueprint(parts.daily, telemetry),
+        ],
+        "billing": [functions.billing.http.blueprint(endpoint, parts.billing, parts.subscriptions)],
+        "catalog": [
+            functions.catalog.http.blueprint(
+                endpoint, parts.elements, parts.relationships, parts.imports, parts.modelling
+            )
+        ],
+        "claims": [functions.claims.http.blueprint(endpoint, parts.claims)],
+        "design": [functions.design.http.blueprint(endpoint, parts.design)],
+        "executions": [functions.executions.http.blueprint(endpoint, parts.executions.service)],
+        "identity": [functions.identity.http.blueprint(endpoint, parts.identity)],
+        "migration": [functions.migration.http.blueprint(endpoint, parts.migrations)],
+        "notifications": [functions.notifications.http.blueprint(endpoint, parts.notifications)],
+        "providers": [functions.providers.http.blueprint(endpoint, parts.providers)],
+        "publishing": [functions.publishing.http.blueprint(endpoint, parts.publishing)],
+        "tenants": [functions.tenants.http.blueprint(endpoint, parts.tenants, parts.onboarding)],
+        "tools": [functions.tools.http.blueprint(endpoint, parts.tools)],
+        "usage": [
+            functions.usage.http.blueprint(
+                endpoint, parts.usage, parts.quotas, parts.adjustments, parts.neighbors, parts.slos
+            ),
+            functions.usage.timer.blueprint(parts.closing, parts.fleet, telemetry),
+        ],
+        "webhooks": [functions.webhooks.http.blueprint(endpoint, parts.webhooks)],
+        "platform": [
+            functions.platform.http.blueprint(endpoint, parts.health, core.dead_letters, parts.costs),
+            functions.platform.timer.blueprint(parts.sweeps, telemetry),
+            functions.platform.timer.rounds_blueprint(parts.rounds, telemetry),
+        ],
+    }
     if core.settings.queue_triggers:
-        blueprints += [
-            functions.usage.bus.blueprint(parts.metering, telemetry),
-            functions.platform.bus.blueprint(parts.consumers),
-            functions.executions.bus.blueprint(parts.executions.messages),
-            functions.webhooks.bus.blueprint(parts.webhooks.deliverer),
-        ]
+        blueprints["usage"].append(functions.usage.bus.blueprint(parts.metering, telemetry))
+        blueprints["platform"].append(functions.platform.bus.blueprint(parts.consumers))
+        blueprints["executions"].append(functions.executions.bus.blueprint(parts.executions.messages))
+        blueprints["webhooks"].append(functions.webhooks.bus.blueprint(parts.webhooks.deliverer))
     elif core.adapters.source is not None:
-        blueprints += [functions.platform.timer.drain_blueprint(parts.consumers, core.adapters.source)]
+        blueprints["platform"].append(functions.platform.timer.drain_blueprint(parts.consumers, core.adapters.source))
     app = func.FunctionApp()
-    for blueprint in blueprints:
+    for blueprint in chosen(blueprints, core.settings.services):
         app.register_functions(blueprint)
     return app
 

@@ -89,7 +89,7 @@ class _Bill:
 
     async def imported(self, rows: list[Row], name: str, count: int, prefix: str) -> None:
         xml = {"content-type": "application/xml"}
-        await self.row(rows, name, "POST", "/catalog/import", content=_model(count, prefix), headers=xml)
+        await self.row(rows, name, "POST", "/catalog/import", content=model(count, prefix), headers=xml)
 
     async def backup(self, rows: list[Row], name: str) -> None:
         self._cosmos.forget()
@@ -113,7 +113,8 @@ class _Bill:
         return {"call": name, "calls": told, "request units": round(sum(call.charge for call in calls), 1)}
 
 
-def _model(count: int, prefix: str) -> bytes:
+def model(count: int, prefix: str) -> bytes:
+    """An exchange file of so many elements."""
     elements = "".join(
         f'<element identifier="id-{prefix}-{number}" xsi:type="ApplicationComponent"><name>Component {number}</name>'
         f"<documentation>{'Keeps the books of a part of the company. ' * 8}</documentation></element>"

@@ -19,7 +19,11 @@ from urllib.parse import unquote, urlsplit
 INFRA = Path(__file__).parents[1] / "infra"
 NOBODY = "00000000-0000-0000-0000-000000000000"  # a snapshot is of no subscription that there is
 WHERE = ("--tenant-id", NOBODY, "--subscription-id", NOBODY, "--location", "westeurope")
-GIVEN = {"FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]'}  # to parameters
+GIVEN = {  # to parameters
+    "FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]',
+    "FLOWGRID_ALERT_EMAILS": '["operators@flowgrid.example"]',
+    "FLOWGRID_REPOSITORY": "flowgrid/flowgrid",
+}
 OURS = ("AZURE_", "FLOWGRID_")
 SECONDS = 120.0
 MISSING = "There is no `bicep` on the PATH: `az bicep install` puts one into ~/.azure/bin."

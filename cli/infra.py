@@ -8,7 +8,7 @@ from typing import Any
 
 import functions.audit.segments
 import functions.backups.archive
-import functions.catalog.importing
+import functions.catalog.reports
 import functions.executions.models
 import functions.usage.archiving
 from functions.kinds import KINDS
@@ -21,11 +21,11 @@ GENERATED = Path(__file__).parents[1] / "infra" / "generated"
 AREAS = (
     functions.audit.segments.AREA,
     functions.backups.archive.AREA,
-    functions.catalog.importing.AREA,
+    functions.catalog.reports.AREA,
     functions.executions.models.AREA,
     functions.usage.archiving.AREA,
 )
-SELDOM_READ = (functions.catalog.importing.AREA,)
+SELDOM_READ = (functions.catalog.reports.AREA,)
 QUEUES = ("usage_queue", "jobs_queue", "executions_queue", "deliveries_queue")
 LIFETIME = "P14D"  # of a message: what waits for room waits under new ids
 QUEUE_MEGABYTES = 5120  # what comes in while nobody takes it out

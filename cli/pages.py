@@ -8,6 +8,8 @@ from pathlib import Path
 
 import functions
 import shared
+from cli.cost.pages import limits_of_a_stamp, month, sizes
+from cli.cost.plot import plot
 from shared.http.catalogue import markdown
 from shared.tenancy.plans import GLOBAL_REQUESTS, GLOBAL_WINDOW_MINUTES, PLANS, Plan
 
@@ -29,7 +31,13 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "shared.database.documents.NAME_KEY_CHARACTERS": "characters of a name by which lists are sorted and searched",
     "shared.work.service.LISTED": "referring items that a refused deletion lists",
     "functions.catalog.models.MAX_FILE_BYTES": "bytes of an exchange file, in or out",
-    "functions.catalog.exchange.MAX_ITEMS": "elements and relationships of a model",
+    "functions.catalog.long_work.MAX_AT_ONCE_BYTES": "bytes of one that is imported while its sender waits",
+    "functions.catalog.exchange.MAX_ITEMS": "elements, relationships and views of a model",
+    "functions.catalog.values.MAX_FIELDS_BYTES": "bytes of an element, relationship or view that is imported, as JSON",
+    "functions.catalog.exchange_room.MAX_DRAWN": "boxes, lines and bendpoints in all views of a file",
+    "functions.catalog.exchange_parse.MAX_FOLDERS": "folders and what is in them in a file",
+    "functions.catalog.exchange_room.MAX_DEFINITIONS": "property definitions of a file",
+    "functions.catalog.reports.KEPT": "reports of imports that a tenant keeps",
     "functions.catalog.graph.MOST_NEIGHBORS": "neighbors that are shown at once",
     "functions.catalog.graph.MOST_NESTED": "relationships in a chain, each an end of the next",
     "functions.backups.service.MOST_AT_ONCE": "backups on demand that are made or wait",
@@ -38,6 +46,8 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "shared.members.invitations.MOST_TENANTS": "tenants whose invitations are looked at when somebody first signs in",
     "functions.webhooks.models.MAX_WAITING": "deliveries that wait for one webhook; what comes beyond is dropped",
     "shared.work.happenings.MAX_OBJECT_BYTES": "bytes of what an event is about; what is larger is named only",
+    "functions.identity.apikeys.MOST_DAYS": "days until an API key ends",
+    "functions.identity.apikeys.MOST_OVERLAP_HOURS": "hours that an API key's old secret is good beside the new one",
     "functions.usage.dimensions.MAX_NAMES": "dimensions of a period's usage; the rest is `other`",
 }
 HEAD = """# Limits
@@ -69,7 +79,36 @@ def problems() -> str:
     return markdown()
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"limits.md": limits, "problems.md": problems}
+def readme() -> str:
+    """The README, with what a month costs as it is now."""
+    return _within("../README.md", {"cost": month()})
+
+
+def scaling() -> str:
+    """`docs/scaling.md`, with the limits as they are now."""
+    return _within("scaling.md", {"limits": limits_of_a_stamp(), "sizes": sizes()})
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "limits.md": limits,
+    "problems.md": problems,
+    "cost.svg": plot,
+    "scaling.md": scaling,
+    "../README.md": readme,
+}
+
+
+def _within(page: str, parts: Mapping[str, str]) -> str:
+    """The page with each part between its marks: `<!-- name -->` and `<!-- /name -->`."""
+    text = (DOCS / page).read_text("utf-8")
+    for name, made in parts.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise ValueError(f"{page} has no place for {name}")
+        text = f"{before}{begin}\n{made}{end}{after}"
+    return text
 
 
 def _value(where: str) -> int:

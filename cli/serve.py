@@ -72,7 +72,7 @@ def run(
 
         async def ready() -> None:
             print(f"Flowgrid is ready on {url} (data in {folder})", flush=True)
-            if welcome := on_ready or _welcome():
+            if welcome := on_ready or _welcome(settings):
                 await welcome(url, backend.issuer)
 
         web = backend.host.asgi(backend.issuer.routes())
@@ -147,8 +147,10 @@ def _check_installed(settings: Settings) -> None:
         )
 
 
-def _welcome() -> OnReady | None:
-    """`cli.welcome.welcome`, where the demo tenants are made, if it is there."""
+def _welcome(settings: Settings) -> OnReady | None:
+    """`cli.welcome.welcome`, where the demo tenants are made, if it is there, and whoever comes may make them."""
+    if settings.flowgrid_gateway or settings.services:
+        return None
     try:
         welcome: OnReady = importlib.import_module("cli.welcome").welcome
     except ModuleNotFoundError as error:

@@ -1,6 +1,7 @@
 """Every service of the app, put together over one core; function_app.py gives each of them its triggers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from functions.agents.service import AgentService
 from functions.agents.teams import Teams
@@ -14,6 +15,7 @@ from functions.backups.service import BackupService
 from functions.backups.soundness import Soundness
 from functions.billing.service import BillingService
 from functions.catalog.importing import CatalogImport
+from functions.catalog.long_work import DELETE, IMPORT, LongWork
 from functions.catalog.models import Element
 from functions.catalog.service import ElementService, RelationshipService
 from functions.claims.service import ClaimsService
@@ -23,6 +25,7 @@ from functions.executions.assembly import Executions
 from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
 from functions.identity.assembly import Identity
+from functions.migration.service import MigrationService
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
 from functions.platform.costs import Costs
@@ -65,8 +68,23 @@ from shared.core import Core
 from shared.jobs.jobs import Jobs
 from shared.jobs.ledger import Work
 from shared.jobs.tenant_sweep import TenantSweep
+from shared.settings import SettingsError
 from shared.work.budgets import release_abandoned
 from shared.work.kept_secrets import KeptSecrets
+
+T = TypeVar("T")
+
+
+def chosen(by_service: Mapping[str, Sequence[T]], names: Sequence[str]) -> list[T]:
+    """Those of these services, or of all where none is named; `SettingsError` for a name that there is not.
+
+    Each service is made all the same: the API's description tells of all, whoever serves them.
+    """
+    unknown = [name for name in names if name not in by_service]
+    if unknown:
+        there = f"the services are {', '.join(sorted(by_service))}"
+        raise SettingsError(f"FLOWGRID_SERVICES: there is no {', '.join(map(repr, unknown))}; {there}.")
+    return [one for service, of_it in by_service.items() if not names or service in names for one in of_it]
 
 
 class Parts:
@@ -90,6 +108,8 @@ class Parts:
         self.teams = Teams(self.agents, Element.KIND)
         self.elements, self.relationships = ElementService(), RelationshipService()
         self.imports = CatalogImport(blobs)
+        self.modelling = LongWork(self.imports, settings.jobs_queue)
+        self.migrations = MigrationService(self.agents)
 
         self._secrets = KeptSecrets(adapters.secrets)
         self.providers = ProviderService(self._secrets, adapters.outgoing.allowed)
@@ -119,9 +139,9 @@ class Parts:
 
         self._jobs = self._long_work()
         runner = self.executions.messages.take_all
-        others = {settings.usage_queue: self.metering.store, settings.executions_queue: runner}
-        others |= {settings.deliveries_queue: self.webhooks.deliverer.take_all}
-        self.consumers = Consumers(self._jobs, settings.jobs_queue, core.dead_letters, others, adapters.telemetry)
+        consumed = {settings.usage_queue: self.metering.store, settings.executions_queue: runner}
+        consumed |= {settings.deliveries_queue: self.webhooks.deliverer.take_all}
+        self.consumers = Consumers(self._jobs, settings.jobs_queue, core.dead_letters, consumed, adapters.telemetry)
         checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
         checks |= {"statements": self.billing.check}
         self._invariants = Invariants(self._each, checks, core.ledger, services.clock)
@@ -147,7 +167,8 @@ class Parts:
             "audit_seals": Seals(database, core.ledger, services.clock).check,
             "places": self.onboarding.places.check,
         }
-        self.health = HealthService(adapters.pings(), {"redis": adapters.limiter.ping}, concerns, services.clock)
+        others: dict[str, Ask] = {"redis": adapters.limiter.ping}
+        self.health = HealthService(adapters.pings(), others, concerns, services.clock, adapters.telemetry)
 
     @property
     def sweeps(self) -> dict[str, Callable[[], Awaitable[int]]]:
@@ -180,6 +201,8 @@ class Parts:
                 "restore": self._restoring.run_restore,
                 "provision": self.onboarding.run_provision,
                 PUBLISH: self.publishing.run,
+                IMPORT: self.modelling.run_import,
+                DELETE: self.modelling.run_deletion,
             },
             {"backup": self._export.give_up, "restore": self._restoring.give_up},
         )
@@ -202,5 +225,7 @@ class Parts:
             "usage archive": over_all(self._archive.keep),
             "audit retention": over_all(self.trail.pruner.prune),
             "run retention": over_all(self.executions.retention.purge),
+            "api keys": over_all(self.identity.api_keys.purge),
+            "costs": over_all(self.costs.tell),
             Invariants.ROUND: self._invariants.run,
         }

@@ -7,8 +7,11 @@ from functions.backups.copies import COPY
 from functions.backups.models import Backup
 from functions.billing.models import STATEMENT
 from functions.catalog.models import Element, Model, Relationship
+from functions.catalog.view_models import ModelPart, View
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
+from functions.migration.models import BATCH, Migration
+from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
 from functions.tools.models import Tool
 from functions.tools.proposing import USED
@@ -22,6 +25,7 @@ from functions.webhooks.models import Delivery, Line, Webhook
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
+from shared.members.apikeys import PROOF, ApiKey
 from shared.members.breakglass import StaffAccess
 from shared.members.invitations import INVITED
 from shared.members.users import BINDING, OWN_ISSUER, REMOVED, User
@@ -41,6 +45,8 @@ KINDS = Kinds(
     Model.KIND,
     Element.KIND,
     Relationship.KIND,
+    View.KIND,
+    ModelPart.KIND,
     Agent.KIND,
     Case.KIND,
     Design.KIND,
@@ -69,6 +75,8 @@ KINDS = Kinds(
     REMOVED,
     StaffAccess.KIND,
     OWN_ISSUER,
+    ApiKey.KIND,
+    PROOF,
     COPY,
     RECORD,
     COUNTER,
@@ -76,6 +84,9 @@ KINDS = Kinds(
     OUTBOX,
     IDEMPOTENCY,
     USED,
+    Migration.KIND,
+    MIGRATING,
+    BATCH,
     PERMIT,
     FENCE,
     LOCK,

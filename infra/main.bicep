@@ -71,8 +71,39 @@ param logDays int = 30
 @description('Gigabytes of logs a day, beyond which none are taken; -1: no bound.')
 param logQuotaGb int = -1
 
+@description('SKU of API Management, BasicV2 or StandardV2; empty: there is no gateway (docs/gateway.md).')
+param gatewaySku string = ''
+
+@description('Client id of the app registration that the gateway\'s own tokens are for; needed with a gateway.')
+param gatewayAudience string = ''
+
+@description('Who is told of the gateway\'s maintenance; needed with a gateway.')
+param gatewayEmail string = ''
+
+@description('Origins of web pages that the gateway lets call; FLOWGRID_CORS_ORIGINS is then empty.')
+param gatewayOrigins array = []
+
+@description('Host names of apps of single services, by service, where there are several (docs/gateway.md).')
+param gatewayHosts object = {}
+
 @description('Days that deleted and replaced blobs can be brought back.')
 param recoverDays int = 14
+
+@description('Who is told when somebody should look; everybody gets every alert.')
+@minLength(1)
+param alertEmails array
+
+@description('Where the runbooks are, to which alerts lead.')
+param runbookUrl string = 'docs/operations.md'
+
+@description('US dollars a month for the stamp.')
+param monthlyBudget int
+
+@description('First day of the month from which the budget counts, such as 2026-12-01; it cannot be changed afterwards.')
+param budgetStartDate string
+
+@description('Repository on GitHub from which is deployed, owner/name; empty: from nowhere.')
+param repository string = ''
 
 var token = uniqueString(subscription().id, environmentName, location)
 var plain = toLower(replace('${prefix}${environmentName}', '-', '')) // names of 24 letters and digits, with a token of 13
@@ -90,6 +121,7 @@ var names = {
   plan: '${prefix}-${environmentName}-plan'
   app: '${prefix}-${environmentName}-${token}'
   network: '${prefix}-${environmentName}-network'
+  gateway: '${prefix}-${environmentName}-${token}'
 }
 var tags = {
   product: 'flowgrid'
@@ -264,6 +296,33 @@ module operations 'modules/operations.bicep' = {
   }
 }
 
+module gateway 'modules/gateway.bicep' = if (!empty(gatewaySku)) {
+  scope: group
+  params: {
+    name: names.gateway
+    location: location
+    tags: tags
+    sku: gatewaySku
+    publisherEmail: gatewayEmail
+    insightsName: names.insights
+  }
+  dependsOn: [
+    workspace
+  ]
+}
+
+module gatewayApi 'modules/gatewayapi.bicep' = if (!empty(gatewaySku)) {
+  scope: group
+  params: {
+    gatewayName: names.gateway
+    appHost: app.outputs.hostName
+    hosts: gatewayHosts
+    issuers: issuers
+    audience: gatewayAudience
+    corsOrigins: gatewayOrigins
+  }
+}
+
 module app 'modules/app.bicep' = {
   scope: group
   params: {
@@ -288,19 +347,70 @@ module app 'modules/app.bicep' = {
   ]
 }
 
+module observability 'modules/observability.bicep' = {
+  scope: group
+  params: {
+    environmentName: environmentName
+    prefix: prefix
+    location: location
+    tags: tags
+    workspaceName: names.workspace
+    insightsName: names.insights
+    healthUrl: '${address}/api/health'
+    alertEmails: alertEmails
+    runbookUrl: runbookUrl
+    monthlyBudget: monthlyBudget
+    budgetStartDate: budgetStartDate
+  }
+  dependsOn: [
+    workspace
+  ]
+}
+
+module delivery 'modules/delivery.bicep' = if (!empty(repository)) {
+  scope: group
+  params: {
+    environmentName: environmentName
+    prefix: prefix
+    location: location
+    tags: tags
+    repository: repository
+    appName: names.app
+    hostStorageName: names.host
+  }
+  dependsOn: [
+    host
+    app
+  ]
+}
+
+// Version 2 of Entra's tokens (docs/gateway.md); the caller is asked for by its object id.
+var gatewayCaller = {
+  issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+  audience: gatewayAudience
+  caller: gateway.?outputs.principalId ?? ''
+}
+
+// Where clients call: what comes around the gateway is refused.
+var address = empty(gatewaySku) ? 'https://${app.outputs.hostName}' : gateway.?outputs.url ?? ''
+
 var own = {
+  FLOWGRID_GATEWAY: empty(gatewaySku) ? '' : string([gatewayCaller])
   FLOWGRID_ENVIRONMENT: environmentName
   FLOWGRID_REGION: location
   FLOWGRID_COSMOS_DEDICATED_RU: string(autoscaleRu)
   FLOWGRID_SHARDS: string(shards)
   FLOWGRID_ISSUERS: string(issuers)
-  FLOWGRID_TRUSTED_PROXIES: string(trustedProxies)
+  FLOWGRID_TRUSTED_PROXIES: string(empty(gatewaySku) ? trustedProxies : trustedProxies + 1)
   FLOWGRID_TELEMETRY_SAMPLE: telemetrySample
 }
 
 output resourceGroupName string = group.name
 output appName string = names.app
-output apiUrl string = 'https://${app.outputs.hostName}/api'
+output apiUrl string = '${address}/api'
 output identityPrincipalId string = identity.outputs.principalId
 output workspaceId string = workspace.outputs.workspaceId
 output insightsId string = workspace.outputs.insightsId
+output releasesAccount string = names.host
+output releaseClientId string = empty(repository) ? '' : delivery!.outputs.releaseClientId
+output buildClientId string = empty(repository) ? '' : delivery!.outputs.buildClientId

@@ -1,4 +1,5 @@
-"""Azure Functions route templates: `v1/agents/{id:guid}`, `{name?}`, `{*rest}`, matched as ASP.NET routing does.
+"""Azure Functions route templates: `v1/agents/{id:guid}`, `{id}.svg`, `{name?}`, `{*rest}`, matched as ASP.NET
+routing does.
 
 Literals match in any case, a trailing slash is ignored, literal beats constrained beats free beats catch-all.
 """
@@ -24,6 +25,7 @@ _CONSTRAINTS: Mapping[str, str] = {
     "required": r".+",
 }
 _PARAMETER = re.compile(r"\{(?P<catch>\*{0,2})(?P<name>\w+)(?::(?P<constraint>[^}?=]+))?(?P<optional>\?)?\}")
+_ENDING = re.compile(r"\{(?P<name>\w+)\}(?P<ending>\.\w+)")
 _LITERAL, _CONSTRAINED, _FREE, _CATCH_ALL = range(4)
 _LOOKED_UP = 3  # segments: the prefix, the version, the collection
 
@@ -80,8 +82,9 @@ class Template(Generic[T]):
                 if segment.literal != text.lower():
                     return None
                 continue
-            if not segment.pattern.fullmatch(text):
+            if not (matched := segment.pattern.fullmatch(text)):
                 return None
+            text = matched[1] if matched.re.groups else text
             if segment.name is not None and (text or segment.rank != _CATCH_ALL):
                 values[segment.name] = text
         return None if rest else values
@@ -137,6 +140,9 @@ def split(path: str) -> list[str]:
 
 def _segment(text: str, function: str) -> _Segment:
     parameter = _PARAMETER.fullmatch(text)
+    if ending := _ENDING.fullmatch(text):  # before a parameter alone, as ASP.NET has it
+        pattern = re.compile(f"(.+)(?i:{re.escape(ending['ending'])})", re.DOTALL)
+        return _Segment(_CONSTRAINED, pattern, ending["name"])
     if parameter is None:
         if "{" in text or "}" in text:
             raise HostError(f"Function {function}: the local host does not know the route segment {text!r}.")

@@ -8,9 +8,12 @@ from threading import Lock
 from typing import Protocol
 
 PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
+DEFAULT_TENANT_ID = "00000000-0000-0000-0000-000000000001"
+"""Of what a database of one user alone becomes."""
 
 RANDOM_AT_ONCE = 128
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+REQUEST_ID = r"[A-Za-z0-9._-]{1,128}"
+_REQUEST_ID = re.compile(REQUEST_ID)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FLOWGRID = uuid.UUID("6b1f4f9e-52a5-5c0e-9d1c-0d6c1f0a7e11")
 

@@ -10,6 +10,7 @@ from shared.emulators import is_local
 A_NAME = r"^[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?$"
 MOST_SECRETS = 2  # of one provider: the old one and the new one
 MOST_SOURCES = 20
+MOST_GATEWAYS = 4  # such as one of each region, or the old and the new one
 
 
 class Issuer(BaseModel):
@@ -57,6 +58,16 @@ class ClaimsSource(BaseModel):
         if entra != (self.caller is not None) or entra == bool(self.secrets):
             raise ValueError("entra needs caller, the others need secrets")
         return self
+
+
+class Gateway(Issuer):
+    """Who calls this app for everybody else: tokens of `issuer` whose holder (`subject_claim`) is `caller`.
+
+    Of a managed identity, `oid` is its object id (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+    """
+
+    caller: str = Field(min_length=1)
+    subject_claim: str = Field("oid", min_length=1)
 
 
 def from_json(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared.emulators import is_local
-from shared.issuers import MOST_SOURCES, ClaimsSource, Issuer, from_json, wrong_sources
+from shared.issuers import MOST_GATEWAYS, MOST_SOURCES, ClaimsSource, Gateway, Issuer, from_json, plain, wrong_sources
 from shared.outside import allowed_from, listed
 from shared.setting_rules import related
 
@@ -111,6 +111,17 @@ class Settings(BaseModel):
         description="How many proxies in front add the address that they see to X-Forwarded-For: Azure's front end is "
         "one, a gateway before it makes two; 0: none is believed, and all callers share one window.",
     )
+    flowgrid_gateway: Annotated[tuple[Gateway, ...], BeforeValidator(from_json), Field(max_length=MOST_GATEWAYS)] = (
+        Field(
+            (),
+            description="JSON list of gateways, through one of which every call has to come: issuer and audience of "
+            "their own tokens, caller (object id of their identity); optional jwks_uri (docs/gateway.md); empty: calls "
+            "come from anywhere.",
+        )
+    )
+    flowgrid_services: str = Field(
+        "", description="Services that this app registers, comma-separated (docs/gateway.md); empty: all."
+    )
     flowgrid_cors_origins: str = Field(
         "",
         description="Origins of web pages that may call, comma-separated, such as https://app.acme.example; empty: "
@@ -195,6 +206,11 @@ class Settings(BaseModel):
             description = cls.model_fields["flowgrid_claims"].description
             sources = wrong_sources(settings.flowgrid_claims, settings.flowgrid_issuers)
             wrong += [f"FLOWGRID_CLAIMS: {what}; {description}" for what in sources]
+            wrong += [
+                f"FLOWGRID_GATEWAY: {url!r} is not https; {cls.model_fields['flowgrid_gateway'].description}"
+                for one in settings.flowgrid_gateway
+                for url in plain(one)
+            ]
         if wrong:
             raise SettingsError("\n".join(wrong))
         return settings
@@ -203,6 +219,10 @@ class Settings(BaseModel):
     def queue_triggers(self) -> bool:
         """Whether queue functions are registered (else a timer drains the embedded queue)."""
         return bool(self.servicebusconnection or self.servicebusconnection__fullyqualifiednamespace)
+
+    @property
+    def services(self) -> list[str]:
+        return listed(self.flowgrid_services)
 
     @property
     def cors_origins(self) -> list[str]:

@@ -70,6 +70,11 @@ def asked_only(body: dict[str, Any]) -> dict[str, Any]:
     return {"schedule": None, **body}
 
 
+def never_migrated(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 to 3: what was there before old databases were migrated came from none."""
+    return {"legacy_id": None, **body}
+
+
 class Agent(Resource):
     """An AI agent of the tenant."""
 
@@ -77,7 +82,7 @@ class Agent(Resource):
         "agent",
         filtered=("name", "pattern", "status", "element_id", "schedule"),
         sorted=("updated_at", "name"),
-        upcasts=[asked_only],
+        upcasts=[asked_only, never_migrated],
         refers={"element_id": ("element",)},
         counter="agents",
         backup="restored",
@@ -98,6 +103,7 @@ class Agent(Resource):
     element_id: Id | None = Field(description="The element of the landscape that it works on.")
     schedule: str | None = Field(description="When it runs by itself while it is active: cron, UTC.")
     status: Status = Field(description="Whether it is meant to be used.")
+    legacy_id: str | None = Field(None, description="Its key in the old database that it was migrated from.")
 
 
 class AgentQuery(NamedQuery):

@@ -20,7 +20,7 @@ from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.audit")
 HEAD = Kind("audit_head")
-ANCHOR = Kind("audit_anchor", container="reservations")
+ANCHOR = Kind("audit_anchor", container="tenants")
 ID = "chain"
 MOST_BREAKS = 20  # that are remembered
 

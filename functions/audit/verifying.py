@@ -6,6 +6,7 @@ what is sealed must be there as it was (`changed`, `reordered`, `missing`), what
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,8 @@ from shared.tenancy.fence import AUDIT
 from shared.tenancy.signing import Signatures
 from shared.work.resources import PageRequest, bounded_page
 from shared.work.session import TenantSession
+
+logger = logging.getLogger("flowgrid.audit")
 
 ENTRIES_PER_CALL = 4000
 SEGMENTS_PER_CALL = 100
@@ -55,7 +58,10 @@ class Verifier:
         One at a time of a tenant (`RateLimited`), two in a process (`Unavailable`): each may read megabytes.
         """
         with self._turn(session.id):
-            return await self._verify(session.past_the_fence(), since, until, after)
+            verified = await self._verify(session.past_the_fence(), since, until, after)
+        if not verified.ok:
+            logger.error("an audit trail does not verify", extra={"tenant_id": session.id})
+        return verified
 
     async def _verify(
         self, session: TenantSession, since: str | None, until: str | None, after: int | None

@@ -147,8 +147,9 @@ class Export:
     async def fail(self, session: TenantSession, backup_id: str, reason: str) -> None:
         """Say so of a backup that is not written yet, if there is one."""
         stored = await session.store.get(Backup.KIND, backup_id)
-        if stored is not None:
+        if stored is not None and stored.body["status"] == "running":
             await settle(session, Backup.model_validate(stored.body), {"status": "failed", "error": reason})
+            logger.error("a backup has failed", extra={"tenant_id": session.id, "backup_id": backup_id})
 
     async def _advance(
         self, session: TenantSession, backup: Backup, checkpoint: Mapping[str, Any]

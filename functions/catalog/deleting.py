@@ -5,18 +5,28 @@ from typing import Any, Final
 
 from functions.catalog.graph import depending_on, of_model
 from functions.catalog.models import Element, Model, Relationship
+from functions.catalog.view_models import ModelPart, View
 from shared.database.port import Order, Where
-from shared.errors import Conflict, Contended, InUse, Stale, Unavailable
+from shared.errors import Conflict, Contended, InUse, Stale
 from shared.kinds import Kind
 from shared.tenancy.fence import Overtaken, newest
 from shared.work.fencing import closed_since
-from shared.work.resources import Versioned, load
+from shared.work.resources import Resource, Versioned, load
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 BATCH: Final = 40
 BATCH_BYTES: Final = 1024 * 1024
 LISTED: Final = 100
 SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
+
+
+class OutOfTime(Exception):
+    """There was more to do than time; `done`: items that were, which stays so."""
+
+    def __init__(self, message: str, done: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.done = done
 
 
 async def delete(
@@ -46,8 +56,8 @@ async def delete(
                 total=len(depending),
             )
         try:
-            for batch in _batches([*depending, held]):
-                await _delete_all(tenant, batch)
+            for batch in batches([*depending, held]):
+                await delete_all(tenant, batch)
                 lost, gone = 0, gone + len(batch)
             return
         except Stale:
@@ -55,16 +65,19 @@ async def delete(
     raise Contended(f"Others keep changing this at the same time; try again.{_already(gone, 'relationships')}")
 
 
-async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
-    """The model's elements with what depends on them, its relationships, itself: the last only when none is left.
+async def delete_model(
+    tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool, seconds: float = SECONDS
+) -> None:
+    """The model's views, its elements with what depends on them, its relationships, itself: the last only when none is
+    left.
 
     `Conflict` while it has any (without `cascade`), or others refer to them, and when a restore has brought it back in
-    the midst; `Unavailable` when it takes longer than `SECONDS`: what is deleted stays so, and the same call again goes
+    the midst; `OutOfTime` when it takes longer than `seconds`: what is deleted stays so, and the same call again goes
     on from there.
     """
     began = await newest(tenant.store)
     clock = tenant.services.clock
-    until = clock.monotonic() + SECONDS
+    until = clock.monotonic() + seconds
     if cascade:
         async for page in of_model(tenant, Element.KIND, id):
             await _check_nothing_else(tenant, Element.KIND, [stored.body["id"] for stored in page], "")
@@ -78,16 +91,18 @@ async def delete_model(tenant: TenantSession, id: str, if_match: str | None, *, 
         try:
             batch = await _next_of_model(tenant, id)
             if not batch:
-                return await _delete_all(tenant, [held])
-            if not cascade:
-                raise InUse("It has elements or relationships; delete them first, or with ?cascade=true.")
-            if clock.monotonic() > until:
-                raise Unavailable("This takes long; what is deleted stays so. Send it again: it goes on there.")
-            ids = [one.value.id for one in batch]
-            await _check_nothing_else(tenant, batch[0].value.KIND, ids, _already(gone, "items"))
-            depending = await depending_on(tenant, ids)
-            for some in _batches([*depending, *batch]):
-                await _delete_all(tenant, some)
+                return await delete_all(tenant, [held])
+            if not cascade and not isinstance(batch[0].value, ModelPart):
+                raise InUse("It has elements, relationships or views; delete them first, or with ?cascade=true.")
+            if gone and clock.monotonic() > until:
+                raise OutOfTime("This takes long; what is deleted stays so. Send it again: it goes on there.", gone)
+            depending: list[Versioned[Relationship]] = []
+            if isinstance(batch[0].value, Element | Relationship):
+                ids = [one.value.id for one in batch]
+                await _check_nothing_else(tenant, batch[0].value.KIND, ids, _already(gone, "items"))
+                depending = await depending_on(tenant, ids)
+            for some in batches([*depending, *batch]):
+                await delete_all(tenant, some)
                 lost, gone = 0, gone + len(some)
         except (Stale, Overtaken):
             lost += 1
@@ -100,8 +115,9 @@ def shown(relationship: Relationship) -> dict[str, str]:
 
 
 async def _next_of_model(tenant: TenantSession, id: str) -> list[Versioned[Any]]:
-    """Some of its elements; when there are none left, one of its relationships, which are all between others' then."""
-    kinds: list[tuple[type[Element] | type[Relationship], int]] = [(Element, BATCH), (Relationship, 1)]
+    """Some of its views, then elements, then one of its relationships, which are all between others' then; folders
+    and the like are the last."""
+    kinds: list[tuple[type[Resource], int]] = [(View, BATCH), (Element, BATCH), (Relationship, 1), (ModelPart, BATCH)]
     for model, limit in kinds:
         page = await tenant.store.query(model.KIND, [Where("model_id", "=", id)], order=Order("id"), limit=limit)
         if page.items:
@@ -109,7 +125,7 @@ async def _next_of_model(tenant: TenantSession, id: str) -> list[Versioned[Any]]
     return []
 
 
-def _batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
+def batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
     """In order, as many together as one batch holds with their audit entries."""
     batch: list[Versioned[Any]] = []
     room = BATCH_BYTES
@@ -120,10 +136,12 @@ def _batches(items: Sequence[Versioned[Any]]) -> Iterator[list[Versioned[Any]]]:
             batch, room = [], BATCH_BYTES
         batch.append(one)
         room -= size
-    yield batch
+    if batch:
+        yield batch
 
 
-async def _delete_all(tenant: TenantSession, held: list[Versioned[Any]]) -> None:
+async def delete_all(tenant: TenantSession, held: list[Versioned[Any]]) -> None:
+    """One batch."""
     change = tenant.change(*held)
     for one in held:
         change.delete(one)

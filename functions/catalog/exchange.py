@@ -14,7 +14,7 @@ Two values of one field in one language (also: one property given twice) are joi
 """
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from functions.catalog.archimate import ElementType, RelationshipType
 
@@ -27,6 +27,9 @@ MAX_ITEMS: Final = 100_000
 """Of elements, relationships and views, whichever way a file goes."""
 
 AccessType = Literal["Access", "Read", "Write", "ReadWrite"]
+ItemKind = Literal["element", "relationship", "view"]
+Section = Literal["organizations", "metadata", "viewpoints", "definitions"]
+Rows = list[dict[str, Any]]
 Languages = dict[str, str]
 Translations = dict[str, dict[str, str]]
 
@@ -98,12 +101,38 @@ class FoundRelationship:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundView:
+    """`styles`, `nodes` and `connections` are as `view_models.View` keeps them, but that `element_id`,
+    `relationship_id` and `view_ids` are the file's identifiers; the reader doesn't look them up."""
+
+    identifier: str
+    name: str = ""
+    description: str = ""
+    languages: Languages = field(default_factory=dict)
+    translations: Translations = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
+    viewpoint: str | None = None
+    viewpoint_ref: str | None = None
+    styles: Rows = field(default_factory=list)
+    nodes: Rows = field(default_factory=list)
+    connections: Rows = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPart:
+    """A section of the model that is kept as it is, row by row, each with its depth (`exchange_rows.py`)."""
+
+    section: Section
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """Something that was not taken, and how to mend that. `identifier` is "" where the file gives none."""
 
     identifier: str
-    kind: Literal["element", "relationship", "view"]
+    kind: ItemKind
     reason: str
 
 
-Found = ModelHeader | FoundElement | FoundRelationship | Skipped
+Found = ModelHeader | FoundElement | FoundRelationship | FoundView | FoundPart | Skipped

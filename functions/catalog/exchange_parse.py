@@ -8,7 +8,8 @@ what tells that it is too much; everything else is counted.
 
 import codecs
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 from xml.etree.ElementTree import Element, SubElement
 from xml.parsers.expat import ExpatError, ParserCreate
@@ -22,6 +23,8 @@ MAX_MARKUP_BYTES: Final = 32 * 1024
 MAX_NESTING: Final = 64
 MAX_NODES: Final = 1_000_000  # 100,000 items with three properties, name and documentation each
 MAX_NODES_IN_ONE: Final = 5_000
+MAX_NODES_OF_VIEW: Final = 50_000
+MAX_FOLDERS: Final = 250_000  # nodes of one organization: 100,000 items in folders, with their labels
 MAX_TEXT: Final = 20_000
 MAX_NAMES: Final = 1_000
 MAX_NAMESPACE: Final = 500
@@ -32,31 +35,68 @@ MAX_ATTRIBUTES: Final = 100
 MAX_EXPANDED: Final = 64 * 1024
 MAX_TEXT_IN_ONE: Final = 300_000  # more than `MAX_FIELDS_BYTES`, so that whoever keeps items sees that it is too much
 MAX_CHARACTERS: Final = 6_000_000
-_MAX_OF: Final = {
-    LANG: MAX_LANGUAGE,
-    **dict.fromkeys(("identifier", "source", "target", "propertyDefinitionRef"), MAX_IDENTIFIER),
-}
-_ITEMS: Final = {f"{NS}{name}" for name in ("element", "relationship", "propertyDefinition")}
-_OF_TEXT: Final = {f"{NS}{name}" for name in ("name", "documentation", "value")}
-_TAGS: Final = {*_ITEMS, *_OF_TEXT, f"{NS}properties", f"{NS}property"}
-_ATTRIBUTES: Final = frozenset(
-    ("identifier", "source", "target", "propertyDefinitionRef", "accessType", "modifier", "isDirected", "version",
-     "type", XSI_TYPE, LANG)
+REFERENCES: Final = (
+    *("identifier", "source", "target", "propertyDefinitionRef", "identifierRef"),
+    *("elementRef", "relationshipRef", "conceptRef", "viewpointRef", "ref"),
+)
+
+
+@dataclass(frozen=True)
+class Format:
+    """What of a format is kept: nodes (`tags`; those in `raw` with whatever is in them), texts of nodes, attributes.
+
+    `anywhere`: the nodes that are yielded whole at whatever depth of a section that says 0; `shells`: those yielded as
+    they open, without what is in them. `depths`: whether a node's depth is told, as an attribute of that name.
+    `most_in`: how many nodes one of them may hold, `max_of` how long an attribute may be, where that is not the usual.
+    """
+
+    tags: Set[str]
+    texts: Set[str]
+    attributes: Set[str]
+    anywhere: Set[str]
+    raw: Set[str] = frozenset()
+    shells: Set[str] = frozenset()
+    depths: bool = False
+    most_in: Mapping[str, int] = field(default_factory=dict)
+    max_of: Mapping[str, int] = field(default_factory=dict)
+
+
+def _in_namespace(names: str) -> frozenset[str]:
+    return frozenset(f"{NS}{name}" for name in names.split())
+
+
+EXCHANGE: Final = Format(
+    tags=_in_namespace(
+        "name documentation value label metadata viewpoints view element relationship propertyDefinition properties "
+        "property organizations item node connection style fillColor lineColor font color viewRef bendpoint "
+        "sourceAttachment targetAttachment"
+    ),
+    texts=_in_namespace("name documentation value label"),
+    attributes=frozenset(
+        (*REFERENCES, "accessType", "modifier", "isDirected", "version", "type", "xpathPart", "viewpoint", "name",
+         "size", "style", "lineWidth", *"xywhrgba", XSI_TYPE, LANG)
+    ),
+    anywhere=_in_namespace("view viewpoints"),
+    raw=_in_namespace("metadata viewpoints"),
+    most_in={f"{NS}view": MAX_NODES_OF_VIEW, f"{NS}organizations": MAX_FOLDERS},
+    max_of={LANG: MAX_LANGUAGE, **dict.fromkeys(REFERENCES, MAX_IDENTIFIER)},
 )  # fmt: skip
 _DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _SINGLE_BYTE: Final = re.compile(r"iso8859-\d{1,2}|cp125\d")
 HOW_TO_EXPORT: Final = "Export the model with File > Export > Model to Open Exchange File, and send that."
 
 
-def nodes(body: bytes, sections: Mapping[str, int], watch: Callable[[], None]) -> Iterator[tuple[int, Element]]:
+def nodes(
+    body: bytes, sections: Mapping[str, int], watch: Callable[[], None], format: Format = EXCHANGE
+) -> Iterator[tuple[int, Element]]:
     """The root as it opens, then each node as deep in its section as `sections` says, once whole; with its line.
 
-    Depth 1 is the section itself; 0 is for one whose nodes, each a view, are yielded without what is in them. Tags
-    are `namespace}name`. Raises `ExchangeError` with its line, `ExchangeTooLarge` where a limit is passed.
+    Depth 1 is the section itself; 0 is for one whose nodes are yielded at whatever depth. Tags are
+    `namespace}name`. Raises `ExchangeError` with its line, `ExchangeTooLarge` where a limit is passed.
     """
     if body.startswith((b"PK", b"\x1f\x8b")):
         raise ExchangeError(f"This is a compressed file, perhaps Archi's own format with images. {HOW_TO_EXPORT}")
-    parser = _Parser(sections)
+    parser = _Parser(sections, format)
     try:
         for piece in _slices(body):
             watch()
@@ -100,15 +140,12 @@ def _decoder(body: bytes) -> codecs.IncrementalDecoder | None:
     return codecs.getincrementaldecoder(name)()
 
 
-def _known(attributes: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in attributes.items() if name in _ATTRIBUTES}
-
-
 class _Parser:
     """expat, with nodes made of what is asked for and everything counted on the way."""
 
-    def __init__(self, sections: Mapping[str, int]) -> None:
+    def __init__(self, sections: Mapping[str, int], format: Format) -> None:
         self._sections = sections
+        self._format = format
         self._expat = expat = ParserCreate("utf-8", "}", intern=None)  # interning would keep every name
         expat.buffer_text = True
         expat.StartElementHandler = self._start
@@ -117,6 +154,7 @@ class _Parser:
         expat.StartDoctypeDeclHandler = self._doctype
         expat.StartNamespaceDeclHandler = self._namespace
         self._fed = self._depth = self._whole_at = self._count = self._inside = self._foreign = 0
+        self._most, self._raw = MAX_NODES_IN_ONE, False
         self._names: set[int] = set()
         self._open: list[Element] = []
         self._texts: list[str] = []
@@ -143,25 +181,38 @@ class _Parser:
         depth, self._depth = self._depth, self._depth + 1
         if self._open:
             self._inside += 1
-            if self._inside > MAX_NODES_IN_ONE:
-                self._refuse(f"one element, relationship or definition may hold at most {MAX_NODES_IN_ONE} nodes")
-            if self._foreign or tag not in _TAGS:
+            if self._inside > self._most:
+                what = self._open[0].tag.rpartition("}")[2]
+                self._refuse(f"one {what} may hold at most {self._most} nodes")
+            if not self._raw and (self._foreign or tag not in self._format.tags):
                 self._foreign += 1  # with all that is in it; its text is that of what it stands in
                 return
             self._keep_text()
-            self._open.append(SubElement(self._open[-1], tag, _known(attributes)))
+            self._open.append(SubElement(self._open[-1], tag, attributes if self._raw else self._known(attributes)))
             return
         if depth == 0:
-            self._found.append((self._expat.CurrentLineNumber, Element(tag, _known(attributes))))
+            self._found.append((self._expat.CurrentLineNumber, Element(tag, self._known(attributes))))
             return
         if depth == 1:
             self._whole_at = self._sections.get(tag, -1)
-        if depth == self._whole_at and tag in _TAGS:
-            self._open.append(Element(tag, _known(attributes)))
+        if self._whole_at == 0 and tag in self._format.shells:
+            shell = Element(tag, self._known(attributes) | {"depth": str(depth)})
+            self._found.append((self._expat.CurrentLineNumber, shell))
+        elif tag in (self._format.anywhere if self._whole_at == 0 else self._format.tags) and self._whole_at in (
+            0,
+            depth,
+        ):
+            self._raw, self._most = tag in self._format.raw, self._format.most_in.get(tag, MAX_NODES_IN_ONE)
+            told = {"depth": str(depth)} if self._format.depths else {}
+            self._open.append(Element(tag, self._known(attributes) | told))
             self._inside = self._length_inside = 0
             self._line = self._expat.CurrentLineNumber
-        elif self._whole_at == 0 and tag == f"{NS}view":
-            self._found.append((self._expat.CurrentLineNumber, Element(tag, _known(attributes))))
+
+    def _wanted(self) -> Set[str]:
+        return self._format.anywhere if self._whole_at == 0 else self._format.tags
+
+    def _known(self, attributes: dict[str, str]) -> dict[str, str]:
+        return {name: value for name, value in attributes.items() if name in self._format.attributes}
 
     def _end(self, tag: str) -> None:
         self._depth -= 1
@@ -174,7 +225,7 @@ class _Parser:
                 self._found.append((self._line, node))
 
     def _text(self, text: str) -> None:
-        if not self._open or self._open[-1].tag not in _OF_TEXT:
+        if not self._open or not (self._raw or self._open[-1].tag in self._format.texts):
             return
         room = min(MAX_TEXT + 1 - self._length, MAX_TEXT_IN_ONE - self._length_inside)
         if kept := text[: max(0, room)]:
@@ -209,8 +260,8 @@ class _Parser:
         for name, value in attributes.items():
             self._names.add(hash(name))
             expanded += len(name) + len(value)
-            if len(value) > _MAX_OF.get(name, MAX_ATTRIBUTE):
-                most = _MAX_OF.get(name, MAX_ATTRIBUTE)
+            most = self._format.max_of.get(name, MAX_ATTRIBUTE)
+            if len(value) > most:
                 self._refuse(f"{name.rpartition('}')[2]:.50} has {len(value)} characters; it may have at most {most}")
         if expanded > MAX_EXPANDED:
             self._refuse(f"a tag may have at most {MAX_EXPANDED} characters, namespaces counted with each name")

@@ -1,10 +1,9 @@
 """Reads ArchiMate exchange XML as a stream: no tree is kept, and what could attack a parser is refused.
 
-Not taken: views (each is reported), organizations, metadata, and nodes of foreign namespaces. Whether a source and a
-target exist, and whether ArchiMate allows the relationship, is for the caller, who knows what is stored already.
+Not taken: nodes of foreign namespaces in elements, relationships and views. Whether what is named exists, and whether
+ArchiMate allows a relationship, is for the caller, who knows what is stored already.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeGuard, get_args
 from xml.etree.ElementTree import Element
@@ -12,7 +11,6 @@ from xml.etree.ElementTree import Element
 from functions.catalog.archimate import is_element_type, is_relationship_type
 from functions.catalog.exchange import (
     JUNCTION,
-    MAX_ITEMS,
     NAMESPACE,
     XSI_TYPE,
     AccessType,
@@ -20,13 +18,20 @@ from functions.catalog.exchange import (
     ExchangeTooLarge,
     Found,
     FoundElement,
+    FoundPart,
     FoundRelationship,
+    FoundView,
+    ItemKind,
     ModelHeader,
     PropertyDefinition,
     Skipped,
 )
-from functions.catalog.exchange_parse import HOW_TO_EXPORT, LANG, MAX_CHARACTERS, MAX_NODES_IN_ONE, NS, nodes
-from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spread
+from functions.catalog.exchange_archi import read_archi
+from functions.catalog.exchange_parse import LANG, MAX_CHARACTERS, MAX_NODES_IN_ONE, NS, nodes
+from functions.catalog.exchange_room import MAX_DEFINITIONS, Room
+from functions.catalog.exchange_rows import folder_rows, xml_rows
+from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose
+from functions.catalog.exchange_views import Drawing, Undrawable
 
 _JUNCTIONS: Final = {"AndJunction": "and", "OrJunction": "or", "Junction": "and"}
 _ACCESS_TYPES: Final = get_args(AccessType)
@@ -45,9 +50,18 @@ _RENAMED: Final = {
 }
 _OWN: Final = {f"{NS}name": 1, f"{NS}documentation": 1, f"{NS}properties": 1}
 _IN_HEADER: Final = {**_OWN, f"{NS}propertyDefinitions": 2}
-_IN_MODEL: Final = {f"{NS}elements": 2, f"{NS}relationships": 2, f"{NS}views": 0}
-MAX_DEFINITIONS: Final = 10_000
-MAX_TEXTS: Final = 400_000
+_IN_MODEL: Final = {
+    f"{NS}metadata": 1,
+    f"{NS}elements": 2,
+    f"{NS}relationships": 2,
+    f"{NS}organizations": 1,
+    f"{NS}views": 0,
+}
+_KINDS: Final[dict[str, ItemKind]] = {
+    f"{NS}element": "element",
+    f"{NS}relationship": "relationship",
+    f"{NS}view": "view",
+}
 MAX_KEY: Final = 255
 
 
@@ -56,7 +70,10 @@ def read_model(body: bytes, watch: Callable[[], None] = lambda: None) -> Iterato
 
     `watch` is called every few kilobytes; what it raises ends the reading.
     """
-    room = _Room()
+    if _root(body, watch).startswith(_ARCHI):
+        yield from read_archi(body, watch)
+        return
+    room = Room()
     header, keys, language = _read_header(body, watch, room)
     yield header
     seen: set[str] = set()
@@ -68,35 +85,20 @@ def read_model(body: bytes, watch: Callable[[], None] = lambda: None) -> Iterato
         elif node.tag == f"{NS}relationship":
             found = _relationship(node, keys, language)
         elif node.tag == f"{NS}view":
-            found = Skipped(node.get("identifier", ""), "view", "Views are not imported; what they show is.")
-        if isinstance(found, FoundElement | FoundRelationship):
+            found = _view(node, keys, language)
+        elif node.tag == f"{NS}organizations":
+            found = FoundPart("organizations", folder_rows(node, language))
+        elif node.tag in (f"{NS}metadata", f"{NS}viewpoints"):
+            found = FoundPart("metadata" if node.tag == f"{NS}metadata" else "viewpoints", xml_rows(node))
+        if isinstance(found, FoundElement | FoundRelationship | FoundView):
             if found.identifier in seen:
                 found = _skipped(node, "The identifier stands in the file twice; give one of the two another.")
             else:
                 seen.add(found.identifier)
-                room.take_texts(found)
+                room.take_found(found)
         if found:
-            room.take("items", MAX_ITEMS)
+            room.take_item()
             yield found
-
-
-class _Room:
-    """What a file may hold in all, counted as it is kept: keys of properties each time that they are given."""
-
-    def __init__(self) -> None:
-        self._taken: Counter[str] = Counter()
-        self.line = 1
-
-    def take(self, what: str, most: int, count: int = 1) -> None:
-        self._taken[what] += count
-        if self._taken[what] > most:
-            raise ExchangeTooLarge(f"The file holds more than {most:,} {what}; divide the model.", self.line)
-
-    def take_texts(self, found: ModelHeader | FoundElement | FoundRelationship) -> None:
-        texts = spread(found)
-        self.take("texts", MAX_TEXTS, sum(map(len, texts.values())))
-        size = sum(len(field) + len(text) for field, values in texts.items() for _, text in values)
-        self.take("characters of text", MAX_CHARACTERS, size)
 
 
 class _Keys:
@@ -123,7 +125,11 @@ class _Keys:
         return self._keys[identifier]
 
 
-def _read_header(body: bytes, watch: Callable[[], None], room: _Room) -> tuple[ModelHeader, _Keys, str]:
+def _root(body: bytes, watch: Callable[[], None]) -> str:
+    return next((node.tag for _, node in nodes(body, {}, watch)), "")
+
+
+def _read_header(body: bytes, watch: Callable[[], None], room: Room) -> tuple[ModelHeader, _Keys, str]:
     """A first pass over the whole file, as the definitions that properties refer to stand at its end."""
     root: Element | None = None
     own: list[Element] = []
@@ -152,7 +158,7 @@ def _read_header(body: bytes, watch: Callable[[], None], room: _Room) -> tuple[M
     header = ModelHeader(
         _identifier(root), version=root.get("version"), definitions=tuple(definitions.values()), **chosen
     )
-    room.take_texts(header)
+    room.take_found(header)
     return header, keys, language
 
 
@@ -203,6 +209,24 @@ def _relationship(node: Element, keys: _Keys, language: str) -> FoundRelationshi
     )
 
 
+def _view(node: Element, keys: _Keys, language: str) -> FoundView | Skipped:
+    if not (identifier := _identifier(node)):
+        return _skipped(node, 'The view has no identifier; give it one: identifier="id-…".')
+    try:
+        drawing = Drawing.of(node, node.get(LANG, language))
+    except Undrawable as wrong:
+        return _skipped(node, f"The view cannot be taken: {wrong}.")
+    return FoundView(
+        identifier,
+        viewpoint=node.get("viewpoint"),
+        viewpoint_ref=node.get("viewpointRef"),
+        styles=drawing.styles,
+        nodes=drawing.nodes,
+        connections=drawing.connections,
+        **_texts(node, keys, language),
+    )
+
+
 def _is_access(text: str | None) -> TypeGuard[AccessType | None]:
     return text is None or text in _ACCESS_TYPES
 
@@ -217,7 +241,7 @@ def _type(node: Element) -> str:
 
 
 def _skipped(node: Element, reason: str) -> Skipped:
-    return Skipped(_identifier(node), "element" if node.tag == f"{NS}element" else "relationship", reason)
+    return Skipped(_identifier(node), _KINDS[node.tag], reason)
 
 
 def _wrong_type(kind: str, what: str, example: str) -> str:
@@ -260,8 +284,6 @@ def _add(fields: Fields, field: str, node: Element, language: str) -> None:
 def _check_root(tag: str) -> None:
     if tag == f"{NS}model":
         return
-    if tag.startswith(_ARCHI):
-        raise ExchangeError(f"This is Archi's own format. {HOW_TO_EXPORT}")
     if tag.startswith(_ARCHIMATE_2):
         raise ExchangeError(
             "This is an exchange file of ArchiMate 2; open it in your tool and export it for ArchiMate 3."

@@ -2,7 +2,7 @@
 
 from typing import Final, TypedDict
 
-from functions.catalog.exchange import FoundElement, FoundRelationship, Languages, ModelHeader, Translations
+from functions.catalog.exchange import FoundElement, FoundRelationship, FoundView, Languages, ModelHeader, Translations
 
 PROPERTY: Final = "property:"
 Fields = dict[str, dict[str, list[str]]]
@@ -39,7 +39,7 @@ def choose(fields: Fields) -> Texts:
     )
 
 
-def spread(item: ModelHeader | FoundElement | FoundRelationship) -> dict[str, list[tuple[str, str]]]:
+def spread(item: ModelHeader | FoundElement | FoundRelationship | FoundView) -> dict[str, list[tuple[str, str]]]:
     """Every (language, text) by field, the chosen one first: the way back from `choose`."""
     chosen = {"name": item.name, "description": item.description}
     chosen |= {PROPERTY + key: value for key, value in item.properties.items()}

@@ -1,16 +1,20 @@
 """Exporting the catalog, or one model, as an exchange file, under the identifiers that its parts came with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from functions.catalog.exchange import MAX_ITEMS, FoundElement, FoundRelationship, ModelHeader
+from functions.catalog.exchange import MAX_ITEMS, FoundElement, FoundRelationship, ModelHeader, Rows, Section
 from functions.catalog.exchange_write import write_model
+from functions.catalog.exchange_xml import xml_id
+from functions.catalog.exporting_views import drawn_bytes, folders_in_file, shown_in, view_in_file
 from functions.catalog.graph import ENDS, MOST_NESTED, by_ids, of_model
 from functions.catalog.model_service import find_model
 from functions.catalog.models import MAX_FILE_BYTES, Element, Model, Relationship
 from functions.catalog.naming import models_in, names_in_file, whole_of
+from functions.catalog.parts import definitions_of, parts_of
 from functions.catalog.reading import RETRY_AFTER, give_back
+from functions.catalog.view_models import View
 from shared.database.port import Stored
 from shared.errors import Conflict, NotFound, TooLarge, Unavailable
 from shared.kinds import Kind
@@ -18,6 +22,7 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
 LISTED = 100
+OF_MODEL = ("name", "description", "version", "languages", "translations")
 OF_RELATIONSHIPS = ("access_type", "influence", "is_directed")
 AT_ONCE: Final = 2
 ITEM_BYTES: Final = 100  # the tags of an item with its name, and its identifiers
@@ -68,13 +73,30 @@ async def export_model(tenant: TenantSession, model: Model | None = None) -> byt
     async for page in _pages(tenant, Relationship.KIND, model):
         relationships += [Relationship.model_validate(stored.body) for stored in page]
         room = _left(room, relationships[-len(page) :], len(elements) + len(relationships))
+    views: list[View] = []
+    async for page in _pages(tenant, View.KIND, model):
+        views += [View.model_validate(stored.body) for stored in page]
+        room = _left(room, [], len(elements) + len(relationships) + len(views), drawn_bytes(views[-len(page) :]))
+    await _bring_shown(tenant, elements, relationships, views)
     await _complete(tenant, elements, relationships)
-    _left(room, [], len(elements) + len(relationships))
-    return await asyncio.to_thread(_write, tenant, model, elements, relationships)
+    _left(room, [], len(elements) + len(relationships) + len(views))
+    parts = {} if model is None else await parts_of(tenant, model.id)
+    return await asyncio.to_thread(_write, tenant, model, elements, relationships, views, parts)
 
 
 def _pages(tenant: TenantSession, kind: Kind, model: Model | None) -> AsyncIterator[list[Stored]]:
     return tenant.store.scan([kind]) if model is None else of_model(tenant, kind, model.id)
+
+
+async def _bring_shown(
+    tenant: TenantSession, elements: list[Element], relationships: list[Relationship], views: list[View]
+) -> None:
+    """What is shown and beyond the model, or has come since its kind was read."""
+    known = {one.id for one in (*elements, *relationships)}
+    wanted = {id for view in views for id in shown_in(view)} - known
+    if wanted:
+        elements += map(Element.model_validate, (await by_ids(tenant, Element.KIND, wanted)).values())
+        relationships += map(Relationship.model_validate, (await by_ids(tenant, Relationship.KIND, wanted)).values())
 
 
 async def _complete(tenant: TenantSession, elements: list[Element], relationships: list[Relationship]) -> None:
@@ -102,10 +124,12 @@ async def _complete(tenant: TenantSession, elements: list[Element], relationship
         )
 
 
-def _left(room: int, items: Iterable[Element | Relationship], count: int) -> int:
-    """What is left of the room after these: their texts and tags; keys each time, as an import counts them."""
+def _left(room: int, items: Iterable[Element | Relationship], count: int, drawn: int = 0) -> int:
+    """What is left of the room after these: their texts and tags; keys each time, as an import counts them. `drawn`:
+    the bytes of views."""
     if count > MAX_ITEMS:
         raise TooLarge(f"This model has more than {MAX_ITEMS:,} items, which no import takes; make a backup instead.")
+    room -= drawn
     for one in items:
         room -= ITEM_BYTES + len(one.name) + len(one.description)
         room -= sum(PROPERTY_BYTES + len(key) + len(text) for key, text in one.properties.items())
@@ -121,16 +145,26 @@ def _too_large() -> TooLarge:
 
 
 def _write(
-    tenant: TenantSession, model: Model | None, elements: list[Element], relationships: list[Relationship]
+    tenant: TenantSession,
+    model: Model | None,
+    elements: list[Element],
+    relationships: list[Relationship],
+    views: list[View],
+    parts: Mapping[Section, Rows],
 ) -> bytes:
-    items = [*elements, *relationships]
+    items = [*elements, *relationships, *views]
     if model is None:
         names = names_in_file(items)
         header = ModelHeader(whole_of(tenant.id), tenant.entry.name, properties=models_in(items))
     else:
         beyond = {one.id for one in items if one.model_id != model.id}
         names = names_in_file(items, beyond)
-        header = ModelHeader(model.identifier, model.name, properties=_said_of(beyond))
+        said = {name: getattr(model, name) for name in OF_MODEL}
+        properties = {**model.properties, **_said_of(beyond)}
+        definitions = definitions_of(parts["definitions"])
+        header = ModelHeader(model.identifier, properties=properties, definitions=definitions, **said)
+    taken = {xml_id(header.identifier), *names.values(), *(xml_id(one.identifier) for one in header.definitions)}
+    drawn = [view_in_file(one, names, taken, parts.get("viewpoints", ())) for one in views]
     written = write_model(
         header,
         (FoundElement(names[one.id], **_values(one, SHARED)) for one in elements),
@@ -143,6 +177,8 @@ def _write(
             )
             for one in relationships
         ),
+        drawn,
+        {**parts, "organizations": folders_in_file(parts.get("organizations", ()), names, taken)},
     )
     return b"".join(_bounded(written))
 

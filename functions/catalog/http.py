@@ -5,7 +5,9 @@ import re
 import azure.functions as func
 
 from functions.catalog.exporting import Exports
+from functions.catalog.import_models import ImportedItem, ImportItemsQuery, ImportQuery, ImportReport
 from functions.catalog.importing import CatalogImport
+from functions.catalog.long_work import ImportRun, LongWork, ModelDeletion
 from functions.catalog.model_service import ModelService
 from functions.catalog.models import (
     MAX_FILE_BYTES,
@@ -13,8 +15,6 @@ from functions.catalog.models import (
     ElementFields,
     ElementQuery,
     ExportQuery,
-    ImportQuery,
-    ImportReport,
     Model,
     ModelDeleteQuery,
     ModelQuery,
@@ -24,16 +24,20 @@ from functions.catalog.models import (
     RelationshipQuery,
 )
 from functions.catalog.service import ElementService, RelationshipService
+from functions.catalog.view_models import View, ViewQuery, ViewSummary
+from functions.catalog.view_service import ViewService
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.bodies import Raw
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
-from shared.http.routes import Call, Content
+from shared.http.routes import Begins, Call, Content
 from shared.work.reads import note_read
 from shared.work.resources import Listing
 
 XML = Raw(("application/xml", "text/xml"), max_bytes=MAX_FILE_BYTES)
+DRAWN = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess", "properties": {"Owner": "Operations"}}
 RELATIONSHIP = {
     "type": "Serving",
@@ -43,13 +47,19 @@ RELATIONSHIP = {
 
 
 def blueprint(
-    endpoint: Endpoint, elements: ElementService, relationships: RelationshipService, imports: CatalogImport
+    endpoint: Endpoint,
+    elements: ElementService,
+    relationships: RelationshipService,
+    imports: CatalogImport,
+    modelling: LongWork,
 ) -> func.Blueprint:
     routes = func.Blueprint()
     _elements(endpoint, routes, elements)
     _relationships(endpoint, routes, relationships)
-    _models(endpoint, routes, ModelService())
-    _exchange(endpoint, routes, imports)
+    _models(endpoint, routes, ModelService(), modelling)
+    _views(endpoint, routes, ViewService())
+    _imports(endpoint, routes, imports, modelling)
+    _exports(endpoint, routes)
     return routes
 
 
@@ -71,6 +81,7 @@ def _elements(endpoint: Endpoint, routes: func.Blueprint, elements: ElementServi
         "DELETE",
         "v1/elements/{element_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=DeleteQuery,
         answer=None,
         status=204,
@@ -110,6 +121,7 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, relationships: Re
         "DELETE",
         "v1/relationships/{relationship_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=DeleteQuery,
         answer=None,
         status=204,
@@ -120,7 +132,7 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, relationships: Re
         await relationships.delete(call.tenant, id, call.if_match, cascade=call.query.cascade)
 
 
-def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService) -> None:
+def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService, modelling: LongWork) -> None:
     @endpoint(
         routes,
         "GET",
@@ -142,18 +154,56 @@ def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService) ->
         "DELETE",
         "v1/models/{model_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=ModelDeleteQuery,
         answer=None,
         status=204,
-        summary="Delete a model; refused while it has elements or relationships",
+        summary="Delete a model; refused while it has elements, relationships or views",
     )
     async def delete_model(call: Call[None, ModelDeleteQuery]) -> None:
         await models.delete(call.tenant, call.params["model_id"], call.if_match, cascade=call.query.cascade)
 
+    @endpoint(
+        routes,
+        "POST",
+        "v1/models/{model_id}/deletion",
+        role=Role.ADMIN,
+        answer=ModelDeletion,
+        status=202,
+        errors=(404, 412),
+        begins=Begins("v1/jobs/{id}"),
+        summary="Delete a large model with all that is its own, as a job",
+    )
+    async def begin_model_deletion(call: Call) -> ModelDeletion:
+        return await modelling.begin_deletion(call.tenant, call.params["model_id"], call.if_match)
 
-def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport) -> None:
-    exports = Exports()
 
+def _views(endpoint: Endpoint, routes: func.Blueprint, views: ViewService) -> None:
+    @endpoint(
+        routes, "GET", "v1/views", role=Role.VIEWER, query=ViewQuery, answer=Page[ViewSummary], summary="List views"
+    )
+    async def list_views(call: Call[None, ViewQuery]) -> Listing[ViewSummary]:
+        return await views.list(call.tenant, call.query.filters(), call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/views/{view_id}.svg",
+        role=Role.VIEWER,
+        answer=Content(b"", "image/svg+xml", headers=DRAWN),
+        errors=(404,),
+        summary="A view, drawn, with what it shows as that is now",
+    )
+    async def draw_view(call: Call) -> Content:
+        _, drawn = await views.draw(call.tenant, call.params["view_id"])
+        return Content(drawn, "image/svg+xml", headers=DRAWN)
+
+    @endpoint(routes, "GET", "v1/views/{view_id}", role=Role.VIEWER, answer=View, summary="Get all that a view draws")
+    async def get_view(call: Call) -> View:
+        return await views.get(call.tenant, call.params["view_id"])
+
+
+def _imports(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport, modelling: LongWork) -> None:
     @endpoint(
         routes,
         "POST",
@@ -163,10 +213,55 @@ def _exchange(endpoint: Endpoint, routes: func.Blueprint, imports: CatalogImport
         query=ImportQuery,
         answer=ImportReport,
         errors=(404,),
-        summary="Import an ArchiMate exchange file; the same file again changes nothing",
+        summary="Import an ArchiMate exchange file, or Archi's own; the same file again changes nothing",
     )
     async def import_catalog(call: Call[bytes, ImportQuery]) -> ImportReport:
-        return await imports.run(call.tenant, call.body, named=call.query.model)
+        return await modelling.import_at_once(call.tenant, call.body, call.query.asked())
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/catalog/imports",
+        role=Role.USER,
+        body=XML,
+        query=ImportQuery,
+        answer=ImportRun,
+        status=202,
+        errors=(404,),
+        begins=Begins("v1/catalog/imports/{id}"),
+        summary="Import a file as a job",
+    )
+    async def begin_import(call: Call[bytes, ImportQuery]) -> ImportRun:
+        return await modelling.begin_import(call.tenant, call.body, call.query.asked())
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/catalog/imports/{import_id}",
+        role=Role.VIEWER,
+        answer=ImportRun,
+        errors=(404,),
+        summary="Get an import: how far it is, and its report",
+    )
+    async def get_import(call: Call) -> ImportRun:
+        return await modelling.get_import(call.tenant, call.params["import_id"])
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/catalog/imports/{import_id}/items",
+        role=Role.VIEWER,
+        query=ImportItemsQuery,
+        answer=Page[ImportedItem],
+        errors=(404,),
+        summary="List all that an import skipped or removed; of a dry run also what it would make and change",
+    )
+    async def list_import_items(call: Call[None, ImportItemsQuery]) -> Listing[ImportedItem]:
+        return await imports.reports.items(call.tenant, call.params["import_id"], call.query.what, call.page)
+
+
+def _exports(endpoint: Endpoint, routes: func.Blueprint) -> None:
+    exports = Exports()
 
     @endpoint(
         routes,

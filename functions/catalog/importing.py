@@ -1,85 +1,75 @@
-"""Importing an ArchiMate exchange file: elements, then relationships, in batches, each change audited.
+"""Importing an ArchiMate file: elements, relationships, views, then what the model is beside these, in batches.
 
 Ids are derived from the model and the file's identifiers (`naming.py`), so a rerun after a crash, or the same file
 again, changes only what differs. Others go on meanwhile: every few items the loop is theirs.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final, get_args
 
-from functions.catalog.archimate import Concept, allowed_types, is_allowed, layer_of
-from functions.catalog.exchange import Found, FoundElement, FoundRelationship, ModelHeader, Skipped
-from functions.catalog.graph import MOST_NESTED, by_ids, concept_of, keep_shallow
-from functions.catalog.model_service import conclude, naming_of
-from functions.catalog.models import (
-    Element,
-    ImportCounts,
-    ImportReport,
+from functions.catalog.archimate import is_allowed, layer_of
+from functions.catalog.deleting import OutOfTime
+from functions.catalog.exchange import (
+    Found,
+    FoundElement,
+    FoundPart,
+    FoundRelationship,
+    FoundView,
     ItemKind,
-    Model,
-    Relationship,
-    SkippedItem,
+    ModelHeader,
+    Skipped,
 )
-from functions.catalog.naming import Naming
+from functions.catalog.graph import MOST_NESTED
+from functions.catalog.import_models import Asked, ImportCounts, ImportReport
+from functions.catalog.junctions import mixed
+from functions.catalog.mirroring import mirror
+from functions.catalog.model_service import conclude, naming_of
+from functions.catalog.models import Element, Relationship
+from functions.catalog.parts import parts_of_file, resolved_folders, take_parts
 from functions.catalog.reading import Uploads
-from functions.catalog.service import keep_relationships_allowed
+from functions.catalog.reports import AREA, Reports
+from functions.catalog.taking import KINDS, Progress, Wanted, take, unknown
+from functions.catalog.taking_views import ids_of_views, take_views
 from shared.blobs.port import Blobs
-from shared.database.port import Document, Where
-from shared.errors import Conflict, Invalid, Stale, TooLarge, Unavailable
-from shared.kinds import Kind
-from shared.tenancy.fence import Overtaken, newest
-from shared.work.change import Change
+from shared.errors import Conflict, Unavailable
+from shared.tenancy.fence import newest
 from shared.work.fencing import closed_since
-from shared.work.resources import Versioned
-from shared.work.session import TRIES_AT_A_RACE, TenantSession
+from shared.work.session import TenantSession
 
-AREA = "imports"
 ELEMENTS_AT_ONCE = 40
 RELATIONSHIPS_AT_ONCE = 24  # each touches both its ends: four operations of the hundred in a batch
-WRITE_SECONDS = 200.0  # Azure's load balancer gives a call up after 230
-ITEMS_BETWEEN_OTHERS = 4
+WRITE_SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
 LISTED = 200
+KIND_NAMES: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 CHUNK_BYTES = 1024 * 1024
 NESTED = f"it ends at a relationship that was not taken, that ends at it in turn, or deeper than {MOST_NESTED}"
 SEVERAL = "by now several items here came with this identifier; import each model alone (?model=…), or export again"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An item as the file has it; `ends` are touched by a new relationship."""
+class Slice:
+    """A part of an import: the report's id, how long it may take, and of a job what the parts before have done.
 
-    identifier: str
-    fields: Mapping[str, Any]
-    ends: tuple[tuple[Kind, str], ...] = ()
+    `patient`: it takes longer rather than come no further than the part before.
+    """
+
+    id: str
+    seconds: float
+    before: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    patient: bool = False
 
 
-@dataclass
-class Progress:
-    """What an import knows by now: ids and concepts of what it took, and what it skipped (the first are listed)."""
+class Paused(Exception):
+    """An import has not come to its end in time; `counts` of what it has done, of `total` items."""
 
-    in_time: Callable[[], bool]
-    naming: Naming
-    ids: dict[str, str] = field(default_factory=dict)
-    concepts: dict[str, Concept] = field(default_factory=dict)
-    listed: list[SkippedItem] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-    refused: set[tuple[str, str]] = field(default_factory=set)
-
-    def skip(self, identifier: str, kind: ItemKind, reason: str) -> None:
-        self.skipped[kind] += 1
-        self.refused.add((kind, identifier))
-        if len(self.listed) < LISTED:
-            self.listed.append(SkippedItem(identifier=identifier, kind=kind, reason=reason))
-
-    def take(self, one: Wanted, kind: Kind, id: str, concept: Concept) -> None:
-        """What ends at it is at this item, unless the file has another one of this identifier."""
-        if (kind, one.identifier) not in self.refused:
-            self.ids[one.identifier] = id
-            self.concepts[one.identifier] = concept
+    def __init__(self, message: str, counts: Mapping[ItemKind, ImportCounts], total: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.counts = counts
+        self.total = total
 
 
 class CatalogImport:
@@ -88,75 +78,105 @@ class CatalogImport:
     def __init__(self, blobs: Blobs, uploads: Uploads | None = None) -> None:
         self._blobs = blobs
         self._uploads = uploads or Uploads()
+        self.reports = Reports(blobs)
 
-    async def run(self, tenant: TenantSession, body: bytes, *, named: str | None = None) -> ImportReport:
+    async def run(self, tenant: TenantSession, body: bytes, asked: Asked | None = None) -> ImportReport:
         """Into the file's own model, or into the one that is `named`. What single things are wrong is in the report.
 
         `Invalid` for a file that is no exchange file, or whose model has no identifier, `NotFound` when there is none
         of the id that is named, `TooLarge` for a file beyond a limit, `Unavailable` while too much is being imported,
         or when it takes too long: what has been taken by then is kept, and the same file again goes on from there.
         """
+        try:
+            return await self.run_part(tenant, body, asked or Asked(), Slice(tenant.services.ids.new(), WRITE_SECONDS))
+        except Paused as late:
+            raise Unavailable(late.message) from late
+
+    async def run_part(self, tenant: TenantSession, body: bytes, asked: Asked, part: Slice) -> ImportReport:
+        """As `run`, of what is left; `Paused` where it takes too long."""
         monotonic = self._uploads.monotonic
         with self._uploads.admit(tenant.id, len(body)):
             found = await self._uploads.read(body)
-            header = next(one for one in found if isinstance(one, ModelHeader))
             tenant = tenant.without_key()  # the key's answer is the report, not the first batch
-            naming = await naming_of(tenant, header, named)
-            digest = (await asyncio.to_thread(sha256, body)).hexdigest()
-            kept = self._blobs.space(AREA, tenant.id)
-            if await kept.info(f"{digest}.xml") is None:
-                await kept.write(f"{digest}.xml", _chunks(body))
-            until, began = monotonic() + WRITE_SECONDS, await newest(tenant.store)
-            progress = Progress(lambda: monotonic() <= until, naming)
-            elements, relationships = await _import(tenant, found, progress)
-            if await closed_since(tenant.store, began):
-                raise Conflict("This tenant was restored while the file was imported; send it again.")
+            digest = await self.keep(tenant, body) if not asked.dry_run else await _digest(body)
+            until = monotonic() + part.seconds
+            report, progress = await self._take(tenant, found, asked, digest, part, lambda: monotonic() <= until)
+            await self.reports.keep(tenant, report, progress.items)
+            return report
+
+    async def keep(self, tenant: TenantSession, body: bytes) -> str:
+        """Keep the file under its hash, which is answered."""
+        digest = await _digest(body)
+        kept = self._blobs.space(AREA, tenant.id)
+        if await kept.info(f"{digest}.xml") is None:
+            await kept.write(f"{digest}.xml", _chunks(body))
+        return digest
+
+    async def kept(self, tenant: TenantSession, digest: str) -> bytes:
+        return b"".join([chunk async for chunk in self._blobs.space(AREA, tenant.id).read(f"{digest}.xml")])
+
+    async def _take(
+        self,
+        tenant: TenantSession,
+        found: list[Found],
+        asked: Asked,
+        digest: str,
+        part: Slice,
+        in_time: Callable[[], bool],
+    ) -> tuple[ImportReport, Progress]:
+        header = next(one for one in found if isinstance(one, ModelHeader))
+        parts = parts_of_file(header, (one for one in found if isinstance(one, FoundPart)))
+        began = await newest(tenant.store)
+        naming = await naming_of(tenant, header, asked.named, dry_run=asked.dry_run)
+        progress = Progress(in_time, naming, asked.dry_run, part.patient)
+        changed_parts = ImportCounts()
+        try:
+            views = await _take_items(tenant, found, progress)
             if naming.model is not None:
-                await conclude(tenant, naming.model, header, digest, elements, relationships)
-            return ImportReport(
-                model=header.name,
-                model_id=naming.model_id,
-                created=elements.created + relationships.created,
-                updated=elements.updated + relationships.updated,
-                unchanged=elements.unchanged + relationships.unchanged,
-                skipped=progress.skipped.total(),
-                elements=elements,
-                relationships=relationships,
-                skipped_items=progress.listed,
-                views=sum(isinstance(one, Skipped) and one.kind == "view" for one in found),
-                file_sha256=digest,
-            )
+                parts["organizations"] = resolved_folders(parts["organizations"], progress, views)
+                changed_parts = await take_parts(tenant, naming.model, parts, asked.mode, progress)
+                if asked.mode == "mirror":
+                    await mirror(tenant, naming.model, found, progress)
+        except OutOfTime as late:
+            raise Paused(late.message, progress.counts, len(found)) from late
+        _add_before(progress, part.before)
+        if await closed_since(tenant.store, began):
+            raise Conflict("This tenant was restored while the file was imported; send it again.")
+        report = _report(part.id, header, asked, digest, progress, changed_parts)
+        if naming.model is not None and not asked.dry_run:
+            await conclude(tenant, naming.model, header, report)
+        return report, progress
 
 
-async def _import(tenant: TenantSession, found: list[Found], progress: Progress) -> tuple[ImportCounts, ImportCounts]:
-    for one in found:
-        if isinstance(one, Skipped) and one.kind != "view":
-            progress.skip(one.identifier, one.kind, one.reason)
-    elements = await _import_elements(tenant, [one for one in found if isinstance(one, FoundElement)], progress)
-    arrows = [one for one in found if isinstance(one, FoundRelationship)]
-    relationships = await _import_relationships(tenant, arrows, progress)
-    elements.skipped, relationships.skipped = progress.skipped["element"], progress.skipped["relationship"]
-    return elements, relationships
+async def _take_items(tenant: TenantSession, found: Sequence[Found], progress: Progress) -> dict[str, str]:
+    """The ids of views, by identifier."""
+    for skipped in found:
+        if isinstance(skipped, Skipped):
+            progress.skip(skipped.identifier, skipped.kind, skipped.reason)
+    elements = [one for one in found if isinstance(one, FoundElement) and _is_clear(one, "element", progress)]
+    arrows = [one for one in found if isinstance(one, FoundRelationship) and _is_clear(one, "relationship", progress)]
+    views = [one for one in found if isinstance(one, FoundView) and _is_clear(one, "view", progress)]
+    await _take_elements(tenant, elements, progress)
+    for identifier, reason in mixed(elements, arrows).items():
+        progress.skip(identifier, "relationship", reason)
+    arrows = [one for one in arrows if ("relationship", one.identifier) not in progress.refused]
+    progress.arms = {id for one in arrows for id in progress.naming.meant(Relationship.KIND, one.identifier).ids}
+    await _take_relationships(tenant, arrows, progress)
+    await take_views(tenant, views, progress)
+    return await ids_of_views(tenant, views, progress)
 
 
-async def _import_elements(tenant: TenantSession, found: list[FoundElement], progress: Progress) -> ImportCounts:
-    counts = ImportCounts()
-    clear = [one for one in found if _is_clear(one, Element.KIND, progress)]
-    for start in range(0, len(clear), ELEMENTS_AT_ONCE):
+async def _take_elements(tenant: TenantSession, found: list[FoundElement], progress: Progress) -> None:
+    for start in range(0, len(found), ELEMENTS_AT_ONCE):
         wanted = [
             Wanted(one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)})
-            for one in clear[start : start + ELEMENTS_AT_ONCE]
+            for one in found[start : start + ELEMENTS_AT_ONCE]
         ]
-        await _apply(tenant, Element, wanted, counts, progress)
-    return counts
+        await take(tenant, Element, wanted, progress)
 
 
-async def _import_relationships(
-    tenant: TenantSession, found: list[FoundRelationship], progress: Progress
-) -> ImportCounts:
+async def _take_relationships(tenant: TenantSession, waiting: list[FoundRelationship], progress: Progress) -> None:
     """Those between elements first, then those at relationships taken before, as long as there are any."""
-    counts = ImportCounts()
-    waiting = [one for one in found if _is_clear(one, Relationship.KIND, progress)]
     for _ in range(MOST_NESTED):
         ready = [one for one in waiting if _ends_known(one, progress)]
         waiting = [one for one in waiting if not _ends_known(one, progress)]
@@ -165,19 +185,18 @@ async def _import_relationships(
         allowed = [one for one in ready if _allowed(one, progress)]
         for start in range(0, len(allowed), RELATIONSHIPS_AT_ONCE):
             wanted = [_wanted(one, progress) for one in allowed[start : start + RELATIONSHIPS_AT_ONCE]]
-            await _apply(tenant, Relationship, wanted, counts, progress)
+            await take(tenant, Relationship, wanted, progress)
     there = progress.ids.keys() | {one.identifier for one in waiting}
     for one in waiting:
         missing = [end for end in (one.source, one.target) if end not in there]
         reason = f"its end {missing[0]} is not in the file, or was skipped" if missing else NESTED
         progress.skip(one.identifier, "relationship", reason)
-    return counts
 
 
-def _is_clear(one: FoundElement | FoundRelationship, kind: Kind, progress: Progress) -> bool:
-    if not progress.naming.several(kind, one.identifier):
+def _is_clear(one: FoundElement | FoundRelationship | FoundView, kind: ItemKind, progress: Progress) -> bool:
+    if not progress.naming.several(KINDS[kind], one.identifier):
         return True
-    progress.skip(one.identifier, "element" if kind is Element.KIND else "relationship", SEVERAL)
+    progress.skip(one.identifier, kind, SEVERAL)
     return False
 
 
@@ -189,13 +208,8 @@ def _allowed(one: FoundRelationship, progress: Progress) -> bool:
     source, target = progress.concepts[one.source], progress.concepts[one.target]
     if is_allowed(one.type, source, target):
         return True
-    progress.skip(one.identifier, "relationship", _unknown(one.type, source, target))
+    progress.skip(one.identifier, "relationship", unknown(one.type, source, target))
     return False
-
-
-def _unknown(type: str, source: Concept, target: Concept) -> str:
-    choice = ", ".join(allowed_types(source, target)) or "none"
-    return f"ArchiMate 3.2 knows no {type} from {source} to {target}; it allows: {choice}"
 
 
 def _wanted(one: FoundRelationship, progress: Progress) -> Wanted:
@@ -206,124 +220,50 @@ def _wanted(one: FoundRelationship, progress: Progress) -> Wanted:
     return Wanted(one.identifier, fields, touched)
 
 
-async def _apply(
-    tenant: TenantSession,
-    model: type[Element] | type[Relationship],
-    wanted: list[Wanted],
-    counts: ImportCounts,
+def _add_before(progress: Progress, before: Mapping[str, Mapping[str, int]]) -> None:
+    """What the parts before have made and changed is unchanged by now, and is told as what it was."""
+    for kind in KIND_NAMES:
+        counts = progress.tally(kind)
+        for name, count in before.get(kind, {}).items():
+            setattr(counts, name, getattr(counts, name) + count)
+            if name != "removed":
+                counts.unchanged = max(0, counts.unchanged - count)
+
+
+def _report(
+    id: str,
+    header: ModelHeader,
+    asked: Asked,
+    digest: str,
     progress: Progress,
-) -> None:
-    """At most one batch; again when somebody else was faster, in parts when it cannot be as a whole."""
-    if not progress.in_time():
-        raise Unavailable("The import takes long; what it has taken is kept. Send the file again: it goes on there.")
-    refusal = "others kept changing it, or deleted its ends; import again"
-    for _ in range(TRIES_AT_A_RACE):
-        try:
-            tally, ids = await _commit(tenant, model, wanted, progress.naming)
-        except TooLarge as error:
-            if len(wanted) == 1:
-                progress.skip(wanted[0].identifier, _kind(model), error.message)
-                return
-            middle = len(wanted) // 2
-            await _apply(tenant, model, wanted[:middle], counts, progress)
-            await _apply(tenant, model, wanted[middle:], counts, progress)
-            return
-        except (Stale, Invalid, Overtaken):
-            continue
-        except Conflict as conflict:
-            refusal = conflict.message
-            if len(wanted) > 1:
-                break
-            continue
-        counts.created += tally.created
-        counts.updated += tally.updated
-        counts.unchanged += tally.unchanged
-        for one in wanted:
-            concept: Concept = one.fields["type"] if model is Element else "Relationship"
-            progress.take(one, model.KIND, ids[one.identifier], concept)
-        return
-    if len(wanted) == 1:
-        progress.skip(wanted[0].identifier, _kind(model), refusal)
-        return
-    for one in wanted:
-        await _apply(tenant, model, [one], counts, progress)
-
-
-async def _commit(
-    tenant: TenantSession, model: type[Element] | type[Relationship], wanted: list[Wanted], naming: Naming
-) -> tuple[ImportCounts, dict[str, str]]:
-    """What was done, and the id of each; one query for all that they may be."""
-    kind = model.KIND
-    meant = {one.identifier: naming.meant(kind, one.identifier) for one in wanted}
-    maybe = sorted({id for one in meant.values() for id in one.ids})
-    page = await tenant.store.query(kind, [Where("id", "in", maybe)])
-    there: dict[str, Versioned[Any]] = {stored.body["id"]: Versioned.of(model, stored) for stored in page.items}
-    values = {id: held.value for id, held in there.items()}
-    ids = {identifier: one.among(values) for identifier, one in meant.items()}
-    new_ids = [id for id in ids.values() if id not in there]
-    buried = await tenant.buried(kind, new_ids) if new_ids else {}
-    change = tenant.change(*(there[id] for id in ids.values() if id in there), *buried.values())
-    tally = ImportCounts()
-    joined: list[tuple[Wanted, Relationship, Relationship | None]] = []
-    for number, one in enumerate(wanted):
-        if number % ITEMS_BETWEEN_OTHERS == 0:
-            await asyncio.sleep(0)
-        id = ids[one.identifier]
-        held = there.get(id)
-        old = None if held is None else held.value
-        part_of = meant[one.identifier].part_of(id, old)
-        fields = {**one.fields, "model_id": part_of}
-        if held is None:
-            new = change.create(model, {**fields, "source_identifier": one.identifier}, id=id, buried=buried.get(id))
-            tally.created += 1
-        elif (new := change.update(held, fields)) is old:
-            tally.unchanged += 1
-            continue
-        else:
-            tally.updated += 1
-        if part_of is not None and (old is None or old.model_id is None):
-            change.touch(Model.KIND, part_of, "model")
-        if isinstance(new, Relationship):
-            joined.append((one, new, old))
-        elif old is not None:
-            if new.type != old.type and len(wanted) > 1:
-                raise Conflict("New types are taken one by one, so that each is checked against those before it.")
-            await keep_relationships_allowed(tenant, change, old, new)
-    await _join(tenant, change, joined)
-    if tally.created or tally.updated:
-        await change.commit(None)
-    return tally, ids
-
-
-async def _join(
-    tenant: TenantSession, change: Change, joined: list[tuple[Wanted, Relationship, Relationship | None]]
-) -> None:
-    """Relationships still suit their ends as these are now, whoever has changed them since, and none hangs too deep."""
-    ends: dict[str, Document] = {}
-    for kind in (Element.KIND, Relationship.KIND):
-        ids = [id for one, _, _ in joined for end_kind, id in one.ends if end_kind is kind]
-        ends |= await by_ids(tenant, kind, ids)
-    for one, new, old in joined:
-        for _, id in one.ends:
-            if id not in ends:
-                raise Invalid.of("ends", "is not there any more", id)
-        source, target = (ends[id] for _, id in one.ends)
-        if not is_allowed(new.type, concept_of(source), concept_of(target)):
-            raise Conflict(_unknown(new.type, concept_of(source), concept_of(target)))
-        try:
-            await keep_shallow(tenant, change, (source, target), new, old)
-        except Invalid as invalid:
-            raise Conflict(invalid.message) from invalid
-        for end in (source, target):
-            change.touch(change.kinds.named(end["kind"]), end["id"], "ends", revision=end["revision"])
-
-
-def _kind(model: type[Element] | type[Relationship]) -> ItemKind:
-    return "element" if model is Element else "relationship"
+    parts: ImportCounts,
+) -> ImportReport:
+    counts = {f"{kind}s": progress.tally(kind) for kind in KIND_NAMES}
+    totals = {
+        name: sum(getattr(one, name) for one in counts.values())
+        for name in ("created", "updated", "unchanged", "skipped", "removed")
+    }
+    return ImportReport(
+        id=id,
+        model=header.name,
+        model_id=progress.naming.model_id,
+        mode=asked.mode,
+        dry_run=asked.dry_run,
+        **totals,
+        **counts,
+        parts=parts,
+        skipped_items=progress.items.get("skipped", [])[:LISTED],
+        removed_items=progress.items.get("removed", [])[:LISTED],
+        file_sha256=digest,
+    )
 
 
 def _fields(one: FoundElement | FoundRelationship, *without: str) -> dict[str, Any]:
     return {name: value for name, value in asdict(one).items() if name not in without}
+
+
+async def _digest(body: bytes) -> str:
+    return (await asyncio.to_thread(sha256, body)).hexdigest()
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from functions.catalog.deleting import delete_model
+from functions.catalog.deleting import OutOfTime, delete_model
 from functions.catalog.exchange import ModelHeader
-from functions.catalog.exchange_write import xml_id
+from functions.catalog.exchange_xml import xml_id
 from functions.catalog.graph import by_ids
-from functions.catalog.models import ImportCounts, Model
-from functions.catalog.naming import MODELS, Naming, came_with, origins, whole_of
-from functions.catalog.values import MAX_IDENTIFIER, MAX_NAME
+from functions.catalog.import_models import ImportReport
+from functions.catalog.models import Model
+from functions.catalog.naming import MODELS, OURS, Naming, came_with, origins, whole_of
+from functions.catalog.values import MAX_IDENTIFIER, MAX_NAME, settled_texts
 from shared.clock import rfc3339
-from shared.errors import Conflict, Contended, Invalid, NotFound, Stale
+from shared.errors import Conflict, Contended, Invalid, NotFound, Stale, Unavailable
 from shared.ids import derived_id, is_uuid
 from shared.tenancy.fence import Overtaken
 from shared.work.resources import Listing, PageRequest, find, load
@@ -29,8 +30,11 @@ class ModelService:
         return (await load(tenant, Model, id)).value
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:
-        """As `delete_model`."""
-        await delete_model(tenant, id, if_match, cascade=cascade)
+        """As `delete_model`; `Unavailable` when it takes too long."""
+        try:
+            await delete_model(tenant, id, if_match, cascade=cascade)
+        except OutOfTime as late:
+            raise Unavailable(late.message) from late
 
 
 async def find_model(tenant: TenantSession, named: str, *, or_id: bool = True) -> Model | None:
@@ -40,8 +44,8 @@ async def find_model(tenant: TenantSession, named: str, *, or_id: bool = True) -
     return next((Model.model_validate(there[id]) for id in ids if id in there), None)
 
 
-async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | None) -> Naming:
-    """What a file's identifiers mean; its model is made when there is none yet.
+async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | None, *, dry_run: bool = False) -> Naming:
+    """What a file's identifiers mean; its model is made when there is none yet, of a `dry_run` only in thought.
 
     `Invalid` for a file without an identifier when no model is `named`, `NotFound` when there is none of the id named.
     """
@@ -59,35 +63,33 @@ async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | Non
         if model is None and named and is_uuid(named):
             raise NotFound(NO_SUCH)
         try:
-            model = model or await _begin(tenant, identifier, header.name[:MAX_NAME] or identifier)
+            model = model or await _begin(tenant, identifier, header.name[:MAX_NAME] or identifier, dry_run)
         except (Conflict, Stale, Overtaken):
             continue
         return Naming(model, model.id, origins(tenant))
     raise Contended("Others keep making and deleting this model at the same time; try again.")
 
 
-async def conclude(
-    tenant: TenantSession,
-    model: Model,
-    header: ModelHeader,
-    digest: str,
-    elements: ImportCounts,
-    relationships: ImportCounts,
-) -> None:
-    """The model says what was imported last, unless that has changed nothing."""
+async def conclude(tenant: TenantSession, model: Model, header: ModelHeader, report: ImportReport) -> None:
+    """The model says what its file says of it, and what was imported last, unless that has changed nothing.
+
+    `merge`: what the file does not say of the model stays.
+    """
     last = {
         "at": rfc3339(tenant.services.clock.now()),
         "by": tenant.user_id,
         "identifier": xml_id(header.identifier) if header.identifier else model.identifier,
-        "file_sha256": digest,
-        "elements": elements.taken,
-        "relationships": relationships.taken,
+        "file_sha256": report.file_sha256,
+        "elements": report.elements.taken,
+        "relationships": report.relationships.taken,
     }
-    changed = elements.changed + relationships.changed
+    counts = (report.elements, report.relationships, report.views, report.parts)
+    changed = any(one.changed for one in counts)
 
     def fields(model: Model) -> dict[str, Any]:
-        name = {"name": header.name[:MAX_NAME] or model.name}
-        return name if model.last_import and not changed else {**name, "last_import": last}
+        said = own_texts(header, model, keep=report.mode == "merge")
+        same = all(getattr(model, name) == value for name, value in said.items())
+        return said if model.last_import and same and not changed else {**said, "last_import": last}
 
     try:
         await tenant.modify(Model, model.id, fields, if_match=None)
@@ -95,13 +97,30 @@ async def conclude(
         raise Conflict("The model was deleted while this was imported; send the file again.") from gone
 
 
+def own_texts(header: ModelHeader, model: Model, *, keep: bool) -> dict[str, Any]:
+    """What a file says of its model; `keep`: what it does not say stays. Our own remarks are none of it (`OURS`)."""
+    texts = settled_texts(header)
+    texts["properties"] = {key: text for key, text in texts["properties"].items() if not key.startswith(OURS)}
+    said = {**texts, "name": texts["name"][:MAX_NAME] or model.name, "version": header.version}
+    if keep:
+        said |= {name: getattr(model, name) for name in ("description", "version") if not said[name]}
+        said["properties"] = {**model.properties, **texts["properties"]}
+        said["languages"] = {**model.languages, **texts["languages"]}
+        said["translations"] = {
+            language: {**model.translations.get(language, {}), **texts["translations"].get(language, {})}
+            for language in {**model.translations, **texts["translations"]}
+        }
+    return said
+
+
 def _ids(tenant: TenantSession, identifier: str) -> list[str]:
     return [derived_id(Model.KIND, origin, identifier) for origin in origins(tenant)]
 
 
-async def _begin(tenant: TenantSession, identifier: str, name: str) -> Model:
+async def _begin(tenant: TenantSession, identifier: str, name: str, dry_run: bool) -> Model:
     """A model is there before anything that names it."""
     id = _ids(tenant, identifier)[0]
     buried = (await tenant.buried(Model.KIND, [id])).get(id)
     change = tenant.change(*([buried] if buried else []))
-    return await change.commit(change.create(Model, {"identifier": identifier, "name": name}, id=id, buried=buried))
+    model = change.create(Model, {"identifier": identifier, "name": name}, id=id, buried=buried)
+    return model if dry_run else await change.commit(model)

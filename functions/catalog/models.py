@@ -35,6 +35,16 @@ Properties = Annotated[
 Translations = dict[str, dict[str, str]]
 
 
+def of_no_model(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 to 2: what was there before there were models is of none."""
+    return {"model_id": None, **body}
+
+
+def that_says_nothing(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 to 2: of a model only the name was kept."""
+    return {"description": "", "version": None, "properties": {}, "languages": {}, "translations": {}, **body}
+
+
 class LastImport(BaseModel):
     """The file that changed a model last."""
 
@@ -52,6 +62,7 @@ class Model(Resource):
     KIND: ClassVar[Kind] = Kind(
         "model",
         filtered=("name",),
+        upcasts=[that_says_nothing],
         sorted=("updated_at", "name"),
         backup="restored",
         journalled=True,
@@ -59,6 +70,11 @@ class Model(Resource):
     )
 
     name: str = Field(description="What its last file calls it.")
+    description: str = Field("", description="What it is, in words.")
+    version: str | None = Field(None, description="Its version, as its last file has it.")
+    properties: dict[str, str] = Field({}, description="Free names and values.")
+    languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
+    translations: Translations = Field({}, description="Language -> field -> value, for every further language.")
     identifier: str = Field(description="What its files call it, or the key under which it was first imported.")
     last_import: LastImport | None = Field(None, description="Null until an import has come to its end.")
 
@@ -77,19 +93,9 @@ class ExportQuery(Query):
     )
 
 
-class ImportQuery(Query):
-    model: str | None = Field(
-        None,
-        min_length=1,
-        max_length=255,
-        description="Import into this model, whatever the file calls its own: an id, or an identifier (a new one makes "
-        "a model).",
-    )
-
-
-def of_no_model(body: dict[str, Any]) -> dict[str, Any]:
-    """Schema 1 to 2: what was there before there were models is of none."""
-    return {"model_id": None, **body}
+def never_migrated(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 to 3: what was there before old databases were migrated came from none."""
+    return {"legacy_id": None, **body}
 
 
 class Imported(Resource):
@@ -103,13 +109,19 @@ class Imported(Resource):
     source_identifier: str | None = Field(None, description="The identifier in the exchange file that it came from.")
 
 
-class Element(Imported):
+class Migrated(Imported):
+    """What may also come from an old database (docs/decisions/0051)."""
+
+    legacy_id: str | None = Field(None, description="Its key in the old database that it was migrated from.")
+
+
+class Element(Migrated):
     """An ArchiMate element; its layer follows from its type."""
 
     KIND: ClassVar[Kind] = Kind(
         "element",
         filtered=("name", "type", "layer", "model_id"),
-        upcasts=[of_no_model],
+        upcasts=[of_no_model, never_migrated],
         sorted=("updated_at", "name"),
         refers={"model_id": ("model",)},
         backup="restored",
@@ -138,13 +150,13 @@ class ElementQuery(NamedQuery):
     model_id: str | None = Field(None, max_length=100)
 
 
-class Relationship(Imported):
+class Relationship(Migrated):
     """An ArchiMate relationship; its ends are elements, or relationships where ArchiMate allows that."""
 
     KIND: ClassVar[Kind] = Kind(
         "relationship",
         filtered=("type", "source_id", "target_id", "model_id"),
-        upcasts=[of_no_model],
+        upcasts=[of_no_model, never_migrated],
         sorted=("updated_at", "name"),
         refers={
             "source_id": ("element", "relationship"),
@@ -214,47 +226,3 @@ class Neighborhood(BaseModel):
     elements: list[Neighbor] = Field(description="What is around it, nearest first.")
     relationships: list[Relationship] = Field(description="Those between all of these.")
     truncated: bool = Field(description="Whether there is more than is shown.")
-
-
-class ImportCounts(BaseModel):
-    """What became of what a file holds."""
-
-    created: int = Field(0, description="Made.")
-    updated: int = Field(0, description="Changed.")
-    unchanged: int = Field(0, description="Already as in the file.")
-    skipped: int = Field(0, description="Not taken; see `skipped_items`.")
-
-    @property
-    def changed(self) -> int:
-        return self.created + self.updated
-
-    @property
-    def taken(self) -> int:
-        return self.changed + self.unchanged
-
-
-ItemKind = Literal["element", "relationship"]
-
-
-class SkippedItem(BaseModel):
-    """Something in a file that was not taken."""
-
-    identifier: str = Field(description="Its identifier in the file.")
-    kind: ItemKind = Field(description="What it is.")
-    reason: str = Field(description="Why it was not taken.")
-
-
-class ImportReport(BaseModel):
-    """What an import has done; the uploaded file itself is kept under `file_sha256`, with its views."""
-
-    model: str = Field(description="The name of the model in the file.")
-    model_id: Id | None = Field(description="The model imported into; null for an export of the whole catalog.")
-    created: int = Field(description="Elements and relationships made.")
-    updated: int = Field(description="Those changed.")
-    unchanged: int = Field(description="Those that were already as in the file.")
-    skipped: int = Field(description="Those not taken.")
-    elements: ImportCounts = Field(description="The same, of elements alone.")
-    relationships: ImportCounts = Field(description="The same, of relationships alone.")
-    skipped_items: list[SkippedItem] = Field(description="The first 200.")
-    views: int = Field(description="Views in the file; they are kept with it and not modelled.")
-    file_sha256: str = Field(description="Hash of the file, under which it is kept.")

@@ -12,12 +12,15 @@ from typing import Final
 
 from functions.catalog.exchange import MAX_ITEMS
 from functions.catalog.models import Element, Imported, Model, Relationship
+from functions.catalog.view_models import View
 from shared.errors import TooLarge
 from shared.ids import derived_id
 from shared.kinds import Kind
 from shared.work.session import TenantSession
 
-MODELS: Final = "flowgrid:models"
+OURS: Final = "flowgrid:"
+"""How properties begin that our exports say of themselves."""
+MODELS: Final = f"{OURS}models"
 """A property of an export of the whole catalog: the ids of the models that it holds items of."""
 MODELS_CHARACTERS: Final = 20_000  # of one text in a file
 CameWith = Mapping[tuple[str, str], list[str]]
@@ -97,9 +100,10 @@ async def came_with(tenant: TenantSession, models: str | None) -> CameWith:
     `TooLarge` for what no export would hold.
     """
     found: dict[tuple[str, str], list[str]] = {}
+    kinds = [Element.KIND, Relationship.KIND, View.KIND]
     known = None if models is None else {None, *models.split()}
     count = 0
-    async for page in tenant.store.scan([Element.KIND, Relationship.KIND]):
+    async for page in tenant.store.scan(kinds):
         count += len(page)
         if count > MAX_ITEMS:
             raise TooLarge(f"The catalog has more than {MAX_ITEMS:,} items; import one model at a time: ?model=…")
@@ -114,6 +118,18 @@ async def came_with(tenant: TenantSession, models: str | None) -> CameWith:
 
 def _ids_before(tenant: TenantSession, kind: str, identifier: str) -> list[str]:
     return [derived_id(kind, scope, identifier) for scope in origins(tenant)]
+
+
+def child_of(view_id: str, identifier: str | None) -> str | None:
+    """What a box or line is called in its view, without what `children_in_file` had to put before it."""
+    return None if identifier is None else identifier.removeprefix(f"id-{view_id}.")
+
+
+def children_in_file(view_id: str, identifiers: Iterable[str], taken: set[str]) -> dict[str, str]:
+    """What an export calls a view's boxes and lines; where that is taken in the file, with the view's id before it."""
+    names = {one: f"id-{view_id}.{one}" if one in taken else one for one in identifiers}
+    taken.update(names.values())
+    return names
 
 
 def models_in(items: Iterable[Imported]) -> dict[str, str]:

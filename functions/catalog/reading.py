@@ -15,10 +15,14 @@ from functions.catalog.exchange import (
     ExchangeTooLarge,
     Found,
     FoundElement,
+    FoundPart,
     FoundRelationship,
+    FoundView,
     Skipped,
 )
+from functions.catalog.exchange_xml import xml_id
 from functions.catalog.values import MAX_IDENTIFIER, is_nameable, refusal, settled_element, settled_relationship
+from functions.catalog.view_values import refusal_of_view, settled_part, settled_view
 from shared.errors import Invalid, TooLarge, Unavailable
 
 READ_SECONDS: Final = 30.0
@@ -115,7 +119,11 @@ def _settled(found: Iterable[Found]) -> Iterator[Found]:
     """Everything as it will be kept; two identifiers may become one by that, and what no client could set is left."""
     seen: set[str] = set()
     for one in found:
-        if isinstance(one, FoundElement | FoundRelationship):
+        if isinstance(one, FoundPart):
+            one = settled_part(one)
+        elif isinstance(one, FoundView):
+            one = _settled_view(one, seen)
+        elif isinstance(one, FoundElement | FoundRelationship):
             if not is_nameable(one):
                 yield Skipped(
                     one.identifier, _kind(one), f"as XML names, its identifiers are longer than {MAX_IDENTIFIER}"
@@ -128,6 +136,17 @@ def _settled(found: Iterable[Found]) -> Iterator[Found]:
                 one = Skipped(one.identifier, _kind(one), reason)
             seen.add(one.identifier)
         yield one
+
+
+def _settled_view(found: FoundView, seen: set[str]) -> FoundView | Skipped:
+    if len(xml_id(found.identifier)) > MAX_IDENTIFIER:
+        return Skipped(found.identifier, "view", f"as an XML name, its identifier is longer than {MAX_IDENTIFIER}")
+    one = settled_view(found)
+    reason = refusal_of_view(one)
+    if one.identifier in seen:
+        reason = "as an XML name, its identifier is that of another item"
+    seen.add(one.identifier)
+    return one if reason is None else Skipped(one.identifier, "view", reason)
 
 
 def _kind(one: FoundElement | FoundRelationship) -> Literal["element", "relationship"]:

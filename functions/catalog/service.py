@@ -15,6 +15,7 @@ from functions.catalog.graph import (
     keep_shallow,
     meeting,
 )
+from functions.catalog.junctions import keep_one_type
 from functions.catalog.models import (
     Element,
     ElementFields,
@@ -73,6 +74,7 @@ class RelationshipService(ResourceService[Relationship, RelationshipFields]):
         ends = [await find_end(tenant, field, getattr(new, field)) for field in ENDS]
         await keep_shallow(tenant, change, ends, new, old)
         check_allowed(new.type, concept_of(ends[0]), concept_of(ends[1]))
+        await keep_one_type(tenant, change, [new], {end["id"]: end for end in ends})
         for field, end in {"source_id": ends[0], "target_id": ends[1]}.items():
             change.touch(change.kinds.named(end["kind"]), end["id"], field, revision=end["revision"])
 

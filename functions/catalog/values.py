@@ -12,9 +12,16 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from functions.catalog.archimate import layer_of
-from functions.catalog.exchange import JUNCTION, FoundElement, FoundRelationship
+from functions.catalog.exchange import (
+    JUNCTION,
+    FoundElement,
+    FoundRelationship,
+    FoundView,
+    ModelHeader,
+    Translations,
+)
 from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose, spread
-from functions.catalog.exchange_write import xml_id
+from functions.catalog.exchange_xml import xml_id
 from functions.catalog.models import Element, ElementFields, Relationship, RelationshipFields
 from shared.errors import Invalid, TooLarge
 from shared.work.resources import MAX_RESOURCE_BYTES
@@ -27,12 +34,12 @@ _JUNCTION_FIELD = PROPERTY + JUNCTION
 
 
 def settled_element(found: FoundElement) -> FoundElement:
-    return replace(found, identifier=xml_id(found.identifier), **_settled(found))
+    return replace(found, identifier=xml_id(found.identifier), **settled_texts(found))
 
 
 def settled_relationship(found: FoundRelationship) -> FoundRelationship:
     source, target = xml_id(found.source), xml_id(found.target)
-    return replace(found, identifier=xml_id(found.identifier), source=source, target=target, **_settled(found))
+    return replace(found, identifier=xml_id(found.identifier), source=source, target=target, **settled_texts(found))
 
 
 def is_nameable(found: FoundElement | FoundRelationship) -> bool:
@@ -48,11 +55,16 @@ def refusal(found: FoundElement | FoundRelationship) -> str | None:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])[:300]}: {first['msg']}"
-    for language, texts in found.translations.items():
+    return long_translation(found.translations) or _too_large(_texts_of(found))
+
+
+def long_translation(translations: Translations) -> str | None:
+    """Which text is longer than a client could set."""
+    for language, texts in translations.items():
         for field, text in texts.items():
             if len(text) > (most := MAX_NAME if field == "name" else MAX_TEXT):
                 return f"{field} in language {language!r} has {len(text)} characters; at most {most} can be kept"
-    return _too_large(_texts_of(found))
+    return None
 
 
 def element_values(sent: ElementFields, old: Element | None = None) -> dict[str, Any]:
@@ -62,7 +74,7 @@ def element_values(sent: ElementFields, old: Element | None = None) -> dict[str,
     kind = sent.properties.get(JUNCTION, "and")
     if sent.type == "Junction" and kind not in ("and", "or"):
         raise Invalid.of(f"properties.{JUNCTION}", "should be and or or", kind)
-    texts = _settled(FoundElement("", **sent.model_dump(), **_languages(sent, old)))
+    texts = settled_texts(FoundElement("", **sent.model_dump(), **_languages(sent, old)))
     return _kept({"type": sent.type, "layer": layer_of(sent.type), **texts})
 
 
@@ -70,7 +82,7 @@ def relationship_values(sent: RelationshipFields, old: Relationship | None = Non
     """The stored fields for what a client sends; translations of `old` stay with the texts that stay."""
     texts = sent.model_dump(include={"name", "description", "properties"})
     found = FoundRelationship("", sent.type, sent.source_id, sent.target_id, **texts, **_languages(sent, old))
-    return _kept({**sent.model_dump(), **_settled(found)})
+    return _kept({**sent.model_dump(), **settled_texts(found)})
 
 
 def _as_sent(found: FoundElement | FoundRelationship) -> ElementFields | RelationshipFields:
@@ -111,7 +123,8 @@ def _languages(sent: ElementFields | RelationshipFields, old: Element | Relation
     return {"languages": old.languages, "translations": translations}
 
 
-def _settled(found: FoundElement | FoundRelationship) -> Texts:
+def settled_texts(found: FoundElement | FoundRelationship | FoundView | ModelHeader) -> Texts:
+    """Each text in its language, the chosen one first."""
     fields: Fields = {"name": {}, "description": {}}
     for field, values in spread(found).items():
         for language, text in values:

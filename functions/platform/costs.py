@@ -15,15 +15,17 @@ from shared.database.port import Database, Stored, TenantStore, Where
 from shared.errors import FlowgridError, NotFound
 from shared.http.pagination import ListQuery, Query
 from shared.jobs.tenant_sweep import STATUSES
-from shared.tenancy.directory import TENANT, Directory
+from shared.tenancy.directory import TENANT, Directory, TenantEntry
 from shared.tenancy.history import month_after
 from shared.tenancy.plans import Budget
 from shared.work.budgets import counter_of
 from shared.work.change import COUNTER
 from shared.work.events import Metric
 from shared.work.resources import Id, Listing, PageRequest, bounded_page
+from shared.work.session import TenantSession
 
 TARGET = 5_000_000  # micro-USD a tenant and month
+TOLD = "Tenant Cost"  # the figure that telemetry is told of each tenant once a day, in micro-USD
 SIDE_BY_SIDE = 8
 Totals = Callable[[TenantStore, datetime, datetime], Awaitable[Mapping[Metric, int]]]
 
@@ -82,7 +84,13 @@ class Costs:
         stored = await self._database.platform.get(TENANT, tenant_id, tenant_id)
         if stored is None or stored.body["status"] not in STATUSES:
             raise NotFound("There is no such tenant.")
-        return await self._of(stored, self._month(query.month))
+        return await self._of(self._directory.remember(stored), self._month(query.month))
+
+    async def tell(self, session: TenantSession) -> int:
+        """Tell telemetry what a tenant has cost in this month so far; a point read and the month's sums."""
+        cost = await self._of(session.entry, self._month(None))
+        session.services.telemetry.metric(TOLD, session.id, cost.total_micro_usd, {"month": cost.month})
+        return int(cost.above_target)
 
     async def list(self, query: CostListQuery, page: PageRequest) -> Listing[TenantCost]:
         """A page of the tenants that have data: the month's sums of each, and one point read."""
@@ -95,7 +103,7 @@ class Costs:
     async def _or_unknown(self, stored: Stored, month: str) -> TenantCost:
         """One tenant's outage hides no other's costs."""
         try:
-            return await self._of(stored, month)
+            return await self._of(self._directory.remember(stored), month)
         except FlowgridError as error:
             extra = {"tenant_id": stored.body["id"], "reason": str(error)}
             logger.warning("what a tenant costs is not known now", extra=extra)
@@ -113,8 +121,7 @@ class Costs:
     def _month(self, asked: str | None) -> str:
         return asked or f"{self._clock.now():%Y-%m}"
 
-    async def _of(self, stored: Stored, month: str) -> TenantCost:
-        entry = self._directory.remember(stored)
+    async def _of(self, entry: TenantEntry, month: str) -> TenantCost:
         store = self._directory.open(entry)
         start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
         async with self._places:

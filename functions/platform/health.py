@@ -13,11 +13,13 @@ from pydantic import BaseModel, Field
 
 from shared.clock import Clock, rfc3339
 from shared.errors import Concern, FlowgridError
+from shared.telemetry.port import OFF, Telemetry
 from shared.version import VERSION
 from shared.work.resources import Timestamp
 
 logger = logging.getLogger("flowgrid.health")
 CHECK_SECONDS = 2.0
+FAILED = "Check Failed"  # the figure that telemetry is told of each look that found an error
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,20 @@ class HealthService:
     """`essential`: what calls fail without; `others`: without what they go on; `concerns`: the same, looked at seldom.
 
     Each raises what is wrong; a `Concern` is something to look at. What is not done in `CHECK_SECONDS` is wrong, too.
+    Telemetry is told of what is wrong, by the name of the check; whoever watches the address makes it look.
     """
 
     def __init__(
-        self, essential: Mapping[str, Ask], others: Mapping[str, Ask], concerns: Mapping[str, Ask], clock: Clock
+        self,
+        essential: Mapping[str, Ask],
+        others: Mapping[str, Ask],
+        concerns: Mapping[str, Ask],
+        clock: Clock,
+        telemetry: Telemetry = OFF,
     ) -> None:
-        self._parts = {name: _Part(name, ask, True, SOON, clock) for name, ask in essential.items()}
-        self._parts |= {name: _Part(name, ask, False, SOON, clock) for name, ask in others.items()}
-        self._parts |= {name: _Part(name, ask, False, LATER, clock) for name, ask in concerns.items()}
+        self._parts = {name: _Part(name, ask, True, SOON, clock, telemetry) for name, ask in essential.items()}
+        self._parts |= {name: _Part(name, ask, False, SOON, clock, telemetry) for name, ask in others.items()}
+        self._parts |= {name: _Part(name, ask, False, LATER, clock, telemetry) for name, ask in concerns.items()}
         self._clock = clock
 
     async def check(self) -> Health:
@@ -104,7 +112,8 @@ class HealthService:
 class _Part:
     """A part, and what was last found of it."""
 
-    def __init__(self, name: str, ask: Ask, essential: bool, kept: Kept, clock: Clock) -> None:
+    def __init__(self, name: str, ask: Ask, essential: bool, kept: Kept, clock: Clock, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
         self._name = name
         self._ask = ask
         self._essential = essential
@@ -134,6 +143,9 @@ class _Part:
             waiting=seen.waiting,
         )
         self._last = check, now + (self._kept.bad if wrong else self._kept.good)
+        if wrong:
+            told = {"check": self._name, "essential": str(self._essential).lower()}
+            self._telemetry.metric(FAILED, "", 1, told)
         return check
 
     async def _asked(self) -> tuple[str | None, Seen]:

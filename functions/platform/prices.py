@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from functions.platform.price_list import GB, LIST, MILLION, Meter
+
 What = Literal["request_units", "storage", "messages", "calls", "compute", "ai_tokens"]
 
 
@@ -32,26 +34,27 @@ class Prices:
     by: Mapping[What, Price]
 
 
-MILLION = 1_000_000
-COSMOS = "Azure Cosmos DB serverless, pay per request, East US: $0.25 for a million RU, $0.25 for a GB and month"
-FUNCTIONS = "Azure Functions Flex Consumption on demand, East US: $0.40 for a million executions, $0.000026 for a GB-s"
-PRICES = (
-    Prices(
-        "2026-01-01",
-        {
-            "request_units": Price(250_000, MILLION, COSMOS),
-            "storage": Price(250_000, 30 * 10**9, f"{COSMOS}; by the byte and day, of months of 30 days"),
-            "messages": Price(
-                2_400_000,
-                MILLION,
-                "Azure Service Bus Standard, 13 to 100 million operations: $0.80 for a million; a message is sent, "
-                "received and completed",
-            ),
-            "calls": Price(400_000, MILLION, FUNCTIONS),
-            "compute": Price(1_040_000, MILLION, f"{FUNCTIONS}; by the call, taken to have 512 MB for 80 ms"),
-        },
-    ),
-)
+def _tenants() -> Mapping[What, Price]:
+    """Of what is metered of a tenant: without free amounts and steps, as nobody's are first."""
+    return {
+        "request_units": _price(Meter.REQUEST_UNITS, MILLION),
+        "storage": _price(Meter.DATABASE_GB, 30 * GB, "by the byte and day, of months of 30 days"),
+        "messages": _price(
+            Meter.BUS_OPERATIONS, MILLION, "13 to 100 million; a message is sent, received and completed", times=3
+        ),
+        "calls": _price(Meter.EXECUTIONS, MILLION),
+        "compute": _price(Meter.GB_SECONDS, MILLION, "by the call, taken to have 512 MB for 80 ms", times=40_000),
+    }
+
+
+def _price(meter: Meter, per: int, what: str = "", *, times: int = 1) -> Price:
+    """The first step that is not free, `times` over."""
+    listed = LIST[meter]
+    first = next(micro_usd for _, micro_usd in listed.steps if micro_usd)
+    return Price(first * times, per, f"{listed.source}, {listed.read}{what and '; '}{what}")
+
+
+PRICES = (Prices("2026-01-01", _tenants()),)
 
 
 def prices_of(month: str) -> Prices:

@@ -2,6 +2,7 @@
 
 import azure.functions as func
 
+from functions.tenants.default import DefaultAdmin, make_default
 from functions.tenants.models import NewTenant, Tenant, TenantFields, TenantQuery
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.places import Stamp
@@ -32,6 +33,20 @@ def blueprint(endpoint: Endpoint, tenants: TenantService, onboarding: Onboarding
     )
     async def onboard_tenant(call: Call[NewTenant]) -> Tenant:
         return await onboarding.onboard(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/platform/default-tenant",
+        role=Role.PLATFORM,
+        body=DefaultAdmin,
+        answer=Tenant,
+        summary="Make the default tenant, which an old database of one user becomes; as it is, where it is there",
+        errors=(409,),
+        example={"admin_email": "ada@acme.example"},
+    )
+    async def make_default_tenant(call: Call[DefaultAdmin]) -> Tenant:
+        return await make_default(onboarding, call.tenant, call.body)
 
     @endpoint(
         routes,

@@ -89,7 +89,8 @@ class Provisioning:
         if job.slices >= MOST_SLICES:
             raise FlowgridError(f"Azure has not made the database in {MOST_SLICES} minutes.")
         database = job.input["database"]
-        operation = await self._provisioner.ensure(database, job.checkpoint.get("operation"))
+        begun = job.checkpoint.get("operation")
+        operation = await self._provisioner.ensure(database, begun, tenant_id=job.input["tenant_id"])
         if operation is not None:
             return Continue({"operation": operation}, Progress(phase="database"))
         tenant = await finish(job.input["tenant_id"], session, made=database)

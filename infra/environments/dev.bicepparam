@@ -8,3 +8,7 @@ param memoryMb = 512
 param perInstanceConcurrency = 4
 param logQuotaGb = 1
 param recoverDays = 7
+param alertEmails = json(readEnvironmentVariable('FLOWGRID_ALERT_EMAILS'))
+param monthlyBudget = 100
+param budgetStartDate = readEnvironmentVariable('FLOWGRID_BUDGET_START', '2026-12-01')
+param repository = readEnvironmentVariable('FLOWGRID_REPOSITORY', '')

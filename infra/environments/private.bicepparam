@@ -16,6 +16,10 @@ param alwaysReady = [
     instanceCount: 2
   }
 ]
-param telemetrySample = '0.2'
+param telemetrySample = '0.05'
 param logDays = 90
 param recoverDays = 35
+param alertEmails = json(readEnvironmentVariable('FLOWGRID_ALERT_EMAILS'))
+param monthlyBudget = 2500
+param budgetStartDate = readEnvironmentVariable('FLOWGRID_BUDGET_START', '2026-12-01')
+param repository = readEnvironmentVariable('FLOWGRID_REPOSITORY', '')

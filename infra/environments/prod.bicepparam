@@ -6,7 +6,6 @@ param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'prod')
 param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
 param issuers = json(readEnvironmentVariable('FLOWGRID_ISSUERS'))
 param shards = 4
-param cosmosBackup = 'Continuous30Days'
 param redisSku = 'Balanced_B0'
 param zoneRedundant = true
 param alwaysReady = [
@@ -15,6 +14,10 @@ param alwaysReady = [
     instanceCount: 2
   }
 ]
-param telemetrySample = '0.2'
+param telemetrySample = '0.05'
 param logDays = 90
 param recoverDays = 35
+param alertEmails = json(readEnvironmentVariable('FLOWGRID_ALERT_EMAILS'))
+param monthlyBudget = 500
+param budgetStartDate = readEnvironmentVariable('FLOWGRID_BUDGET_START', '2026-12-01')
+param repository = readEnvironmentVariable('FLOWGRID_REPOSITORY', '')

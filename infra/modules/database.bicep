@@ -9,10 +9,17 @@ param containers array
 @description('Autoscale maximum that the containers share, in RU/s; 0: the account is serverless.')
 param autoscaleRu int
 
+@description('The only tenant in it, which tags it; empty: many.')
+param tenantId string = ''
+
 var autoscale = {
   autoscaleSettings: {
     maxThroughput: autoscaleRu
   }
+}
+
+var tenantTags = {
+  tenant: tenantId
 }
 
 resource account 'Microsoft.DocumentDB/databaseAccounts@2025-04-15' existing = {
@@ -22,6 +29,7 @@ resource account 'Microsoft.DocumentDB/databaseAccounts@2025-04-15' existing = {
 resource database 'Microsoft.DocumentDB/databaseAccounts/sqlDatabases@2025-04-15' = {
   parent: account
   name: name
+  tags: empty(tenantId) ? null : tenantTags
   properties: {
     resource: {
       id: name

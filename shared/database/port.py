@@ -305,9 +305,10 @@ class Provisioner(ABC):
         """How many such databases there can be at most, beside the registry and so many shards."""
 
     @abstractmethod
-    async def ensure(self, database: str, operation: str | None = None) -> str | None:
+    async def ensure(self, database: str, operation: str | None = None, *, tenant_id: str) -> str | None:
         """None when the database and its containers are there; else the operation to go on with, in the next call.
 
+        `tenant_id`: whose it is, by which its cost can be told.
         Takes about a minute at most. Idempotent. Raises `Unavailable` (try again later) with what is to be done, and
         `Full` when there is no room for it.
         """

@@ -28,6 +28,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+LIMITS = "x-flowgrid-limits"  # for the gateway alone, which takes it out
 _SECURITY = tuple(SECURITY_HEADERS.items())
 
 _OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110 §8.8.3, without the W/ of a weak one
@@ -44,6 +45,7 @@ class Answered:
     started: datetime
     session: TenantSession | None = None
     replayed: bool = False
+    limits: str | None = None
     allowances: list[Allowance] = field(default_factory=list)
     relays: list[Future[None]] = field(default_factory=list)
 
@@ -116,6 +118,8 @@ def finish(response: func.HttpResponse, answered: Answered, now: datetime) -> fu
     added.append(("Server-Timing", f"app;dur={(now - answered.started).total_seconds() * 1000:.1f}"))
     if answered.replayed:
         added.append(("Idempotency-Replayed", "true"))
+    if answered.limits is not None:
+        added.append((LIMITS, answered.limits))
     if answered.allowances:
         tightest = min(answered.allowances, key=lambda allowance: allowance.remaining)
         added.append(("RateLimit-Limit", str(tightest.limit)))

@@ -1,6 +1,6 @@
 """The one endpoint pipeline: every HTTP function is declared through it and passes the same steps in the same order.
 
-request id -> address limit -> authenticate -> tenant -> member and role -> tenant and route limit -> parse
+request id -> gateway -> address limit -> authenticate -> tenant -> member and role -> tenant and route limit -> parse
 -> idempotency -> handler -> answer, meter, log, headers
 """
 
@@ -15,7 +15,9 @@ import azure.functions as func
 from pydantic import BaseModel, ValidationError
 
 from shared.auth.caller import RequestInfo
+from shared.auth.gateway import Gateways
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.auth.tokens import TokenVerifier
 from shared.errors import (
     FlowgridError,
@@ -27,7 +29,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.http.addresses import client_address, window_of
-from shared.http.admission import admit, log_refusal, windows_of
+from shared.http.admission import admit, limits_told, log_refusal, windows_of
 from shared.http.answers import Answered, finish, head_of, respond
 from shared.http.bodies import Json, Merge, Raw, invalid
 from shared.http.cors import Cors, options
@@ -70,6 +72,7 @@ class Endpoint:
     global_limit: int
     trusted_proxies: int = 1
     cors: Cors = field(default_factory=Cors)
+    gateways: Gateways = field(default_factory=lambda: Gateways([]))
     routes: list[Route] = field(default_factory=list)
 
     def __call__(
@@ -92,6 +95,7 @@ class Endpoint:
         also: tuple[str, ...] = (),
         described: bool = True,
         free: bool = False,
+        scope: KeyScope | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -101,7 +105,8 @@ class Endpoint:
         `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
         `also`: the media types, beside JSON, in which the answer can be asked for.
         `example`: a body that it takes. `described` False: not in OpenAPI. `free`: open, and takes nothing of the
-        address's window.
+        address's window, nor needs a gateway. `scope`: what an API key has to be for; None: the usual of its method and
+        role.
         """
         reader = Json(body) if isinstance(body, type) else body
 
@@ -125,6 +130,7 @@ class Endpoint:
                 also,
                 described,
                 free,
+                scope,
                 leads,
             )
             self.routes.append(route)
@@ -193,6 +199,8 @@ class Endpoint:
     async def _answer(
         self, route: Route, handler: Handler, req: func.HttpRequest, answered: Answered
     ) -> func.HttpResponse:
+        if not route.free:
+            await self.gateways.admit(req.headers.get("x-gateway-authorization"))
         if req.method == "OPTIONS":  # a browser sends it on its own, without a token: nobody's call
             return options(method for other in self.routes if other.path == route.path for method in other.methods)
         if route.free:
@@ -202,6 +210,7 @@ class Endpoint:
         if route.role is None:
             return respond(route, req, await self._open(route, handler, req, answered, address), None)
         session = await self._admitted(route, req, answered, address)
+        answered.limits = limits_told(session) if self.gateways.required else None
         answered.allowances += await self.limiter.take(*windows_of(route, session))
         answered.session = session
         if route.paged:

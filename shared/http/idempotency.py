@@ -104,4 +104,4 @@ def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) 
         raise Invalid.of("Idempotency-Key", f"should be 1 to {MAX_KEY} visible ASCII characters", key[:MAX_KEY])
     target = req.url.partition("://")[2].partition("/")[2]  # without the Host, which a caller may name as it likes
     digest = sha256(f"{route.name}\n{target}\n".encode() + req.get_body()).hexdigest()
-    return IdempotencySlot(derived_id("idempotency", tenant.user_id, key), digest)
+    return IdempotencySlot(derived_id("idempotency", tenant.caller.credential, key), digest)

@@ -85,6 +85,8 @@ class DeadLetters:
             await self._platform.put(Create(DeadLetter.KIND, document["id"], document), PLATFORM_TENANT_ID)
         except Rejected:
             return
+        extra = {"tenant_id": document["tenant"], "queue": queue, "letter_id": document["id"]}
+        logger.error("a message cannot be handled", extra=extra)
 
     async def list(self, page: PageRequest, filters: Mapping[str, Any] | None = None) -> Listing[DeadLetter]:
         """`filters`: queue, tenant, reason; equality, None is left out."""

@@ -32,6 +32,8 @@ CAUSES = 4
 FRAMES = 20
 LONGEST = 1000  # of a text
 LONGEST_PLACE = 150
+LOGGED = "Logged Error"  # the event that a line at the level error is, where there is no exception
+TOLD = ("operation", "request_id", "queue", "check")  # of such a line, beside its words
 STAMPS = (  # one may send its clients to another; nobody else may have them sent anywhere
     ".applicationinsights.azure.com",
     ".applicationinsights.azure.us",
@@ -66,8 +68,8 @@ class _Item(NamedTuple):
 class Insights(Telemetry):
     """`sample`: the share of traces of which successes are sent; they say so (`sampleRate`), and counts stay right.
 
-    Exceptions, failures and metrics are always sent. `client_id`: of the app's own identity, by which it sends where a
-    key is not enough ("" its only one); None: the key is enough.
+    Exceptions, failures, logged errors and metrics are always sent. `client_id`: of the app's own identity, by which it
+    sends where a key is not enough ("" its only one); None: the key is enough.
     """
 
     on = True
@@ -92,8 +94,8 @@ class Insights(Telemetry):
         self._call_seconds = call_seconds
         self._transport: Transport | None = None
         self.delivery = Delivery(self._send, capacity=capacity, gather_seconds=gather_seconds)
-        self._exceptions = _Exceptions(self)
-        logging.getLogger("flowgrid").addHandler(self._exceptions)
+        self._errors = _Errors(self)
+        logging.getLogger("flowgrid").addHandler(self._errors)
 
     def request(
         self, span: Span, name: str, *, started: float, seconds: float, result: str, ok: bool, tenant_id: str
@@ -134,12 +136,20 @@ class Insights(Telemetry):
             data = {"name": name, "properties": properties}
             self.delivery.put(_Item("Event", time(), trace_id, parent, tenant_id, data, self._rate))
 
+    def logged(self, record: logging.LogRecord) -> None:
+        """An error that was logged without an exception: its words, which are the code's own, and where it belongs."""
+        known = {**log_fields.get({}), **vars(record)}
+        told = {name: struck(str(known[name]))[:LONGEST] for name in ("tenant_id", *TOLD) if name in known}
+        tenant_id = told.pop("tenant_id", "")
+        data = {"name": LOGGED, "properties": {"message": str(record.msg), **told}}
+        self.delivery.put(_Item("Event", time(), *_here(), tenant_id, data))
+
     def metric(self, name: str, tenant_id: str, value: float, properties: Mapping[str, str], count: int = 1) -> None:
         data = {"metrics": [{"name": name, "value": value, "count": count}], "properties": properties}
         self.delivery.put(_Item("Metric", time(), *_here(), tenant_id, data))
 
     async def close(self) -> None:
-        logging.getLogger("flowgrid").removeHandler(self._exceptions)
+        logging.getLogger("flowgrid").removeHandler(self._errors)
         await asyncio.to_thread(self.delivery.close, CLOSE_SECONDS)
 
     def _sampled(self, trace_id: str) -> bool:
@@ -179,16 +189,20 @@ class Insights(Telemetry):
         }
 
 
-class _Exceptions(logging.Handler):
-    """What is logged with an exception is told as one; but not what sending itself has to say."""
+class _Errors(logging.Handler):
+    """What is logged as an error is told, with an exception as one; but not what sending itself has to say."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, insights: Insights) -> None:
         super().__init__(logging.ERROR)
-        self._telemetry = telemetry
+        self._insights = insights
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[1] is not None and record.name != "flowgrid.telemetry":
-            self._telemetry.exception(record.exc_info[1])
+        if record.name == "flowgrid.telemetry":
+            return
+        if record.exc_info and record.exc_info[1] is not None:
+            self._insights.exception(record.exc_info[1])
+        else:
+            self._insights.logged(record)
 
 
 def _here() -> tuple[str, str]:

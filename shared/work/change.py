@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.limits import encode
-from shared.database.port import Bury, Create, Increment, Operation, Rejected, Replace
+from shared.database.port import Bury, Create, Document, Increment, Operation, Rejected, Replace
 from shared.errors import Conflict, FlowgridError, Invalid, QuotaReached, Stale, Taken, TooLarge
 from shared.kinds import Kind, Kinds
 from shared.messaging.port import Message
@@ -166,6 +166,8 @@ class Change:
             "user_agent": scope.request.user_agent,
             "request_id": scope.request.request_id,
         }
+        if scope.caller.key is not None:
+            body["api_key_id"] = scope.caller.key.id
         self._add(Create(AUDIT, scope.services.ids.new(), body), _unexpected)
         if action in kind.told:
             self.tell(f"{kind}.{action}", kind, id, revision, new)
@@ -178,11 +180,14 @@ class Change:
         if self._scope.entry.webhooks:
             self._happenings.add(self._scope.services.ids.new(), type, kind, id, revision, value)
 
-    def touch(self, kind: Kind, id: str, field: str, *, revision: int | None = None) -> None:
+    def touch(
+        self, kind: Kind, id: str, field: str, *, revision: int | None = None, alone: Document | None = None
+    ) -> None:
         """What this change refers to must be there, and a deletion of it that has already looked must look again.
 
         Raises `Invalid`, naming the `field` of the request, when it is not; `Stale` when it is beyond the `revision`
-        that was looked at. (The store's ETag moves, the revision not.)
+        that was looked at, or anything has touched it since it was seen so (`alone`). (The store's ETag moves, the
+        revision not.) Of several touches of one item the first counts.
         """
         if (kind, id) in self._touched:
             return
@@ -190,7 +195,10 @@ class Change:
         gone = Invalid.of(field, f"is no {kind} of this tenant", id)
         moved = Stale("What this refers to was changed meanwhile; look again.")
         bound = {} if revision is None else {"revision": revision}
-        operation = Increment(kind, id, {"touched": 1, **dict.fromkeys(bound, 0)}, bound)
+        amounts = {**dict.fromkeys(bound, 0), "touched": 1}
+        if alone is not None:
+            bound["touched"] = alone.get("touched", 0) + 1
+        operation = Increment(kind, id, amounts, bound)
         # a condition that fails without a bound says that it is buried
         self._add(operation, lambda rejected: moved if rejected.reason == "condition" and bound else gone)
 

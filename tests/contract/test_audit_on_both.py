@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from functions.audit import sealing, verifying
-from functions.audit.chain import Chain, Found
+from functions.audit.chain import ANCHOR, ID, Chain, Found
 from functions.audit.sealing import LOOKED_BACK, SETTLED
 from shared.clock import SKEW, rfc3339
 from shared.database.cosmos.store import CosmosDatabase
@@ -18,6 +18,7 @@ from shared.errors import Unavailable
 from shared.tenancy.fence import AUDIT
 from shared.work.session import TenantSession
 from tests.contract.audit_world import Killed, Trail
+from tests.contract.database import OTHER, TENANT
 from tests.doubles.clock import FakeClock
 
 NOTHING: set[object] = set()
@@ -50,6 +51,13 @@ async def test_an_untouched_trail_is_found_whole_slice_by_slice(trail: Trail) ->
     assert (unsealed.count, unsealed.since) == (2, (await trail.body(tail[0]))["created_at"])
     assert parts[-1].signed_from == (await trail.body(ids[0]))["created_at"]
     assert await trail.chained() == ids
+
+
+async def test_each_tenant_has_an_anchor_of_its_own(database: Database) -> None:
+    for tenant in (TENANT, OTHER):
+        await database.platform.put(Create(ANCHOR, ID, {"created_at": "", "of": tenant}), tenant)
+    found = [await database.platform.latest(ANCHOR, tenant, ID) for tenant in (TENANT, OTHER)]
+    assert [None if one is None else one.body["of"] for one in found] == [TENANT, OTHER]
 
 
 async def test_a_changed_entry_is_found(trail: Trail) -> None:

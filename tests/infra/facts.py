@@ -44,6 +44,11 @@ NOT_OF_FLEX = {  # of siteConfig: what functionAppConfig says instead, or nothin
 SECRET = re.compile(
     r"AccountKey=|SharedAccessKey|InstrumentationKey=|listKeys\(|listAccountSas|password|\bsig=", re.IGNORECASE
 )
+GLOBAL = (  # are in no region, and hold nothing of tenants: names, and who is told of what
+    "Microsoft.Network/privateDnsZones",
+    "Microsoft.Insights/actionGroups",
+    "Microsoft.Insights/metricAlerts",
+)
 UUID = "11111111-2222-3333-4444-555555555555"
 OF_A_RUNNING_STORE = {  # what only Azure can say, as it would
     "FLOWGRID_COSMOS_ENDPOINT": "https://one.documents.azure.com:443/",
@@ -251,7 +256,7 @@ def the_host_has_storage_of_its_own(found: Snapshot) -> Iterator[str]:
 
 
 def one_identity_signs_in_everywhere(found: Snapshot) -> Iterator[str]:
-    identity, site, settings = found.one(IDENTITY)["id"], found.one(SITE), found.app_settings()
+    identity, site, settings = found.one(IDENTITY, "-app")["id"], found.one(SITE), found.app_settings()
     if "SystemAssigned" in site["identity"]["type"] or [*site["identity"]["userAssignedIdentities"]] != [identity]:
         yield "the app has another identity"
     clients = ("AZURE_CLIENT_ID", "AzureWebJobsStorage__clientId", "ServiceBusConnection__clientId")
@@ -325,7 +330,7 @@ def secrets_can_be_brought_back(found: Snapshot) -> Iterator[str]:
 def all_of_it_is_in_one_region(found: Snapshot) -> Iterator[str]:
     region = found.app_settings()["FLOWGRID_REGION"]
     for one in found.resources:
-        elsewhere = one["type"].startswith("Microsoft.Network/privateDnsZones")
+        elsewhere = one["type"].startswith(GLOBAL)
         if not elsewhere and one.get("location", region) != region:
             yield f"{one['name']} is in {one['location']}"
     places = [one["locationName"] for one in found.one(COSMOS)["properties"]["locations"]]
@@ -401,7 +406,7 @@ def _data(found: Snapshot) -> dict[str, Any]:
 
 def _of_the_app(found: Snapshot) -> list[dict[str, Any]]:
     """Assignments to the app's identity: a gateway, or whoever delivers, has others."""
-    name = found.one(IDENTITY)["name"]
+    name = found.one(IDENTITY, "-app")["name"]
     return [
         one
         for one in found.all(ASSIGNMENT)

@@ -33,6 +33,11 @@ KEYED = (  # with which route; a key is one caller's, so each has its own
 )
 OF_SPARE = ("PATCH v1/platform/tenants/{tenant_id}", "POST v1/platform/tenants/{tenant_id}/staff-access")
 ELEMENT = {"name": "Incident management", "type": "BusinessProcess"}
+ROWS = {
+    "elements": [{"legacy_id": "e-1", "fields": ELEMENT}],
+    "relationships": [{"legacy_id": "r-1", "fields": {"type": "Association", "source_id": "e-1", "target_id": "e-1"}}],
+    "agents": [{"legacy_id": "a-1", "fields": {"name": "Claims intake", "pattern": "Orchestrator"}}],
+}
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def _bodies(stage: Stage, route: Route, own: Mapping[str, str], body: Any) -> It
             continue  # the table lacks it: a test of its own says so
         for what, value in _values(stage, dotted).items():
             base = body if isinstance(route.body, Json) else {"status": "draft"} if "agents" in key else {}
-            given = [f"agent:{value}"] if dotted.endswith("tools") else value
+            given = [f"agent:{value}"] if dotted.endswith("tools") else [value] if dotted.endswith("_ids") else value
             alike = f"body {dotted}" if status >= 400 else None
             where = f"body {dotted}: the {what}"
             changed = _set(base, dotted, given)
@@ -266,7 +271,9 @@ def own_body(stage: Stage, route: Route) -> Any:
         "POST v1/billing/downgrade": {"tier": "professional"},
         "POST v1/restores": {"backup_id": home["backup_id"], "target": "new_tenant", "new_tenant": twin},
         "POST v1/catalog/import": MODEL,
+        "POST v1/catalog/imports": MODEL,
         "POST v1/openapi/import": OPENAPI,
+        "POST v1/migrations/{migration_id}/rows": ROWS,
         "POST v1/platform/dead-letter-replays": {"tenant": stage.home.id},
         "POST v1/platform/tenants/{tenant_id}/usage-adjustments": {"reason": "a trial call", "event": event},
     }
@@ -276,12 +283,14 @@ def own_body(stage: Stage, route: Route) -> Any:
 
 
 def _type(route: Route) -> dict[str, str]:
-    return XML if route.path == "v1/catalog/import" else {}
+    return XML if route.path in ("v1/catalog/import", "v1/catalog/imports") else {}
 
 
 def _own(stage: Stage, key: str) -> dict[str, str]:
     spare = key.endswith(("/suspend", "/resume")) or key in OF_SPARE
-    return path_params(stage, key, {**stage.home.ids, **({"tenant_id": stage.spare.id} if spare else {})})
+    ids = {**stage.home.ids, **({"tenant_id": stage.spare.id} if spare else {})}
+    undone = {"migration_id": ids["migration to undo"]} if key.endswith("/undo") else {}  # it takes no rows any more
+    return path_params(stage, key, {**ids, **undone})
 
 
 def _of(stage: Stage, key: str) -> dict[str, str]:

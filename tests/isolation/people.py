@@ -18,6 +18,7 @@ UNLIMITED = {
     "max_runs": 1_000,
     "max_webhooks": 1_000,
     "max_backups": 1_000,
+    "max_api_keys": 1_000,
 }
 API = "flowgrid"
 TWINS: dict[str, dict[str, Any]] = {  # what both have under one name; an id that follows from it is one id in both
@@ -37,6 +38,10 @@ MODEL = b"""<?xml version="1.0" encoding="UTF-8"?>
   <relationships>
     <relationship identifier="id-3" source="id-1" target="id-2" xsi:type="Assignment"/>
   </relationships>
+  <organizations><item><label>NAME folder</label><item identifierRef="id-1"/></item></organizations>
+  <views><diagrams><view identifier="id-4" xsi:type="Diagram"><name>NAME view</name>
+    <node identifier="id-5" xsi:type="Element" elementRef="id-1" x="0" y="0" w="120" h="55"/>
+  </view></diagrams></views>
 </model>
 """
 
@@ -133,7 +138,11 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     made = await site.ok("POST v1/tools", admin, tool)
     ids["tool_id"], ids["secret_reference"] = made["id"], made["secret_reference"]
     file = MODEL.replace(b"NAME", word("model").encode())
-    ids["model_id"] = (await site.ok("POST v1/catalog/import", admin, file, headers=XML))["model_id"]
+    report = await site.ok("POST v1/catalog/import", admin, file, headers=XML)
+    ids["model_id"], ids["import_id"] = report["model_id"], report["id"]
+    ids["view_id"] = (await site.ok("GET v1/views", admin))["items"][0]["id"]
+    ids["migration_id"] = await _migrated(site, tenant, admin, word("old element"))
+    ids["migration to undo"] = await _migrated(site, tenant, admin, word("other old element"))
     email = words["invited"] = f"{uuid4().hex}@example.com"
     ids["user_id"] = (await site.ok("POST v1/users", admin, {"email": email, "name": word("person")}))["id"]
     for what, twin in TWINS.items():
@@ -146,6 +155,18 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     await _work(site, tenant, admin)
     await _told_and_counted(site, tenant, admin)
     await _webhook(site, tenant, admin)
+
+
+async def _migrated(site: Site, tenant: Tenant, admin: str, name: str) -> str:
+    """The run of an element of an old database, which has changed since, so that an undo leaves it."""
+    new = {"source_sha256": uuid4().hex * 2, "source_name": f"{name}.db"}
+    run = {"migration_id": (await site.ok("POST v1/migrations", admin, new))["id"]}
+    rows = {"elements": [{"legacy_id": name, "fields": {"name": name, "type": "BusinessProcess"}}]}
+    await site.ok("POST v1/migrations/{migration_id}/rows", admin, rows, params=run)
+    made = (await site.ok("GET v1/elements", admin, query={"name": name}))["items"][0]
+    await site.ok("PATCH v1/elements/{element_id}", admin, {"description": name}, params={"element_id": made["id"]})
+    tenant.ids[name] = made["id"]
+    return str(run["migration_id"])
 
 
 async def _signed_in_otherwise(site: Site, tenant: Tenant, admin: str) -> None:

@@ -8,12 +8,12 @@ from functions.catalog.archimate import ElementType, RelationshipType
 from functions.catalog.exchange import FoundElement, FoundRelationship, ModelHeader
 from functions.catalog.exchange_write import write_model
 from functions.catalog.exporting import export_model
+from functions.catalog.import_models import Asked, ImportReport, Mode
 from functions.catalog.importing import CatalogImport
 from functions.catalog.model_service import ModelService, find_model
 from functions.catalog.models import (
     Element,
     ElementFields,
-    ImportReport,
     Model,
     Relationship,
     RelationshipFields,
@@ -63,8 +63,10 @@ class Catalog:
     async def delete_element(self, id: str, *, if_match: str | None = None, cascade: bool = False) -> None:
         await self.elements.delete(self.tenant, id, if_match, cascade=cascade)
 
-    async def read(self, body: bytes, named: str | None = None) -> ImportReport:
-        return await self.imports.run(self.tenant, body, named=named)
+    async def read(
+        self, body: bytes, named: str | None = None, *, mode: Mode = "merge", dry_run: bool = False
+    ) -> ImportReport:
+        return await self.imports.run(self.tenant, body, Asked(named, mode, dry_run))
 
     async def export(self, named: str | None = None) -> bytes:
         return await export_model(self.tenant, None if named is None else await find_model(self.tenant, named))

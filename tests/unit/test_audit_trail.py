@@ -77,6 +77,19 @@ async def test_an_entry_that_is_changed_in_the_database_is_named(world: World, a
     assert [(one["kind"], one["entry_id"]) for one in found["findings"]] == [("changed", entry["id"])]
 
 
+async def test_a_trail_that_does_not_verify_is_an_error_in_the_log_and_a_good_one_is_not(
+    world: World, acme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await agents(world, acme, "one")
+    await an_hour(world)
+    await verified(world, acme)
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+    entry = (await trail(world, acme))[-1]
+    await (await world.session(acme)).store.control.commit([Delete(AUDIT, entry["id"])])
+    await verified(world, acme)
+    assert [one.message for one in caplog.records if one.levelname == "ERROR"] == ["an audit trail does not verify"]
+
+
 async def test_what_staff_restores_and_copies_write_is_verified_as_well(world: World) -> None:
     acme = str((await world.onboard("acme", tier="enterprise"))["id"])
     await agents(world, acme, "one", "two")

@@ -15,11 +15,11 @@ from functions.catalog.deleting import BATCH
 from functions.catalog.exchange import AccessType
 from functions.catalog.exporting import export_model
 from functions.catalog.graph import depending_on
+from functions.catalog.import_models import ImportReport
 from functions.catalog.models import (
     Element,
     ElementFields,
     ElementQuery,
-    ImportReport,
     Model,
     Neighborhood,
     NeighborQuery,

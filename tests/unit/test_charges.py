@@ -10,7 +10,7 @@ from functions.kinds import KINDS
 from shared.adapters import build
 from shared.clock import SystemClock
 from shared.settings import Settings
-from shared.telemetry.charges import Charges
+from shared.telemetry.charges import FLUSH_SECONDS, Charges
 from shared.telemetry.log import JsonLines, log_fields
 from shared.telemetry.port import Telemetry
 from tests.unit.world import World
@@ -73,11 +73,11 @@ def test_what_is_written_is_told_as_a_figure_too(stopwatch: Stopwatch) -> None:
     ]
 
 
-def test_a_call_half_a_minute_after_the_first_writes_them_all(
+def test_a_call_five_minutes_after_the_first_writes_them_all(
     charges: Charges, stopwatch: Stopwatch, log: pytest.LogCaptureFixture
 ) -> None:
     charges.record("a", "get", 1.0)
-    stopwatch.seconds += 29.9
+    stopwatch.seconds += FLUSH_SECONDS - 0.1
     charges.record("a", "get", 1.0)
     assert told(log) == {}
     stopwatch.seconds += 0.1
@@ -85,16 +85,16 @@ def test_a_call_half_a_minute_after_the_first_writes_them_all(
     assert told(log) == {("a", "get"): (2.0, 2), ("b", "get"): (2.0, 1)}
 
 
-def test_the_next_half_minute_begins_with_the_next_call(
+def test_the_next_five_minutes_begin_with_the_next_call(
     charges: Charges, stopwatch: Stopwatch, log: pytest.LogCaptureFixture
 ) -> None:
     charges.record("a", "get", 1.0)
-    stopwatch.seconds += 30
+    stopwatch.seconds += FLUSH_SECONDS
     charges.record("a", "get", 1.0)
     log.clear()
     stopwatch.seconds += 60
     charges.record("a", "get", 1.0)
-    stopwatch.seconds += 29
+    stopwatch.seconds += FLUSH_SECONDS - 1
     charges.record("a", "get", 1.0)
     assert told(log) == {}
 

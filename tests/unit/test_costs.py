@@ -8,6 +8,7 @@ import pytest
 from functions.platform.prices import PRICES, Price, prices_of
 from shared.database.port import TenantStore
 from shared.errors import Unavailable
+from shared.telemetry.port import Telemetry
 from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Budget
 from shared.work.budgets import reserve_once, settle_once
@@ -125,3 +126,16 @@ async def test_one_tenant_whose_database_is_away_hides_no_others_costs(
     monkeypatch.setattr(world.core.directory, "open", opened)
     found = {one["tenant_id"]: one["unknown"] for one in await costs(world)}
     assert found == {tenant: False, other: True}
+
+
+async def test_once_a_day_telemetry_is_told_what_each_tenant_has_cost_in_its_month(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[tuple[Any, ...]]()
+    monkeypatch.setattr(Telemetry, "metric", lambda _, *what: told.append(what))
+    await happened(world, tenant, Metric.REQUEST_UNITS, 40_000_000)
+    for _ in range(2):
+        await world.functions["rounds"](None)
+    assert [one for one in told if one[0] == "Tenant Cost"] == [
+        ("Tenant Cost", tenant, 10_000_000, {"month": "2026-11"})
+    ]

@@ -1,7 +1,7 @@
 """Health: what is looked at, by whom, how often, and what it says where calls go on all the same."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from unittest.mock import ANY
 
@@ -22,6 +22,7 @@ from shared.database.port import Swept
 from shared.database.sqlite import REGISTRY
 from shared.errors import Concern, Unavailable
 from shared.outgoing.client import Outgoing
+from shared.telemetry.port import Telemetry
 from tests.unit.world import AGENT, FakeClock, World, admin
 
 Ask = Callable[[], Awaitable[Seen | None]]
@@ -82,6 +83,25 @@ async def test_a_check_tells_how_long_it_took_and_what_it_has_seen() -> None:
         "age_seconds": 172_800,
         "waiting": 3,
     }
+
+
+async def test_telemetry_is_told_of_each_look_that_found_an_error_and_of_no_other() -> None:
+    told = list[tuple[str, float, Mapping[str, str]]]()
+
+    class Recording(Telemetry):
+        def metric(
+            self, name: str, tenant_id: str, value: float, properties: Mapping[str, str], count: int = 1
+        ) -> None:
+            told.append((name, value, properties))
+
+    away, clock = Asked(Unavailable("away")), FakeClock()
+    health = HealthService(
+        {"database": away}, {"redis": Asked()}, {"backups": Asked(Concern("old"))}, clock, Recording()
+    )
+    await health.check()
+    await health.check()  # which looks at nothing anew
+    failed = [("database", "true"), ("backups", "false")]
+    assert told == [("Check Failed", 1, {"check": name, "essential": essential}) for name, essential in failed]
 
 
 # How often it looks

@@ -16,6 +16,7 @@ from tests.unit.world import World
 
 HOST: dict[str, Any] = json.loads((Path(__file__).parents[2] / "host.json").read_text("utf-8"))
 BUS: dict[str, Any] = HOST["extensions"]["serviceBus"]
+LEVELS: dict[str, str] = HOST["logging"]["logLevel"]
 DELIVERY = timedelta(seconds=DELIVERY_SECONDS + SENDING_SECONDS)  # the work, and sending again what is left
 LARGEST_BODY = 104_857_600  # FUNCTIONS_REQUEST_BODY_SIZE_LIMIT, where nobody sets it
 
@@ -53,7 +54,18 @@ def test_the_lock_of_a_jobs_message_is_renewed_for_as_long_as_a_slice_may_run() 
 
 def test_the_host_tells_of_no_call_as_the_app_does_so_itself() -> None:
     """Else each call would be counted twice (docs/decisions/0045)."""
-    assert HOST["logging"]["logLevel"] == {"Host.Results": "None"}
+    assert LEVELS["Host.Results"] == "None"
+
+
+def test_the_host_writes_no_lines_of_its_own_about_each_execution() -> None:
+    """Two of each, that it begins and that it has ended, would be the dearest part of the bill (0049)."""
+    assert LEVELS["Function"] == "Warning"
+
+
+async def test_what_the_rounds_and_the_jobs_say_is_kept_such_as_the_heads_of_audit_chains(world: World) -> None:
+    """Lines of ours go by `Function.<name>.User` (learn.microsoft.com/azure/azure-functions/configure-monitoring)."""
+    said = {name.split(".")[1] for name, level in LEVELS.items() if level == "Information"}
+    assert said == {"rounds", "run_job"} and "rounds" in world.functions
 
 
 async def test_the_host_takes_every_body_that_a_route_takes(world: World) -> None:

@@ -246,6 +246,8 @@ def test_what_is_referred_to_is_restored_first() -> None:
         "model",
         "element",
         "relationship",
+        "view",
+        "model_part",
         "agent",
         "case",
         "design",

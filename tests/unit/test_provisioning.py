@@ -35,7 +35,7 @@ class FakeProvisioner(Provisioner):
     def room(self, shards: int) -> int:
         return self.most
 
-    async def ensure(self, database: str, operation: str | None = None) -> str | None:
+    async def ensure(self, database: str, operation: str | None = None, *, tenant_id: str) -> str | None:
         self.calls.append((database, operation))
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, BaseException):
@@ -361,7 +361,7 @@ async def test_of_two_that_each_hold_a_part_of_the_last_place_the_first_waits_fo
     both = [await onboard(cloud, slug=slug, admin_email=f"ada@{slug}.example") for slug in ("acme", "globex")]
     second = database_of(both[1])
 
-    async def ensure(database: str, operation: str | None = None) -> None:
+    async def ensure(database: str, operation: str | None = None, *, tenant_id: str) -> None:
         if second not in arm.discarded:
             raise Full("There is no room.")
 
@@ -472,7 +472,7 @@ async def test_a_job_unmakes_what_it_has_made_for_an_onboarding_that_was_undone_
     first = await onboard(cloud)
     id, platform, ensure = first.json["id"], core.adapters.database.platform, arm.ensure
 
-    async def overtaken(database: str, operation: str | None = None) -> str | None:
+    async def overtaken(database: str, operation: str | None = None, *, tenant_id: str) -> str | None:
         monkeypatch.setattr(arm, "ensure", ensure)
         held = await platform.get(TENANT, id, id)
         assert held is not None
@@ -480,7 +480,7 @@ async def test_a_job_unmakes_what_it_has_made_for_an_onboarding_that_was_undone_
         if again:
             placement = {**held.body["placement"], "database": "another"}
             await platform.put(Create(TENANT, id, {**held.body, "placement": placement}), id)
-        return await ensure(database, operation)
+        return await ensure(database, operation, tenant_id=tenant_id)
 
     monkeypatch.setattr(arm, "ensure", overtaken)
     await run(cloud)

@@ -10,6 +10,7 @@ import pytest
 from functions.agents.cases import Case
 from functions.agents.models import Agent
 from functions.catalog.models import Element, Model, Relationship
+from functions.catalog.view_models import ModelPart, View
 from functions.design.models import Design
 from functions.kinds import KINDS
 from functions.providers.models import Provider
@@ -213,22 +214,26 @@ async def test_what_is_counted_up_unread_cannot_change_its_schema(releases: Rele
 
 
 STORED = {  # kind -> its schema, and the fields that items of it have beside the envelope
-    "agent": (2, "config description element_id instructions model name pattern provider schedule status tools"),
+    "agent": (
+        3,
+        "config description element_id instructions legacy_id model name pattern provider schedule status tools",
+    ),
     "case": (1, "agent_id expected input name"),
     "design": (
         1,
         "answers brief execution_id feedback made model proposal provider questions status",
     ),
     "element": (
-        2,
-        "description languages layer model_id name properties source_identifier translations type",
+        3,
+        "description languages layer legacy_id model_id name properties source_identifier translations type",
     ),
-    "model": (1, "identifier last_import name"),
+    "model": (2, "description identifier languages last_import name properties translations version"),
+    "model_part": (1, "model_id number rows section"),
     "provider": (1, "api_version base_url default_model key_reference models name wire"),
     "relationship": (
-        2,
-        "access_type description influence is_directed languages model_id name properties source_id source_identifier "
-        "target_id translations type",
+        3,
+        "access_type description influence is_directed languages legacy_id model_id name properties source_id "
+        "source_identifier target_id translations type",
     ),
     "tool": (
         1,
@@ -236,10 +241,15 @@ STORED = {  # kind -> its schema, and the fields that items of it have beside th
         "name parameters query secret_reference timeout_seconds url",
     ),
     "user": (1, "email issuer last_login_at name role status subject"),
+    "view": (
+        1,
+        "connections description languages model_id name nodes properties source_identifier styles translations "
+        "viewpoint viewpoint_ref",
+    ),
 }
 
 
-RESTORED = [Agent, Case, Design, Element, Model, Provider, Relationship, Tool, User]
+RESTORED = [Agent, Case, Design, Element, Model, ModelPart, Provider, Relationship, Tool, User, View]
 
 
 @pytest.mark.parametrize("model", RESTORED, ids=lambda model: model.KIND)

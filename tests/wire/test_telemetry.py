@@ -1,5 +1,6 @@
 """What Application Insights is told, through opencensus' own transport and a socket: of whom, what, in which trace."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -255,3 +256,20 @@ async def test_where_a_key_is_not_enough_the_apps_own_identity_sends(
     await telemetry.close()
     assert insights.headers[0]["authorization"] == "Bearer one for https://monitor.azure.com//.default"
     assert len(insights.of("MetricData")) == 1
+
+
+def test_a_logged_error_is_an_event_of_its_words_whatever_is_sampled(insights: Ingestion) -> None:
+    telemetry = Insights(insights.connection_string, environment="staging", sample=0.000001)
+    logger = logging.getLogger("flowgrid.deadletters")
+    with within(Span(TRACE, "", CALLER)):
+        logger.error("a message cannot be handled", extra={"tenant_id": "t-1", "queue": EMAIL, "reason": PROMPT})
+        logger.warning("a dead letter cannot be sent again")
+    asyncio.run(telemetry.close())
+    (event,) = of_trace(insights.of("EventData"))
+    told = {"tenantId": "t-1", "message": "a message cannot be handled", "queue": "[e-mail]"}
+    assert (event["name"], event["sampleRate"], event["properties"].items() >= told.items()) == (
+        "Logged Error",
+        100.0,
+        True,
+    )
+    assert PROMPT not in "".join(insights.raw)

@@ -75,9 +75,9 @@ class CosmosProvisioner(Provisioner):
     def room(self, shards: int) -> int:
         return (MOST - REGISTRY_PARTS - shards * PARTS) // PARTS
 
-    async def ensure(self, database: str, operation: str | None = None) -> str | None:
+    async def ensure(self, database: str, operation: str | None = None, *, tenant_id: str) -> str | None:
         try:
-            return await self._ensure(database, operation)
+            return await self._ensure(database, operation, tenant_id)
         except NotMade as error:
             listed = await self._send("GET", self._url(f"{self._account}/sqlDatabases"))
             if len({database, *(one["name"] for one in listed.json()["value"])}) * PARTS <= MOST:
@@ -94,7 +94,7 @@ class CosmosProvisioner(Provisioner):
         if operation is not None and await self._follow(operation):
             raise Unavailable(f"{database} is still being deleted.", retry_after=int(self._follow_seconds))
 
-    async def _ensure(self, database: str, operation: str | None) -> str | None:
+    async def _ensure(self, database: str, operation: str | None, tenant_id: str) -> str | None:
         try:
             if operation is not None and (still := await self._follow(operation)):
                 return still
@@ -102,10 +102,11 @@ class CosmosProvisioner(Provisioner):
             logger.warning("an operation has failed", extra={"resource": database, "reason": error.message})
         path = f"{self._account}/sqlDatabases/{database}"
         options = {"autoscaleSettings": {"maxThroughput": self._autoscale}} if self._autoscale else {}
-        wanted = [(path, {"id": database}, options)]
-        wanted += [(f"{path}/containers/{name}", definition(name, self._kinds), {}) for name in TENANT_CONTAINERS]
-        for path, resource, throughput in wanted:
-            if still := await self._make(path, resource, throughput):
+        own = {"tags": {"tenant": tenant_id}, **_body({"id": database}, options)}
+        wanted = [(path, own)]
+        wanted += [(f"{path}/containers/{name}", _body(definition(name, self._kinds))) for name in TENANT_CONTAINERS]
+        for path, body in wanted:
+            if still := await self._make(path, body):
                 return still
         return None
 
@@ -117,12 +118,11 @@ class CosmosProvisioner(Provisioner):
         if credential is not None:
             await credential.close()
 
-    async def _make(self, path: str, resource: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
+    async def _make(self, path: str, body: Mapping[str, Any]) -> str | None:
         found = await self._send("GET", self._url(path))
         if found.status_code == 200:
-            _check_same(path, found.json()["properties"]["resource"], resource)
+            _check_same(path, found.json()["properties"]["resource"], body["properties"]["resource"])
             return None
-        body = {"properties": {"resource": resource, "options": options}}
         answer = await self._send("PUT", self._url(path), body)
         logger.info("making", extra={"resource": path, "status": answer.status_code})
         operation = _operation(answer)
@@ -183,6 +183,10 @@ class CosmosProvisioner(Provisioner):
 
     def _url(self, path: str) -> str:
         return f"{self._endpoint}{path}?api-version={API_VERSION}"
+
+
+def _body(resource: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"properties": {"resource": resource, "options": options or {}}}
 
 
 def _check_same(path: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -1,0 +1,119 @@
+"""A Flowgrid of this machine's settings as a target: its services, called as its routes call them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from cli.errors import CliError
+from cli.legacy.target import PATIENCE_SECONDS, Place, Target
+from functions.composition import Parts
+from functions.kinds import KINDS
+from functions.migration.models import Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows
+from functions.migration.service import MigrationService
+from functions.tenants.default import SLUG, DefaultAdmin, make_default
+from functions.tenants.models import NewTenant
+from shared.auth.caller import Caller, RequestInfo
+from shared.auth.roles import Role
+from shared.core import Core, core
+from shared.errors import FlowgridError, NotFound, Unavailable
+from shared.ids import DEFAULT_TENANT_ID, is_uuid
+from shared.settings import Settings
+from shared.tenancy.plans import Tier
+from shared.work.resources import PageRequest
+from shared.work.session import TenantSession
+
+T = TypeVar("T")
+MIGRATION: Final = Caller("migration", None, "Migration", None, Role.PLATFORM)
+"""Who writes, in the audit."""
+REQUEST: Final = RequestInfo("", "", "flowgrid migrate")
+
+
+@dataclass
+class Here(Place):
+    """A tenant's session, and the service."""
+
+    tenant_id: str
+    session: TenantSession
+    migrations: MigrationService
+
+    async def begin(self, new: NewMigration) -> Migration:
+        return await _patiently(lambda: self.migrations.begin(self.session, new))
+
+    async def take(self, run: str, rows: Rows) -> Outcomes:
+        return await _patiently(lambda: self.migrations.take(self.session, run, rows))
+
+    async def look(self, run: str, asked: Look) -> Digests:
+        return await _patiently(lambda: self.migrations.look(self.session, run, asked))
+
+    async def finish(self, run: str, ended: Finished) -> Migration:
+        return await _patiently(lambda: self.migrations.finish(self.session, run, ended))
+
+    async def undo(self, run: str) -> Migration:
+        return await _patiently(lambda: self.migrations.undo(self.session, run))
+
+
+class HereTarget(Target):
+    """`made_up`: a folder that is thrown away, in which every tenant that is asked for is made (a dry run)."""
+
+    at_once = 4
+
+    def __init__(self, settings: Settings, admin_email: str, *, made_up: bool = False) -> None:
+        self._core: Core = core(settings, KINDS)
+        self._parts = Parts(self._core)
+        self._admin = DefaultAdmin(admin_email=admin_email)
+        self._made_up = made_up
+
+    async def place(self, tenant: str, *, make: bool = True) -> Place:
+        try:
+            id = await self._find(tenant, make=make)
+            entry = await self._core.directory.latest(id)
+        except FlowgridError as error:
+            raise CliError(f"The tenant {tenant!r} cannot be opened: {error.message}") from error
+        if entry is None or entry.status not in ("active", "trial"):
+            raise CliError(f"The tenant {tenant!r} is {entry.status if entry else 'not there'}; nothing is migrated.")
+        session = TenantSession(entry, self._core.directory.open(entry), MIGRATION, REQUEST, self._core.services)
+        return Here(id, session, self._parts.migrations)
+
+    async def close(self) -> None:
+        await self._core.close()
+
+    async def _find(self, tenant: str, *, make: bool) -> str:
+        if is_uuid(tenant) and not self._made_up and not (make and tenant == DEFAULT_TENANT_ID):
+            return tenant
+        found = await self._parts.tenants.list({"slug": tenant}, PageRequest(1))
+        if found.items and not (make and found.items[0].id == DEFAULT_TENANT_ID):
+            return found.items[0].id
+        if make and tenant in (SLUG, DEFAULT_TENANT_ID):
+            return (await make_default(self._parts.onboarding, self._staff(), self._admin)).id
+        if not self._made_up:
+            raise NotFound("There is no tenant of this slug.")
+        new = NewTenant(
+            name=tenant[:255],
+            slug=f"dry-{self._core.services.ids.new()}",
+            tier=Tier.ENTERPRISE,
+            dedicated=False,
+            admin_email=self._admin.admin_email,
+        )
+        return (await self._parts.onboarding.onboard(self._staff(), new)).id
+
+    def _staff(self) -> TenantSession:
+        platform = self._core.directory.platform
+        store = self._core.directory.open(platform)
+        return TenantSession(platform, store, MIGRATION, REQUEST, self._core.services)
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """The call, again while something is away; CliError for what does not pass."""
+    waited = 0.0
+    while True:
+        try:
+            return await call()
+        except Unavailable as error:
+            pause = float(error.retry_after or 1)
+            waited += pause
+            if waited > PATIENCE_SECONDS:
+                raise CliError(f"{error.message} Migrate again later: it goes on where it is.") from error
+            await asyncio.sleep(pause)
+        except FlowgridError as error:
+            raise CliError(error.message) from error

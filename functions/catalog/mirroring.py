@@ -1,0 +1,138 @@
+"""Removing from a model what a file does not have any more (`mode=mirror`), or only finding out what that would be.
+
+What something refers to that is not removed itself, stays: a relationship of another model or of nobody's, an agent.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from functions.catalog.deleting import OutOfTime, batches, delete_all
+from functions.catalog.exchange import Found, FoundElement, FoundRelationship, FoundView, ItemKind, Skipped
+from functions.catalog.graph import ENDS, chunks, depending_on, of_model
+from functions.catalog.models import Element, Imported, Model, Relationship
+from functions.catalog.taking import KINDS, Progress, kind_of
+from functions.catalog.view_models import View
+from shared.database.port import Where
+from shared.errors import Contended, Stale
+from shared.tenancy.fence import Overtaken
+from shared.work.resources import Versioned
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
+
+MODELS: Final[tuple[type[Imported], ...]] = (View, Relationship, Element)
+STAYS: Final = "it is gone from the file, and stays as {} refers to it; delete that first"
+
+
+@dataclass
+class Gone:
+    """What is to go, in the order in which it may, and what stays although the file does not have it: why, by id."""
+
+    going: list[Versioned[Any]] = field(default_factory=list)
+    staying: dict[str, str] = field(default_factory=dict)
+    held: dict[str, Versioned[Any]] = field(default_factory=dict)
+
+
+async def mirror(tenant: TenantSession, model: Model, found: Sequence[Found], progress: Progress) -> None:
+    """Remove what is gone; told in `progress`. `OutOfTime` beyond the import's time: send the file again."""
+    kept = _in_file(found, progress)
+    removed: dict[str, Imported] = {}
+    for _ in range(TRIES_AT_A_RACE):
+        gone = await _gone(tenant, model, kept)
+        if progress.dry_run:
+            removed |= {one.value.id: one.value for one in gone.going}
+            break
+        try:
+            for batch in batches(gone.going):
+                if progress.late:
+                    raise OutOfTime("The import takes long; what is done stays so. Send it again: it goes on there.")
+                await delete_all(tenant, batch)
+                removed |= {one.value.id: one.value for one in batch}
+        except (Stale, Overtaken):
+            continue
+        break
+    else:
+        raise Contended("Others keep changing this model at the same time; import again.")
+    for one in removed.values():
+        progress.tally(kind_of(type(one))).removed += 1
+        progress.note("removed", _called(one), kind_of(type(one)), _name(one))
+    for id, why in gone.staying.items():
+        one = gone.held[id].value
+        progress.skip(_called(one), kind_of(type(one)), why)
+
+
+def _in_file(found: Iterable[Found], progress: Progress) -> set[str]:
+    """Every id that something in the file may mean, whether it was taken or not."""
+    return {id for kind, identifier in _named(found) for id in progress.naming.meant(KINDS[kind], identifier).ids}
+
+
+def _named(found: Iterable[Found]) -> Iterator[tuple[ItemKind, str]]:
+    for one in found:
+        match one:
+            case FoundElement():
+                yield "element", one.identifier
+            case FoundRelationship():
+                yield "relationship", one.identifier
+            case FoundView():
+                yield "view", one.identifier
+            case Skipped(identifier=identifier) if identifier:
+                yield one.kind, identifier
+
+
+async def _gone(tenant: TenantSession, model: Model, kept: set[str]) -> Gone:
+    gone = Gone()
+    for kind in MODELS:
+        async for page in of_model(tenant, kind.KIND, model.id):
+            for stored in page:
+                if stored.body["id"] not in kept:
+                    gone.held[stored.body["id"]] = Versioned.of(kind, stored)
+    items = [id for id, one in gone.held.items() if not isinstance(one.value, View)]
+    depending = await depending_on(tenant, items)
+    gone.staying = await _referred_to(tenant, gone.held)
+    for one in depending:
+        if one.value.id not in gone.held:
+            _keep(gone, [getattr(one.value, end) for end in ENDS], STAYS.format(f"relationship {one.value.id}"))
+    gone.going = [one for id, one in _in_order(gone.held, depending).items() if id not in gone.staying]
+    return gone
+
+
+def _in_order(
+    held: Mapping[str, Versioned[Any]], depending: Sequence[Versioned[Relationship]]
+) -> dict[str, Versioned[Any]]:
+    """Views, relationships (none after one that it ends at, as `depending` has them, then the others), elements."""
+    views = {id: one for id, one in held.items() if isinstance(one.value, View)}
+    arrows = {one.value.id: one for one in depending if one.value.id in held}
+    lone = {id: one for id, one in held.items() if isinstance(one.value, Relationship)}
+    return {**views, **arrows, **lone, **held}
+
+
+async def _referred_to(tenant: TenantSession, held: Mapping[str, Versioned[Any]]) -> dict[str, str]:
+    """Which of these something other than relationships refers to, and why that keeps them."""
+    found: dict[str, str] = {}
+    for model in MODELS:
+        ids = sorted(id for id, one in held.items() if isinstance(one.value, model))
+        for referring, name in tenant.services.kinds.referring(model.KIND):
+            if referring == Relationship.KIND:
+                continue
+            for some in chunks(ids):
+                page = await tenant.store.query(referring, [Where(name, "in", some)])
+                found |= {stored.body[name]: STAYS.format(f"{referring} {stored.body['id']}") for stored in page.items}
+    return found
+
+
+def _keep(gone: Gone, ids: list[str], why: str) -> None:
+    """These stay, with what they end at in turn."""
+    waiting = list(ids)
+    while waiting:
+        id = waiting.pop()
+        if id in gone.held and id not in gone.staying:
+            gone.staying[id] = why
+            if isinstance(one := gone.held[id].value, Relationship):
+                waiting += [one.source_id, one.target_id]
+
+
+def _called(one: Imported) -> str:
+    return one.source_identifier or f"id-{one.id}"
+
+
+def _name(one: Imported) -> str:
+    return str(getattr(one, "name", ""))

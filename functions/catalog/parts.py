@@ -1,0 +1,169 @@
+"""What a model is beside its items (folders, definitions of properties, metadata, viewpoints), in stretches of rows."""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any, Final, get_args
+
+from functions.catalog.exchange import FoundPart, ModelHeader, PropertyDefinition, Rows, Section
+from functions.catalog.graph import of_model
+from functions.catalog.import_models import ImportCounts, Mode
+from functions.catalog.models import Model
+from functions.catalog.naming import OURS
+from functions.catalog.taking import Progress
+from functions.catalog.values import MAX_FIELDS_BYTES
+from functions.catalog.view_models import ModelPart, View
+from shared.errors import Contended, Stale, TooLarge
+from shared.ids import derived_id
+from shared.tenancy.fence import Overtaken
+from shared.work.resources import Versioned
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
+
+MOST_ROWS: Final = 1000
+MOST_BYTES: Final = 120 * 1024
+AT_ONCE: Final = 5
+SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
+Parts = Mapping[Section, Rows]
+
+
+def parts_of_file(header: ModelHeader, found: Iterable[FoundPart]) -> dict[Section, Rows]:
+    """All rows of each section; those of folders still name what is in them as the file does.
+
+    `TooLarge` where one row, or what the file says of its model, is more than an item can hold.
+    """
+    parts: dict[Section, Rows] = {section: [] for section in SECTIONS}
+    for one in found:
+        parts[one.section] += one.rows
+    parts["definitions"] = [asdict(one) for one in header.definitions if not one.key.startswith(OURS)]
+    for section, rows in parts.items():
+        if any(_size(row) > MOST_BYTES for row in rows):
+            raise TooLarge(f"One of the {section} has more than {MOST_BYTES:,} bytes of JSON; make it shorter.")
+    if _size(asdict(replace(header, definitions=()))) > MAX_FIELDS_BYTES // 2:
+        raise TooLarge(f"What the file says of its model has more than {MAX_FIELDS_BYTES // 2:,} bytes of JSON.")
+    return parts
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+def resolved_folders(rows: Rows, progress: Progress, views: Mapping[str, str]) -> Rows:
+    """Folders name what is in them by kind and id; what was not taken is in none."""
+    named: dict[str, tuple[str, str]] = {identifier: (View.KIND.name, id) for identifier, id in views.items()}
+    for identifier, id in progress.ids.items():
+        kind = "relationship" if progress.concepts[identifier] == "Relationship" else "element"
+        named[identifier] = (kind, id)
+    kept: Rows = []
+    for number, row in enumerate(rows):
+        ref = row.get("ref")
+        if ref is None:
+            kept.append(row)
+            continue
+        bare = {name: value for name, value in row.items() if name != "ref"}
+        inner = rows[number + 1]["depth"] > row["depth"] if number + 1 < len(rows) else False
+        if ref in named:
+            kind, id = named[ref]
+            kept.append({**bare, "kind": kind, "id": id})
+        elif inner or bare.keys() > {"depth"}:
+            kept.append(bare)
+    return kept
+
+
+async def parts_of(tenant: TenantSession, model_id: str) -> dict[Section, Rows]:
+    """All rows of each section of a model."""
+    held = [one.value async for one in _held(tenant, model_id)]
+    held.sort(key=lambda one: one.number)
+    return {section: [row for one in held if one.section == section for row in one.rows] for section in SECTIONS}
+
+
+async def take_parts(tenant: TenantSession, model: Model, parts: Parts, mode: Mode, progress: Progress) -> ImportCounts:
+    """The model's parts as the file has them. `merge`: what the file does not have at all, stays."""
+    for _ in range(TRIES_AT_A_RACE):
+        held = {one.value.id: one async for one in _held(tenant, model.id)}
+        wanted = {
+            derived_id(ModelPart.KIND, model.id, f"{section}:{number}"): {
+                "model_id": model.id,
+                "section": section,
+                "number": number,
+                "rows": rows,
+            }
+            for section in SECTIONS
+            for number, rows in enumerate(_stretches(_merged(section, parts[section], held, mode)))
+        }
+        counts = ImportCounts(unchanged=len(wanted))
+        try:
+            await _write(tenant, model, wanted, held, counts, progress)
+        except (Stale, Overtaken):
+            continue
+        return counts
+    raise Contended("Others keep changing this model at the same time; import again.")
+
+
+async def _write(
+    tenant: TenantSession,
+    model: Model,
+    wanted: Mapping[str, Mapping[str, Any]],
+    held: Mapping[str, Versioned[ModelPart]],
+    counts: ImportCounts,
+    progress: Progress,
+) -> None:
+    buried = await tenant.buried(ModelPart.KIND, sorted(wanted.keys() - held.keys()))
+    ids = sorted(wanted.keys() | held.keys())
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
+        change = tenant.change(*(held[id] for id in some if id in held), *(buried[id] for id in some if id in buried))
+        before = counts.changed
+        for id in some:
+            if id not in wanted:
+                change.delete(held[id])
+                counts.removed += 1
+            elif id not in held:
+                change.create(ModelPart, wanted[id], id=id, buried=buried.get(id))
+                change.touch(Model.KIND, model.id, "model")
+                counts.created += 1
+                counts.unchanged -= 1
+            elif change.update(held[id], wanted[id]) is not held[id].value:
+                counts.updated += 1
+                counts.unchanged -= 1
+        if counts.changed > before and not progress.dry_run:
+            await change.commit(None)
+
+
+def _merged(section: Section, rows: Rows, held: Mapping[str, Versioned[ModelPart]], mode: Mode) -> Rows:
+    if mode == "mirror":
+        return rows
+    old = sorted((one.value for one in held.values() if one.value.section == section), key=lambda one: one.number)
+    there = [row for one in old for row in one.rows]
+    if section != "definitions":
+        return rows or there
+    keys = {row["key"]: number for number, row in enumerate(there)}
+    for row in rows:
+        if row["key"] in keys:
+            there[keys[row["key"]]] = row
+        else:
+            there.append(row)
+    return there
+
+
+def _stretches(rows: Rows) -> Iterator[Rows]:
+    stretch: Rows = []
+    room = MOST_BYTES
+    for row in rows:
+        size = _size(row)
+        if stretch and (len(stretch) == MOST_ROWS or size > room):
+            yield stretch
+            stretch, room = [], MOST_BYTES
+        stretch.append(row)
+        room -= size
+    if stretch:
+        yield stretch
+
+
+async def _held(tenant: TenantSession, model_id: str) -> AsyncIterator[Versioned[ModelPart]]:
+    async for page in of_model(tenant, ModelPart.KIND, model_id):
+        for stored in page:
+            yield Versioned.of(ModelPart, stored)
+
+
+def definitions_of(rows: Rows) -> tuple[PropertyDefinition, ...]:
+    return tuple(PropertyDefinition(**row) for row in rows)

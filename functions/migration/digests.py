@@ -1,0 +1,49 @@
+"""The digest of a row, made from the row and from what is stored of it: equal only if every field is.
+
+SHA-256 of JSON with sorted names; a whole number is written as one, since databases of JSON have one kind of number.
+"""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from functions.migration.models import Table
+
+FIELDS: Final[Mapping[Table, tuple[str, ...]]] = {
+    "elements": ("name", "type", "description", "properties"),
+    "relationships": (
+        "type",
+        "source_id",
+        "target_id",
+        "name",
+        "description",
+        "properties",
+        "access_type",
+        "influence",
+        "is_directed",
+    ),
+    "agents": ("name", "description", "pattern", "instructions", "config", "element_id", "status"),
+}
+NAMING: Final[Mapping[Table, tuple[str, ...]]] = {
+    "elements": (),
+    "relationships": ("source_id", "target_id"),
+    "agents": ("element_id",),
+}
+"""Fields that name others; digests take the old keys of those."""
+
+
+def digest(table: Table, legacy_id: str, fields: Mapping[str, Any]) -> str:
+    """`fields`: at least those of the table, with old keys for ids."""
+    told = [table, legacy_id, *(_settled(fields[name]) for name in FIELDS[table])]
+    return sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _settled(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {name: _settled(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_settled(inner) for inner in value]
+    return value

@@ -1,0 +1,99 @@
+"""Mirroring a file into its model, a dry run of it, and models that go with all that is theirs."""
+
+from dataclasses import replace
+
+import pytest
+
+from functions.agents.models import Agent
+from functions.catalog.models import Element, Model, Relationship
+from functions.catalog.view_models import ModelPart, View
+from shared.errors import InUse
+from shared.kinds import Kind
+from tests.unit.catalog_world import Catalog, arrow, file_of, process
+from tests.unit.exchange_samples import EVERYTHING
+from tests.unit.world import World
+
+KINDS = (Element.KIND, Relationship.KIND, View.KIND, ModelPart.KIND, Model.KIND)
+WHOLE = (process("a"), process("b"), process("c"), arrow("ab", "a", "b"), arrow("ab-c", "ab", "c"))
+
+
+@pytest.fixture
+async def catalog(world: World) -> Catalog:
+    return await Catalog.of(world)
+
+
+async def there(catalog: Catalog, kind: Kind) -> set[str]:
+    return {str(one.get("source_identifier")) for one in await catalog.stored(kind)}
+
+
+async def everything(catalog: Catalog) -> list[dict[str, object]]:
+    return [one for kind in KINDS for one in await catalog.stored(kind)]
+
+
+async def test_a_mirror_removes_exactly_what_is_gone_and_a_dry_run_says_so_before(catalog: Catalog) -> None:
+    await catalog.read(EVERYTHING, "another")
+    await catalog.read(file_of(*WHOLE))
+    before, batches = await everything(catalog), len(catalog.store.batches)
+    less = file_of(process("a", "renamed"), process("c"), process("d"))
+    preview = await catalog.read(less, mode="mirror", dry_run=True)
+    assert await everything(catalog) == before and len(catalog.store.batches) == batches
+    done = await catalog.read(less, mode="mirror")
+    for report in (preview, done):
+        assert (report.created, report.updated, report.unchanged, report.removed, report.skipped) == (1, 1, 1, 3, 0)
+        gone = {(one.kind, one.identifier) for one in report.removed_items}
+        assert gone == {("element", "b"), ("relationship", "ab"), ("relationship", "ab-c")}
+    left = {"smith", "forging", "order", "either"}
+    assert await there(catalog, Element.KIND) == {"a", "c", "d"} | left
+    assert await there(catalog, Relationship.KIND) == {"does", "reads", "on", "then"}
+    assert await catalog.dangling() == []
+
+
+async def test_a_merge_removes_nothing(catalog: Catalog) -> None:
+    await catalog.read(file_of(*WHOLE))
+    report = await catalog.read(file_of(process("a")))
+    assert (report.removed, report.unchanged) == (0, 1)
+    assert await there(catalog, Element.KIND) == {"a", "b", "c"}
+
+
+async def test_what_others_refer_to_stays_and_is_told(catalog: Catalog) -> None:
+    await catalog.read(file_of(*WHOLE))
+    found = {one["source_identifier"]: one["id"] for one in await catalog.stored(Element.KIND)}
+    mine = await catalog.element()
+    [element] = [Element.model_validate(one) for one in await catalog.stored(Element.KIND) if one["id"] == found["b"]]
+    theirs = await catalog.relationship(mine, element)
+    change = catalog.tenant.change()
+    agent = {"name": "x", "pattern": "Monitor", "status": "draft", "element_id": found["c"], "description": ""}
+    agent |= {"instructions": "", "provider": "", "model": "", "tools": [], "config": {}, "schedule": None}
+    change.create(Agent, agent)
+    await change.commit(None)
+    for dry_run in (True, False):
+        report = await catalog.read(file_of(process("z")), mode="mirror", dry_run=dry_run)
+        assert {one.identifier for one in report.removed_items} == {"a", "ab", "ab-c"}
+        assert {one.identifier: theirs.id in one.reason for one in report.skipped_items} == {"b": True, "c": False}
+    assert await there(catalog, Element.KIND) == {"b", "c", "z", "None"}
+    assert await catalog.dangling() == []
+
+
+async def test_what_a_file_has_and_cannot_be_taken_is_not_removed(catalog: Catalog) -> None:
+    await catalog.read(file_of(*WHOLE))
+    wrong = file_of(*WHOLE[:4], replace(arrow("ab-c", "ab", "c"), type="Composition"))
+    report = await catalog.read(wrong, mode="mirror")
+    assert (report.removed, report.skipped) == (0, 1)
+    assert await there(catalog, Relationship.KIND) == {"ab", "ab-c"}
+
+
+async def test_a_dry_run_of_a_new_file_makes_no_model(catalog: Catalog) -> None:
+    report = await catalog.read(EVERYTHING, dry_run=True)
+    assert (report.created, report.skipped, report.parts.created > 0) == (10, 0, True)
+    assert await everything(catalog) == []
+    assert (await catalog.read(EVERYTHING)).created == 10
+
+
+async def test_a_model_goes_with_its_views_and_folders(catalog: Catalog) -> None:
+    await catalog.read(EVERYTHING, "another")
+    left = await everything(catalog)
+    report = await catalog.read(EVERYTHING)
+    with pytest.raises(InUse):
+        await catalog.modelling.delete(catalog.tenant, str(report.model_id), None, cascade=False)
+    await catalog.modelling.delete(catalog.tenant, str(report.model_id), None, cascade=True)
+    assert await everything(catalog) == left
