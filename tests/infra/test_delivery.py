@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shared.version import COMMIT_FILE
 from tests.infra.snapshot import ENVIRONMENTS, ROOT, Snapshot, snapshot
 
 INFRA = ROOT / "infra"
@@ -86,8 +87,31 @@ def test_a_deployment_is_checked_shown_released_tried_out_and_rolled_back() -> N
     places = [next(place for place, run in enumerate(done) if wanted in run) for wanted in order]
     assert places == sorted(places)
     back = jobs["release"]["steps"][-1]
-    assert back["if"] == "${{ failure() && steps.smoke.conclusion == 'failure' }}"
     assert "--src last-good.zip" in back["run"] and "cli smoke" in back["run"]
+
+
+def test_whatever_comes_between_a_deployment_and_its_being_good_rolls_it_back() -> None:
+    """A step that fails, a job that is out of time, a person who stops it: none leaves what nobody has tried."""
+    release = workflow("deploy")["jobs"]["release"]["steps"]
+    (deploy,) = [step for step in release if step.get("id") == "deploy"]
+    (good,) = [step for step in release if step.get("id") == "good"]
+    assert "--src flowgrid.zip" in deploy["run"] and "--name last-good.zip" in good["run"]
+    back = "(failure() || cancelled()) && steps.deploy.outcome != 'skipped' && steps.good.outcome != 'success'"
+    assert release[-1]["if"] == f"${{{{ {back} }}}}"
+
+
+def test_nothing_is_released_to_a_stamp_whose_change_was_not_finished() -> None:
+    """A job that was out of time is cancelled, and has not failed."""
+    release = workflow("deploy")["jobs"]["release"]
+    stamp = """contains(fromJSON('["success", "skipped"]'), needs.infrastructure.result)"""
+    assert release["if"] == f"${{{{ !cancelled() && needs.plan.result == 'success' && {stamp} }}}}"
+
+
+def test_every_smoke_test_of_a_delivery_is_of_the_commit_that_was_brought() -> None:
+    runs = [step.get("run", "") for step in steps("deploy")] + [(ROOT / "azure.yaml").read_text("utf-8")]
+    smokes = [line for run in runs for line in run.splitlines() if "cli smoke" in line]
+    brought = ['"$GITHUB_SHA"', f'"$(unzip -p last-good.zip {COMMIT_FILE})"', '"$(git rev-parse HEAD)"']
+    assert [line.partition("--expect ")[2].removesuffix(" --wait 600") for line in smokes] == brought
 
 
 def test_one_deployment_of_an_environment_at_a_time_and_none_is_cut_off() -> None:

@@ -183,6 +183,14 @@ async def test_a_probe_of_the_process_answers_where_everything_else_is_away(worl
     assert ((await world.call("get_health")).status, (await world.call("get_live")).status) == (503, 200)
 
 
+@pytest.mark.parametrize("known", [None, "0123456789012345678901234567890123456789"])
+async def test_a_process_tells_of_which_commit_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, known: str | None
+) -> None:
+    monkeypatch.setattr("functions.platform.http.commit", lambda: known)
+    assert (await world.call("get_live")).json == {"status": "ok", "commit": known}
+
+
 # How old the last of it is
 
 
