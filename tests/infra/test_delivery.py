@@ -1,5 +1,6 @@
 """How it is delivered: workflows by GitHub's schema and by our own rules, identities without secrets, azd's file."""
 
+import json
 import os
 import re
 import subprocess
@@ -128,16 +129,36 @@ def test_who_changes_the_stamp_is_another_one_than_who_releases_and_is_approved(
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_github_signs_in_by_federation_from_the_environment_of_that_name(environment: str) -> None:
+def test_github_signs_in_by_federation_from_main_and_the_environment_of_that_name(environment: str) -> None:
     credentials = snapshot(environment).all(f"{IDENTITY}/federatedIdentityCredentials")
     assert {one["name"]: one["properties"] for one in credentials} == {
         f"flowgrid-{environment}-{who}/github": {
             "issuer": "https://token.actions.githubusercontent.com",
-            "subject": f"repo:flowgrid/flowgrid:environment:{environment}{ending}",
+            "subject": f"repo:flowgrid/flowgrid:environment:{environment}{ending}:ref:refs/heads/main",
             "audiences": ["api://AzureADTokenExchange"],
         }
         for who, ending in (("release", ""), ("build", "-infra"))
     }
+
+
+def test_the_guide_makes_both_environments_for_main_alone_with_people_who_approve_and_has_subjects_tell_the_branch() -> (
+    None
+):
+    """GitHub makes an environment that a run names, open to every branch, where there is none."""
+    guide = (ROOT / "docs/operations.md").read_text("utf-8")
+    for name in ("prod", "prod-infra"):
+        environment = f'"repos/$REPOSITORY/environments/{name}'
+        (made,) = re.findall(rf"^gh api --method PUT {re.escape(environment)}\".*<<< '(.+)'$", guide, re.MULTILINE)
+        rules = json.loads(made.replace("'\"$PEOPLE\"'", "1"))
+        assert rules["deployment_branch_policy"] == {"protected_branches": False, "custom_branch_policies": True}
+        assert rules["reviewers"] == [{"type": "Team", "id": 1}]
+        assert rules["prevent_self_review"] is (name == "prod-infra")
+        branches = re.findall(
+            rf"^gh api {re.escape(environment)}/deployment-branch-policies\" (.+)$", guide, re.MULTILINE
+        )
+        assert branches == ["--field name=main --field type=branch"]
+    (subjects,) = re.findall(r"^gh api .*/actions/oidc/customization/sub\" .*<<< '(.+)'$", guide, re.MULTILINE)
+    assert json.loads(subjects) == {"use_default": False, "include_claim_keys": ["repo", "context", "ref"]}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
