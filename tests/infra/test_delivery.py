@@ -141,9 +141,7 @@ def test_github_signs_in_by_federation_from_main_and_the_environment_of_that_nam
     }
 
 
-def test_the_guide_makes_both_environments_for_main_alone_with_people_who_approve_and_has_subjects_tell_the_branch() -> (
-    None
-):
+def test_the_guide_makes_both_environments_for_main_alone_and_for_people_who_approve() -> None:
     """GitHub makes an environment that a run names, open to every branch, where there is none."""
     guide = (ROOT / "docs/operations.md").read_text("utf-8")
     for name in ("prod", "prod-infra"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from cli.gateway import SERVICES
 from tests.doubles.gateway_setup import AUDIENCE, filled, named_values, read
+from tests.infra.snapshot import ROOT
 
 MODULES = Path(__file__).parents[2] / "infra" / "modules"
 ISSUERS = [
@@ -83,6 +85,14 @@ def test_each_service_goes_to_its_own_app_or_to_the_one_that_has_the_rest(api: l
     assert urls["v1-identity"] == "https://flowgrid-test.azurewebsites.net/api/v1"
     assert urls["open-claims"] == "https://flowgrid-test.azurewebsites.net/api"
     assert {name.partition("-")[2] for name in urls} == set(SERVICES)
+
+
+def test_the_guide_puts_each_service_into_one_app() -> None:
+    """What is in none would have no timers and no queues: 404 at every route of it."""
+    guide = (ROOT / "docs/gateway.md").read_text("utf-8")
+    table = guide.partition("| app | `FLOWGRID_SERVICES` |")[2].partition("\n\n")[0]
+    named = [name for row in re.findall(r"`([a-z,]+)`", table) for name in row.split(",")]
+    assert sorted(named) == sorted(SERVICES)
 
 
 def test_versions_share_a_path_and_need_no_key_of_a_subscription(api: list[Resource]) -> None:
