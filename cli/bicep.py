@@ -23,6 +23,9 @@ GIVEN = {  # to parameters
     "FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]',
     "FLOWGRID_ALERT_EMAILS": '["operators@flowgrid.example"]',
     "FLOWGRID_REPOSITORY": "flowgrid/flowgrid",
+    "FLOWGRID_GATEWAY_AUDIENCE": NOBODY,
+    "FLOWGRID_GATEWAY_EMAIL": "operators@flowgrid.example",
+    "FLOWGRID_GATEWAY_ORIGINS": '["https://app.flowgrid.example"]',
 }
 OURS = ("AZURE_", "FLOWGRID_")
 SECONDS = 120.0
