@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.bicep import VERSION
 from shared.version import COMMIT_FILE
 from tests.infra.snapshot import ENVIRONMENTS, ROOT, Snapshot, snapshot
 
@@ -113,6 +114,12 @@ def test_every_smoke_test_of_a_delivery_is_of_the_commit_that_was_brought() -> N
     smokes = [line for run in runs for line in run.splitlines() if "cli smoke" in line]
     brought = ['"$GITHUB_SHA"', f'"$(unzip -p last-good.zip {COMMIT_FILE})"', '"$(git rev-parse HEAD)"']
     assert [line.partition("--expect ")[2].removesuffix(" --wait 600") for line in smokes] == brought
+
+
+def test_the_compiler_is_the_one_that_has_written_the_snapshots() -> None:
+    """Another may write them otherwise, and a release would wait for that."""
+    (install,) = [step["run"] for step in steps("ci") if "az bicep install" in step.get("run", "")]
+    assert install.splitlines()[0] == f"az bicep install --version v{VERSION}"
 
 
 def test_one_deployment_of_an_environment_at_a_time_and_none_is_cut_off() -> None:
