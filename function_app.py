@@ -14,6 +14,7 @@ import functions.claims.http
 import functions.design.http
 import functions.executions.bus
 import functions.executions.http
+import functions.hooks.http
 import functions.identity.http
 import functions.migration.http
 import functions.notifications.http
@@ -53,6 +54,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "claims": [functions.claims.http.blueprint(endpoint, parts.claims)],
         "design": [functions.design.http.blueprint(endpoint, parts.design)],
         "executions": [functions.executions.http.blueprint(endpoint, parts.executions.service)],
+        "hooks": [functions.hooks.http.blueprint(endpoint, parts.hooks, parts.delivering)],
         "identity": [functions.identity.http.blueprint(endpoint, parts.identity)],
         "migration": [functions.migration.http.blueprint(endpoint, parts.migrations)],
         "notifications": [functions.notifications.http.blueprint(endpoint, parts.notifications)],

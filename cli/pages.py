@@ -43,6 +43,10 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "functions.backups.service.MOST_AT_ONCE": "backups on demand that are made or wait",
     "functions.claims.service.MAX_BODY_BYTES": "bytes of an identity provider's question about claims",
     "functions.claims.service.CALLS_PER_MINUTE": "questions about claims of one identity provider in a minute",
+    "functions.hooks.models.MOST_HOOKS": "hooks of a tenant",
+    "functions.hooks.models.MOST_OVERLAP_HOURS": "hours that a hook's old secret is good beside a new one",
+    "functions.hooks.signatures.WINDOW_SECONDS": "seconds between a delivery's time and ours, either way",
+    "functions.executions.models.MAX_INPUT_BYTES": "bytes of a run's input, and of a delivery to a hook",
     "shared.members.invitations.MOST_TENANTS": "tenants whose invitations are looked at when somebody first signs in",
     "functions.usage.dimensions.MAX_NAMES": "dimensions of a period's usage; the rest is `other`",
 }

@@ -200,7 +200,7 @@ class Endpoint:
         if req.method == "OPTIONS":  # a browser sends it on its own, without a token: nobody's call
             return options(method for other in self.routes if other.path == route.path for method in other.methods)
         if route.free:
-            return respond(route, req, await handler(OpenCall(req, lambda: None)), None)
+            return respond(route, req, await handler(OpenCall(req, lambda: None, answered.request)), None)
         key, most = window_of(answered.request.ip_address), self.global_limit
         address = Window("global", key, most, GLOBAL_WINDOW_MINUTES, "Too many requests from this address")
         if route.role is None:
@@ -229,7 +229,7 @@ class Endpoint:
                 inside.leave()
 
         try:
-            return await handler(OpenCall(req, leave))
+            return await handler(OpenCall(req, leave, answered.request))
         finally:
             if not known:
                 answered.allowances.append(await inside.spend())

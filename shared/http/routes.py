@@ -8,6 +8,7 @@ from urllib.parse import quote
 from azure.functions import HttpRequest
 from typing_extensions import TypeVar
 
+from shared.auth.caller import RequestInfo
 from shared.auth.roles import Role
 from shared.http.bodies import Json, Merge, Raw
 from shared.http.pagination import PageQuery, Query
@@ -101,6 +102,7 @@ class OpenCall:
 
     request: HttpRequest
     known: Callable[[], None]
+    info: RequestInfo
 
 
 @dataclass(frozen=True)
