@@ -131,6 +131,7 @@ lock: ## Lock what pyproject.toml requires; with UPGRADE=--upgrade what that req
 	$(LOCKED) pyproject.toml -o requirements.txt
 	$(LOCKED) --group run -c requirements.txt -o requirements/run.txt
 	$(LOCKED) pyproject.toml --group dev -c requirements.txt -c requirements/run.txt -o requirements/dev.txt
+	$(LOCKED) --group postgres -c requirements/dev.txt -o requirements/postgres.txt
 	$(LOCKED) --group servicebus -c requirements/dev.txt -o requirements/servicebus.txt
 	$(LOCKED) --group client -o requirements/client.txt
 	$(LOCKED) --group audit -o requirements/audit.txt

@@ -100,6 +100,49 @@ def token(
 
 
 @app.command()
+def phase(
+    number: Annotated[int, typer.Argument(min=1, max=1, help="The roadmap's phase.")],
+    source: Annotated[Path | None, typer.Argument(help="The old SQLite file, which is only read.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The copy that gets tenants.", show_default="SOURCE.phase-1.db, here")
+    ] = None,
+    postgres: Annotated[str | None, typer.Option(help="A PostgreSQL database instead: postgresql://…")] = None,
+    role: Annotated[str, typer.Option(help="In PostgreSQL, whom programs work as; made if need be.")] = "flowgrid_app",
+    undo: Annotated[bool, typer.Option("--undo", help="Take all steps back.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Give an old database of one user tenants, in SQL, step by step; again goes on where it was."""
+    from cli.phase import run
+
+    with _errors_in_one_line():
+        equal = run(source, copy=out, postgres=postgres, role=role, undo=undo, as_json=as_json)
+        raise typer.Exit(0 if equal else 1)
+
+
+@app.command()
+def invite(
+    file: Annotated[Path, typer.Argument(help="A CSV file with the columns email, role and, if you like, name.")],
+    tenant: Annotated[str, typer.Option(help="Slug or id of the tenant.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come of it; invite nobody.")] = False,
+    api: Annotated[str | None, typer.Option(help="Into the Flowgrid at this URL, over its API.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="A token of that Flowgrid: an admin's or staff's.", show_default="FLOWGRID_TOKEN")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    data: DataFolder = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Invite the people of a file into a tenant; exits 0 only when nobody is refused. Again is no error."""
+    from cli.invite import run
+
+    with _errors_in_one_line():
+        everybody = run(
+            file, tenant, dry_run=dry_run, api=api, token=token, as_json=as_json, data=data, settings_file=settings
+        )
+        raise typer.Exit(0 if everybody else 1)
+
+
+@app.command()
 def demo() -> None:
     """Tell the whole main job on a fresh Flowgrid, in one table; exits 0 only when all of it was true."""
     from cli.demo import run

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from textwrap import indent
 from xml.sax.saxutils import escape, quoteattr
 
+from shared.auth.apikeys import KEY_PATTERN
 from shared.auth.roles import Role
 from shared.auth.signed import LEEWAY_SECONDS
 from shared.errors import FlowgridError, NotFound, RateLimited, TooLarge, Unauthenticated
@@ -31,6 +32,7 @@ STAFF = '(bool)context.Variables["staff"]'
 REFUSED = "context.Response.StatusCode == 401 || context.Response.StatusCode == 403"  # which the app counts, too
 WAIT = 'context.Variables["retry-after"].ToString()'
 REQUEST = 'context.Request.Headers.GetValueOrDefault("{}", "{}")'
+BY_KEY = f'Regex.IsMatch({REQUEST.format("Authorization", "")}, "^Bearer {KEY_PATTERN}$")'  # the app knows whose it is
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def versioned(all_of: Operations, backend: str) -> str:
         set_variable("issuer", f'@({claimed}?.Issuer ?? "")'),
         set_variable("tenant", ""),
         set_variable("staff", "@(false)"),
-        choose("<!-- issuers -->", when('(string)context.Variables["issuer"] == ""', nobody)),
+        choose("<!-- issuers -->", when(f'(string)context.Variables["issuer"] == "" && !{BY_KEY}', nobody)),
         choose(when(f"!{STAFF}", set_header("x-tenant-id", None))),
         limits,
         route(all_of.services, backend),

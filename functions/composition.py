@@ -28,6 +28,8 @@ from functions.hooks.delivering import Delivering
 from functions.hooks.service import HookService
 from functions.hooks.tokens import HookTokens
 from functions.identity.assembly import Identity
+from functions.mcp.service import McpService
+from functions.mcp.tools import Offers
 from functions.migration.service import MigrationService
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
@@ -124,6 +126,8 @@ class Parts:
         self.delivering = Delivering(
             directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting
         )
+        catalog = CatalogTools(self.elements, self.relationships)
+        self.mcp = McpService(Offers(self.agents, self.executions.service, catalog))
         self.design = DesignService(self.executions.starting, self.agents)
 
         self.metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
@@ -230,6 +234,7 @@ class Parts:
             "usage archive": over_all(self._archive.keep),
             "audit retention": over_all(self.trail.pruner.prune),
             "run retention": over_all(self.executions.retention.purge),
+            "api keys": over_all(self.identity.api_keys.purge),
             "costs": over_all(self.costs.tell),
             Invariants.ROUND: self._invariants.run,
         }

@@ -25,6 +25,7 @@ from functions.usage.rollups import DUE, ROLLUP
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
+from shared.members.apikeys import PROOF, ApiKey
 from shared.members.breakglass import StaffAccess
 from shared.members.invitations import INVITED
 from shared.members.users import BINDING, OWN_ISSUER, REMOVED, User
@@ -70,6 +71,8 @@ KINDS = Kinds(
     REMOVED,
     StaffAccess.KIND,
     OWN_ISSUER,
+    ApiKey.KIND,
+    PROOF,
     COPY,
     RECORD,
     COUNTER,

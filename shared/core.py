@@ -18,8 +18,10 @@ from shared.jobs.deadletters import DeadLetters
 from shared.jobs.jobs import GiveUp, Jobs, Slice
 from shared.jobs.ledger import Ledger
 from shared.kinds import Kinds
+from shared.members.apikeys import ApiKeys
 from shared.members.invitations import Invitations
 from shared.members.issuers import OwnIssuers
+from shared.members.keyuse import KeyUses
 from shared.members.members import Members
 from shared.members.names import Names
 from shared.members.signin import SignIn
@@ -48,6 +50,8 @@ class Core:
     removals: Removals
     invitations: Invitations
     own_issuers: OwnIssuers
+    api_keys: ApiKeys
+    key_uses: KeyUses
     ledger: Ledger
     dead_letters: DeadLetters
     endpoint: Endpoint
@@ -71,6 +75,7 @@ class Core:
 
     async def close(self) -> None:
         """Finish what runs behind the answers, then give back files and sockets."""
+        await self.key_uses.flush()
         await self.services.outbox.flush()
         self.adapters.charges.flush()
         await self.request_units.flush()
@@ -95,14 +100,18 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
     directory = Directory(adapters.database, clock, signatures)
     names = Names(adapters.database, directory, clock)
     removals = Removals(RegistryKey(adapters.database, clock, ADDRESSES))
-    members = Members(clock, SignIn(names, removals))
+    key_uses = KeyUses(clock)
+    members = Members(clock, SignIn(names, removals), key_uses)
     own_issuers = OwnIssuers(names, directory, adapters.outgoing, clock)
+    issuers = {one.issuer for one in settings.flowgrid_issuers}
+    api_keys = ApiKeys(directory, clock, settings.flowgrid_environment, issuers)
     endpoint = Endpoint(
         verifier=TokenVerifier(
             settings.flowgrid_issuers,
             tenant_claim=settings.flowgrid_tenant_claim,
             roles_claim=settings.flowgrid_roles_claim,
             own=own_issuers.trusted,
+            api_keys=api_keys.caller,
         ),
         directory=directory,
         members=members,
@@ -127,6 +136,8 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         removals=removals,
         invitations=Invitations(adapters.database, directory, clock),
         own_issuers=own_issuers,
+        api_keys=api_keys,
+        key_uses=key_uses,
         ledger=Ledger(adapters.database, clock),
         dead_letters=DeadLetters(adapters.database, adapters.messaging, clock),
         endpoint=endpoint,

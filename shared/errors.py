@@ -3,10 +3,12 @@
 FlowgridError
 ├── Invalid               the caller's input is wrong; `errors` lists the fields, `more` how many beyond those
 ├── Unauthenticated       no token, or one that does not verify
+│   └── KeyEnded          an API key that was good once
 ├── Forbidden             the caller may not do this
 │   ├── AroundTheGateway  the call has not come through the gateway
 │   ├── NotAMember        the tenant does not let the caller in
 │   ├── RoleNeeded        the caller's role is too low
+│   ├── ScopeNeeded       the caller's API key is not for this
 │   └── TenantSuspended
 ├── NotFound              no such thing in this tenant
 ├── Conflict              the state of things forbids it; members say which
@@ -93,6 +95,12 @@ class Unauthenticated(FlowgridError):
         self.issuer = issuer
 
 
+class KeyEnded(Unauthenticated):
+    code = "key_ended"
+    meaning = "The API key was good once and is over; `detail` says why."
+    remedy = "Make a new key (`POST v1/api-keys`), or have the secret of this one rotated before it ends."
+
+
 class Forbidden(FlowgridError):
     code = "forbidden"
     meaning = "The caller is known and may not do this."
@@ -115,6 +123,12 @@ class RoleNeeded(Forbidden):
     code = "role_needed"
     meaning = "This needs a higher role than the caller has; `detail` names both."
     remedy = "Ask an admin of the tenant for the role, and sign in again."
+
+
+class ScopeNeeded(Forbidden):
+    code = "scope_needed"
+    meaning = "The API key is not for this: it lacks the scope that `detail` names."
+    remedy = "Use a key that has the scope; those of a key are for ever."
 
 
 class NotAMember(Forbidden):

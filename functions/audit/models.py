@@ -31,6 +31,7 @@ class AuditEntry(BaseModel):
     ip_address: str = Field(description="Where the call came from.")
     user_agent: str = Field(description="What the caller's program calls itself.")
     request_id: str = Field(description="The call's `x-request-id`.")
+    api_key_id: str | None = Field(None, description="The API key that they used; null: a token.")
     key_id: str | None = Field(None, description="The key that it is signed by; null from before there were any.")
     mac: str | None = Field(None, description="Its signature (HMAC-SHA-256, in hex), which `verify` checks.")
 
@@ -39,6 +40,7 @@ class AuditQuery(ListQuery):
     """The filters of the audit trail, all of them equality."""
 
     user_id: str | None = Field(None, max_length=200)
+    api_key_id: str | None = Field(None, max_length=200)
     action: str | None = Field(None, max_length=100)
     resource_type: str | None = Field(None, max_length=100)
     resource_id: str | None = Field(None, max_length=200)

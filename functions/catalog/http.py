@@ -27,6 +27,7 @@ from functions.catalog.service import ElementService, RelationshipService
 from functions.catalog.view_models import View, ViewQuery, ViewSummary
 from functions.catalog.view_service import ViewService
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.bodies import Raw
 from shared.http.crud import crud
 from shared.http.endpoint import Endpoint
@@ -80,6 +81,7 @@ def _elements(endpoint: Endpoint, routes: func.Blueprint, elements: ElementServi
         "DELETE",
         "v1/elements/{element_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=DeleteQuery,
         answer=None,
         status=204,
@@ -119,6 +121,7 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, relationships: Re
         "DELETE",
         "v1/relationships/{relationship_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=DeleteQuery,
         answer=None,
         status=204,
@@ -151,6 +154,7 @@ def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService, mo
         "DELETE",
         "v1/models/{model_id}",
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         query=ModelDeleteQuery,
         answer=None,
         status=204,

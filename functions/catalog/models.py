@@ -107,10 +107,15 @@ class Imported(Resource):
     languages: dict[str, str] = Field({}, description="Field -> language of its value (exchange files).")
     translations: Translations = Field({}, description="Language -> field -> value, for every further language.")
     source_identifier: str | None = Field(None, description="The identifier in the exchange file that it came from.")
+
+
+class Migrated(Imported):
+    """What may also come from an old database (docs/decisions/0051)."""
+
     legacy_id: str | None = Field(None, description="Its key in the old database that it was migrated from.")
 
 
-class Element(Imported):
+class Element(Migrated):
     """An ArchiMate element; its layer follows from its type."""
 
     KIND: ClassVar[Kind] = Kind(
@@ -145,7 +150,7 @@ class ElementQuery(NamedQuery):
     model_id: str | None = Field(None, max_length=100)
 
 
-class Relationship(Imported):
+class Relationship(Migrated):
     """An ArchiMate relationship; its ends are elements, or relationships where ArchiMate allows that."""
 
     KIND: ClassVar[Kind] = Kind(

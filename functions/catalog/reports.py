@@ -11,7 +11,7 @@ from shared.ids import is_uuid
 from shared.work.resources import Listing, PageRequest
 from shared.work.session import TenantSession
 
-AREA: Final = "imports"
+AREA = "imports"
 FOLDER: Final = "reports"
 PART: Final = 1000
 KEPT: Final = 20

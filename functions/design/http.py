@@ -5,6 +5,7 @@ import azure.functions as func
 from functions.design.models import Answers, Design, DesignQuery, DesignView, Feedback, NewDesign
 from functions.design.service import DesignService
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
@@ -29,6 +30,7 @@ def _sessions(endpoint: Endpoint, routes: func.Blueprint, designs: DesignService
         "POST",
         "v1/design/sessions",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         body=NewDesign,
         answer=DesignView,
         status=202,
@@ -64,6 +66,7 @@ def _sessions(endpoint: Endpoint, routes: func.Blueprint, designs: DesignService
         "DELETE",
         ONE,
         role=Role.ADMIN,
+        scope=KeyScope.WRITE,
         answer=None,
         status=204,
         summary="Delete a session of the wizard; what it has made stays",
@@ -78,6 +81,7 @@ def _phases(endpoint: Endpoint, routes: func.Blueprint, designs: DesignService) 
         "POST",
         f"{ONE}/answers",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         body=Answers,
         answer=DesignView,
         status=202,
@@ -95,6 +99,7 @@ def _phases(endpoint: Endpoint, routes: func.Blueprint, designs: DesignService) 
         "POST",
         f"{ONE}/revise",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         body=Feedback,
         answer=DesignView,
         status=202,

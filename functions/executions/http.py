@@ -18,6 +18,7 @@ from functions.executions.views import (
     Step,
 )
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page, PageQuery
 from shared.http.routes import Begins, Call
@@ -42,6 +43,7 @@ def _runs(endpoint: Endpoint, routes: func.Blueprint, executions: ExecutionServi
         "POST",
         "v1/agents/{agent_id}/executions",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         body=NewExecution,
         answer=Execution,
         status=202,
@@ -74,6 +76,7 @@ def _runs(endpoint: Endpoint, routes: func.Blueprint, executions: ExecutionServi
         "POST",
         f"{ONE}/cancel",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         answer=Execution,
         status=202,
         summary="Cancel a run and all that it has started",
@@ -120,6 +123,7 @@ def _following(endpoint: Endpoint, routes: func.Blueprint, executions: Execution
         "POST",
         f"{ONE}/decisions",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         body=Decision,
         answer=Execution,
         status=202,

@@ -21,6 +21,7 @@ from shared.clock import parse_rfc3339
 from shared.errors import Forbidden, Invalid, NotAMember, RoleNeeded, Taken, TenantSuspended, TooLarge, Unauthenticated
 from shared.ids import derived_id
 from shared.limits.port import RateLimiter, Window
+from shared.members.apikeys import ApiKey
 from shared.members.users import User
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory, TenantEntry
@@ -144,6 +145,10 @@ async def _as_owner(session: TenantSession, hook: Hook) -> TenantSession:
     user = None if stored is None else User.model_validate(stored.body)
     if user is None or user.created_at != hook.user_since or user.status == "disabled":
         raise NotAMember("Whoever made this hook is no user of the tenant any more.")
+    if hook.made_with is not None:
+        key = await session.store.get(ApiKey.KIND, hook.made_with)
+        if key is None or parse_rfc3339(key.body["expires_at"]) <= session.services.clock.now():
+            raise NotAMember("The API key that this hook was made with is over.")
     role = Role(f"tenant:{user.role}")
     if not role.includes(Role.USER):
         raise RoleNeeded(f"This needs the role {Role.USER}; whoever made this hook has {role}.")

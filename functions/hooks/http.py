@@ -6,6 +6,7 @@ from functions.hooks.delivering import Delivering, Sent
 from functions.hooks.models import Delivered, Hook, HookQuery, HookRotation, NewHook
 from functions.hooks.service import HookService
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call, OpenCall
@@ -44,6 +45,7 @@ def _managed(endpoint: Endpoint, routes: func.Blueprint, hooks: HookService) -> 
         "POST",
         "v1/agents/{agent_id}/hooks",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         body=NewHook,
         answer=Hook,
         status=201,
@@ -58,7 +60,7 @@ def _managed(endpoint: Endpoint, routes: func.Blueprint, hooks: HookService) -> 
         routes,
         "GET",
         "v1/hooks",
-        role=Role.USER,
+        role=Role.VIEWER,
         query=HookQuery,
         answer=Page[Hook],
         summary="List hooks",
@@ -66,7 +68,7 @@ def _managed(endpoint: Endpoint, routes: func.Blueprint, hooks: HookService) -> 
     async def list_hooks(call: Call[None, HookQuery]) -> Listing[Hook]:
         return await hooks.list(call.tenant, call.query.filters(), call.page)
 
-    @endpoint(routes, "GET", ONE, role=Role.USER, answer=Hook, summary="Get a hook")
+    @endpoint(routes, "GET", ONE, role=Role.VIEWER, answer=Hook, summary="Get a hook")
     async def get_hook(call: Call) -> Hook:
         return await hooks.get(call.tenant, call.params["hook_id"])
 
@@ -75,6 +77,7 @@ def _managed(endpoint: Endpoint, routes: func.Blueprint, hooks: HookService) -> 
         "POST",
         f"{ONE}/rotate",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         body=HookRotation,
         answer=Hook,
         errors=(404, 409),

@@ -54,6 +54,7 @@ class Hook(Resource):
     agent_id: Id = Field(description="The agent that runs.")
     user_id: Id = Field(description="Who made it: runs are started as them, and end with them.")
     user_since: Timestamp = Field(description="Since when they are a user here.")
+    made_with: Id | None = Field(description="The API key with which it was made, and with which it ends.")
     style: Style = Field(description="How deliveries are signed.")
     path: str = Field(description="Where deliveries are sent (POST): the path of its URL.")
     secret_reference: str | None = Field(description="Where the secret is kept; it opens nothing by itself.")

@@ -22,7 +22,10 @@ from shared.work.session import TenantSession
 
 
 class HookService:
-    """A hook starts runs as the user who made it; so nobody else sets its secret, and admins may end it."""
+    """A hook starts runs as the user who made it; so nobody else sets its secret, and admins may end it.
+
+    One that was made with an API key ends with that; so whoever takes a key away takes all that it has made.
+    """
 
     def __init__(self, secrets: KeptSecrets, tokens: HookTokens) -> None:
         self._secrets = secrets
@@ -44,6 +47,7 @@ class HookService:
             "agent_id": agent_id,
             "user_id": user.id,
             "user_since": user.created_at,
+            "made_with": tenant.caller.key.id if tenant.caller.key else None,
             "path": f"/api/hooks/in/{await self._tokens.of(tenant.id, id)}",
             "secret_reference": kept,
             "old_secret_reference": None,
@@ -66,6 +70,9 @@ class HookService:
         before = await self.get(tenant, id)
         if before.user_id != tenant.user_id or tenant.caller.role is Role.PLATFORM:
             raise Forbidden("Only the user who made a hook sets its secret.")
+        key = tenant.caller.key
+        if key is not None and key.id != before.made_with:
+            raise Forbidden("By a key, only secrets of hooks that were made with it are set.")
         _check(before.style, asked.secret)
         kept = await self._secrets.put(tenant, Hook.KIND, id, asked.secret)
         until = rfc3339(tenant.services.clock.now() + timedelta(hours=asked.overlap_hours))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from functions.identity.access import AccessService
+from functions.identity.apikeys import ApiKeyService
 from functions.identity.issuers import IssuerService
 from functions.identity.service import IdentityService
 from shared.core import Core
@@ -13,6 +14,7 @@ class Identity:
     users: IdentityService
     access: AccessService
     issuers: IssuerService
+    api_keys: ApiKeyService
 
     @classmethod
     def of(cls, core: Core) -> "Identity":
@@ -20,4 +22,4 @@ class Identity:
         issuers = IssuerService(
             core.own_issuers, core.names, core.settings.flowgrid_issuers, core.adapters.outgoing.allowed
         )
-        return cls(users, AccessService(core.directory), issuers)
+        return cls(users, AccessService(core.directory), issuers, ApiKeyService(core.api_keys))

@@ -3,15 +3,18 @@
 import azure.functions as func
 
 from functions.identity.access import AccessQuery, AccessService, NewAccess
+from functions.identity.apikeys import ApiKeyService, IssuedKey, KeyFields, KeyQuery, NewKey, Rotation
 from functions.identity.assembly import Identity
 from functions.identity.issuers import IssuerQuery, IssuerService, NewIssuer
 from functions.identity.models import Me, NewUser, UserFields, UserQuery
 from functions.identity.service import IdentityService
 from shared.auth.roles import Role
-from shared.http.bodies import Merge, MergePatch
+from shared.auth.scopes import KeyScope
+from shared.http.bodies import Json, Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call
+from shared.members.apikeys import ApiKey
 from shared.members.breakglass import StaffAccess
 from shared.members.issuers import OwnIssuer
 from shared.members.users import User
@@ -22,6 +25,7 @@ def blueprint(endpoint: Endpoint, parts: Identity) -> func.Blueprint:
     routes = func.Blueprint()
     _users(endpoint, routes, parts.users)
     _issuers(endpoint, routes, parts.issuers)
+    _api_keys(endpoint, routes, parts.api_keys)
     _staff_access(endpoint, routes, parts.access)
     return routes
 
@@ -36,6 +40,7 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
         "GET",
         "v1/users",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         query=UserQuery,
         answer=Page[User],
         summary="List users",
@@ -48,6 +53,7 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
         "POST",
         "v1/users",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         body=NewUser,
         answer=User,
         status=201,
@@ -58,7 +64,9 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
     async def create_user(call: Call[NewUser]) -> User:
         return await identity.create(call.tenant, call.body)
 
-    @endpoint(routes, "GET", "v1/users/{user_id}", role=Role.ADMIN, answer=User, summary="Get a user")
+    @endpoint(
+        routes, "GET", "v1/users/{user_id}", role=Role.ADMIN, scope=KeyScope.MEMBERS, answer=User, summary="Get a user"
+    )
     async def get_user(call: Call) -> User:
         return await identity.get(call.tenant, call.params["user_id"])
 
@@ -67,6 +75,7 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
         "PATCH",
         "v1/users/{user_id}",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         body=Merge(UserFields),
         answer=User,
         summary="Change a user's name, role or status",
@@ -81,6 +90,7 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
         "DELETE",
         "v1/users/{user_id}",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         answer=None,
         status=204,
         summary="Remove a user",
@@ -94,6 +104,7 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
         "POST",
         "v1/users/{user_id}/unbind",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         answer=User,
         summary="Let a user sign in with another identity: the next one that brings the verified address",
     )
@@ -107,6 +118,7 @@ def _issuers(endpoint: Endpoint, routes: func.Blueprint, issuers: IssuerService)
         "POST",
         "v1/issuers",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         body=NewIssuer,
         answer=OwnIssuer,
         status=201,
@@ -122,6 +134,7 @@ def _issuers(endpoint: Endpoint, routes: func.Blueprint, issuers: IssuerService)
         "GET",
         "v1/issuers",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         query=IssuerQuery,
         answer=Page[OwnIssuer],
         summary="List the tenant's own issuers",
@@ -134,6 +147,7 @@ def _issuers(endpoint: Endpoint, routes: func.Blueprint, issuers: IssuerService)
         "GET",
         "v1/issuers/{issuer_id}",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         answer=OwnIssuer,
         summary="Get an issuer of the tenant",
     )
@@ -145,6 +159,7 @@ def _issuers(endpoint: Endpoint, routes: func.Blueprint, issuers: IssuerService)
         "DELETE",
         "v1/issuers/{issuer_id}",
         role=Role.ADMIN,
+        scope=KeyScope.MEMBERS,
         answer=None,
         status=204,
         summary="Take the tokens of an issuer no longer",
@@ -152,6 +167,92 @@ def _issuers(endpoint: Endpoint, routes: func.Blueprint, issuers: IssuerService)
     )
     async def delete_issuer(call: Call) -> None:
         await issuers.delete(call.tenant, call.params["issuer_id"], call.if_match)
+
+
+def _api_keys(endpoint: Endpoint, routes: func.Blueprint, keys: ApiKeyService) -> None:
+    @endpoint(
+        routes,
+        "POST",
+        "v1/api-keys",
+        role=Role.VIEWER,
+        scope=KeyScope.MEMBERS,
+        body=NewKey,
+        answer=IssuedKey,
+        status=201,
+        summary="Make an API key, which is told this once",
+        example={"name": "Nightly report", "role": "viewer", "scopes": ["read"]},
+    )
+    async def create_api_key(call: Call[NewKey]) -> IssuedKey:
+        return await keys.create(call.tenant, call.body)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/api-keys",
+        role=Role.VIEWER,
+        scope=KeyScope.MEMBERS,
+        query=KeyQuery,
+        answer=Page[ApiKey],
+        summary="List one's own API keys; admins: all of the tenant's",
+    )
+    async def list_api_keys(call: Call[None, KeyQuery]) -> Listing[ApiKey]:
+        return await keys.list(call.tenant, call.query.filters(), call.page)
+
+    @endpoint(
+        routes,
+        "GET",
+        "v1/api-keys/{api_key_id}",
+        role=Role.VIEWER,
+        scope=KeyScope.MEMBERS,
+        answer=ApiKey,
+        summary="Get an API key",
+    )
+    async def get_api_key(call: Call) -> ApiKey:
+        return await keys.get(call.tenant, call.params["api_key_id"])
+
+    @endpoint(
+        routes,
+        "PATCH",
+        "v1/api-keys/{api_key_id}",
+        role=Role.VIEWER,
+        scope=KeyScope.MEMBERS,
+        body=Merge(KeyFields),
+        answer=ApiKey,
+        summary="Rename an API key",
+        errors=(409,),
+        example={"name": "Weekly report"},
+    )
+    async def patch_api_key(call: Call[MergePatch[KeyFields]]) -> ApiKey:
+        return await keys.patch(call.tenant, call.params["api_key_id"], call.body, call.if_match)
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/api-keys/{api_key_id}/rotate",
+        role=Role.VIEWER,
+        scope=KeyScope.MEMBERS,
+        body=Json(Rotation, optional=True),
+        answer=IssuedKey,
+        summary="Give an API key a new secret, which is told this once; the old one ends later",
+        errors=(409,),
+        example={"overlap_hours": 24},
+    )
+    async def rotate_api_key(call: Call[Rotation]) -> IssuedKey:
+        return await keys.rotate(call.tenant, call.params["api_key_id"], call.body)
+
+    @endpoint(
+        routes,
+        "DELETE",
+        "v1/api-keys/{api_key_id}",
+        role=Role.VIEWER,
+        scope=KeyScope.MEMBERS,
+        answer=None,
+        status=204,
+        summary="Revoke an API key: it is over everywhere within five seconds",
+        errors=(409,),
+    )
+    async def delete_api_key(call: Call) -> None:
+        await keys.revoke(call.tenant, call.params["api_key_id"], call.if_match)
 
 
 def _staff_access(endpoint: Endpoint, routes: func.Blueprint, access: AccessService) -> None:

@@ -12,6 +12,7 @@ from functions.agents.models import Agent, AgentFields
 from functions.agents.service import AgentService
 from functions.catalog.archimate import allowed_types, is_allowed
 from functions.catalog.graph import by_ids, concept_of, keep_shallow
+from functions.catalog.junctions import keep_one_type
 from functions.catalog.models import Element, Relationship, RelationshipFields
 from functions.catalog.values import element_values, relationship_values
 from functions.migration.models import BATCH, MODELS, OPEN, Migration, Outcome, Row, Table
@@ -108,35 +109,47 @@ class Taking:
             there, buried, made = await _there(tenant, table, [one.id for one in found], record)
         change = tenant.change(*buried.values())
         before = {id for id, _ in made}
+        joined: list[tuple[Relationship, Sequence[Document]]] = []
         for one in found:
             if one.id in there:
                 one.outcome = _compared(there[one.id].value, one)
             elif one.id in buried and one.id in before:
                 one.outcome = DELETED
             else:
-                new = await self._create(tenant, change, table, one, buried)
+                new = self._create(change, table, one, buried)
                 made.append([one.id, new.revision])
+                if isinstance(new, Relationship):
+                    joined.append((new, one.named))
                 one.outcome = CREATED
         created = sum(one.outcome is CREATED for one in prepared)
         if created:
+            await _join(tenant, change, joined)
+            for named in (named for one in found if one.outcome is CREATED for named in one.named):
+                change.touch(change.kinds.named(named["kind"]), named["id"], "named", revision=named["revision"])
             if table == "agents":
                 change.count("agents", created, limit=tenant.plan.quota("agents"))
             _record(change, run, table, record, made, looked=looked)
             await change.commit(None)
         return [one.outcome for one in prepared if one.outcome is not None]
 
-    async def _create(
-        self, tenant: TenantSession, change: Change, table: Table, one: Wanted, buried: Mapping[str, Any]
+    def _create(
+        self, change: Change, table: Table, one: Wanted, buried: Mapping[str, Any]
     ) -> Element | Relationship | Agent:
         fields = {**one.fields, "legacy_id": one.row.legacy_id}
         new = change.create(MODELS[table], fields, id=one.id, buried=buried.get(one.id))
-        for named in one.named:
-            change.touch(change.kinds.named(named["kind"]), named["id"], "named", revision=named["revision"])
         if isinstance(new, Agent):
             self._agents.created(change, new)
-        elif isinstance(new, Relationship):
-            await keep_shallow(tenant, change, one.named, new, None)
         return new
+
+
+async def _join(
+    tenant: TenantSession, change: Change, joined: Sequence[tuple[Relationship, Sequence[Document]]]
+) -> None:
+    """Junctions have arms of one type, and no chain is too long; before what is touched for less."""
+    ends = {end["id"]: end for _, named in joined for end in named}
+    await keep_one_type(tenant, change, [new for new, _ in joined], ends)
+    for new, named in joined:
+        await keep_shallow(tenant, change, named, new, None)
 
 
 async def _elements(tenant: TenantSession, rows: Sequence[Row[Any]]) -> list[Wanted]:

@@ -5,6 +5,7 @@ import azure.functions as func
 from functions.publishing.models import Publication, PublicationQuery
 from functions.publishing.service import Publishing
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
@@ -20,6 +21,7 @@ def blueprint(endpoint: Endpoint, publishing: Publishing) -> func.Blueprint:
         "POST",
         "v1/agents/{agent_id}/publish",
         role=Role.USER,
+        scope=KeyScope.EXECUTE,
         answer=Publication,
         status=202,
         limit=Limit.AGENTS,

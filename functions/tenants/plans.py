@@ -49,13 +49,14 @@ def on_plan(tenant: Tenant, tier: Tier) -> dict[str, Any]:
 
 
 def in_the_way(tenant: Tenant, tier: Tier, used: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Of what there is more than the plan would allow this tenant: `used` counts agents, users and kept backups."""
+    """Of what there is more than the plan would allow this tenant; `used` counts each of them."""
     after = Tenant.model_validate({**tenant.model_dump(), **on_plan(tenant, tier)})
-    own = after.settings.limits.max_backups
+    own, plan = after.settings.limits, PLANS[tier]
     limits = {
         "agents": after.max_agents,
         "users": after.max_users,
-        "backups": PLANS[tier].max_backups if own is None else own,
+        "backups": plan.max_backups if own.max_backups is None else own.max_backups,
+        "api_keys": plan.max_api_keys if own.max_api_keys is None else own.max_api_keys,
     }
     return [
         {"resource": name, "used": used[name], "limit": limit} for name, limit in limits.items() if used[name] > limit

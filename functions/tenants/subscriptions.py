@@ -15,7 +15,7 @@ from shared.tenancy.plans import Tier
 from shared.work.change import COUNTER
 
 logger = logging.getLogger("flowgrid.tenants")
-COUNTED = ("agents", "users", "backups")
+COUNTED = ("agents", "users", "backups", "api_keys")
 
 
 class Subscriptions:

@@ -62,6 +62,7 @@ async def quotas_of(tenant: TenantSession) -> list[Quota]:
         "backups": plan.max_backups,
         "copies": plan.max_copies,
         "runs": plan.max_runs,
+        "api_keys": plan.max_api_keys,
     }
     monthly = {budget.value: counter_of(budget, month) for budget in Budget}
     found = await asyncio.gather(*(tenant.store.get(COUNTER, monthly.get(name, name)) for name in limits))

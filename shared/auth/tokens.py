@@ -1,10 +1,11 @@
-"""Bearer tokens of the issuers whose word is taken, and whose they are."""
+"""Bearer tokens of the issuers whose word is taken, and API keys: whose they are."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from shared.auth.apikeys import MARK, KeyText, parsed
 from shared.auth.caller import Caller
 from shared.auth.emails import canonical
 from shared.auth.keys import SigningKeys
@@ -18,6 +19,7 @@ from shared.issuers import Issuer
 MAX_SUBJECT = 255  # OpenID Connect Core §2
 
 Keys = Callable[[Issuer], SigningKeys]
+ByKeys = Callable[[KeyText], Awaitable[Caller]]
 
 
 class TokenVerifier:
@@ -32,10 +34,12 @@ class TokenVerifier:
         keys: Keys = SigningKeys,
         now: Callable[[], float] = time.time,
         own: Find | None = None,
+        api_keys: ByKeys | None = None,
     ) -> None:
-        """`own`: finds issuers of tenants, which may come and go."""
+        """`own`: finds issuers of tenants, which may come and go. `api_keys`: whose an API key is."""
         self._now = now
         self._own = own
+        self._api_keys = api_keys
         self._verified = VerifiedTokens(now)
         self._issuers = {issuer.issuer: Trusted(issuer, keys(issuer)) for issuer in issuers}
         self._tenant_claim = tenant_claim
@@ -43,6 +47,8 @@ class TokenVerifier:
 
     async def verify(self, authorization: str | None) -> Caller:
         token = bearer(authorization)
+        if self._api_keys is not None and token.startswith(MARK):
+            return await self._api_keys(parsed(token))
         return await self._verified.caller(token) or await self._verify(token)
 
     async def close(self) -> None:

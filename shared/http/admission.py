@@ -7,7 +7,15 @@ import azure.functions as func
 
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
-from shared.errors import FlowgridError, Forbidden, Invalid, RoleNeeded, TenantSuspended, Unauthenticated
+from shared.errors import (
+    FlowgridError,
+    Forbidden,
+    Invalid,
+    RoleNeeded,
+    ScopeNeeded,
+    TenantSuspended,
+    Unauthenticated,
+)
 from shared.http.answers import Answered
 from shared.http.routes import Route
 from shared.ids import PLATFORM_TENANT_ID, is_uuid
@@ -41,7 +49,9 @@ async def admit(doors: Doors, route: Route, req: func.HttpRequest, answered: Ans
     session = await _with_role(doors, route, session)
     if session.caller.role is Role.PLATFORM and session.id != PLATFORM_TENANT_ID:
         await use(session, {"operation": route.name, "path": route.location(req.route_params)})
-    log_fields.set({**log_fields.get(), "user_id": session.user_id})
+    key = session.caller.key
+    by_key = {} if key is None else {"api_key_id": key.id}
+    log_fields.set({**log_fields.get(), "user_id": session.user_id, **by_key})
     return session
 
 
@@ -87,11 +97,13 @@ async def _session(
 
 
 async def _with_role(doors: Doors, route: Route, session: TenantSession) -> TenantSession:
-    """The session of the tenant's user that the caller is, if that is one, and one who may do this."""
+    """The session of the tenant's user that the caller is, if that is one, and one who (and whose key) may do this."""
     admitted = await doors.members.admit(session)
     role = admitted.caller.role
     if route.role is None or role is None or not role.includes(route.role):
         raise RoleNeeded(f"This needs the role {route.role}; the caller has {role}.")
+    if not admitted.caller.may(route.scope):
+        raise ScopeNeeded(f"This needs the scope {route.scope}, which the API key lacks.")
     return admitted
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import azure.functions as func
 
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.http.bodies import Merge, MergePatch
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import ListQuery, Page
@@ -107,4 +108,5 @@ def crud(
             summary=f"Delete {noun}",
             status=204,
             **{**writes, "role": Role.ADMIN, "answer": None},
+            scope=KeyScope.WRITE if writes_by is Role.USER else None,
         )(remove)

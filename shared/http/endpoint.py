@@ -6,6 +6,7 @@ request id -> gateway -> address limit -> authenticate -> tenant -> member and r
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from shared.auth.caller import RequestInfo
 from shared.auth.gateway import Gateways
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.auth.tokens import TokenVerifier
 from shared.errors import (
     FlowgridError,
@@ -54,6 +56,7 @@ logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
 MAX_USER_AGENT = 512
 CLIENT_GONE = 499
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}(?=/)")
 
 
 @dataclass
@@ -94,6 +97,8 @@ class Endpoint:
         also: tuple[str, ...] = (),
         described: bool = True,
         free: bool = False,
+        scope: KeyScope | None = None,
+        metadata: str | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -103,7 +108,8 @@ class Endpoint:
         `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
         `also`: the media types, beside JSON, in which the answer can be asked for.
         `example`: a body that it takes. `described` False: not in OpenAPI. `free`: open, and takes nothing of the
-        address's window, nor needs a gateway.
+        address's window, nor needs a gateway. `scope`: what an API key has to be for; None: the usual of its method and
+        role.
         """
         reader = Json(body) if isinstance(body, type) else body
 
@@ -127,6 +133,8 @@ class Endpoint:
                 also,
                 described,
                 free,
+                scope,
+                metadata,
                 leads,
             )
             self.routes.append(route)
@@ -157,6 +165,7 @@ class Endpoint:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
             response = _problem(error, req, request)
+            _refer(response, route, req)
         try:
             await self._told(answered, route, req.method, response.status_code)
         except Unavailable as error:
@@ -304,6 +313,19 @@ class Endpoint:
 def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
     instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
     return problem(error, request_id=request.request_id, instance=f"/{instance}")
+
+
+def _refer(response: func.HttpResponse, route: Route, req: func.HttpRequest) -> None:
+    """RFC 9728 §5.1: who has no token is told where it is said whose tokens are taken."""
+    if response.status_code == 401 and route.metadata is not None:
+        told = f', resource_metadata="{origin_of(req)}/api/{route.metadata}"'
+        response.headers["WWW-Authenticate"] = response.headers["WWW-Authenticate"] + told
+
+
+def origin_of(req: func.HttpRequest) -> str:
+    """Scheme and host as the caller has named them: for what is told to that caller, and kept by nobody."""
+    found = _ORIGIN.match(req.url)
+    return "" if found is None else found.group()
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:

@@ -16,7 +16,7 @@ from shared.clock import Clock, rfc3339
 from shared.database.port import PlatformStore, Rejected, Stored
 from shared.errors import Conflict, Invalid, Unprocessable
 from shared.http.answers import Replay
-from shared.http.routes import Call, Handler, Route
+from shared.http.routes import Call, Content, Handler, Route
 from shared.ids import derived_id
 from shared.kinds import Kind
 from shared.tenancy.directory import TENANT
@@ -42,7 +42,7 @@ class Idempotency:
     ) -> tuple[Any, bool]:
         """The handler's answer, or the recorded one (then True)."""
         key = req.headers.get("idempotency-key")
-        if route.method != "POST" or key is None:
+        if route.method != "POST" or key is None or isinstance(route.answer, Content):
             return await handler(call), False
         slot = _slot(key, route, req, call.tenant)
         recorded = await call.tenant.store.get(IDEMPOTENCY, slot.id)
@@ -104,4 +104,4 @@ def _slot(key: str, route: Route, req: func.HttpRequest, tenant: TenantSession) 
         raise Invalid.of("Idempotency-Key", f"should be 1 to {MAX_KEY} visible ASCII characters", key[:MAX_KEY])
     target = req.url.partition("://")[2].partition("/")[2]  # without the Host, which a caller may name as it likes
     digest = sha256(f"{route.name}\n{target}\n".encode() + req.get_body()).hexdigest()
-    return IdempotencySlot(derived_id("idempotency", tenant.user_id, key), digest)
+    return IdempotencySlot(derived_id("idempotency", tenant.caller.credential, key), digest)

@@ -33,8 +33,8 @@ TAGS = {  # of what is not one resource, which says itself what it is
 }
 ABOUT = """Multi-tenant AI agent management platform.
 
-- **Who calls:** `Authorization: Bearer <token>`, of an identity provider that the deployment trusts. The token names
-  the tenant; whatever is another tenant's does not exist (404).
+- **Who calls:** `Authorization: Bearer <token>`, of an identity provider that the deployment trusts, or an API key in
+  its place (`POST v1/api-keys`). Either names the tenant; whatever is another tenant's does not exist (404).
 - **Lists** are pages: `next_cursor` of one is `cursor` of the next, and null on the last.
 - **Versions:** what has an `ETag` is read again with `If-None-Match` (304) and changed with `If-Match` (412).
 - **Repetition:** a POST under an `Idempotency-Key` is carried out once in 24 hours, and answered the same.
@@ -83,7 +83,8 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "A token of a trusted identity provider; here, `python -m cli token` makes one.",
+                    "description": "A token of a trusted identity provider (here, `python -m cli token` makes one), "
+                    "or an API key.",
                 }
             },
             "parameters": parameters,
@@ -109,7 +110,8 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     if route.role is None:
         operation["security"] = []
     else:
-        operation["description"] = f"Needs the role `{route.role}`."
+        scope = "" if route.platform else f"; an API key, the scope `{route.scope}`"
+        operation["description"] = f"Needs the role `{route.role}`{scope}."
     if route.body is not None:
         operation["requestBody"] = _request_body(route, schemas)
     return operation

@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from shared.auth.caller import RequestInfo
 from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope, usual
 from shared.http.bodies import Json, Merge, Raw
 from shared.http.pagination import PageQuery, Query
 from shared.tenancy.plans import Limit
@@ -51,6 +52,8 @@ class Route:
     also: tuple[str, ...] = ()  # the media types, beside JSON, that its answer can be had in
     described: bool = True  # False: no part of the API, but of its page
     free: bool = False  # it takes nothing of the address's window: a probe must not be locked out
+    own_scope: KeyScope | None = None  # None: the usual one
+    metadata: str | None = None  # the path of what its 401 refers to (RFC 9728 §5.1)
     leads: bool = False  # the first of its path, whose function answers OPTIONS for all of them
 
     def location(self, params: Mapping[str, str]) -> str:
@@ -62,6 +65,11 @@ class Route:
         """What its function is asked by: what has a GET has a HEAD (RFC 9110 §9.3.2), and a path has one OPTIONS."""
         own = ["GET", "HEAD"] if self.method == "GET" else [self.method]
         return [*own, "OPTIONS"] if self.leads else own
+
+    @property
+    def scope(self) -> KeyScope:
+        """What an API key has to be for, to call this."""
+        return self.own_scope or usual(self.method, self.role)
 
     @property
     def of_resource(self) -> bool:

@@ -7,7 +7,8 @@ from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.clock import Clock
 from shared.errors import NotAMember, RoleNeeded
-from shared.members.signin import DISABLED, SignIn
+from shared.members.keyuse import KeyUses
+from shared.members.signin import DISABLED, KEYS_USER_GONE, SignIn
 from shared.members.users import User, UserRole, binding_id
 from shared.work.session import TenantSession
 
@@ -24,9 +25,10 @@ class _Known:
 class Members:
     """Users by token, cached for seconds. Flowgrid's own staff is in every tenant and in no user list."""
 
-    def __init__(self, clock: Clock, sign_in: SignIn) -> None:
+    def __init__(self, clock: Clock, sign_in: SignIn, uses: KeyUses) -> None:
         self._clock = clock
         self._sign_in = sign_in
+        self._uses = uses
         self._known: dict[tuple[str, str], _Known] = {}
         self._forgotten = 0
 
@@ -40,7 +42,11 @@ class Members:
         user = await self._user(session)
         if user.status == "disabled":
             raise NotAMember(DISABLED)
-        return replace(session, caller=_as_user(caller, user.id, caller.role, user.role))
+        if caller.key is not None and (caller.key.user, caller.key.user_since) != (user.id, user.created_at):
+            raise NotAMember(KEYS_USER_GONE)  # removed, and invited again: the next user of this address
+        admitted = replace(session, caller=_as_user(caller, user.id, caller.role, user.role))
+        self._uses.note(admitted)
+        return admitted
 
     def forget(self, tenant_id: str, user: str) -> None:
         """Read this user anew next time, and do not keep what is being read just now."""
@@ -55,7 +61,8 @@ class Members:
         if known is not None and now - known.at < LIVES_SECONDS:
             return known.user
         self._known.pop(key, None)
-        user = await self._sign_in.user(session)
+        found = self._sign_in.user if session.caller.key is None else self._sign_in.keys_user
+        user = await found(session)
         if forgotten == self._forgotten:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()

@@ -26,6 +26,7 @@ DISABLED = "This user is disabled; a tenant admin can enable it again."
 NO_USER = "You are no user of this tenant; ask one of its admins to invite you."
 NO_ADDRESS = "You are no user of this tenant that is known here, and the token brings no verified e-mail address."
 OTHER_IDENTITY = "This user signs in with another identity; a tenant admin can unbind it."
+KEYS_USER_GONE = "The user who made this API key is in this tenant no longer, or signs in with another identity."
 ELSEWHERE = "This identity already belongs to another tenant; it can be in one only."
 
 
@@ -49,6 +50,14 @@ class SignIn:
             except (Conflict, Stale, Overtaken):  # another call of the same person, or a change of this user
                 continue
         raise Unavailable("Others keep changing this user at the same time; try again.")
+
+    async def keys_user(self, session: TenantSession) -> User:
+        """The user of the identity that a key was made by. Nobody is bound, or made a user, by a key."""
+        binding = await session.store.get(BINDING, binding_id(session.caller.issuer, session.caller.subject))
+        user = await self._bound(session, binding)
+        if user is None:
+            raise NotAMember(KEYS_USER_GONE)
+        return user
 
     async def _bound(self, session: TenantSession, binding: Stored | None) -> User | None:
         if binding is None:

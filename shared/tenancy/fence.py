@@ -41,7 +41,7 @@ from shared.kinds import Container, Kind
 logger = logging.getLogger("flowgrid.fence")
 AUDIT = Kind(
     "audit",
-    filtered=("user_id", "action", "resource_type", "resource_id"),
+    filtered=("user_id", "action", "resource_type", "resource_id", "api_key_id"),
     backup="history",
     append_only=True,
 )

@@ -164,6 +164,8 @@ class Change:
             "user_agent": scope.request.user_agent,
             "request_id": scope.request.request_id,
         }
+        if scope.caller.key is not None:
+            body["api_key_id"] = scope.caller.key.id
         self._add(Create(AUDIT, scope.services.ids.new(), body), _unexpected)
 
     def touch(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -70,6 +70,16 @@ class Resource(BaseModel):
             return
         if self.etag not in [tag.strip() for tag in if_match.split(",")]:
             raise Stale("This is not the current version any more; read it again, apply your change, send its ETag.")
+
+
+class ToldOnce(Resource):
+    """A resource in the one answer that tells a secret of it. Nothing that keeps the answer keeps that."""
+
+    SECRETS: ClassVar[tuple[str, ...]]
+
+    def again(self) -> Self:
+        """The answer as a repetition of the request gets it."""
+        return self.model_copy(update=dict.fromkeys(self.SECRETS))
 
 
 class Tombstone(BaseModel):

@@ -14,7 +14,7 @@ from shared.telemetry.port import OFF, Telemetry
 from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Plan
 from shared.work.outbox import Outbox
-from shared.work.resources import Resource
+from shared.work.resources import Resource, ToldOnce
 
 IDEMPOTENCY = Kind("idempotency", append_only=True)
 IDEMPOTENCY_SECONDS = 24 * 3600
@@ -29,6 +29,7 @@ class IdempotencySlot:
     stored: bool = False
 
     def record(self, answer: BaseModel | None, at: str) -> Create:
+        answer = answer.again() if isinstance(answer, ToldOnce) else answer
         body = None if answer is None else answer.model_dump(mode="json")
         etag = answer.etag if isinstance(answer, Resource) else None
         made = [answer.KIND.name, answer.id] if isinstance(answer, Resource) else None

@@ -39,7 +39,7 @@ def processes(
             databases: Sequence[Database] = [SqliteDatabase(folder, clock, ["shard-1"]) for _ in range(2)]
         else:
             double: CosmosDouble = request.getfixturevalue("cosmos")
-            databases = [cosmos_database(double.endpoint, clock) for _ in range(2)]
+            databases = [cosmos_database(double.endpoint, clock, deadline=120.0) for _ in range(2)]
         yield name, runner, databases
         for database in databases:
             runner.run(database.close())

@@ -272,6 +272,7 @@ def own_body(stage: Stage, route: Route) -> Any:
         "POST v1/catalog/import": MODEL,
         "POST v1/catalog/imports": MODEL,
         "POST v1/openapi/import": OPENAPI,
+        "POST v1/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
         "POST v1/migrations/{migration_id}/rows": ROWS,
         "POST v1/platform/dead-letter-replays": {"tenant": stage.home.id},
         "POST v1/platform/tenants/{tenant_id}/usage-adjustments": {"reason": "a trial call", "event": event},

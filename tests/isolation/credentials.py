@@ -9,6 +9,8 @@ from uuid import uuid4
 from shared.auth.roles import Role
 from shared.ids import PLATFORM_TENANT_ID
 from tests.doubles.providers import EVENTS_APP, EXTENSION_APP
+from tests.isolation.api_keys import furnish as with_key
+from tests.isolation.api_keys import keys
 from tests.isolation.asking import AUTH0_SECRET, B2C_SECRET
 from tests.isolation.expected import BELIEVED_SECONDS
 from tests.isolation.people import Tenant, be, grant, of_company, onboard, own_issuer, staff, token
@@ -43,6 +45,7 @@ class Outcasts:
 
 async def outcasts(site: Site) -> Outcasts:
     made = Outcasts(await onboard(site), await onboard(site), await onboard(site), await onboard(site))
+    await with_key(site, made.suspended)
     await suspend(site, made.suspended)
     await be(site, made.provisioning, "provisioning")
     await be(site, made.deleting, "deleting")
@@ -95,6 +98,7 @@ async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -
             Role.ADMIN, victim.id, victim.admin_email, subject=f"{home.admin_email} in {home.id}"
         ),
         **await _of_companies(site, home, victim),
+        **await keys(site, home, victim, out.suspended),
         "removed user": removed,
         "disabled user": disabled,
         "user who was removed elsewhere": removed_elsewhere,
@@ -121,6 +125,7 @@ async def credentials(site: Site, home: Tenant, victim: Tenant, out: Outcasts) -
     named = {"x-tenant-id": victim.id, "tenant-id": victim.id, "x-ms-client-principal-id": victim.id}
     headers: dict[str, dict[str, str]] = {
         "admin who names the victim": named,
+        "key that names the victim": named,
         "staff, an unknown tenant": {"x-tenant-id": str(uuid4())},
         "staff, no tenant id": {"x-tenant-id": "acme"},
         "staff, own tenant": {"x-tenant-id": home.id},

@@ -21,8 +21,8 @@ GET    v1/agents/{agent_id}/revisions             viewer  404  200
 POST   v1/agents/{agent_id}/executions            user    404  202
 POST   v1/agents/{agent_id}/publish               user    404  202,409
 POST   v1/agents/{agent_id}/hooks                 user    404  201,403
-GET    v1/hooks                                   user    -    200
-GET    v1/hooks/{hook_id}                         user    404  200
+GET    v1/hooks                                   viewer   -    200
+GET    v1/hooks/{hook_id}                         viewer   404  200
 POST   v1/hooks/{hook_id}/rotate                  user    404  200,403
 DELETE v1/hooks/{hook_id}                         user    404  412,403
 POST   v1/cases                                   user    -    201
@@ -113,6 +113,12 @@ POST   v1/issuers                                 admin   -    201,409
 GET    v1/issuers                                 admin   -    200
 GET    v1/issuers/{issuer_id}                     admin   404  200
 DELETE v1/issuers/{issuer_id}                     admin   404  412
+POST   v1/api-keys                                viewer  -    201,403
+GET    v1/api-keys                                viewer  -    200
+GET    v1/api-keys/{api_key_id}                   viewer  404  200,404
+PATCH  v1/api-keys/{api_key_id}                   viewer  404  412,404
+DELETE v1/api-keys/{api_key_id}                   viewer  404  412,404
+POST   v1/api-keys/{api_key_id}/rotate            viewer  404  200,403,404,409
 GET    v1/staff-access                            admin   -    200
 GET    v1/staff-access/{access_id}                admin   404  200
 POST   v1/staff-access/{access_id}/end            admin   404  200
@@ -165,6 +171,9 @@ GET    v1/platform/slo                            staff   -    200
 GET    v1/platform/costs                          staff   -    200
 GET    v1/platform/costs/{tenant_id}              staff   -    200
 POST   claims/{issuer}                            provider  -  200
+POST   v1/mcp                                     viewer  -    200
+GET    v1/mcp                                     viewer  -    405
+GET    .well-known/oauth-protected-resource       open    -    200
 POST   hooks/in/{token}                           open    401  401
 GET    health                                     open    -    200
 GET    health/live                                open    -    200
@@ -196,6 +205,13 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "own issuer, as the platform's by its key id": 401,
     "own issuer that was removed": 401,
     "own issuer that was removed elsewhere": 401,
+    "key that was revoked": 401,
+    "key that was revoked elsewhere": 401,
+    "key that was made with a revoked one": 401,
+    "key that is over": 401,
+    "key whose secret was changed": 401,
+    "key with a wrong character": 401,
+    "the victim's key, another secret": 401,
     "provider, wrong secret": 401,
     "no role": 403,
     "no tenant": 403,
@@ -212,6 +228,12 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "removed user": 403,
     "disabled user": 403,
     "user who was removed elsewhere": 403,
+    "key of a removed user": 403,
+    "key of a user who was removed elsewhere": 403,
+    "key of a disabled user": 403,
+    "key of a suspended tenant": 403,
+    "key that only reads": "key for reading",
+    "key of an admin who is a viewer now": "viewer",
     "viewer": "viewer",
     "admin by token, viewer by list": "viewer",
     "viewer by token, admin by list": "viewer",
@@ -219,7 +241,10 @@ CREDENTIALS: Final[dict[str, int | str]] = {
     "admin": "admin",
     "admin who names the victim": "admin",
     "admin by an own issuer": "admin",
+    "key": "admin",
+    "key that names the victim": "admin",
     "the victim's own issuer": "admin of the victim",
+    "the victim's key": "admin of the victim",
     "staff": "staff without a tenant",
     "staff, an unknown tenant": "staff without a tenant",
     "staff, no tenant id": "staff of no tenant id",
@@ -241,8 +266,13 @@ BELIEVED_SECONDS: Final = 5
 TRACES: Final[dict[str, dict[str, int]]] = {
     "staff, the victim": {"audit staff_access.used": 1},  # the grant that is used is in the victim's own trail
     "the victim's own issuer": {"message": 1},  # it is counted as the victim's call
+    "the victim's key": {"message": 1},
 }
-TOUCHED: Final = {"staff, the victim": {"staff_access"}, "the victim's own issuer": set[str]()}
+TOUCHED: Final = {
+    "staff, the victim": {"staff_access"},
+    "the victim's own issuer": set[str](),
+    "the victim's key": set[str](),
+}
 READS: Final = {  # what takes much away is in the trail as well
     "GET v1/audit/export": {"audit export.read": 1},
     "GET v1/catalog/export": {"audit export.read": 1},
@@ -343,9 +373,12 @@ TIMERS: Final = {
 
 @dataclass(frozen=True)
 class Expected:
+    """`reads`: an API key for reading may do it, but it may not look at keys."""
+
     least: str
     foreign: int | None
     own: frozenset[int]
+    reads: bool
 
 
 def routes() -> dict[str, Expected]:
@@ -354,7 +387,8 @@ def routes() -> dict[str, Expected]:
     for line in ROUTES.strip().splitlines():
         method, path, least, foreign, own = line.split()
         statuses = frozenset(int(status) for status in own.split(","))
-        found[f"{method} {path}"] = Expected(least, None if foreign == "-" else int(foreign), statuses)
+        reads = method == "GET" and least == "viewer" and not path.startswith("v1/api-keys")
+        found[f"{method} {path}"] = Expected(least, None if foreign == "-" else int(foreign), statuses, reads)
     return found
 
 
@@ -375,6 +409,8 @@ def refusal(expected: Expected, credential: str) -> int | None:
         return None if expected.least == rank else 401
     if isinstance(rank, int):
         return rank
+    if rank == "key for reading":  # whatever its role is: what viewers read
+        return None if expected.reads else 403
     if rank == "admin of the victim":
         return 403 if expected.least == "staff" else None
     if rank.startswith("staff"):

@@ -17,6 +17,7 @@ UNLIMITED = {
     "max_copies": 1_000,
     "max_runs": 1_000,
     "max_backups": 1_000,
+    "max_api_keys": 1_000,
 }
 API = "flowgrid"
 TWINS: dict[str, dict[str, Any]] = {  # what both have under one name; an id that follows from it is one id in both

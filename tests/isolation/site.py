@@ -110,7 +110,7 @@ class Site:
         companies = Companies(own, issuer.public_keys()[-1]["kid"])
         callers = [one.caller for one in settings.flowgrid_claims if one.caller is not None]
         own = replace(own, own_issuers=companies, app_tokens=AppTokens(callers, keys))
-        own.endpoint.verifier = _verifier(settings, keys, companies, clock)
+        own.endpoint.verifier = _verifier(own, keys, companies, clock)
         models = SomeScripted(own)
         app = function_app.compose(own, _runs(own, models))
         site = cls(own, app, clock, issuer, models, companies, double)
@@ -223,8 +223,9 @@ def _keys(issuer: Issuer, clock: FakeClock) -> Keys:
     return lambda one: SigningKeys(one, fetch=fetch, monotonic=clock.monotonic)
 
 
-def _verifier(settings: Settings, keys: Keys, companies: Companies, clock: FakeClock) -> TokenVerifier:
+def _verifier(own: Core, keys: Keys, companies: Companies, clock: FakeClock) -> TokenVerifier:
     """The app's own, but for where it reads issuers' pages."""
+    settings = own.settings
     return TokenVerifier(
         settings.flowgrid_issuers,
         tenant_claim=settings.flowgrid_tenant_claim,
@@ -232,6 +233,7 @@ def _verifier(settings: Settings, keys: Keys, companies: Companies, clock: FakeC
         keys=keys,
         now=lambda: clock.now().timestamp(),
         own=companies.trusted,
+        api_keys=own.api_keys.caller,
     )
 
 

@@ -7,6 +7,7 @@ from shared.auth.roles import Role
 from shared.http.pagination import PageQuery
 from shared.ids import PLATFORM_TENANT_ID
 from tests.doubles.cosmos import CosmosDouble
+from tests.isolation.api_keys import furnish as with_key
 from tests.isolation.asking import set_up
 from tests.isolation.cases import KEYED, Stage, key_of, own_body
 from tests.isolation.credentials import credentials, grants, outcasts
@@ -22,6 +23,7 @@ async def stage(folder: Path, double: CosmosDouble | None = None) -> Stage:
     spare = await onboard(site)
     for tenant in (victim, home):
         await furnish(site, tenant)
+        await with_key(site, tenant)
     out, cursors = await outcasts(site), await cursors_of(site, victim)
     nobody = Stage(site, victim, home, spare, {}, cursors)
     await used_keys(nobody)

@@ -70,6 +70,13 @@ async def test_a_query_that_forgets_both_is_found_by_what_it_shows(
 
 
 @pytest.mark.timeout(300)
+async def test_nothing_leaks_to_api_keys(on_cosmos: Stage, watch: Watch) -> None:
+    keys = [name for name in on_cosmos.credentials if name.startswith(("key", "the victim's key"))]
+    routes = [LIST, "POST v1/users", *(key for key in EXPECTED if "v1/api-keys" in key)]
+    assert len(keys) == 16 and await leaks(on_cosmos, watch, routes, *keys) == ""
+
+
+@pytest.mark.timeout(300)
 async def test_nothing_leaks_to_the_decisive_callers(on_cosmos: Stage, watch: Watch) -> None:
     assert await leaks(on_cosmos, watch, tuple(EXPECTED), *DECISIVE) == ""
 

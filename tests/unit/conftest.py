@@ -1,11 +1,13 @@
 """Fixtures of the unit tests; what they are made of is in `world.py`."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from shared.telemetry import log as lines
+from shared.telemetry.log import JsonLines
 from tests.unit.world import World
 
 
@@ -33,3 +35,25 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> It
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def written() -> Iterator[Callable[[], str]]:
+    """All that any logger of the process would write, at every level."""
+    kept: list[str] = []
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            kept.append(self.format(record))
+
+    keeping = Keeping()
+    keeping.setFormatter(JsonLines())
+    loggers = [logging.getLogger(name) for name in ("", "flowgrid", *lines.OTHERS)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(keeping)
+        logger.setLevel(logging.DEBUG)
+    yield lambda: "\n".join(kept)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(keeping)
+        logger.setLevel(level)

@@ -17,6 +17,7 @@ from cli.gateway import FILES, by_service, operation, parts
 from cli.policies import OF_AN_ADDRESS, PERIOD
 from function_app import platform
 from local.issuer import Issuer
+from shared.auth.apikeys import issue
 from shared.auth.roles import Role
 from shared.http.cors import READ, SENT
 from shared.settings import Settings
@@ -286,6 +287,17 @@ async def test_tokens_of_an_issuer_that_only_the_app_can_know_are_for_it_to_judg
     (_, headers) = site.app.calls[0]
     assert headers["authorization"] == f"Bearer {sent}"
     assert not {"x-flowgrid-tenant", "x-tenant-id"} & set(headers)
+
+
+async def test_api_keys_are_for_the_app_to_judge_and_what_merely_looks_like_one_is_not(site: Site) -> None:
+    key = issue("prod-eu", TENANT_ID, OTHER_ID)
+    assert (await site.call("GET", "v1/elements", key, x_tenant_id=OTHER_ID)).status_code == 200
+    (_, headers) = site.app.calls[0]
+    assert headers["authorization"] == f"Bearer {key}"
+    assert not {"x-flowgrid-tenant", "x-tenant-id"} & set(headers)
+    for sent in (key[:-1], f"{key}0", key.upper(), key.replace("fg_", "fg"), "fg_"):
+        problem(await site.call("GET", "v1/elements", sent), 401, "unauthenticated")
+    assert len(site.app.calls) == 1
 
 
 # versions, correlation, sizes, pages

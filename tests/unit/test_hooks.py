@@ -13,6 +13,7 @@ from shared.database.port import Increment
 from shared.work.change import COUNTER as COUNTER_KIND
 from tests.doubles.models import says
 from tests.unit.hooks_world import EVENT, OTHER, SECRETS, delivered, hook_of, member, raw, sent, signed
+from tests.unit.keys_world import by_key, key_of
 from tests.unit.runs_world import RunsWorld
 from tests.unit.world import STAFF, World, admin
 
@@ -250,6 +251,28 @@ async def test_no_restore_brings_back_a_hook_that_was_revoked(runs: RunsWorld, g
     done = await world.settled("get_restore", runs.tenant, {"restore_id": restore.json["id"]})
     assert done["status"] == "succeeded", done
     assert (await delivered(world, hook)).status == 401
+
+
+async def test_a_hook_ends_with_the_key_that_it_was_made_with(runs: RunsWorld, grace: Caller, clerk: str) -> None:
+    world, token = runs.world, await hook_of(runs.world, grace, clerk)
+    key = await key_of(world, grace, role="user", scopes=["execute"])
+    body = {"name": "By a key", "style": "github", "secret": SECRETS["github"]}
+    made = await by_key(world, key["key"], "create_hook", body, params={"agent_id": clerk})
+    assert (made.status, made.json["made_with"]) == (201, key["id"])
+    rotation = {"secret": OTHER["github"]}
+    taken = await by_key(world, key["key"], "rotate_hook", rotation, params={"hook_id": token["id"]})
+    assert taken.status == 403  # it would be good when the key is not
+    assert (await by_key(world, key["key"], "rotate_hook", rotation, params={"hook_id": made.json["id"]})).status == 200
+    assert (await delivered(world, made.json, {"number": 1})).status == 202
+    assert (await world.call("delete_api_key", grace, params={"api_key_id": key["id"]})).status == 204
+    assert (await delivered(world, made.json, {"number": 2})).status == 403
+    short = await key_of(world, grace, role="user", scopes=["execute"])
+    made = await by_key(world, short["key"], "create_hook", body, params={"agent_id": clerk})
+    world.clock.advance(days=91)
+    assert (await delivered(world, made.json, {"number": 3})).status == 403
+    assert (await delivered(world, token, {"number": 3})).status == 202
+    narrow = await key_of(world, grace, role="user", scopes=["read", "write"])
+    assert (await by_key(world, narrow["key"], "create_hook", body, params={"agent_id": clerk})).status == 403
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------

@@ -28,28 +28,6 @@ TOKEN = jwt.encode({"iss": ONE, "name": NAME}, KEYS["k1"], "RS256", headers={"ki
 CANARIES = [EMAIL, NAME, TOKEN, TOKEN.rpartition(".")[2]]
 
 
-@pytest.fixture
-def written() -> Iterator[Callable[[], str]]:
-    """All that any logger of the process would write, at every level."""
-    kept: list[str] = []
-
-    class Keeping(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            kept.append(self.format(record))
-
-    keeping = Keeping()
-    keeping.setFormatter(JsonLines())
-    loggers = [logging.getLogger(name) for name in ("", "flowgrid", *lines.OTHERS)]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(keeping)
-        logger.setLevel(logging.DEBUG)
-    yield lambda: "\n".join(kept)
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.removeHandler(keeping)
-        logger.setLevel(level)
-
-
 def canaries(text: str) -> list[str]:
     return [canary for canary in CANARIES if canary in text]
 

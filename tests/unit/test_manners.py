@@ -210,7 +210,7 @@ async def test_a_body_may_be_left_out_where_all_of_it_has_defaults_and_the_descr
         for operation in methods.values()
         if "requestBody" in operation
     }
-    assert [name for name, required in bodies.items() if not required] == ["create_backup"]
+    assert [name for name, required in bodies.items() if not required] == ["create_backup", "rotate_api_key"]
 
 
 # What is to be kept as a file

@@ -37,7 +37,7 @@ def members(world: World) -> Members:
 
 
 def new_members(world: World) -> Members:
-    return Members(world.clock, SignIn(world.core.names, world.core.removals))
+    return Members(world.clock, SignIn(world.core.names, world.core.removals), world.core.key_uses)
 
 
 async def know(store: TenantStore, role: str = "user", status: str = "active", **fields: Any) -> None:

@@ -211,6 +211,21 @@ async def test_agents_beyond_the_quota_wait_in_the_quarantine(tmp_path: Path, da
     assert set(report.reasons) == {"Agent quota exceeded"}
 
 
+async def test_arms_of_another_type_at_a_junction_are_in_the_quarantine(tmp_path: Path, data: Path) -> None:
+    nodes = [{"id": f"n{number}", "name": f"Node {number}", "type": "Node"} for number in range(4)]
+    joint = {"id": "j", "name": None, "type": "Junction"}
+    types = ("Flow", "Flow", "Flow", "Triggering")
+    arms = [
+        {"id": f"r{number}", "type": type, "source_id": f"n{number}", "target_id": "j"}
+        for number, type in enumerate(types)
+    ]
+    tables: Rows = {"elements": [*nodes, joint], "relationships": arms}
+    report = await run(old_file(tmp_path / "old.db", tables), data)
+    arrows = report.tables["relationships"]
+    assert (arrows.migrated, arrows.quarantined, report.complete) == (3, 1, True)
+    assert "joins relationships of another type" in next(iter(report.reasons))
+
+
 def _agent(number: int) -> dict[str, Any]:
     return {"id": number, "name": "Triage", "pattern": "Monitor", "config": "{}"}
 

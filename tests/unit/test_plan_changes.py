@@ -15,6 +15,7 @@ from shared.tenancy.history import KEPT, MOST_CHANGES, PlanChange, recorded
 from shared.tenancy.plans import Tier
 from shared.work.change import COUNTER
 from shared.work.notices import NOTIFICATION
+from tests.unit.keys_world import key_of, member
 from tests.unit.world import STAFF, START, Answer, World, admin, person
 
 MONTH_END = datetime(2026, 12, 1, tzinfo=UTC)
@@ -138,6 +139,13 @@ async def test_what_is_too_much_for_the_lower_plan_is_said(world: World, tenant:
         "plan_too_small",
         [{"resource": "agents", "used": 60, "limit": 50}, {"resource": "users", "used": 7, "limit": 5}],
     )
+
+
+async def test_api_keys_stand_in_the_way_too(world: World, tenant: str) -> None:
+    await key_of(world, await member(world, tenant))
+    await counted(world, tenant, api_keys=11)
+    answer = await change(world, tenant, "downgrade_plan", "standard")
+    assert answer.json["in_the_way"] == [{"resource": "api_keys", "used": 11, "limit": 10}]
 
 
 async def test_a_tenants_own_number_is_what_it_may_have_on_the_lower_plan_too(world: World, tenant: str) -> None:

@@ -20,6 +20,7 @@ LOCKS = {
     "requirements.txt": (True, None),
     "requirements/run.txt": (False, "run"),
     "requirements/dev.txt": (True, "dev"),
+    "requirements/postgres.txt": (False, "postgres"),
     "requirements/servicebus.txt": (False, "servicebus"),
     "requirements/client.txt": (False, "client"),
     "requirements/audit.txt": (False, "audit"),
@@ -73,7 +74,7 @@ def test_a_lock_has_what_is_required_in_that_version_and_no_direct_requirement_m
 def test_every_package_of_a_lock_is_one_version_known_by_its_hashes(lock: str) -> None:
     entries = locked(lock)
     text = (ROOT / lock).read_text("utf-8")
-    assert len(entries) == len(re.findall(r"^[^ #\n]", text, re.MULTILINE)) > 2
+    assert len(entries) == len(re.findall(r"^[^ #\n]", text, re.MULTILINE)) > 0
     assert [str(one) for one, rest in entries if not re.match(r"==[^=*]+$", str(one.specifier))] == []
     assert [str(one) for one, rest in entries if "--hash=sha256:" not in rest] == []
 

@@ -12,9 +12,10 @@ import azure.functions as func
 import function_app
 from functions.executions.working import World as Runs
 from functions.kinds import KINDS
+from shared.auth.apikeys import MARK
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
-from shared.auth.tokens import TokenVerifier
+from shared.auth.tokens import ByKeys, TokenVerifier
 from shared.core import Core, core
 from shared.database.port import OLDEST_FIRST, Create, Operation, Order, Page, Placement, Stored, TenantStore, Where
 from shared.errors import Unauthenticated
@@ -72,13 +73,15 @@ class FakeIds:
 
 
 class FakeVerifier(TokenVerifier):
-    """Knows its callers by subject: `Bearer <subject>`."""
+    """Knows its callers by subject: `Bearer <subject>`; `api_keys`: and whose an API key is."""
 
-    def __init__(self) -> None:
-        super().__init__([], tenant_claim="", roles_claim="")
+    def __init__(self, api_keys: ByKeys | None = None) -> None:
+        super().__init__([], tenant_claim="", roles_claim="", api_keys=api_keys)
         self.callers: dict[str, Caller] = {}
 
     async def verify(self, authorization: str | None) -> Caller:
+        if (authorization or "").startswith(f"Bearer {MARK}"):
+            return await super().verify(authorization)
         caller = self.callers.get((authorization or "").removeprefix("Bearer "))
         if caller is None:
             raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
@@ -149,7 +152,7 @@ class World:
             clock,
             FakeIds(process),
         )
-        own.endpoint.verifier = verifier = FakeVerifier()
+        own.endpoint.verifier = verifier = FakeVerifier(own.api_keys.caller)
         own.endpoint.members = Acquaintances(own.members)
         own.services.outbox.pause = never  # tests say when: `outbox.flush()`
         app = function_app.compose(own, runs(own) if callable(runs) else runs)
@@ -264,6 +267,7 @@ SETTINGS: dict[str, Any] = {
     "flowgrid_global_limit": 1_000_000,
     "flowgrid_cursor_key": "unit-test-unit-test-unit-test-unit",
     "flowgrid_shards": 1,
+    "flowgrid_issuers": [{"issuer": ISSUER, "audience": "flowgrid"}],
 }
 
 
