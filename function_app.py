@@ -29,6 +29,8 @@ import functions.tools.http
 import functions.usage.bus
 import functions.usage.http
 import functions.usage.timer
+import functions.webhooks.bus
+import functions.webhooks.http
 from functions.composition import Parts, chosen
 from functions.executions.working import World
 from functions.kinds import KINDS
@@ -72,6 +74,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
             ),
             functions.usage.timer.blueprint(parts.closing, parts.fleet, telemetry),
         ],
+        "webhooks": [functions.webhooks.http.blueprint(endpoint, parts.webhooks)],
         "platform": [
             functions.platform.http.blueprint(endpoint, parts.health, core.dead_letters, parts.costs),
             functions.platform.timer.blueprint(parts.sweeps, telemetry),
@@ -82,6 +85,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         blueprints["usage"].append(functions.usage.bus.blueprint(parts.metering, telemetry))
         blueprints["platform"].append(functions.platform.bus.blueprint(parts.consumers))
         blueprints["executions"].append(functions.executions.bus.blueprint(parts.executions.messages))
+        blueprints["webhooks"].append(functions.webhooks.bus.blueprint(parts.webhooks.deliverer))
     elif core.adapters.source is not None:
         blueprints["platform"].append(functions.platform.timer.drain_blueprint(parts.consumers, core.adapters.source))
     app = func.FunctionApp()

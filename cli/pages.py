@@ -48,6 +48,8 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "functions.hooks.signatures.WINDOW_SECONDS": "seconds between a delivery's time and ours, either way",
     "functions.executions.models.MAX_INPUT_BYTES": "bytes of a run's input, and of a delivery to a hook",
     "shared.members.invitations.MOST_TENANTS": "tenants whose invitations are looked at when somebody first signs in",
+    "functions.webhooks.models.MAX_WAITING": "deliveries that wait for one webhook; what comes beyond is dropped",
+    "shared.work.happenings.MAX_OBJECT_BYTES": "bytes of what an event is about; what is larger is named only",
     "functions.identity.apikeys.MOST_DAYS": "days until an API key ends",
     "functions.identity.apikeys.MOST_OVERLAP_HOURS": "hours that an API key's old secret is good beside the new one",
     "functions.usage.dimensions.MAX_NAMES": "dimensions of a period's usage; the rest is `other`",

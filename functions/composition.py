@@ -68,6 +68,7 @@ from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.slo import SloService
 from functions.usage.thresholds import tell_thresholds
+from functions.webhooks.assembly import Webhooks
 from shared.core import Core
 from shared.jobs.jobs import Jobs
 from shared.jobs.ledger import Work
@@ -130,6 +131,7 @@ class Parts:
         self.mcp = McpService(Offers(self.agents, self.executions.service, catalog))
         self.design = DesignService(self.executions.starting, self.agents)
 
+        self.webhooks = Webhooks.of(core, self.executions.service.decide_as)
         self.metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
         self._archive = Archive(blobs)
         self.usage, self.quotas = UsageService(self._archive), QuotaService()
@@ -151,6 +153,7 @@ class Parts:
         self._jobs = self._long_work()
         runner = self.executions.messages.take_all
         consumed = {settings.usage_queue: self.metering.store, settings.executions_queue: runner}
+        consumed |= {settings.deliveries_queue: self.webhooks.deliverer.take_all}
         self.consumers = Consumers(self._jobs, settings.jobs_queue, core.dead_letters, consumed, adapters.telemetry)
         checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
         checks |= {"statements": self.billing.check}
@@ -192,6 +195,7 @@ class Parts:
             "jobs": self._jobs.sweep,
             "runs": self.executions.sweeping.sweep,
             "schedules": self.executions.scheduling.sweep,
+            "webhooks": self.webhooks.sweeping.sweep,
             "dead_letters": self.consumers.collect_dead,
             "daily": self.daily.sweep,  # the last, as it may take as long as its timers do
         }

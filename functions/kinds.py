@@ -22,6 +22,7 @@ from functions.usage.blocks import BLOCK
 from functions.usage.fleet import FLEET, SHARES
 from functions.usage.hours import HOUR, OPEN
 from functions.usage.rollups import DUE, ROLLUP
+from functions.webhooks.models import Delivery, Line, Webhook
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
@@ -34,6 +35,7 @@ from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.budgets import RESERVED
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
+from shared.work.happenings import HAPPENED
 from shared.work.kept_secrets import RECORD
 from shared.work.notices import NOTIFICATION
 from shared.work.outbox import OUTBOX
@@ -52,6 +54,7 @@ KINDS = Kinds(
     Provider.KIND,
     Tool.KIND,
     Hook.KIND,
+    Webhook.KIND,
     AUDIT,
     HEAD,
     ANCHOR,
@@ -67,6 +70,9 @@ KINDS = Kinds(
     Step.KIND,
     TREE,
     TICKET,
+    Delivery.KIND,
+    Line.KIND,
+    HAPPENED,
     BINDING,
     REMOVED,
     StaffAccess.KIND,

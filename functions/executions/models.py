@@ -78,6 +78,8 @@ class Execution(Resource):
         sorted=("updated_at",),
         backup="history",
         exported=True,
+        told=("started", "succeeded", "failed", "cancelled"),
+        path="executions",
     )
 
     agent_id: str

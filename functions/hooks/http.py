@@ -24,7 +24,7 @@ def blueprint(endpoint: Endpoint, hooks: HookService, delivering: Delivering) ->
     @endpoint(
         routes,
         "POST",
-        "hooks/in/{token}",
+        "hooks/in/{hook_token}",
         role=None,
         answer=dict,
         status=202,
@@ -33,7 +33,7 @@ def blueprint(endpoint: Endpoint, hooks: HookService, delivering: Delivering) ->
     )
     async def deliver_to_hook(call: OpenCall) -> Delivered:
         request = call.request
-        sent = Sent(request.route_params["token"], request.headers, request.get_body(), call.info)
+        sent = Sent(request.route_params["hook_token"], request.headers, request.get_body(), call.info)
         return await delivering.take(sent, call.known)
 
     return routes

@@ -63,7 +63,7 @@ async def hook_of(world: World, user: Caller, agent: str, style: str = "github",
 
 async def sent(world: World, hook: Mapping[str, Any], body: bytes, headers: Headers, **rest: Any) -> Answer:
     """A delivery to the hook's URL."""
-    params = {"token": hook["path"].removeprefix("/api/hooks/in/")}
+    params = {"hook_token": hook["path"].removeprefix("/api/hooks/in/")}
     return await world.call("deliver_to_hook", None, body, params=params, headers=headers, **rest)
 
 

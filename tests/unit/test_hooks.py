@@ -139,6 +139,26 @@ async def test_clocks_may_differ_by_five_minutes(runs: RunsWorld, grace: Caller,
         assert (await sent(runs.world, hook, raw(EVENT), headers)).status == 202
 
 
+@pytest.mark.parametrize("style", STYLES)
+async def test_another_tenant_starts_nothing_here(runs: RunsWorld, grace: Caller, clerk: str, style: str) -> None:
+    """By a hook of its own, by its secret at this URL, and by a delivery that was taken here."""
+    hook = await hook_of(runs.world, grace, clerk, style)
+    other = await runs.beside("globex")
+    eve = await member(other.world, other.tenant, "eve@globex.example")
+    theirs = await hook_of(other.world, eve, await other.agent("theirs", [says("Taken.")]), style, secret=OTHER[style])
+    assert (await delivered(runs.world, hook, secret=OTHER[style])).status == 401
+    assert (await delivered(runs.world, theirs)).status == 401
+    for name, body in (("get_hook", None), ("rotate_hook", {"secret": OTHER[style]}), ("revoke_hook", None)):
+        answer = await runs.world.call(name, eve, body, params={"hook_id": hook["id"]})
+        never = await runs.world.call(name, eve, body, params={"hook_id": "01900000-0000-7000-8000-00000000dead"})
+        assert answer.status == never.status == 404 and answer.json["detail"] == never.json["detail"]
+    made = await runs.world.call("create_hook", eve, {"name": "x", "style": style}, params={"agent_id": clerk})
+    assert made.status == 404
+    mine = (await delivered(runs.world, hook)).json["execution_id"]
+    same = (await delivered(runs.world, theirs, secret=OTHER[style])).json["execution_id"]
+    assert mine != same and (await begun(runs), await begun(other)) == (1, 1)
+
+
 async def test_a_made_up_url_is_answered_as_a_wrong_signature(runs: RunsWorld, grace: Caller, clerk: str) -> None:
     hook = await hook_of(runs.world, grace, clerk)
     refused = await delivered(runs.world, hook, secret=OTHER["github"])
