@@ -46,6 +46,8 @@ LIMITS = {  # what callers meet: where the number is, and what it bounds
     "functions.hooks.models.MOST_HOOKS": "hooks of a tenant",
     "functions.hooks.models.MOST_OVERLAP_HOURS": "hours that a hook's old secret is good beside a new one",
     "functions.hooks.signatures.WINDOW_SECONDS": "seconds between a delivery's time and ours, either way",
+    "functions.mcp.service.MAX_BYTES": "bytes of a message to the MCP server",
+    "functions.mcp.tools.MOST_LISTED": "agents that its `list_agents` tells",
     "functions.executions.models.MAX_INPUT_BYTES": "bytes of a run's input, and of a delivery to a hook",
     "shared.members.invitations.MOST_TENANTS": "tenants whose invitations are looked at when somebody first signs in",
     "functions.webhooks.models.MAX_WAITING": "deliveries that wait for one webhook; what comes beyond is dropped",
