@@ -44,6 +44,7 @@ def of_ones_own(stage: Stage) -> dict[str, Made]:
         "user_id": Made("POST v1/users", TWINS["user"]),
         "issuer_id": Made("POST v1/issuers", issuer),
         "api_key_id": fresh("POST v1/api-keys"),
+        "webhook_id": fresh("POST v1/webhooks"),
         "hook_id": Made(HOOKS, HOOK, params={"agent_id": stage.home.ids["agent_id"]}),
         "case_id": fresh("POST v1/cases"),
         "agent_id": fresh("POST v1/agents"),
@@ -54,9 +55,12 @@ def of_ones_own(stage: Stage) -> dict[str, Made]:
     }
 
 
+JOBS = {"POST v1/models/{model_id}/deletion"}  # it would take away what the changes behind it are tried on
+
+
 def changing() -> list[str]:
     """The routes that change one of a tenant's own by its ETag, removals last: the matrix sends one that never was."""
-    found = [key for key, one in EXPECTED.items() if 412 in one.own and one.least != "staff"]
+    found = [key for key, one in EXPECTED.items() if 412 in one.own and one.least != "staff" and key not in JOBS]
     return sorted(found, key=lambda key: key.startswith("DELETE "))
 
 
@@ -68,7 +72,7 @@ async def through_changes(stage: Stage, watch: Watch) -> AsyncIterator[Leak | No
     for key in changing():
         [parameter] = [name for name in made if f"{{{name}}}" in key]
         path, asked = key.partition(" ")[2], params[parameter]
-        held = await site.call(f"GET {path}", admin, params=asked)
+        held = await site.call(f"GET {path[: path.rindex('}') + 1]}", admin, params=asked)
         before = watch.dump()
         body = _body(stage, key, made[parameter].body)
         query = {"cascade": "true"} if "cascade" in site.routes[key].query.model_fields else {}

@@ -381,7 +381,7 @@ TIMERS: Final = {
         *("usage_archived", "counter", "kept_secret", "notification", "statement", "audit", "budget_reservation"),
         *("audit_head", "audit_anchor", "blobs"),  # the trail's next segment
     },
-    "backup_daily": {"backup", "job", "audit", "counter", "outbox", "message"},
+    "backup_daily": {"backup", "job", "audit", "counter", "outbox", "message", "happened"},
     "backup_retention": {"backup", "counter", "audit"},
     "close_usage": {"usage_hour", "usage_due", "usage_open", "rollup"},
     "drain_queues": set[str](),  # where there is no trigger for them: what it takes is theirs
