@@ -376,7 +376,7 @@ QUEUES: Final = ("store_usage", "run_job", "run_execution", "deliver")
 
 # The kinds of a tenant's own items that a timer may change; all else stays as it is, byte by byte.
 TIMERS: Final = {
-    "sweep": {"job", "outbox", "notification"},
+    "sweep": {"job", "outbox", "notification", "message"},
     "rounds": {
         *("usage_archived", "counter", "kept_secret", "notification", "statement", "audit", "budget_reservation"),
         *("audit_head", "audit_anchor", "blobs"),  # the trail's next segment
