@@ -192,7 +192,7 @@ def _type(node: Element) -> str:
 
 def _skipped(node: Element, reason: str) -> Skipped:
     kind = _type(node)
-    what: ItemKind = "relationship" if node.get("source") else "element"
+    what: ItemKind = "relationship" if is_relationship_type(kind) or node.get("source") else "element"
     return Skipped(node.get("id", ""), "view" if kind in (_VIEW, *_NOT_VIEWS) else what, reason)
 
 

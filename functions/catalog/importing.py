@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from functions.catalog.archimate import is_allowed, layer_of
 from functions.catalog.deleting import OutOfTime
 from functions.catalog.exchange import (
+    KIND_NAMES,
     Found,
     FoundElement,
     FoundPart,
@@ -43,7 +44,6 @@ ELEMENTS_AT_ONCE = 40
 RELATIONSHIPS_AT_ONCE = 24  # each touches both its ends: four operations of the hundred in a batch
 WRITE_SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
 LISTED = 200
-KIND_NAMES: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 CHUNK_BYTES = 1024 * 1024
 NESTED = f"it ends at a relationship that was not taken, that ends at it in turn, or deeper than {MOST_NESTED}"
 SEVERAL = "by now several items here came with this identifier; import each model alone (?model=…), or export again"

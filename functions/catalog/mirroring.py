@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from functions.catalog.deleting import OutOfTime, batches, delete_all
-from functions.catalog.exchange import Found, FoundElement, FoundRelationship, FoundView, ItemKind, Skipped
+from functions.catalog.exchange import (
+    KIND_NAMES,
+    Found,
+    FoundElement,
+    FoundRelationship,
+    FoundView,
+    ItemKind,
+    Skipped,
+)
+from functions.catalog.exchange_xml import xml_id
 from functions.catalog.graph import ENDS, chunks, depending_on, of_model
 from functions.catalog.models import Element, Imported, Model, Relationship
 from functions.catalog.taking import KINDS, Progress, kind_of
@@ -74,8 +83,9 @@ def _named(found: Iterable[Found]) -> Iterator[tuple[ItemKind, str]]:
                 yield "relationship", one.identifier
             case FoundView():
                 yield "view", one.identifier
-            case Skipped(identifier=identifier) if identifier:
-                yield one.kind, identifier
+            case Skipped(identifier=identifier) if identifier:  # of which kind, may be just what is wrong with it
+                for kind in KIND_NAMES:
+                    yield kind, xml_id(identifier)
 
 
 async def _gone(tenant: TenantSession, model: Model, kept: set[str]) -> Gone:
