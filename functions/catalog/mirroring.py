@@ -124,8 +124,12 @@ async def _referred_to(tenant: TenantSession, held: Mapping[str, Versioned[Any]]
             if referring == Relationship.KIND:
                 continue
             for some in chunks(ids):
-                page = await tenant.store.query(referring, [Where(name, "in", some)])
-                found |= {stored.body[name]: STAYS.format(f"{referring} {stored.body['id']}") for stored in page.items}
+                left = some
+                while left:  # a page may be full of what refers to one of them
+                    page = await tenant.store.query(referring, [Where(name, "in", left)])
+                    new = {stored.body[name]: STAYS.format(f"{referring} {stored.body['id']}") for stored in page.items}
+                    found |= new
+                    left = [id for id in left if id not in new] if new else []
     return found
 
 

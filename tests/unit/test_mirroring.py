@@ -80,6 +80,18 @@ async def test_what_others_refer_to_stays_and_is_told(catalog: Catalog) -> None:
     assert await catalog.dangling() == []
 
 
+async def test_an_element_stays_for_its_agent_however_many_another_has(catalog: Catalog) -> None:
+    """A page of agents is full of those of one of the two."""
+    await catalog.read(file_of(process("a"), process("b"), process("c"), process("d")))
+    found = {one["source_identifier"]: one["id"] for one in await catalog.stored(Element.KIND)}
+    await agents(catalog, found["a"], 200)
+    await agents(catalog, found["b"], 1)
+    report = await catalog.read(file_of(process("c")), mode="mirror")
+    assert {one.identifier for one in report.removed_items} == {"d"}
+    assert {one.identifier for one in report.skipped_items} == {"a", "b"}
+    assert await there(catalog, Element.KIND) == {"a", "b", "c"}
+
+
 async def test_what_a_file_has_and_cannot_be_taken_is_not_removed(catalog: Catalog) -> None:
     await catalog.read(file_of(*WHOLE))
     wrong = file_of(*WHOLE[:4], replace(arrow("ab-c", "ab", "c"), type="Composition"))
