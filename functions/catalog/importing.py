@@ -26,7 +26,7 @@ from functions.catalog.exchange import (
 from functions.catalog.graph import MOST_NESTED
 from functions.catalog.import_models import Asked, ImportCounts, ImportReport
 from functions.catalog.junctions import mixed
-from functions.catalog.mirroring import mirror
+from functions.catalog.mirroring import check_is_of, check_not_empty, mirror
 from functions.catalog.model_service import conclude, naming_of
 from functions.catalog.models import Element, Relationship
 from functions.catalog.parts import parts_of_file, resolved_folders, take_parts
@@ -126,8 +126,12 @@ class CatalogImport:
     ) -> tuple[ImportReport, Progress]:
         header = next(one for one in found if isinstance(one, ModelHeader))
         parts = parts_of_file(header, (one for one in found if isinstance(one, FoundPart)))
+        if asked.mode == "mirror":
+            check_not_empty(found)
         began = await newest(tenant.store)
         naming = await naming_of(tenant, header, asked.named, dry_run=asked.dry_run)
+        if asked.mode == "mirror" and naming.model is not None:
+            check_is_of(naming.model, header)
         progress = Progress(in_time, naming, asked.dry_run, part.patient)
         changed_parts = ImportCounts()
         try:
@@ -136,7 +140,7 @@ class CatalogImport:
                 parts["organizations"] = resolved_folders(parts["organizations"], progress, views)
                 changed_parts = await take_parts(tenant, naming.model, parts, asked.mode, progress)
                 if asked.mode == "mirror":
-                    await mirror(tenant, naming.model, found, progress)
+                    await mirror(tenant, naming.model, found, progress, self.reports.plan(tenant, part.id))
         except OutOfTime as late:
             raise Paused(late.message, progress.counts, len(found)) from late
         _add_before(progress, part.before)
@@ -226,8 +230,7 @@ def _add_before(progress: Progress, before: Mapping[str, Mapping[str, int]]) -> 
         counts = progress.tally(kind)
         for name, count in before.get(kind, {}).items():
             setattr(counts, name, getattr(counts, name) + count)
-            if name != "removed":
-                counts.unchanged = max(0, counts.unchanged - count)
+            counts.unchanged = max(0, counts.unchanged - count)
 
 
 def _report(

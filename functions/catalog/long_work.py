@@ -89,7 +89,7 @@ class LongWork:
         try:
             report = await self._imports.run_part(session, body, asked, part)
         except Paused as paused:
-            names = ("created", "updated", "removed")
+            names = ("created", "updated")  # what is removed is on record of its own
             done: dict[str, dict[str, int]] = {
                 kind: {name: getattr(counts, name) + before.get(kind, {}).get(name, 0) for name in names}
                 for kind, counts in paused.counts.items()
