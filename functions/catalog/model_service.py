@@ -88,8 +88,9 @@ async def conclude(tenant: TenantSession, model: Model, header: ModelHeader, rep
 
     def fields(model: Model) -> dict[str, Any]:
         said = own_texts(header, model, keep=report.mode == "merge")
-        same = all(getattr(model, name) == value for name, value in said.items())
-        return said if model.last_import and same and not changed else {**said, "last_import": last}
+        known = model.last_import and last["identifier"] in (model.identifier, model.last_import.identifier)
+        same = known and all(getattr(model, name) == value for name, value in said.items())
+        return said if same and not changed else {**said, "last_import": last}
 
     try:
         await tenant.modify(Model, model.id, fields, if_match=None)

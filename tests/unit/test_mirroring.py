@@ -7,7 +7,7 @@ import pytest
 from functions.agents.models import Agent, AgentFields
 from functions.catalog.models import Element, Model, Relationship
 from functions.catalog.view_models import ModelPart, View
-from shared.errors import InUse
+from shared.errors import InUse, Invalid
 from shared.kinds import Kind
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
 from tests.unit.exchange_samples import EVERYTHING
@@ -134,6 +134,28 @@ async def test_a_relationship_of_archis_that_has_lost_an_end_is_not_removed(cata
     report = await catalog.read(whole.replace('source="a" target="b"', source).encode(), mode="mirror")
     assert (report.removed, await there(catalog, Relationship.KIND)) == (0, {"ab"})
     assert [one.kind for one in report.skipped_items] == ([] if "source" in source else ["relationship"])
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_file_with_nothing_in_it_is_no_mirror(catalog: Catalog, dry_run: bool) -> None:
+    await catalog.read(file_of(*WHOLE))
+    for empty in (file_of(), file_of(process("q", type="Q"))):
+        with pytest.raises(Invalid, match="delete that"):
+            await catalog.read(empty, mode="mirror", dry_run=dry_run)
+    assert await there(catalog, Element.KIND) == {"a", "b", "c"}
+
+
+async def test_another_models_file_is_no_mirror_until_it_was_merged(catalog: Catalog) -> None:
+    """Tools give a model a new identifier when it is saved under another name."""
+    await catalog.read(file_of(*WHOLE))
+    other = file_of(*WHOLE[:3], model="model-2")
+    for dry_run in (True, False):
+        with pytest.raises(Invalid, match=r"otherwise than model-1.*mode=merge"):
+            await catalog.read(other, "model-1", mode="mirror", dry_run=dry_run)
+    assert (await catalog.read(other, "model-1")).unchanged == 3
+    assert (await catalog.read(other, "model-1", mode="mirror")).removed == 2
+    own = file_of(*WHOLE[:2], model="model-1")
+    assert (await catalog.read(own, mode="mirror")).removed == 1
 
 
 async def test_a_dry_run_of_a_new_file_makes_no_model(catalog: Catalog) -> None:
