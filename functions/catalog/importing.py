@@ -27,9 +27,9 @@ from functions.catalog.graph import MOST_NESTED
 from functions.catalog.import_models import Asked, ImportCounts, ImportReport
 from functions.catalog.junctions import mixed
 from functions.catalog.mirroring import check_is_of, check_not_empty, mirror
-from functions.catalog.model_service import conclude, naming_of
+from functions.catalog.model_service import check_texts, conclude, naming_of
 from functions.catalog.models import Element, Relationship
-from functions.catalog.parts import parts_of_file, resolved_folders, take_parts
+from functions.catalog.parts import check_definitions, parts_of_file, resolved_folders, take_parts
 from functions.catalog.reading import Uploads
 from functions.catalog.reports import AREA, Reports
 from functions.catalog.taking import KINDS, Progress, Wanted, take, unknown
@@ -130,8 +130,11 @@ class CatalogImport:
             check_not_empty(found)
         began = await newest(tenant.store)
         naming = await naming_of(tenant, header, asked.named, dry_run=asked.dry_run)
-        if asked.mode == "mirror" and naming.model is not None:
-            check_is_of(naming.model, header)
+        if naming.model is not None:
+            if asked.mode == "mirror":
+                check_is_of(naming.model, header)
+            check_texts(header, naming.model, keep=asked.mode == "merge")
+            await check_definitions(tenant, naming.model, parts, asked.mode)
         progress = Progress(in_time, naming, asked.dry_run, part.patient)
         changed_parts = ImportCounts()
         try:

@@ -1,11 +1,14 @@
 """What a model is beside its items (folders, definitions of properties, metadata, viewpoints), in stretches of rows."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, get_args
 
 from functions.catalog.exchange import FoundPart, ModelHeader, PropertyDefinition, Rows, Section
+from functions.catalog.exchange_parse import MAX_CHARACTERS
+from functions.catalog.exchange_room import MAX_DEFINITIONS
 from functions.catalog.graph import of_model
 from functions.catalog.import_models import ImportCounts, Mode
 from functions.catalog.models import Model
@@ -22,6 +25,7 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 MOST_ROWS: Final = 1000
 MOST_BYTES: Final = 120 * 1024
 AT_ONCE: Final = 5
+SAID: Final = ("names", "descriptions")
 SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 Parts = Mapping[Section, Rows]
 
@@ -129,6 +133,13 @@ async def _write(
             await change.commit(None)
 
 
+async def check_definitions(tenant: TenantSession, model: Model, parts: Parts, mode: Mode) -> None:
+    """`TooLarge` where the model would have more definitions than an import takes back: before any item is taken."""
+    if mode == "merge" and parts["definitions"]:
+        held = {one.value.id: one async for one in _held(tenant, model.id) if one.value.section == "definitions"}
+        await asyncio.to_thread(_merged, "definitions", parts["definitions"], held, mode)
+
+
 def _merged(section: Section, rows: Rows, held: Mapping[str, Versioned[ModelPart]], mode: Mode) -> Rows:
     if mode == "mirror":
         return rows
@@ -136,13 +147,15 @@ def _merged(section: Section, rows: Rows, held: Mapping[str, Versioned[ModelPart
     there = [row for one in old for row in one.rows]
     if section != "definitions":
         return rows or there
-    keys = {row["key"]: number for number, row in enumerate(there)}
-    for row in rows:
-        if row["key"] in keys:
-            there[keys[row["key"]]] = row
-        else:
-            there.append(row)
-    return there
+    merged = {row["key"]: row for row in (*there, *rows)}
+    said = sum(len(text) for row in merged.values() for name in SAID for text in row[name].values())
+    if len(merged) > MAX_DEFINITIONS or said > MAX_CHARACTERS:
+        raise TooLarge(
+            f"With those that it has, the model would have {len(merged):,} property definitions, of {said:,} "
+            f"characters; at most {MAX_DEFINITIONS:,} can be kept, of {MAX_CHARACTERS:,}. A mirror removes what the "
+            "file does not have."
+        )
+    return list(merged.values())
 
 
 def _stretches(rows: Rows) -> Iterator[Rows]:
