@@ -32,7 +32,7 @@ from functions.catalog.models import Element, Relationship
 from functions.catalog.parts import check_definitions, parts_of_file, resolved_folders, take_parts
 from functions.catalog.reading import Uploads
 from functions.catalog.reports import AREA, Reports
-from functions.catalog.taking import KINDS, Progress, Wanted, take, unknown
+from functions.catalog.taking import KINDS, Progress, Wanted, take, unhurried, unknown
 from functions.catalog.taking_views import ids_of_views, take_views
 from shared.blobs.port import Blobs
 from shared.errors import Conflict, Unavailable
@@ -125,7 +125,7 @@ class CatalogImport:
         in_time: Callable[[], bool],
     ) -> tuple[ImportReport, Progress]:
         header = next(one for one in found if isinstance(one, ModelHeader))
-        parts = parts_of_file(header, (one for one in found if isinstance(one, FoundPart)))
+        parts = await asyncio.to_thread(parts_of_file, header, [one for one in found if isinstance(one, FoundPart)])
         if asked.mode == "mirror":
             check_not_empty(found)
         began = await newest(tenant.store)
@@ -140,7 +140,8 @@ class CatalogImport:
         try:
             views = await _take_items(tenant, found, progress)
             if naming.model is not None:
-                parts["organizations"] = resolved_folders(parts["organizations"], progress, views)
+                folders = parts["organizations"]
+                parts["organizations"] = await asyncio.to_thread(resolved_folders, folders, progress, views)
                 changed_parts = await take_parts(tenant, naming.model, parts, asked.mode, progress)
                 if asked.mode == "mirror":
                     await mirror(tenant, naming.model, found, progress, self.reports.plan(tenant, part.id))
@@ -157,17 +158,24 @@ class CatalogImport:
 
 async def _take_items(tenant: TenantSession, found: Sequence[Found], progress: Progress) -> dict[str, str]:
     """The ids of views, by identifier."""
-    for skipped in found:
-        if isinstance(skipped, Skipped):
-            progress.skip(skipped.identifier, skipped.kind, skipped.reason)
-    elements = [one for one in found if isinstance(one, FoundElement) and _is_clear(one, "element", progress)]
-    arrows = [one for one in found if isinstance(one, FoundRelationship) and _is_clear(one, "relationship", progress)]
-    views = [one for one in found if isinstance(one, FoundView) and _is_clear(one, "view", progress)]
+    elements: list[FoundElement] = []
+    arrows: list[FoundRelationship] = []
+    views: list[FoundView] = []
+    async for one in unhurried(found):
+        if isinstance(one, Skipped):
+            progress.skip(one.identifier, one.kind, one.reason)
+        elif isinstance(one, FoundElement) and _is_clear(one, "element", progress):
+            elements.append(one)
+        elif isinstance(one, FoundRelationship) and _is_clear(one, "relationship", progress):
+            arrows.append(one)
+        elif isinstance(one, FoundView) and _is_clear(one, "view", progress):
+            views.append(one)
     await _take_elements(tenant, elements, progress)
-    for identifier, reason in mixed(elements, arrows).items():
+    async for identifier, reason in unhurried((await asyncio.to_thread(mixed, elements, arrows)).items()):
         progress.skip(identifier, "relationship", reason)
     arrows = [one for one in arrows if ("relationship", one.identifier) not in progress.refused]
-    progress.arms = {id for one in arrows for id in progress.naming.meant(Relationship.KIND, one.identifier).ids}
+    meant = progress.naming.meant
+    progress.arms = {id async for one in unhurried(arrows) for id in meant(Relationship.KIND, one.identifier).ids}
     await _take_relationships(tenant, arrows, progress)
     await take_views(tenant, views, progress)
     return await ids_of_views(tenant, views, progress)
@@ -185,16 +193,19 @@ async def _take_elements(tenant: TenantSession, found: list[FoundElement], progr
 async def _take_relationships(tenant: TenantSession, waiting: list[FoundRelationship], progress: Progress) -> None:
     """Those between elements first, then those at relationships taken before, as long as there are any."""
     for _ in range(MOST_NESTED):
-        ready = [one for one in waiting if _ends_known(one, progress)]
-        waiting = [one for one in waiting if not _ends_known(one, progress)]
+        ready: list[FoundRelationship] = []
+        left: list[FoundRelationship] = []
+        async for one in unhurried(waiting):
+            (ready if _ends_known(one, progress) else left).append(one)
+        waiting = left
         if not ready:
             break
-        allowed = [one for one in ready if _allowed(one, progress)]
+        allowed = [one async for one in unhurried(ready) if _allowed(one, progress)]
         for start in range(0, len(allowed), RELATIONSHIPS_AT_ONCE):
             wanted = [_wanted(one, progress) for one in allowed[start : start + RELATIONSHIPS_AT_ONCE]]
             await take(tenant, Relationship, wanted, progress)
     there = progress.ids.keys() | {one.identifier for one in waiting}
-    for one in waiting:
+    async for one in unhurried(waiting):
         missing = [end for end in (one.source, one.target) if end not in there]
         reason = f"its end {missing[0]} is not in the file, or was skipped" if missing else NESTED
         progress.skip(one.identifier, "relationship", reason)

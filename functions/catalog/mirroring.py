@@ -23,7 +23,7 @@ from functions.catalog.graph import ENDS, chunks, depending_on, of_model
 from functions.catalog.import_models import ImportedItem
 from functions.catalog.models import Element, Imported, Model, Relationship
 from functions.catalog.reports import Plan
-from functions.catalog.taking import KINDS, Progress, kind_of
+from functions.catalog.taking import KINDS, Progress, kind_of, unhurried
 from functions.catalog.view_models import View
 from shared.database.port import Where
 from shared.errors import Contended, Invalid, Stale
@@ -51,7 +51,7 @@ class Gone:
 
 async def mirror(tenant: TenantSession, model: Model, found: Sequence[Found], progress: Progress, plan: Plan) -> None:
     """Remove what is gone; told in `progress`. `OutOfTime` beyond the import's time: send the file again."""
-    kept = _in_file(found, progress)
+    kept = await _in_file(found, progress)
     for _ in range(TRIES_AT_A_RACE):
         gone = await _gone(tenant, model, kept)
         planned = {one.value.id: _told(one.value) for one in gone.going}
@@ -91,9 +91,10 @@ def check_is_of(model: Model, header: ModelHeader) -> None:
         raise Invalid.of("body", OTHERS.format(model.last_import.identifier), identifier)
 
 
-def _in_file(found: Iterable[Found], progress: Progress) -> set[str]:
+async def _in_file(found: Iterable[Found], progress: Progress) -> set[str]:
     """Every id that something in the file may mean, whether it was taken or not."""
-    return {id for kind, identifier in _named(found) for id in progress.naming.meant(KINDS[kind], identifier).ids}
+    meant = progress.naming.meant
+    return {id async for kind, identifier in unhurried(_named(found)) for id in meant(KINDS[kind], identifier).ids}
 
 
 def _named(found: Iterable[Found]) -> Iterator[tuple[ItemKind, str]]:

@@ -82,25 +82,33 @@ async def parts_of(tenant: TenantSession, model_id: str) -> dict[Section, Rows]:
 
 async def take_parts(tenant: TenantSession, model: Model, parts: Parts, mode: Mode, progress: Progress) -> ImportCounts:
     """The model's parts as the file has them. `merge`: what the file does not have at all, stays."""
+    sections = [one for one in SECTIONS if parts[one] or mode == "mirror"]
     for _ in range(TRIES_AT_A_RACE):
-        held = {one.value.id: one async for one in _held(tenant, model.id)}
-        wanted = {
-            derived_id(ModelPart.KIND, model.id, f"{section}:{number}"): {
-                "model_id": model.id,
-                "section": section,
-                "number": number,
-                "rows": rows,
-            }
-            for section in SECTIONS
-            for number, rows in enumerate(_stretches(_merged(section, parts[section], held, mode)))
-        }
-        counts = ImportCounts(unchanged=len(wanted))
+        there = [one async for one in _held(tenant, model.id)]
+        held = {one.value.id: one for one in there if one.value.section in sections}
+        wanted = await asyncio.to_thread(_wanted, model.id, sections, parts, held, mode)
+        counts = ImportCounts(unchanged=len(wanted) + len(there) - len(held))
         try:
             await _write(tenant, model, wanted, held, counts, progress)
         except (Stale, Overtaken):
             continue
         return counts
     raise Contended("Others keep changing this model at the same time; import again.")
+
+
+def _wanted(
+    model_id: str, sections: Iterable[Section], parts: Parts, held: Mapping[str, Versioned[ModelPart]], mode: Mode
+) -> dict[str, dict[str, Any]]:
+    return {
+        derived_id(ModelPart.KIND, model_id, f"{section}:{number}"): {
+            "model_id": model_id,
+            "section": section,
+            "number": number,
+            "rows": rows,
+        }
+        for section in sections
+        for number, rows in enumerate(_stretches(_merged(section, parts[section], held, mode)))
+    }
 
 
 async def _write(
@@ -118,6 +126,7 @@ async def _write(
         change = tenant.change(*(held[id] for id in some if id in held), *(buried[id] for id in some if id in buried))
         before = counts.changed
         for id in some:
+            await asyncio.sleep(0)  # a stretch is compared as JSON
             if id not in wanted:
                 change.delete(held[id])
                 counts.removed += 1
@@ -141,12 +150,10 @@ async def check_definitions(tenant: TenantSession, model: Model, parts: Parts, m
 
 
 def _merged(section: Section, rows: Rows, held: Mapping[str, Versioned[ModelPart]], mode: Mode) -> Rows:
-    if mode == "mirror":
+    if mode == "mirror" or section != "definitions":
         return rows
     old = sorted((one.value for one in held.values() if one.value.section == section), key=lambda one: one.number)
     there = [row for one in old for row in one.rows]
-    if section != "definitions":
-        return rows or there
     merged = {row["key"]: row for row in (*there, *rows)}
     said = sum(len(text) for row in merged.values() for name in SAID for text in row[name].values())
     if len(merged) > MAX_DEFINITIONS or said > MAX_CHARACTERS:
@@ -173,7 +180,7 @@ def _stretches(rows: Rows) -> Iterator[Rows]:
 
 
 async def _held(tenant: TenantSession, model_id: str) -> AsyncIterator[Versioned[ModelPart]]:
-    async for page in of_model(tenant, ModelPart.KIND, model_id):
+    async for page in of_model(tenant, ModelPart.KIND, model_id, AT_ONCE):
         for stored in page:
             yield Versioned.of(ModelPart, stored)
 

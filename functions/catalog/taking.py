@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from functions.catalog.archimate import Concept, allowed_types, is_allowed
 from functions.catalog.deleting import OutOfTime
@@ -25,6 +25,8 @@ from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 ITEMS_BETWEEN_OTHERS = 4
+CHEAP_BETWEEN_OTHERS = 200
+T = TypeVar("T")
 KINDS: Mapping[str, Kind] = {"element": Element.KIND, "relationship": Relationship.KIND, "view": View.KIND}
 
 
@@ -83,6 +85,14 @@ class Progress:
         if kind is not View.KIND and (kind, one.identifier) not in self.refused:
             self.ids[one.identifier] = id
             self.concepts[one.identifier] = one.fields["type"] if kind is Element.KIND else "Relationship"
+
+
+async def unhurried(items: Iterable[T], at_once: int = CHEAP_BETWEEN_OTHERS) -> AsyncIterator[T]:
+    """These; after so many the loop is others'."""
+    for number, one in enumerate(items):
+        if number % at_once == 0:
+            await asyncio.sleep(0)
+        yield one
 
 
 def unknown(type: str, source: Concept, target: Concept) -> str:
