@@ -14,7 +14,9 @@ import functions.claims.http
 import functions.design.http
 import functions.executions.bus
 import functions.executions.http
+import functions.hooks.http
 import functions.identity.http
+import functions.mcp.http
 import functions.migration.http
 import functions.notifications.http
 import functions.platform.bus
@@ -55,7 +57,11 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "claims": [functions.claims.http.blueprint(endpoint, parts.claims)],
         "design": [functions.design.http.blueprint(endpoint, parts.design)],
         "executions": [functions.executions.http.blueprint(endpoint, parts.executions.service)],
+        "hooks": [functions.hooks.http.blueprint(endpoint, parts.hooks, parts.delivering)],
         "identity": [functions.identity.http.blueprint(endpoint, parts.identity)],
+        "mcp": [
+            functions.mcp.http.blueprint(endpoint, parts.mcp, [one.issuer for one in core.settings.flowgrid_issuers])
+        ],
         "migration": [functions.migration.http.blueprint(endpoint, parts.migrations)],
         "notifications": [functions.notifications.http.blueprint(endpoint, parts.notifications)],
         "providers": [functions.providers.http.blueprint(endpoint, parts.providers)],

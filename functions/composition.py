@@ -24,7 +24,12 @@ from functions.design.tools import WizardTools
 from functions.executions.assembly import Executions
 from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
+from functions.hooks.delivering import Delivering
+from functions.hooks.service import HookService
+from functions.hooks.tokens import HookTokens
 from functions.identity.assembly import Identity
+from functions.mcp.service import McpService
+from functions.mcp.tools import Offers
 from functions.migration.service import MigrationService
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
@@ -69,6 +74,7 @@ from shared.jobs.jobs import Jobs
 from shared.jobs.ledger import Work
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import SettingsError
+from shared.tenancy.sharedkey import HOOKS, RegistryKey
 from shared.work.budgets import release_abandoned
 from shared.work.kept_secrets import KeptSecrets
 
@@ -116,6 +122,13 @@ class Parts:
         self.tools = ToolService(self._secrets, adapters.outgoing.allowed)
         self.executions = Executions.of(core, runs or self._world())
         self.publishing = Publishing(self.executions.starting, self.executions.service, settings.jobs_queue)
+        tokens = HookTokens(RegistryKey(database, services.clock, HOOKS))
+        self.hooks = HookService(self._secrets, tokens)
+        self.delivering = Delivering(
+            directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting
+        )
+        catalog = CatalogTools(self.elements, self.relationships)
+        self.mcp = McpService(Offers(self.agents, self.executions.service, catalog))
         self.design = DesignService(self.executions.starting, self.agents)
 
         self.webhooks = Webhooks.of(core, self.executions.service.decide_as)

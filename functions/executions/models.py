@@ -14,7 +14,7 @@ from shared.kinds import Kind
 from shared.work.resources import Resource
 
 Status = Literal["queued", "running", "waiting", "succeeded", "failed", "cancelled"]
-Purpose = Literal["task", "case", "design", "schedule"]
+Purpose = Literal["task", "case", "design", "schedule", "hook"]
 RunPattern = Pattern | Literal["Former"]
 """An agent's, or that of Flowgrid's own runs (functions/executions/patterns/former.py)."""
 WaitingFor = Literal["children", "approval", "decision"]

@@ -137,6 +137,10 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     words["tool"] = tool["name"]
     made = await site.ok("POST v1/tools", admin, tool)
     ids["tool_id"], ids["secret_reference"] = made["id"], made["secret_reference"]
+    hook = {"name": word("hook"), "style": "github", "secret": word("hook secret")}
+    made = await site.ok("POST v1/agents/{agent_id}/hooks", admin, hook, params={"agent_id": ids["agent_id"]})
+    ids["hook_id"], ids["hook's secret_reference"] = made["id"], made["secret_reference"]
+    ids["hook_token"] = made["path"].rpartition("/")[2]
     file = MODEL.replace(b"NAME", word("model").encode())
     report = await site.ok("POST v1/catalog/import", admin, file, headers=XML)
     ids["model_id"], ids["import_id"] = report["model_id"], report["id"]
