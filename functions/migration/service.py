@@ -109,9 +109,10 @@ class MigrationService:
         self, tenant: TenantSession, id: str, new: NewMigration, held: Versioned[Migration] | None
     ) -> Migration:
         change = tenant.change(*([held] if held else []))
+        generation = tenant.services.ids.new()
         if held is not None:
             told: dict[str, Any] = {"tables": None, "checksum": None, "removed": 0, "kept": 0, "kept_items": []}
-            fresh = {"status": "running", **told}
+            fresh = {"status": "running", "generation": generation, **told}
             run = write_run(change, held, fresh, tenant.user_id)
         else:
             run = Migration(
@@ -123,10 +124,11 @@ class MigrationService:
                 created_by=tenant.user_id,
                 updated_by=tenant.user_id,
                 status="running",
+                generation=generation,
                 **new.model_dump(),
             )
             change.write(Create(Migration.KIND, id, run.model_dump(mode="json")))
-        change.write(Create(OPEN, id, {"created_at": change.at}))
+        change.write(Create(OPEN, generation, {"created_at": change.at}))
         change.audit("begun", Migration.KIND, id, run.revision, None, run.model_dump(mode="json"))
         return await change.commit(run)
 

@@ -15,8 +15,9 @@ from functions.catalog.graph import by_ids, concept_of, keep_shallow
 from functions.catalog.junctions import keep_one_type
 from functions.catalog.models import Element, Relationship, RelationshipFields
 from functions.catalog.values import element_values, relationship_values
-from functions.migration.models import BATCH, MODELS, OPEN, Migration, Outcome, Row, Table
-from shared.database.port import Create, Document, Operation, Read, Upsert, Where
+from functions.migration.models import MODELS, OPEN, Migration, Outcome, Row, Table
+from functions.migration.records import fingerprint, of_changed, of_gone, record
+from shared.database.port import Document, Read, Where
 from shared.errors import Conflict, Invalid, QuotaReached, Stale, TooLarge, WrongState
 from shared.ids import derived_id
 from shared.tenancy.fence import Overtaken
@@ -29,6 +30,7 @@ AT_ONCE: Final[Mapping[Table, int]] = {"elements": 48, "relationships": 24, "age
 CREATED: Final = Outcome(outcome="created")
 UNCHANGED: Final = Outcome(outcome="unchanged")
 CHANGED: Final = Outcome(outcome="kept", reason="it was changed here since it was migrated")
+UNKNOWN: Final = Outcome(outcome="refused", reason="an item of this key is here, and nothing says that it was this row")
 DELETED: Final = Outcome(outcome="kept", reason="it was deleted here since it was migrated")
 OTHER: Final = Outcome(
     outcome="refused", reason="another row of this key was migrated before, and it says something else"
@@ -101,34 +103,34 @@ class Taking:
         found = [one for one in prepared if one.outcome is None]
         if not found:
             return [one.outcome for one in prepared if one.outcome is not None]
-        record = derived_id("batch", run.id, found[0].id)  # what waits for it comes in another batch
         there: dict[str, Versioned[Any]] = {}
         buried: dict[str, Any] = {}
-        made: list[list[Any]] = []
+        known: dict[str, str] = {}
         if looked:
-            there, buried, made = await _there(tenant, table, [one.id for one in found], record)
-        change = tenant.change(*buried.values())
-        before = {id for id, _ in made}
+            there, buried, known = await _there(tenant, run, table, [one.id for one in found])
+        change = tenant.change(*buried.values(), after=run.updated_at)  # later than the run began, on any clock
+        made: list[list[Any]] = []
         joined: list[tuple[Relationship, Sequence[Document]]] = []
         for one in found:
             if one.id in there:
-                one.outcome = _compared(there[one.id].value, one)
-            elif one.id in buried and one.id in before:
-                one.outcome = DELETED
+                one.outcome = _compared(table, there[one.id].value, one, known)
+            elif one.id in known:
+                one.outcome = DELETED if known[one.id] == fingerprint(table, one.row) else OTHER
             else:
                 new = self._create(change, table, one, buried)
-                made.append([one.id, new.revision])
+                made.append([one.id, new.revision, fingerprint(table, one.row)])
                 if isinstance(new, Relationship):
                     joined.append((new, one.named))
                 one.outcome = CREATED
-        created = sum(one.outcome is CREATED for one in prepared)
-        if created:
+        if made:
             await _join(tenant, change, joined)
             for named in (named for one in found if one.outcome is CREATED for named in one.named):
                 change.touch(change.kinds.named(named["kind"]), named["id"], "named", revision=named["revision"])
             if table == "agents":
-                change.count("agents", created, limit=tenant.plan.quota("agents"))
-            _record(change, run, table, record, made, looked=looked)
+                change.count("agents", len(made), limit=tenant.plan.quota("agents"))
+            change.write(record(run, table, made, change.at))
+            # the run's permit: an undo that has begun lets nothing in any more
+            change.write(Read(OPEN, run.generation), lambda _: WrongState(STOPPED))
             await change.commit(None)
         return [one.outcome for one in prepared if one.outcome is not None]
 
@@ -222,31 +224,36 @@ def _waiting(what: str, key: str) -> Outcome:
 
 
 async def _there(
-    tenant: TenantSession, table: Table, ids: Sequence[str], record: str
-) -> tuple[dict[str, Versioned[Any]], dict[str, Any], list[list[Any]]]:
-    """What is there of these ids, what was, and what the batch's record says was made. Three reads at most."""
+    tenant: TenantSession, run: Migration, table: Table, ids: Sequence[str]
+) -> tuple[dict[str, Versioned[Any]], dict[str, Any], dict[str, str]]:
+    """What is there of these ids, what was, and the fingerprints of rows of which others have changed or deleted what
+    came."""
     model = MODELS[table]
     await tenant.store.catch_up()
     page = await tenant.store.query(model.KIND, [Where("id", "in", list(ids))])
     there: dict[str, Versioned[Any]] = {one.body["id"]: Versioned.of(model, one) for one in page.items}
+    changed = [one.value.created_at for one in there.values() if one.value.updated_at != one.value.created_at]
+    known = await of_changed(tenant, table, changed)
     gone = [id for id in ids if id not in there]
-    stored = await tenant.store.get(BATCH, record)
     buried = await tenant.buried(model.KIND, gone) if gone else {}
-    return there, buried, stored.body["items"] if stored else []
+    if buried:
+        begun = await tenant.store.get(OPEN, run.generation)
+        if begun is None:
+            raise WrongState(STOPPED)
+        # what went before the run began went with another one
+        since = [id for id, one in buried.items() if one.value.updated_at > begun.body["created_at"]]
+        known |= await of_gone(tenant, run, table, since)
+    return there, buried, known
 
 
-def _compared(stored: Element | Relationship | Agent, one: Wanted) -> Outcome:
+def _compared(table: Table, stored: Element | Relationship | Agent, one: Wanted, known: Mapping[str, str]) -> Outcome:
     now = stored.model_dump(mode="json")
     fields = {**one.fields, "legacy_id": one.row.legacy_id}
     wanted = type(stored).model_validate({**now, **fields}).model_dump(mode="json")
     if json.dumps(now, sort_keys=True) == json.dumps(wanted, sort_keys=True):
         return UNCHANGED
-    return OTHER if stored.updated_at == stored.created_at else CHANGED
-
-
-def _record(change: Change, run: Migration, table: Table, id: str, made: list[list[Any]], *, looked: bool) -> None:
-    """The batch's own record, and the run's permit: an undo that has begun lets nothing in any more."""
-    body = {"created_at": change.at, "resource_id": run.id, "resource_type": table, "items": made}
-    write: Operation = Upsert(BATCH, id, body) if looked else Create(BATCH, id, body)
-    change.write(write)
-    change.write(Read(OPEN, run.id), lambda _: WrongState(STOPPED))
+    if stored.updated_at == stored.created_at:
+        return OTHER
+    if stored.id not in known:
+        return UNKNOWN
+    return CHANGED if known[stored.id] == fingerprint(table, one.row) else OTHER
