@@ -212,14 +212,14 @@ class Apart:
         return self._clock.now() + self._by
 
 
-@pytest.mark.parametrize("seconds", [1, -1])
-async def test_an_undo_takes_all_away_whichever_clock_was_ahead(data: Path, place: Here, seconds: int) -> None:
+async def test_an_undo_takes_all_away_though_batches_seem_to_be_of_another_order(data: Path, place: Here) -> None:
+    """A clock that is more than a quarter of an hour ahead is followed by nobody."""
     target = HereTarget(Settings.model_validate({"flowgrid_data_dir": data}), "admin@default.example")
     try:
         other = await target.place("default")
         assert isinstance(other, Here)
         session = other.session
-        apart: Any = Apart(session.services.clock, timedelta(seconds=seconds))
+        apart: Any = Apart(session.services.clock, timedelta(minutes=20))
         session = replace(session, services=replace(session.services, clock=apart))
         id = (await place.begin(FILE)).id
         await _take(place, id, _elements("1", "2"))
