@@ -84,10 +84,10 @@ class Taking:
                 return await self._commit(tenant, run, table, rows, looked=looked)
             except WrongState:
                 raise
-            except (QuotaReached, TooLarge) as error:
+            except (QuotaReached, TooLarge, Invalid) as error:
                 refusal = error.message
                 break
-            except (Conflict, Stale, Invalid, Overtaken) as error:
+            except (Conflict, Stale, Overtaken) as error:
                 looked, refusal = True, error.message
         if len(rows) == 1:
             return [Outcome(outcome="refused", reason=refusal)]

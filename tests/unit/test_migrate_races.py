@@ -24,10 +24,11 @@ from functions.migration.models import (
 )
 from functions.migration.taking import item_id
 from shared.clock import Clock
-from shared.database.port import Stored
+from shared.database.port import Page, Stored
 from shared.errors import WrongState
 from shared.ids import DEFAULT_TENANT_ID
 from shared.settings import Settings
+from shared.tenancy.fence import Handle
 from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 from tests.unit.legacy_world import dump, old_file, run
@@ -230,3 +231,31 @@ async def test_an_undo_takes_all_away_though_batches_seem_to_be_of_another_order
         assert (undone.status, undone.removed, undone.kept) == ("ended", 6, 0)
     finally:
         await target.close()
+
+
+async def test_rows_that_are_refused_cost_a_few_reads_each(place: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = (await place.begin(FILE)).id
+    joint = ElementFields(name="", type="Junction", properties={"junction_type": "and"})
+    nodes = _elements("a", "b")
+    await _take(
+        place, id, nodes.model_copy(update={"elements": [*nodes.elements, ElementRow(legacy_id="j", fields=joint)]})
+    )
+    kinds = ("Triggering", *["Flow"] * 48)
+    arms = [
+        RelationshipRow(
+            legacy_id=f"r{number}",
+            fields=RelationshipFields(type=kind, source_id="a", target_id="j", name="", properties={}),
+        )
+        for number, kind in enumerate(kinds)
+    ]
+    assert await _take(place, id, Rows(relationships=arms[:1])) == ["created"]
+    reads, query = 0, Handle.query
+
+    async def counted(self: Handle, *given: Any, **named: Any) -> Page:
+        nonlocal reads
+        reads += 1
+        return await query(self, *given, **named)
+
+    monkeypatch.setattr(Handle, "query", counted)
+    assert await _take(place, id, Rows(relationships=arms[1:])) == ["refused"] * 48
+    assert reads <= 8 * 48, reads
