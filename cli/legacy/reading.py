@@ -57,9 +57,10 @@ def rows(connection: sqlite3.Connection, table: str, known: Container[str]) -> I
         return
     folded = {name.lower(): name for name in names}
     called = [name.lower() if name.lower() in known else name for name in names]
-    order = [f"CAST({quoted(folded[name])} AS TEXT)" for name in (TENANT, "id") if name in folded]
+    column = {name: f"{quoted(table)}.{quoted(name)}" for name in names}
+    order = [f"CAST({column[folded[name]]} AS TEXT)" for name in (TENANT, "id") if name in folded]
     # the types tell apart what the order does not: a column and its value, for NULL and text of any encoding
-    picked = ", ".join(f"typeof({quoted(name)}), {quoted(name)}" for name in names)
+    picked = ", ".join(f"typeof({column[name]}), {column[name]}" for name in names)
     asked = f"SELECT {picked} FROM {quoted(table)}"  # noqa: S608 - names of the file, quoted
     if order:
         asked += f" ORDER BY {', '.join(order)}"
