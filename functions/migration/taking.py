@@ -4,8 +4,9 @@ Ids are derived from tenant, table and old key, so the same row is the same item
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from functions.agents.models import Agent, AgentFields
@@ -14,6 +15,7 @@ from functions.catalog.archimate import allowed_types, is_allowed
 from functions.catalog.graph import by_ids, concept_of, keep_shallow
 from functions.catalog.junctions import keep_one_type
 from functions.catalog.models import Element, Relationship, RelationshipFields
+from functions.catalog.naming import origins
 from functions.catalog.values import element_values, relationship_values
 from functions.migration.models import MODELS, OPEN, Migration, Outcome, Row, Table
 from functions.migration.records import fingerprint, of_changed, of_gone, record
@@ -54,6 +56,16 @@ def item_id(tenant_id: str, table: Table, legacy_id: str) -> str:
     return derived_id("legacy", tenant_id, table, legacy_id)
 
 
+def item_ids(tenant: TenantSession, table: Table, legacy_id: str) -> list[str]:
+    """The ids that a row may have here: a copy of a tenant keeps those derived there. New items get the first."""
+    return [item_id(origin, table, legacy_id) for origin in origins(tenant)]
+
+
+def among(ids: Iterable[str], there: Mapping[str, Document]) -> Document | None:
+    """The first of these that is there."""
+    return next((there[id] for id in ids if id in there), None)
+
+
 class Taking:
     """`agents`: what a new agent brings about is the same as for any other."""
 
@@ -78,7 +90,8 @@ class Taking:
         self, tenant: TenantSession, run: Migration, table: Table, rows: Sequence[Row[Any]]
     ) -> list[Outcome]:
         """Again when others were faster, in halves when it cannot be as a whole."""
-        looked, refusal = False, "others kept changing what it names"
+        # in a copy, what is there may have another id than what would be made
+        looked, refusal = tenant.entry.copy_of is not None, "others kept changing what it names"
         for _ in range(TRIES_AT_A_RACE):
             try:
                 return await self._commit(tenant, run, table, rows, looked=looked)
@@ -107,7 +120,7 @@ class Taking:
         buried: dict[str, Any] = {}
         known: dict[str, str] = {}
         if looked:
-            there, buried, known = await _there(tenant, run, table, [one.id for one in found])
+            there, buried, known = await _there(tenant, run, table, found)
         change = tenant.change(*buried.values(), after=run.updated_at)  # later than the run began, on any clock
         made: list[list[Any]] = []
         joined: list[tuple[Relationship, Sequence[Document]]] = []
@@ -159,12 +172,13 @@ async def _elements(tenant: TenantSession, rows: Sequence[Row[Any]]) -> list[Wan
 
 
 async def _agents(tenant: TenantSession, rows: Sequence[Row[AgentFields]]) -> list[Wanted]:
-    wanted_ids = [item_id(tenant.id, "elements", row.fields.element_id) for row in rows if row.fields.element_id]
-    there = await by_ids(tenant, Element.KIND, wanted_ids)
+    keys = {row.fields.element_id for row in rows if row.fields.element_id}
+    ids = {key: item_ids(tenant, "elements", key) for key in keys}
+    there = await by_ids(tenant, Element.KIND, chain(*ids.values()))
     prepared: list[Wanted] = []
     for row in rows:
         key = row.fields.element_id
-        element = there.get(item_id(tenant.id, "elements", key)) if key else None
+        element = among(ids[key], there) if key else None
         one = Wanted(row, item_id(tenant.id, "agents", row.legacy_id))
         if key and element is None:
             one.outcome = _waiting("element", key)
@@ -178,12 +192,11 @@ async def _agents(tenant: TenantSession, rows: Sequence[Row[AgentFields]]) -> li
 async def _relationships(tenant: TenantSession, rows: Sequence[Row[RelationshipFields]]) -> list[Wanted]:
     """An end is the element of that key; where there is none, the relationship."""
     keys = {key for row in rows for key in (row.fields.source_id, row.fields.target_id)}
-    elements = {key: item_id(tenant.id, "elements", key) for key in keys}
-    there = await by_ids(tenant, Element.KIND, elements.values())
-    others = {key: item_id(tenant.id, "relationships", key) for key, id in elements.items() if id not in there}
-    if others:
-        there |= await by_ids(tenant, Relationship.KIND, others.values())
-    ends = {key: there.get(elements[key]) or there.get(others.get(key, "")) for key in keys}
+    ends: dict[str, Document | None] = dict.fromkeys(keys)
+    for table in ("elements", "relationships"):
+        ids = {key: item_ids(tenant, table, key) for key, end in ends.items() if end is None}
+        there = await by_ids(tenant, MODELS[table].KIND, chain(*ids.values()))
+        ends |= {key: among(some, there) for key, some in ids.items()}
     return [_joined(tenant, row, ends) for row in rows]
 
 
@@ -224,14 +237,17 @@ def _waiting(what: str, key: str) -> Outcome:
 
 
 async def _there(
-    tenant: TenantSession, run: Migration, table: Table, ids: Sequence[str]
+    tenant: TenantSession, run: Migration, table: Table, wanted: Sequence[Wanted]
 ) -> tuple[dict[str, Versioned[Any]], dict[str, Any], dict[str, str]]:
-    """What is there of these ids, what was, and the fingerprints of rows of which others have changed or deleted what
-    came."""
+    """What is there, by the id that it would get, and what was; and the fingerprints of what was changed or deleted."""
     model = MODELS[table]
     await tenant.store.catch_up()
-    page = await tenant.store.query(model.KIND, [Where("id", "in", list(ids))])
-    there: dict[str, Versioned[Any]] = {one.body["id"]: Versioned.of(model, one) for one in page.items}
+    ids = {one.id: item_ids(tenant, table, one.row.legacy_id) for one in wanted}
+    page = await tenant.store.query(model.KIND, [Where("id", "in", [*chain(*ids.values())])])
+    found = {one.body["id"]: Versioned.of(model, one) for one in page.items}
+    there: dict[str, Versioned[Any]] = {
+        own: found[id] for own, some in ids.items() for id in reversed(some) if id in found
+    }
     changed = [one.value.created_at for one in there.values() if one.value.updated_at != one.value.created_at]
     known = await of_changed(tenant, table, changed)
     gone = [id for id in ids if id not in there]

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from cli.legacy.here import Here, HereTarget
+from functions.agents.models import AgentFields
 from functions.catalog.models import Element, ElementFields, RelationshipFields
 from functions.migration import taking, undoing
 from functions.migration.models import (
+    AgentRow,
     ElementRow,
     Finished,
+    Look,
     Migration,
     NewMigration,
     Outcomes,
@@ -240,15 +243,10 @@ async def test_rows_that_are_refused_cost_a_few_reads_each(place: Here, monkeypa
     await _take(
         place, id, nodes.model_copy(update={"elements": [*nodes.elements, ElementRow(legacy_id="j", fields=joint)]})
     )
-    kinds = ("Triggering", *["Flow"] * 48)
-    arms = [
-        RelationshipRow(
-            legacy_id=f"r{number}",
-            fields=RelationshipFields(type=kind, source_id="a", target_id="j", name="", properties={}),
-        )
-        for number, kind in enumerate(kinds)
-    ]
-    assert await _take(place, id, Rows(relationships=arms[:1])) == ["created"]
+    fields = RelationshipFields(type="Flow", source_id="a", target_id="j", name="", properties={})
+    first = RelationshipRow(legacy_id="r", fields=fields.model_copy(update={"type": "Triggering"}))
+    arms = [RelationshipRow(legacy_id=f"r{number}", fields=fields) for number in range(48)]
+    assert await _take(place, id, Rows(relationships=[first])) == ["created"]
     reads, query = 0, Handle.query
 
     async def counted(self: Handle, *given: Any, **named: Any) -> Page:
@@ -257,5 +255,24 @@ async def test_rows_that_are_refused_cost_a_few_reads_each(place: Here, monkeypa
         return await query(self, *given, **named)
 
     monkeypatch.setattr(Handle, "query", counted)
-    assert await _take(place, id, Rows(relationships=arms[1:])) == ["refused"] * 48
+    assert await _take(place, id, Rows(relationships=arms)) == ["refused"] * 48
     assert reads <= 8 * 48, reads
+
+
+async def test_in_a_copy_of_a_tenant_rows_are_the_items_that_came_with_it(place: Here) -> None:
+    """A copy keeps the ids that were derived in the tenant that it was made of."""
+    origin, session = "00000000-0000-0000-0000-0000000000aa", place.session
+    values = {**_elements("1").elements[0].fields.model_dump(), "layer": "Technology", "legacy_id": "1"}
+    change = session.change()
+    change.create(Element, values, id=item_id(origin, "elements", "1"))
+    await change.commit(None)
+    session = replace(session, entry=replace(session.entry, copy_of=origin))
+    id = (await place.migrations.begin(session, FILE)).id
+    assert await _take(place, id, _elements("1", "2"), session=session) == ["unchanged", "created"]
+    assert await _take(place, id, _arrow("r", "1", "2"), session=session) == ["created"]
+    triage = AgentFields(name="Triage", pattern="Monitor", element_id="1")
+    rows = Rows(agents=[AgentRow(legacy_id="a", fields=triage)])
+    assert (await place.migrations.take(session, id, rows)).agents == [taking.CREATED]
+    told = await place.migrations.look(session, id, Look(table="elements", legacy_ids=["1", "2", "3"]))
+    assert [one is not None for one in told.digests] == [True, True, False]
+    assert await _keys(place) == ["1", "2"]
