@@ -13,13 +13,17 @@ import httpx
 from cli.api import Api
 from cli.errors import CliError
 from cli.legacy.target import PATIENCE_SECONDS, Place, Target
-from functions.migration.models import MODELS, Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows
+from functions.migration.models import MODELS, Digests, Finished, Look, Migration, NewMigration, Outcome, Outcomes, Rows
 from functions.tenants.default import SLUG
 from shared.ids import DEFAULT_TENANT_ID, is_uuid
 
 MOST_BYTES: Final = 900 * 1024
-MOST_COMMAS: Final = 9_000
+MOST_VALUES: Final = 9_000
 """Both a little below what a JSON body may have (docs/limits.md)."""
+TOO_LARGE: Final = Outcome(
+    outcome="refused",
+    reason=f"it is larger than a call of the API may be ({MOST_BYTES:,} bytes, {MOST_VALUES:,} values of JSON)",
+)
 AGAIN: Final = (429, 502, 503, 504)
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -38,13 +42,13 @@ class Remote(Place):
         return Migration.model_validate(await self._post("v1/migrations", new.model_dump()))
 
     async def take(self, run: str, rows: Rows) -> Outcomes:
-        """In as many calls as the bodies need."""
+        """In as many calls as the bodies need; a row that fits into none is refused."""
         body = rows.model_dump_json()
-        if len(body) <= MOST_BYTES and body.count(",") + body.count("{") + body.count("[") <= MOST_COMMAS:
+        if _fits(body):
             return Outcomes.model_validate(await self._post(f"v1/migrations/{run}/rows", body))
         halves = [_half(rows, first) for first in (True, False)]
         if not all(any(getattr(half, table) for table in MODELS) for half in halves):
-            raise CliError("A row is larger than a call of the API may be.")
+            return Outcomes.model_validate({table: [TOO_LARGE] * len(getattr(rows, table)) for table in MODELS})
         first, second = [await self.take(run, half) for half in halves]
         return Outcomes.model_validate({name: getattr(first, name) + getattr(second, name) for name in MODELS})
 
@@ -125,6 +129,23 @@ async def sent(
             raise CliError(f"{method} {path}: {said}. Migrate again later: it goes on where it is.")
         await asyncio.sleep(after)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _fits(body: str) -> bool:
+    """Into one call. What marks values may stand in texts, so many marks are counted as what they are."""
+    if len(body.encode()) > MOST_BYTES:
+        return False
+    return sum(map(body.count, ",[{")) <= MOST_VALUES or _values(json.loads(body)) <= MOST_VALUES
+
+
+def _values(document: Any) -> int:
+    count, waiting = 0, [document]
+    while waiting:
+        one = waiting.pop()
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        count += len(inner)
+        waiting += inner
+    return count
 
 
 def _after(answer: httpx.Response, pause: float) -> float:

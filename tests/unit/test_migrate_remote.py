@@ -85,3 +85,25 @@ async def test_rows_that_are_too_much_for_one_call_are_several_in_order() -> Non
     told = await Remote(_api(answer), "tenant", {}).take("run", rows)
     assert [one.reason for one in told.agents] == [f"a{number}" for number in range(MOST_ROWS)]
     assert len(asked) > 1 and sum(map(len, asked)) == MOST_ROWS
+
+
+def _taken(request: httpx.Request) -> httpx.Response:
+    agents = [{"outcome": "created"} for _ in json.loads(request.content)["agents"]]
+    return httpx.Response(200, json={"elements": [], "relationships": [], "agents": agents})
+
+
+def _agent(key: str, **fields: Any) -> AgentRow:
+    return AgentRow(legacy_id=key, fields=AgentFields(name="Triage", pattern="Monitor", **fields))
+
+
+async def test_a_row_that_fits_into_no_call_is_refused_and_the_others_are_taken() -> None:
+    weights, wide = {"weights": [1] * 9_500}, {"prompt": "\u4e16" * 310_000}
+    rows = Rows(agents=[_agent("a"), _agent("b", config=weights), _agent("c", config=wide), _agent("d")])
+    told = await Remote(_api(_taken), "tenant", {}).take("run", rows)
+    assert [one.outcome for one in told.agents] == ["created", "refused", "refused", "created"]
+    assert "larger than a call of the API" in str(told.agents[1].reason)
+
+
+async def test_commas_in_a_text_are_no_values() -> None:
+    told = await Remote(_api(_taken), "tenant", {}).take("run", Rows(agents=[_agent("a", config={"t": "a, " * 9_500})]))
+    assert [one.outcome for one in told.agents] == ["created"]
