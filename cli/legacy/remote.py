@@ -85,12 +85,14 @@ class RemoteTarget(Target):
         await self._api.close()
 
     async def _own_place(self, tenant: str) -> Place:
-        """The token's own tenant, whatever it is called here; but no second one."""
+        """The token's own tenant, which may be named as the default one; no other, and no second one."""
         if self._own not in (None, tenant):
             raise CliError(f"The token is of one tenant, and rows of {self._own!r} and {tenant!r} are to go into two.")
+        own = (await sent(self._api, "GET", "v1/me", None, {}))["tenant"]
+        if tenant not in (own["id"], own["slug"], SLUG, DEFAULT_TENANT_ID):
+            raise CliError(f"The token is of the tenant {own['slug']!r}, and not of {tenant!r}.")
         self._own = tenant
-        me = await sent(self._api, "GET", "v1/me", None, {})
-        return Remote(self._api, str(me["tenant"]["id"]), {})
+        return Remote(self._api, str(own["id"]), {})
 
     async def _as_staff(self, tenant: str, *, make: bool) -> str:
         if not is_uuid(tenant):

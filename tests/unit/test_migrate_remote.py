@@ -10,7 +10,7 @@ import pytest
 from cli.api import Api
 from cli.errors import CliError
 from cli.legacy import remote
-from cli.legacy.remote import Remote, sent
+from cli.legacy.remote import Remote, RemoteTarget, sent
 from cli.legacy.target import PATIENCE_SECONDS
 from functions.agents.models import AgentFields
 from functions.migration.models import MOST_ROWS, AgentRow, Rows
@@ -107,3 +107,16 @@ async def test_a_row_that_fits_into_no_call_is_refused_and_the_others_are_taken(
 async def test_commas_in_a_text_are_no_values() -> None:
     told = await Remote(_api(_taken), "tenant", {}).take("run", Rows(agents=[_agent("a", config={"t": "a, " * 9_500})]))
     assert [one.outcome for one in told.agents] == ["created"]
+
+
+@pytest.mark.parametrize("named", ["beta", "0190c2a8-7e10-7abc-8def-000000000001", "default"])
+async def test_a_token_writes_into_its_own_tenant_and_into_none_that_is_named_otherwise(named: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        own = {"tenant": {"id": "0190c2a8-7e10-7abc-8def-000000000001", "slug": "beta"}}
+        return httpx.Response(200, json=own) if request.url.path == "/api/v1/me" else httpx.Response(403)
+
+    target = RemoteTarget(BASE, "token", "admin@default.example")
+    target._api = _api(answer)
+    with pytest.raises(CliError, match="The token is of the tenant 'beta', and not of 'acme'"):
+        await target.place("acme")
+    assert (await target.place(named)).tenant_id == "0190c2a8-7e10-7abc-8def-000000000001"
