@@ -266,6 +266,21 @@ def test_what_is_wrong_with_the_call_is_told_in_one_line(
     assert ran.exit_code == 2 and said in ran.stderr and len(ran.stderr.splitlines()) == 1
 
 
+async def test_no_file_is_overwritten_by_a_quarantine_not_even_the_source(tmp_path: Path, data: Path) -> None:
+    old = old_file(tmp_path / "old.jsonl.part", {"elements": [{"id": 1, "name": "", "type": "Node"}]})
+    before, lines = old.read_bytes(), tmp_path / "old.jsonl"
+    first = await run(old, data, quarantine=lines)
+    lines.write_text("mended by hand")
+    dry = await run(old, data, quarantine=lines, dry_run=True)
+    again = await run(old, data, quarantine=lines)
+    told = [first.quarantine, dry.quarantine, again.quarantine]
+    assert told == [str(tmp_path / name) for name in ("old.jsonl", "old-2.jsonl", "old-3.jsonl")]
+    assert old.read_bytes() == before and lines.read_text() == "mended by hand"
+    assert (tmp_path / "old-3.jsonl").stat().st_mode & 0o777 == 0o600
+    written = {"old.jsonl.part", "old.jsonl", "old-2.jsonl", "old-3.jsonl"}
+    assert set(os.listdir(tmp_path)) == written | {"settings.json", "data"}
+
+
 async def test_a_tenant_that_is_suspended_takes_nothing(old: Path, data: Path) -> None:
     world = World.over(data)
     acme = await world.onboard("acme")
