@@ -5,7 +5,7 @@ the database, so it is looked at here.
 """
 
 import sqlite3
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -48,6 +48,40 @@ def count(connection: sqlite3.Connection, table: str) -> int:
         return 0
     found: int = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0]  # noqa: S608 - a known name
     return found
+
+
+def tenants(connection: sqlite3.Connection, table: str, among: Sequence[str]) -> set[str]:
+    """Those of these that rows of a table say they are of."""
+    owner, _ = _owner_and_key(connection, table)
+    if not owner:
+        return set()
+    marks = ", ".join("?" * len(among))
+    asked = f"SELECT DISTINCT {owner} FROM {quoted(table)} WHERE {owner} IN ({marks})"  # noqa: S608 - quoted, and bound
+    return {value.decode() for (value,) in connection.execute(asked, [*among])}
+
+
+def shared_key(connection: sqlite3.Connection, group: Sequence[str], among: Sequence[str]) -> str | None:
+    """A key that rows of several of these tenants have, in a group of tables in which keys name rows."""
+    each = []
+    for table in group:
+        tenant, key = _owner_and_key(connection, table)
+        if tenant and key:
+            each.append(f"SELECT {tenant} AS whose, {key} AS name FROM {quoted(table)}")  # noqa: S608 - quoted
+    if not each:
+        return None
+    marks = ", ".join("?" * len(among))
+    asked = f"""SELECT name FROM ({" UNION ALL ".join(each)}) WHERE whose IN ({marks}) AND trim(name) <> ''
+        GROUP BY name HAVING count(DISTINCT whose) > 1 LIMIT 1"""  # noqa: S608 - quoted, and values are bound
+    found = connection.execute(asked, [*among]).fetchone()
+    return str(found[0], "utf-8", "replace") if found else None
+
+
+def _owner_and_key(connection: sqlite3.Connection, table: str) -> tuple[str, str]:
+    """In SQL, as text; empty for a column that is not there."""
+    folded = {name.lower(): f"{quoted(table)}.{quoted(name)}" for name in columns(connection, table)}
+    said = f"CAST({folded[TENANT]} AS TEXT)" if TENANT in folded else ""
+    owner = said and f"CASE WHEN trim(coalesce({said}, '')) = '' THEN '' ELSE {said} END"
+    return owner, f"CAST({folded['id']} AS TEXT)" if "id" in folded else ""
 
 
 def rows(connection: sqlite3.Connection, table: str, known: Container[str]) -> Iterator[Read]:
