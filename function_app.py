@@ -14,7 +14,9 @@ import functions.claims.http
 import functions.design.http
 import functions.executions.bus
 import functions.executions.http
+import functions.hooks.http
 import functions.identity.http
+import functions.mcp.http
 import functions.migration.http
 import functions.notifications.http
 import functions.platform.bus
@@ -27,6 +29,8 @@ import functions.tools.http
 import functions.usage.bus
 import functions.usage.http
 import functions.usage.timer
+import functions.webhooks.bus
+import functions.webhooks.http
 from functions.composition import Parts, chosen
 from functions.executions.working import World
 from functions.kinds import KINDS
@@ -53,7 +57,11 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "claims": [functions.claims.http.blueprint(endpoint, parts.claims)],
         "design": [functions.design.http.blueprint(endpoint, parts.design)],
         "executions": [functions.executions.http.blueprint(endpoint, parts.executions.service)],
+        "hooks": [functions.hooks.http.blueprint(endpoint, parts.hooks, parts.delivering)],
         "identity": [functions.identity.http.blueprint(endpoint, parts.identity)],
+        "mcp": [
+            functions.mcp.http.blueprint(endpoint, parts.mcp, [one.issuer for one in core.settings.flowgrid_issuers])
+        ],
         "migration": [functions.migration.http.blueprint(endpoint, parts.migrations)],
         "notifications": [functions.notifications.http.blueprint(endpoint, parts.notifications)],
         "providers": [functions.providers.http.blueprint(endpoint, parts.providers)],
@@ -66,6 +74,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
             ),
             functions.usage.timer.blueprint(parts.closing, parts.fleet, telemetry),
         ],
+        "webhooks": [functions.webhooks.http.blueprint(endpoint, parts.webhooks)],
         "platform": [
             functions.platform.http.blueprint(endpoint, parts.health, core.dead_letters, parts.costs),
             functions.platform.timer.blueprint(parts.sweeps, telemetry),
@@ -76,6 +85,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         blueprints["usage"].append(functions.usage.bus.blueprint(parts.metering, telemetry))
         blueprints["platform"].append(functions.platform.bus.blueprint(parts.consumers))
         blueprints["executions"].append(functions.executions.bus.blueprint(parts.executions.messages))
+        blueprints["webhooks"].append(functions.webhooks.bus.blueprint(parts.webhooks.deliverer))
     elif core.adapters.source is not None:
         blueprints["platform"].append(functions.platform.timer.drain_blueprint(parts.consumers, core.adapters.source))
     app = func.FunctionApp()

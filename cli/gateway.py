@@ -53,12 +53,13 @@ def parts(version: str | None) -> Operations:
     services = {name: [one for one in routes if _is_of(one, version)] for name, routes in by_service().items()}
     services = {name: routes for name, routes in services.items() if routes}
     every = [route for routes in services.values() for route in routes]
+    few = [*services.get("claims", ()), *services.get("hooks", ())]
     return Operations(
         {name: [operation(one) for one in routes] for name, routes in services.items()},
         {limit: [operation(one) for one in every if one.limit is limit] for limit in Limit},
         {operation(one): one.body.max_bytes for one in every if one.body and one.body.max_bytes > MAX_JSON_BYTES},
-        # a probe must not be locked out; identity providers come from few addresses, and show who they are
-        [operation(one) for one in every if one.free or one in services.get("claims", ())],
+        # a probe must not be locked out; who delivers or asks for claims comes from few addresses, and shows itself
+        [operation(one) for one in every if one.free or (one in few and one.role is None)],
     )
 
 

@@ -26,7 +26,7 @@ AREAS = (
     functions.usage.archiving.AREA,
 )
 SELDOM_READ = (functions.catalog.reports.AREA,)
-QUEUES = ("usage_queue", "jobs_queue", "executions_queue")
+QUEUES = ("usage_queue", "jobs_queue", "executions_queue", "deliveries_queue")
 LIFETIME = "P14D"  # of a message: what waits for room waits under new ids
 QUEUE_MEGABYTES = 5120  # what comes in while nobody takes it out
 ELSEWHERE = {  # what no deployment in Azure may have

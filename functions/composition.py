@@ -24,7 +24,12 @@ from functions.design.tools import WizardTools
 from functions.executions.assembly import Executions
 from functions.executions.soundness import admitted_as_counted
 from functions.executions.working import World
+from functions.hooks.delivering import Delivering
+from functions.hooks.service import HookService
+from functions.hooks.tokens import HookTokens
 from functions.identity.assembly import Identity
+from functions.mcp.service import McpService
+from functions.mcp.tools import Offers
 from functions.migration.service import MigrationService
 from functions.notifications.service import NotificationService
 from functions.platform.consumers import Consumers
@@ -63,11 +68,13 @@ from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.slo import SloService
 from functions.usage.thresholds import tell_thresholds
+from functions.webhooks.assembly import Webhooks
 from shared.core import Core
 from shared.jobs.jobs import Jobs
 from shared.jobs.ledger import Work
 from shared.jobs.tenant_sweep import TenantSweep
 from shared.settings import SettingsError
+from shared.tenancy.sharedkey import HOOKS, RegistryKey
 from shared.work.budgets import release_abandoned
 from shared.work.kept_secrets import KeptSecrets
 
@@ -115,8 +122,16 @@ class Parts:
         self.tools = ToolService(self._secrets, adapters.outgoing.allowed)
         self.executions = Executions.of(core, runs or self._world())
         self.publishing = Publishing(self.executions.starting, self.executions.service, settings.jobs_queue)
+        tokens = HookTokens(RegistryKey(database, services.clock, HOOKS))
+        self.hooks = HookService(self._secrets, tokens)
+        self.delivering = Delivering(
+            directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting
+        )
+        catalog = CatalogTools(self.elements, self.relationships)
+        self.mcp = McpService(Offers(self.agents, self.executions.service, catalog))
         self.design = DesignService(self.executions.starting, self.agents)
 
+        self.webhooks = Webhooks.of(core, self.executions.service.decide_as)
         self.metering = Metering(directory, core.dead_letters, adapters.messaging, services.clock, settings.usage_queue)
         self._archive = Archive(blobs)
         self.usage, self.quotas = UsageService(self._archive), QuotaService()
@@ -138,6 +153,7 @@ class Parts:
         self._jobs = self._long_work()
         runner = self.executions.messages.take_all
         consumed = {settings.usage_queue: self.metering.store, settings.executions_queue: runner}
+        consumed |= {settings.deliveries_queue: self.webhooks.deliverer.take_all}
         self.consumers = Consumers(self._jobs, settings.jobs_queue, core.dead_letters, consumed, adapters.telemetry)
         checks = {"counters": counters, "runs": admitted_as_counted, "rollups": rollups_as_rebuilt}
         checks |= {"statements": self.billing.check}
@@ -179,6 +195,7 @@ class Parts:
             "jobs": self._jobs.sweep,
             "runs": self.executions.sweeping.sweep,
             "schedules": self.executions.scheduling.sweep,
+            "webhooks": self.webhooks.sweeping.sweep,
             "dead_letters": self.consumers.collect_dead,
             "daily": self.daily.sweep,  # the last, as it may take as long as its timers do
         }

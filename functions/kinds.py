@@ -10,6 +10,7 @@ from functions.catalog.models import Element, Model, Relationship
 from functions.catalog.view_models import ModelPart, View
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
+from functions.hooks.models import Hook
 from functions.migration.models import BATCH, Migration
 from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
@@ -21,6 +22,7 @@ from functions.usage.blocks import BLOCK
 from functions.usage.fleet import FLEET, SHARES
 from functions.usage.hours import HOUR, OPEN
 from functions.usage.rollups import DUE, ROLLUP
+from functions.webhooks.models import Delivery, Line, Webhook
 from shared.jobs.deadletters import DeadLetter
 from shared.jobs.jobs import Job
 from shared.kinds import Kinds
@@ -33,6 +35,7 @@ from shared.tenancy.fence import AUDIT, FENCE, PERMIT
 from shared.work.budgets import RESERVED
 from shared.work.change import COUNTER
 from shared.work.fencing import LOCK
+from shared.work.happenings import HAPPENED
 from shared.work.kept_secrets import RECORD
 from shared.work.notices import NOTIFICATION
 from shared.work.outbox import OUTBOX
@@ -50,6 +53,8 @@ KINDS = Kinds(
     Design.KIND,
     Provider.KIND,
     Tool.KIND,
+    Hook.KIND,
+    Webhook.KIND,
     AUDIT,
     HEAD,
     ANCHOR,
@@ -65,6 +70,9 @@ KINDS = Kinds(
     Step.KIND,
     TREE,
     TICKET,
+    Delivery.KIND,
+    Line.KIND,
+    HAPPENED,
     BINDING,
     REMOVED,
     StaffAccess.KIND,

@@ -93,7 +93,9 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
     clock = clock or SystemClock()
     adapters = build(settings, clock, kinds)
     outbox, telemetry = Outbox(adapters.messaging), adapters.telemetry
-    services = Services(clock, ids or Uuid7Ids(), outbox, settings.usage_queue, kinds, telemetry)
+    services = Services(
+        clock, ids or Uuid7Ids(), outbox, settings.usage_queue, kinds, settings.deliveries_queue, telemetry
+    )
     request_units = RequestUnits(adapters.messaging, clock, services.ids, settings.usage_queue)
     adapters.charges.also = request_units.add
     signatures = Signatures(adapters.secrets, adapters.database, clock)

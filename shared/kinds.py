@@ -28,6 +28,8 @@ class Kind(str):
     - `backup`: whether backups carry its items, and a restore brings them back; `history` is carried only.
     - `journalled`: written by `Change` as a resource, with whole old and new values in the audit, and in no other way.
     - `exported`: part of what a tenant takes away (`GET v1/export`).
+    - `told`: the actions of its audit entries that webhooks are told of, as `<kind>.<action>`; `path`: where its items
+      are, under `v1/`.
     - `append_only`: its items are never changed; `transient`: they go soon. Of a batch whose answer is lost, the first
       kind bears the better witness, the second the worst.
     - `upcasts`: the steps from schema version 1 to 2, 2 to 3, …; each gets a stored body and returns the next
@@ -42,6 +44,8 @@ class Kind(str):
     backup: Carried | None
     journalled: bool
     exported: bool
+    told: tuple[str, ...]
+    path: str
     append_only: bool
     transient: bool
     upcasts: tuple[Upcast, ...]
@@ -58,12 +62,16 @@ class Kind(str):
         backup: Carried | None = None,
         journalled: bool = False,
         exported: bool = False,
+        told: Sequence[str] = (),
+        path: str = "",
         append_only: bool = False,
         transient: bool = False,
         upcasts: Sequence[Upcast] = (),
     ) -> "Kind":
         if backup == "restored" and not journalled:
             raise ValueError(f"{name} is restored to a point in time, so it has to be journalled")
+        if told and not path:
+            raise ValueError(f"{name} is told of, so it has to be somewhere")
         kind = super().__new__(cls, name)
         kind.container = container
         kind.filtered = tuple(filtered)
@@ -73,6 +81,8 @@ class Kind(str):
         kind.backup = backup
         kind.journalled = journalled
         kind.exported = exported
+        kind.told = tuple(told)
+        kind.path = path
         kind.append_only = append_only
         kind.transient = transient
         kind.upcasts = tuple(upcasts)

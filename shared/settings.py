@@ -130,6 +130,11 @@ class Settings(BaseModel):
     flowgrid_cursor_key: str = Field(
         "", description="Secret that signs page cursors, 32 characters or more; empty: one is made and shared."
     )
+    flowgrid_public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/]+)?$",
+        description="Where people reach this app, such as https://flowgrid.acme.example; empty: cards have no links.",
+    )
     flowgrid_outgoing_allowed: str = Field(
         "",
         description="Addresses and ports that may be called for tenants although they are not public, "
@@ -163,6 +168,7 @@ class Settings(BaseModel):
     usage_queue: str = Field("usage-events", min_length=1, description="Queue of usage events.")
     jobs_queue: str = Field("jobs", min_length=1, description="Queue of long jobs.")
     executions_queue: str = Field("executions", min_length=1, description="Queue of runs of agents.")
+    deliveries_queue: str = Field("deliveries", min_length=1, description="Queue of what webhooks are told.")
     backup_schedule: str = Field("0 0 2 * * *", description="NCRONTAB of the daily backup.")
     retention_schedule: str = Field("0 30 3 * * *", description="NCRONTAB of backup retention.")
     usage_schedule: str = Field("0 */5 * * * *", description="NCRONTAB of the closing of hours, days and months.")

@@ -88,6 +88,8 @@ class Agent(Resource):
         backup="restored",
         journalled=True,
         exported=True,
+        told=("created", "updated", "published", "deleted"),
+        path="agents",
     )
 
     name: str = Field(description="What it is called.")

@@ -53,6 +53,8 @@ class Backup(Resource):
         sorted=("updated_at",),
         journalled=True,
         upcasts=[_succeeded],
+        told=("created", "updated", "deleted"),
+        path="backups",
     )
 
     type: BackupType = Field(description="What it was made for.")

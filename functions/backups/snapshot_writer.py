@@ -210,7 +210,7 @@ async def _recount(session: TenantSession, kind: Kind, name: str) -> int:
         total = 0
         async for page in store.scan([kind]):
             total += len(page)
-        if counter is not None and counter.body["value"] == total:
+        if total == (0 if counter is None else counter.body["value"]):
             return total
         now = rfc3339(session.services.clock.now())
         operation = (

@@ -14,7 +14,7 @@ Two values of one field in one language (also: one property given twice) are joi
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from functions.catalog.archimate import ElementType, RelationshipType
 
@@ -28,6 +28,7 @@ MAX_ITEMS: Final = 100_000
 
 AccessType = Literal["Access", "Read", "Write", "ReadWrite"]
 ItemKind = Literal["element", "relationship", "view"]
+KIND_NAMES: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 Section = Literal["organizations", "metadata", "viewpoints", "definitions"]
 Rows = list[dict[str, Any]]
 Languages = dict[str, str]

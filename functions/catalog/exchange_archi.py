@@ -31,6 +31,7 @@ from functions.catalog.exchange_parse import MAX_FOLDERS, MAX_NODES_OF_VIEW, MAX
 from functions.catalog.exchange_room import MAX_DEFINITIONS, Room
 from functions.catalog.exchange_text import PROPERTY, Fields, Texts, choose
 from functions.catalog.exchange_views import Undrawable
+from functions.catalog.values import MAX_NAME
 
 FORMAT: Final = Format(
     tags=frozenset(
@@ -131,7 +132,7 @@ def _header(body: bytes, watch: Callable[[], None], room: Room, known: _Known) -
         elif node.tag == "profile":
             known.profiles[node.get("id", "")] = node.get("name", "")
         elif node.tag == "element" and _type(node) == _VIEW:
-            known.views[node.get("id", "")] = node.get("name", "")
+            known.views[node.get("id", "")] = node.get("name", "")[:MAX_NAME]  # each box that leads there says it
         for one in node.iter("property"):
             known.keys[one.get("key", "")] = None
         if node.get("profiles"):
@@ -191,7 +192,7 @@ def _type(node: Element) -> str:
 
 def _skipped(node: Element, reason: str) -> Skipped:
     kind = _type(node)
-    what: ItemKind = "relationship" if node.get("source") else "element"
+    what: ItemKind = "relationship" if is_relationship_type(kind) or node.get("source") else "element"
     return Skipped(node.get("id", ""), "view" if kind in (_VIEW, *_NOT_VIEWS) else what, reason)
 
 

@@ -17,6 +17,7 @@ from functions.catalog.exchange_text import spread
 MAX_DEFINITIONS: Final = 10_000
 MAX_DRAWN: Final = 200_000
 MAX_TEXTS: Final = 400_000
+SAID: Final = ("label", "documentation")
 
 
 class Room:
@@ -44,3 +45,5 @@ class Room:
         if isinstance(found, FoundView):
             drawn = len(found.nodes) + sum(1 + len(one["bendpoints"]) for one in found.connections)
             self.take("boxes, lines and bendpoints in views", MAX_DRAWN, drawn)
+            said = (text for one in (*found.nodes, *found.connections) for name in SAID for text in one[name])
+            self.take("characters of text on boxes and lines", MAX_CHARACTERS, sum(len(one["text"]) for one in said))

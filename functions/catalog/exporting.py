@@ -7,7 +7,7 @@ from typing import Any, Final
 from functions.catalog.exchange import MAX_ITEMS, FoundElement, FoundRelationship, ModelHeader, Rows, Section
 from functions.catalog.exchange_write import write_model
 from functions.catalog.exchange_xml import xml_id
-from functions.catalog.exporting_views import drawn_bytes, folders_in_file, shown_in, view_in_file
+from functions.catalog.exporting_views import folders_in_file, shown_in, view_in_file
 from functions.catalog.graph import ENDS, MOST_NESTED, by_ids, of_model
 from functions.catalog.model_service import find_model
 from functions.catalog.models import MAX_FILE_BYTES, Element, Model, Relationship
@@ -18,6 +18,7 @@ from functions.catalog.view_models import View
 from shared.database.port import Stored
 from shared.errors import Conflict, NotFound, TooLarge, Unavailable
 from shared.kinds import Kind
+from shared.work.resources import size_of
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 SHARED = ("type", "name", "description", "languages", "translations", "properties")
@@ -25,6 +26,7 @@ LISTED = 100
 OF_MODEL = ("name", "description", "version", "languages", "translations")
 OF_RELATIONSHIPS = ("access_type", "influence", "is_directed")
 AT_ONCE: Final = 2
+AT_A_TIME: Final = 50  # a view may have 250 KB
 ITEM_BYTES: Final = 100  # the tags of an item with its name, and its identifiers
 PROPERTY_BYTES: Final = 80
 BEYOND: Final = "flowgrid:beyond"
@@ -75,8 +77,9 @@ async def export_model(tenant: TenantSession, model: Model | None = None) -> byt
         room = _left(room, relationships[-len(page) :], len(elements) + len(relationships))
     views: list[View] = []
     async for page in _pages(tenant, View.KIND, model):
-        views += [View.model_validate(stored.body) for stored in page]
-        room = _left(room, [], len(elements) + len(relationships) + len(views), drawn_bytes(views[-len(page) :]))
+        for stored in page:
+            room = _left(room, [], len(elements) + len(relationships) + len(views) + 1, size_of(stored))
+            views.append(View.model_validate(stored.body))
     await _bring_shown(tenant, elements, relationships, views)
     await _complete(tenant, elements, relationships)
     _left(room, [], len(elements) + len(relationships) + len(views))
@@ -85,7 +88,7 @@ async def export_model(tenant: TenantSession, model: Model | None = None) -> byt
 
 
 def _pages(tenant: TenantSession, kind: Kind, model: Model | None) -> AsyncIterator[list[Stored]]:
-    return tenant.store.scan([kind]) if model is None else of_model(tenant, kind, model.id)
+    return tenant.store.scan([kind]) if model is None else of_model(tenant, kind, model.id, AT_A_TIME)
 
 
 async def _bring_shown(
@@ -126,7 +129,7 @@ async def _complete(tenant: TenantSession, elements: list[Element], relationship
 
 def _left(room: int, items: Iterable[Element | Relationship], count: int, drawn: int = 0) -> int:
     """What is left of the room after these: their texts and tags; keys each time, as an import counts them. `drawn`:
-    the bytes of views."""
+    the bytes of a view, as it is stored."""
     if count > MAX_ITEMS:
         raise TooLarge(f"This model has more than {MAX_ITEMS:,} items, which no import takes; make a backup instead.")
     room -= drawn

@@ -1,18 +1,11 @@
 """Views and folders as a file has them: what they name, by what the export calls it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from functions.catalog.exchange import FoundView, Rows
 from functions.catalog.naming import children_in_file
 from functions.catalog.view_models import View, content_of
-
-DRAWN_BYTES: Final = 200
-"""The tags of a box or line with its style, at least."""
-
-
-def drawn_bytes(views: Iterable[View]) -> int:
-    return sum(DRAWN_BYTES * (len(one.nodes) + len(one.connections)) for one in views)
 
 
 def shown_in(view: View) -> Iterator[str]:

@@ -100,11 +100,14 @@ async def by_ids(tenant: TenantSession, kind: Kind, ids: Iterable[str]) -> dict[
     return found
 
 
-async def of_model(tenant: TenantSession, kind: Kind, model_id: str) -> AsyncIterator[list[Stored]]:
-    """The items of one kind that are the model's, in pages ordered by id."""
+async def of_model(
+    tenant: TenantSession, kind: Kind, model_id: str, limit: int = IN_AT_ONCE
+) -> AsyncIterator[list[Stored]]:
+    """The items of one kind that are the model's, in pages ordered by id; smaller ones (`limit`) of large items."""
     after: tuple[str, str] | None = None
+    where = [Where("model_id", "=", model_id)]
     while True:
-        page = await tenant.store.query(kind, [Where("model_id", "=", model_id)], order=Order("id"), after=after)
+        page = await tenant.store.query(kind, where, order=Order("id"), limit=limit, after=after)
         if page.items:
             yield page.items
         after = page.next

@@ -32,7 +32,8 @@ class ImportQuery(Query):
     )
     mode: Mode = Field(
         "merge",
-        description="`mirror` removes from the model what the file does not have (admins only), `merge` nothing.",
+        description="`mirror` removes from the model what the file does not have (admins only), `merge` nothing. An "
+        "empty file, or one whose model is called otherwise than that of the last import, is no mirror.",
     )
     dry_run: bool = Field(False, description="Only tell what would be made, changed and removed.")
 

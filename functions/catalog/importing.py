@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from functions.catalog.archimate import is_allowed, layer_of
 from functions.catalog.deleting import OutOfTime
 from functions.catalog.exchange import (
+    KIND_NAMES,
     Found,
     FoundElement,
     FoundPart,
@@ -25,13 +26,13 @@ from functions.catalog.exchange import (
 from functions.catalog.graph import MOST_NESTED
 from functions.catalog.import_models import Asked, ImportCounts, ImportReport
 from functions.catalog.junctions import mixed
-from functions.catalog.mirroring import mirror
-from functions.catalog.model_service import conclude, naming_of
+from functions.catalog.mirroring import check_is_of, check_not_empty, mirror
+from functions.catalog.model_service import check_texts, conclude, naming_of
 from functions.catalog.models import Element, Relationship
-from functions.catalog.parts import parts_of_file, resolved_folders, take_parts
+from functions.catalog.parts import check_definitions, parts_of_file, resolved_folders, take_parts
 from functions.catalog.reading import Uploads
 from functions.catalog.reports import AREA, Reports
-from functions.catalog.taking import KINDS, Progress, Wanted, take, unknown
+from functions.catalog.taking import KINDS, Progress, Wanted, take, unhurried, unknown
 from functions.catalog.taking_views import ids_of_views, take_views
 from shared.blobs.port import Blobs
 from shared.errors import Conflict, Unavailable
@@ -43,7 +44,6 @@ ELEMENTS_AT_ONCE = 40
 RELATIONSHIPS_AT_ONCE = 24  # each touches both its ends: four operations of the hundred in a batch
 WRITE_SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
 LISTED = 200
-KIND_NAMES: Final[tuple[ItemKind, ...]] = get_args(ItemKind)
 CHUNK_BYTES = 1024 * 1024
 NESTED = f"it ends at a relationship that was not taken, that ends at it in turn, or deeper than {MOST_NESTED}"
 SEVERAL = "by now several items here came with this identifier; import each model alone (?model=…), or export again"
@@ -125,18 +125,26 @@ class CatalogImport:
         in_time: Callable[[], bool],
     ) -> tuple[ImportReport, Progress]:
         header = next(one for one in found if isinstance(one, ModelHeader))
-        parts = parts_of_file(header, (one for one in found if isinstance(one, FoundPart)))
+        parts = await asyncio.to_thread(parts_of_file, header, [one for one in found if isinstance(one, FoundPart)])
+        if asked.mode == "mirror":
+            check_not_empty(found)
         began = await newest(tenant.store)
         naming = await naming_of(tenant, header, asked.named, dry_run=asked.dry_run)
+        if naming.model is not None:
+            if asked.mode == "mirror":
+                check_is_of(naming.model, header)
+            check_texts(header, naming.model, keep=asked.mode == "merge")
+            await check_definitions(tenant, naming.model, parts, asked.mode)
         progress = Progress(in_time, naming, asked.dry_run, part.patient)
         changed_parts = ImportCounts()
         try:
             views = await _take_items(tenant, found, progress)
             if naming.model is not None:
-                parts["organizations"] = resolved_folders(parts["organizations"], progress, views)
+                folders = parts["organizations"]
+                parts["organizations"] = await asyncio.to_thread(resolved_folders, folders, progress, views)
                 changed_parts = await take_parts(tenant, naming.model, parts, asked.mode, progress)
                 if asked.mode == "mirror":
-                    await mirror(tenant, naming.model, found, progress)
+                    await mirror(tenant, naming.model, found, progress, self.reports.plan(tenant, part.id))
         except OutOfTime as late:
             raise Paused(late.message, progress.counts, len(found)) from late
         _add_before(progress, part.before)
@@ -150,17 +158,24 @@ class CatalogImport:
 
 async def _take_items(tenant: TenantSession, found: Sequence[Found], progress: Progress) -> dict[str, str]:
     """The ids of views, by identifier."""
-    for skipped in found:
-        if isinstance(skipped, Skipped):
-            progress.skip(skipped.identifier, skipped.kind, skipped.reason)
-    elements = [one for one in found if isinstance(one, FoundElement) and _is_clear(one, "element", progress)]
-    arrows = [one for one in found if isinstance(one, FoundRelationship) and _is_clear(one, "relationship", progress)]
-    views = [one for one in found if isinstance(one, FoundView) and _is_clear(one, "view", progress)]
+    elements: list[FoundElement] = []
+    arrows: list[FoundRelationship] = []
+    views: list[FoundView] = []
+    async for one in unhurried(found):
+        if isinstance(one, Skipped):
+            progress.skip(one.identifier, one.kind, one.reason)
+        elif isinstance(one, FoundElement) and _is_clear(one, "element", progress):
+            elements.append(one)
+        elif isinstance(one, FoundRelationship) and _is_clear(one, "relationship", progress):
+            arrows.append(one)
+        elif isinstance(one, FoundView) and _is_clear(one, "view", progress):
+            views.append(one)
     await _take_elements(tenant, elements, progress)
-    for identifier, reason in mixed(elements, arrows).items():
+    async for identifier, reason in unhurried((await asyncio.to_thread(mixed, elements, arrows)).items()):
         progress.skip(identifier, "relationship", reason)
     arrows = [one for one in arrows if ("relationship", one.identifier) not in progress.refused]
-    progress.arms = {id for one in arrows for id in progress.naming.meant(Relationship.KIND, one.identifier).ids}
+    meant = progress.naming.meant
+    progress.arms = {id async for one in unhurried(arrows) for id in meant(Relationship.KIND, one.identifier).ids}
     await _take_relationships(tenant, arrows, progress)
     await take_views(tenant, views, progress)
     return await ids_of_views(tenant, views, progress)
@@ -178,16 +193,19 @@ async def _take_elements(tenant: TenantSession, found: list[FoundElement], progr
 async def _take_relationships(tenant: TenantSession, waiting: list[FoundRelationship], progress: Progress) -> None:
     """Those between elements first, then those at relationships taken before, as long as there are any."""
     for _ in range(MOST_NESTED):
-        ready = [one for one in waiting if _ends_known(one, progress)]
-        waiting = [one for one in waiting if not _ends_known(one, progress)]
+        ready: list[FoundRelationship] = []
+        left: list[FoundRelationship] = []
+        async for one in unhurried(waiting):
+            (ready if _ends_known(one, progress) else left).append(one)
+        waiting = left
         if not ready:
             break
-        allowed = [one for one in ready if _allowed(one, progress)]
+        allowed = [one async for one in unhurried(ready) if _allowed(one, progress)]
         for start in range(0, len(allowed), RELATIONSHIPS_AT_ONCE):
             wanted = [_wanted(one, progress) for one in allowed[start : start + RELATIONSHIPS_AT_ONCE]]
             await take(tenant, Relationship, wanted, progress)
     there = progress.ids.keys() | {one.identifier for one in waiting}
-    for one in waiting:
+    async for one in unhurried(waiting):
         missing = [end for end in (one.source, one.target) if end not in there]
         reason = f"its end {missing[0]} is not in the file, or was skipped" if missing else NESTED
         progress.skip(one.identifier, "relationship", reason)
@@ -226,8 +244,7 @@ def _add_before(progress: Progress, before: Mapping[str, Mapping[str, int]]) -> 
         counts = progress.tally(kind)
         for name, count in before.get(kind, {}).items():
             setattr(counts, name, getattr(counts, name) + count)
-            if name != "removed":
-                counts.unchanged = max(0, counts.unchanged - count)
+            counts.unchanged = max(0, counts.unchanged - count)
 
 
 def _report(

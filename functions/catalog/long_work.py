@@ -10,11 +10,10 @@ from functions.catalog.importing import WRITE_SECONDS, CatalogImport, Paused, Sl
 from functions.catalog.model_service import NO_SUCH, find_model
 from functions.catalog.models import Model
 from shared.auth.roles import Role
-from shared.errors import Forbidden, NotFound, RoleNeeded, TooLarge, Unavailable
+from shared.errors import NotFound, RoleNeeded, TooLarge, Unavailable
 from shared.ids import is_uuid
 from shared.jobs.jobs import Continue, Done, Job, Progress, enqueue
-from shared.members.standing import NO_ADMIN
-from shared.members.users import User
+from shared.members.standing import check_standing, standing_of
 from shared.work.resources import Id, load
 from shared.work.session import TenantSession
 
@@ -63,7 +62,8 @@ class LongWork:
         if asked.named is not None and is_uuid(asked.named) and await find_model(tenant, asked.named) is None:
             raise NotFound(NO_SUCH)
         digest = await self._imports.keep(tenant, body)
-        input = {"file": digest, "named": asked.named, "mode": asked.mode, "dry_run": asked.dry_run}
+        how = {"named": asked.named, "mode": asked.mode, "dry_run": asked.dry_run}
+        input = {"file": digest, **how, "begun_by": standing_of(tenant)}
         change = tenant.change()
         job = enqueue(change, tenant, self._queue, IMPORT, input, id=tenant.repeatable_id(IMPORT))
         return await change.commit(_run_of(job))
@@ -79,8 +79,8 @@ class LongWork:
     async def run_import(self, session: TenantSession, job: Job) -> Done | Continue:
         """A slice; the next reads the file again, and goes on where this one stops."""
         input, before = job.input, job.checkpoint
-        if input["mode"] == "mirror":
-            await _still_admin(session, job)
+        if input["mode"] == "mirror" and not input["dry_run"]:
+            await check_standing(session, input["begun_by"])
         body = await self._imports.kept(session, input["file"])
         asked = Asked(input["named"], input["mode"], input["dry_run"])
         part = Slice(job.id, SLICE_SECONDS, before, patient=True)
@@ -89,7 +89,7 @@ class LongWork:
         try:
             report = await self._imports.run_part(session, body, asked, part)
         except Paused as paused:
-            names = ("created", "updated", "removed")
+            names = ("created", "updated")  # what is removed is on record of its own
             done: dict[str, dict[str, int]] = {
                 kind: {name: getattr(counts, name) + before.get(kind, {}).get(name, 0) for name in names}
                 for kind, counts in paused.counts.items()
@@ -104,12 +104,13 @@ class LongWork:
         """Of the model with all that is its own, as it is when the job comes to it."""
         (await load(tenant, Model, model_id)).value.check(if_match)
         change = tenant.change()
-        job = enqueue(change, tenant, self._queue, DELETE, {"model_id": model_id}, id=tenant.repeatable_id(DELETE))
+        input = {"model_id": model_id, "begun_by": standing_of(tenant)}
+        job = enqueue(change, tenant, self._queue, DELETE, input, id=tenant.repeatable_id(DELETE))
         return await change.commit(ModelDeletion(id=job.id, model_id=model_id, status=job.status))
 
     async def run_deletion(self, session: TenantSession, job: Job) -> Done | Continue:
         """A slice; a model that has gone is done."""
-        await _still_admin(session, job)
+        await check_standing(session, job.input["begun_by"])
         before = int(job.checkpoint.get("deleted", 0))
         try:
             await delete_model(session, job.input["model_id"], None, cascade=True, seconds=SLICE_SECONDS)
@@ -130,10 +131,3 @@ def _check_role(tenant: TenantSession, asked: Asked) -> None:
     role = tenant.caller.role
     if asked.mode == "mirror" and not asked.dry_run and (role is None or not role.includes(Role.ADMIN)):
         raise RoleNeeded(f"A mirror deletes: this needs the role {Role.ADMIN}; the caller has {role}.")
-
-
-async def _still_admin(session: TenantSession, job: Job) -> None:
-    """`Forbidden` where who began it is a user that is no admin any more."""
-    stored = await session.store.get(User.KIND, job.created_by)
-    if stored is not None and (stored.body["role"] != "admin" or stored.body["status"] == "disabled"):
-        raise Forbidden(NO_ADMIN)

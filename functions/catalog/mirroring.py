@@ -8,18 +8,35 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from functions.catalog.deleting import OutOfTime, batches, delete_all
-from functions.catalog.exchange import Found, FoundElement, FoundRelationship, FoundView, ItemKind, Skipped
+from functions.catalog.exchange import (
+    KIND_NAMES,
+    Found,
+    FoundElement,
+    FoundRelationship,
+    FoundView,
+    ItemKind,
+    ModelHeader,
+    Skipped,
+)
+from functions.catalog.exchange_xml import xml_id
 from functions.catalog.graph import ENDS, chunks, depending_on, of_model
+from functions.catalog.import_models import ImportedItem
 from functions.catalog.models import Element, Imported, Model, Relationship
-from functions.catalog.taking import KINDS, Progress, kind_of
+from functions.catalog.reports import Plan
+from functions.catalog.taking import KINDS, Progress, kind_of, unhurried
 from functions.catalog.view_models import View
 from shared.database.port import Where
-from shared.errors import Contended, Stale
+from shared.errors import Contended, Invalid, Stale
 from shared.tenancy.fence import Overtaken
 from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 MODELS: Final[tuple[type[Imported], ...]] = (View, Relationship, Element)
+EMPTY: Final = "it has no element, relationship or view that can be taken; to be rid of the model, delete that"
+OTHERS: Final = (
+    "its <model> is called otherwise than {} of the last import, and what that has would be removed; if it is the same "
+    "model, import it with mode=merge once, and mirror it then"
+)
 STAYS: Final = "it is gone from the file, and stays as {} refers to it; delete that first"
 
 
@@ -32,37 +49,52 @@ class Gone:
     held: dict[str, Versioned[Any]] = field(default_factory=dict)
 
 
-async def mirror(tenant: TenantSession, model: Model, found: Sequence[Found], progress: Progress) -> None:
+async def mirror(tenant: TenantSession, model: Model, found: Sequence[Found], progress: Progress, plan: Plan) -> None:
     """Remove what is gone; told in `progress`. `OutOfTime` beyond the import's time: send the file again."""
-    kept = _in_file(found, progress)
-    removed: dict[str, Imported] = {}
+    kept = await _in_file(found, progress)
     for _ in range(TRIES_AT_A_RACE):
         gone = await _gone(tenant, model, kept)
+        planned = {one.value.id: _told(one.value) for one in gone.going}
         if progress.dry_run:
-            removed |= {one.value.id: one.value for one in gone.going}
             break
+        planned = await plan.with_these(planned)
         try:
             for batch in batches(gone.going):
                 if progress.late:
                     raise OutOfTime("The import takes long; what is done stays so. Send it again: it goes on there.")
                 await delete_all(tenant, batch)
-                removed |= {one.value.id: one.value for one in batch}
+                for one in batch:
+                    progress.tally(kind_of(type(one.value))).removed += 1
         except (Stale, Overtaken):
             continue
         break
     else:
         raise Contended("Others keep changing this model at the same time; import again.")
-    for one in removed.values():
-        progress.tally(kind_of(type(one))).removed += 1
-        progress.note("removed", _called(one), kind_of(type(one)), _name(one))
+    progress.tell_removed(item for id, item in planned.items() if id not in gone.staying)
     for id, why in gone.staying.items():
         one = gone.held[id].value
         progress.skip(_called(one), kind_of(type(one)), why)
 
 
-def _in_file(found: Iterable[Found], progress: Progress) -> set[str]:
+def check_not_empty(found: Iterable[Found]) -> None:
+    """`Invalid` for a file that has nothing: a mirror of it would remove all."""
+    if not any(isinstance(one, FoundElement | FoundRelationship | FoundView) for one in found):
+        raise Invalid.of("body", EMPTY)
+
+
+def check_is_of(model: Model, header: ModelHeader) -> None:
+    """`Invalid` for the file of another model than the one that was imported last: a mirror of it would remove all."""
+    if model.last_import is None or not header.identifier:
+        return
+    identifier = xml_id(header.identifier)
+    if identifier not in (model.identifier, model.last_import.identifier):
+        raise Invalid.of("body", OTHERS.format(model.last_import.identifier), identifier)
+
+
+async def _in_file(found: Iterable[Found], progress: Progress) -> set[str]:
     """Every id that something in the file may mean, whether it was taken or not."""
-    return {id for kind, identifier in _named(found) for id in progress.naming.meant(KINDS[kind], identifier).ids}
+    meant = progress.naming.meant
+    return {id async for kind, identifier in unhurried(_named(found)) for id in meant(KINDS[kind], identifier).ids}
 
 
 def _named(found: Iterable[Found]) -> Iterator[tuple[ItemKind, str]]:
@@ -74,8 +106,9 @@ def _named(found: Iterable[Found]) -> Iterator[tuple[ItemKind, str]]:
                 yield "relationship", one.identifier
             case FoundView():
                 yield "view", one.identifier
-            case Skipped(identifier=identifier) if identifier:
-                yield one.kind, identifier
+            case Skipped(identifier=identifier) if identifier:  # of which kind, may be just what is wrong with it
+                for kind in KIND_NAMES:
+                    yield kind, xml_id(identifier)
 
 
 async def _gone(tenant: TenantSession, model: Model, kept: set[str]) -> Gone:
@@ -114,8 +147,12 @@ async def _referred_to(tenant: TenantSession, held: Mapping[str, Versioned[Any]]
             if referring == Relationship.KIND:
                 continue
             for some in chunks(ids):
-                page = await tenant.store.query(referring, [Where(name, "in", some)])
-                found |= {stored.body[name]: STAYS.format(f"{referring} {stored.body['id']}") for stored in page.items}
+                left = some
+                while left:  # a page may be full of what refers to one of them
+                    page = await tenant.store.query(referring, [Where(name, "in", left)])
+                    new = {stored.body[name]: STAYS.format(f"{referring} {stored.body['id']}") for stored in page.items}
+                    found |= new
+                    left = [id for id in left if id not in new] if new else []
     return found
 
 
@@ -130,9 +167,9 @@ def _keep(gone: Gone, ids: list[str], why: str) -> None:
                 waiting += [one.source_id, one.target_id]
 
 
+def _told(one: Imported) -> ImportedItem:
+    return ImportedItem(identifier=_called(one), kind=kind_of(type(one)), reason=str(getattr(one, "name", "")))
+
+
 def _called(one: Imported) -> str:
     return one.source_identifier or f"id-{one.id}"
-
-
-def _name(one: Imported) -> str:
-    return str(getattr(one, "name", ""))

@@ -1,5 +1,6 @@
 """Imported models: found or made for a file, listed, deleted with all that is theirs."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,9 +11,9 @@ from functions.catalog.graph import by_ids
 from functions.catalog.import_models import ImportReport
 from functions.catalog.models import Model
 from functions.catalog.naming import MODELS, OURS, Naming, came_with, origins, whole_of
-from functions.catalog.values import MAX_IDENTIFIER, MAX_NAME, settled_texts
+from functions.catalog.values import MAX_FIELDS_BYTES, MAX_IDENTIFIER, MAX_NAME, settled_texts
 from shared.clock import rfc3339
-from shared.errors import Conflict, Contended, Invalid, NotFound, Stale, Unavailable
+from shared.errors import Conflict, Contended, Invalid, NotFound, Stale, TooLarge, Unavailable
 from shared.ids import derived_id, is_uuid
 from shared.tenancy.fence import Overtaken
 from shared.work.resources import Listing, PageRequest, find, load
@@ -88,13 +89,24 @@ async def conclude(tenant: TenantSession, model: Model, header: ModelHeader, rep
 
     def fields(model: Model) -> dict[str, Any]:
         said = own_texts(header, model, keep=report.mode == "merge")
-        same = all(getattr(model, name) == value for name, value in said.items())
-        return said if model.last_import and same and not changed else {**said, "last_import": last}
+        known = model.last_import and last["identifier"] in (model.identifier, model.last_import.identifier)
+        same = known and all(getattr(model, name) == value for name, value in said.items())
+        return said if same and not changed else {**said, "last_import": last}
 
     try:
         await tenant.modify(Model, model.id, fields, if_match=None)
     except NotFound as gone:
         raise Conflict("The model was deleted while this was imported; send the file again.") from gone
+
+
+def check_texts(header: ModelHeader, model: Model, *, keep: bool) -> None:
+    """`TooLarge` where the model would say more of itself than an import takes back: before any item is taken."""
+    said = len(json.dumps(own_texts(header, model, keep=keep), ensure_ascii=False).encode())
+    if said > MAX_FIELDS_BYTES // 2:
+        raise TooLarge(
+            f"With what it says already, the model would say {said:,} bytes of JSON of itself; at most "
+            f"{MAX_FIELDS_BYTES // 2:,} can be kept. A mirror removes what the file does not say."
+        )
 
 
 def own_texts(header: ModelHeader, model: Model, *, keep: bool) -> dict[str, Any]:

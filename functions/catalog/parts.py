@@ -1,11 +1,14 @@
 """What a model is beside its items (folders, definitions of properties, metadata, viewpoints), in stretches of rows."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, get_args
 
 from functions.catalog.exchange import FoundPart, ModelHeader, PropertyDefinition, Rows, Section
+from functions.catalog.exchange_parse import MAX_CHARACTERS
+from functions.catalog.exchange_room import MAX_DEFINITIONS
 from functions.catalog.graph import of_model
 from functions.catalog.import_models import ImportCounts, Mode
 from functions.catalog.models import Model
@@ -22,6 +25,7 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 MOST_ROWS: Final = 1000
 MOST_BYTES: Final = 120 * 1024
 AT_ONCE: Final = 5
+SAID: Final = ("names", "descriptions")
 SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 Parts = Mapping[Section, Rows]
 
@@ -78,25 +82,33 @@ async def parts_of(tenant: TenantSession, model_id: str) -> dict[Section, Rows]:
 
 async def take_parts(tenant: TenantSession, model: Model, parts: Parts, mode: Mode, progress: Progress) -> ImportCounts:
     """The model's parts as the file has them. `merge`: what the file does not have at all, stays."""
+    sections = [one for one in SECTIONS if parts[one] or mode == "mirror"]
     for _ in range(TRIES_AT_A_RACE):
-        held = {one.value.id: one async for one in _held(tenant, model.id)}
-        wanted = {
-            derived_id(ModelPart.KIND, model.id, f"{section}:{number}"): {
-                "model_id": model.id,
-                "section": section,
-                "number": number,
-                "rows": rows,
-            }
-            for section in SECTIONS
-            for number, rows in enumerate(_stretches(_merged(section, parts[section], held, mode)))
-        }
-        counts = ImportCounts(unchanged=len(wanted))
+        there = [one async for one in _held(tenant, model.id)]
+        held = {one.value.id: one for one in there if one.value.section in sections}
+        wanted = await asyncio.to_thread(_wanted, model.id, sections, parts, held, mode)
+        counts = ImportCounts(unchanged=len(wanted) + len(there) - len(held))
         try:
             await _write(tenant, model, wanted, held, counts, progress)
         except (Stale, Overtaken):
             continue
         return counts
     raise Contended("Others keep changing this model at the same time; import again.")
+
+
+def _wanted(
+    model_id: str, sections: Iterable[Section], parts: Parts, held: Mapping[str, Versioned[ModelPart]], mode: Mode
+) -> dict[str, dict[str, Any]]:
+    return {
+        derived_id(ModelPart.KIND, model_id, f"{section}:{number}"): {
+            "model_id": model_id,
+            "section": section,
+            "number": number,
+            "rows": rows,
+        }
+        for section in sections
+        for number, rows in enumerate(_stretches(_merged(section, parts[section], held, mode)))
+    }
 
 
 async def _write(
@@ -114,6 +126,7 @@ async def _write(
         change = tenant.change(*(held[id] for id in some if id in held), *(buried[id] for id in some if id in buried))
         before = counts.changed
         for id in some:
+            await asyncio.sleep(0)  # a stretch is compared as JSON
             if id not in wanted:
                 change.delete(held[id])
                 counts.removed += 1
@@ -129,20 +142,27 @@ async def _write(
             await change.commit(None)
 
 
+async def check_definitions(tenant: TenantSession, model: Model, parts: Parts, mode: Mode) -> None:
+    """`TooLarge` where the model would have more definitions than an import takes back: before any item is taken."""
+    if mode == "merge" and parts["definitions"]:
+        held = {one.value.id: one async for one in _held(tenant, model.id) if one.value.section == "definitions"}
+        await asyncio.to_thread(_merged, "definitions", parts["definitions"], held, mode)
+
+
 def _merged(section: Section, rows: Rows, held: Mapping[str, Versioned[ModelPart]], mode: Mode) -> Rows:
-    if mode == "mirror":
+    if mode == "mirror" or section != "definitions":
         return rows
     old = sorted((one.value for one in held.values() if one.value.section == section), key=lambda one: one.number)
     there = [row for one in old for row in one.rows]
-    if section != "definitions":
-        return rows or there
-    keys = {row["key"]: number for number, row in enumerate(there)}
-    for row in rows:
-        if row["key"] in keys:
-            there[keys[row["key"]]] = row
-        else:
-            there.append(row)
-    return there
+    merged = {row["key"]: row for row in (*there, *rows)}
+    said = sum(len(text) for row in merged.values() for name in SAID for text in row[name].values())
+    if len(merged) > MAX_DEFINITIONS or said > MAX_CHARACTERS:
+        raise TooLarge(
+            f"With those that it has, the model would have {len(merged):,} property definitions, of {said:,} "
+            f"characters; at most {MAX_DEFINITIONS:,} can be kept, of {MAX_CHARACTERS:,}. A mirror removes what the "
+            "file does not have."
+        )
+    return list(merged.values())
 
 
 def _stretches(rows: Rows) -> Iterator[Rows]:
@@ -160,7 +180,7 @@ def _stretches(rows: Rows) -> Iterator[Rows]:
 
 
 async def _held(tenant: TenantSession, model_id: str) -> AsyncIterator[Versioned[ModelPart]]:
-    async for page in of_model(tenant, ModelPart.KIND, model_id):
+    async for page in of_model(tenant, ModelPart.KIND, model_id, AT_ONCE):
         for stored in page:
             yield Versioned.of(ModelPart, stored)
 

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from functions.catalog.archimate import Concept, allowed_types, is_allowed
 from functions.catalog.deleting import OutOfTime
-from functions.catalog.exchange import ItemKind
+from functions.catalog.exchange import KIND_NAMES, ItemKind
 from functions.catalog.graph import by_ids, concept_of, keep_shallow
 from functions.catalog.import_models import ImportCounts, ImportedItem, What
 from functions.catalog.junctions import keep_one_type
@@ -25,6 +25,8 @@ from shared.work.resources import Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 ITEMS_BETWEEN_OTHERS = 4
+CHEAP_BETWEEN_OTHERS = 200
+T = TypeVar("T")
 KINDS: Mapping[str, Kind] = {"element": Element.KIND, "relationship": Relationship.KIND, "view": View.KIND}
 
 
@@ -71,11 +73,26 @@ class Progress:
     def note(self, what: What, identifier: str, kind: ItemKind, reason: str) -> None:
         self.items.setdefault(what, []).append(ImportedItem(identifier=identifier, kind=kind, reason=reason))
 
+    def tell_removed(self, items: Iterable[ImportedItem]) -> None:
+        """All that is removed by now, by whichever part of the import."""
+        listed = self.items["removed"] = list(items)
+        counted = Counter(one.kind for one in listed)
+        for kind in KIND_NAMES:
+            self.tally(kind).removed = counted[kind]
+
     def take(self, one: Wanted, kind: Kind, id: str) -> None:
         """What ends at it is at this item, unless the file has another one of this identifier."""
         if kind is not View.KIND and (kind, one.identifier) not in self.refused:
             self.ids[one.identifier] = id
             self.concepts[one.identifier] = one.fields["type"] if kind is Element.KIND else "Relationship"
+
+
+async def unhurried(items: Iterable[T], at_once: int = CHEAP_BETWEEN_OTHERS) -> AsyncIterator[T]:
+    """These; after so many the loop is others'."""
+    for number, one in enumerate(items):
+        if number % at_once == 0:
+            await asyncio.sleep(0)
+        yield one
 
 
 def unknown(type: str, source: Concept, target: Concept) -> str:

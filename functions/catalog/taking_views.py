@@ -7,7 +7,7 @@ from typing import Any, Final
 from functions.catalog.exchange import FoundView, Rows
 from functions.catalog.graph import by_ids
 from functions.catalog.naming import child_of
-from functions.catalog.taking import Progress, Wanted, take
+from functions.catalog.taking import ITEMS_BETWEEN_OTHERS, Progress, Wanted, take, unhurried
 from functions.catalog.view_models import View, content_of
 from shared.work.session import TenantSession
 
@@ -25,9 +25,9 @@ async def take_views(tenant: TenantSession, found: Sequence[FoundView], progress
 
 async def ids_of_views(tenant: TenantSession, found: Sequence[FoundView], progress: Progress) -> dict[str, str]:
     """The id of each, by identifier, before any is made: they lead to each other."""
-    meant = {one.identifier: progress.naming.meant(View.KIND, one.identifier) for one in found}
+    meant = {one.identifier: progress.naming.meant(View.KIND, one.identifier) async for one in unhurried(found)}
     there = await by_ids(tenant, View.KIND, (id for one in meant.values() for id in one.ids))
-    known = {id: View.model_validate(body) for id, body in there.items()}
+    known = {id: View.model_validate(body) async for id, body in unhurried(there.items(), ITEMS_BETWEEN_OTHERS)}
     return {identifier: one.among(known) for identifier, one in meant.items()}
 
 

@@ -13,6 +13,7 @@ from functions.catalog.models import Name, Properties, Text
 from functions.catalog.values import MAX_FIELDS_BYTES, long_translation, settled_texts
 from functions.catalog.view_models import Style, ViewConnection, ViewNode
 
+TOO_LARGE: Final = f"It is more than {MAX_FIELDS_BYTES:,} bytes of JSON, which is what can be kept. Divide the view."
 _NAMES: Final = ("identifier", "parent", "element_id", "relationship_id", "source", "target")
 
 
@@ -52,6 +53,8 @@ def settled_part(found: FoundPart) -> FoundPart:
 
 def refusal_of_view(found: FoundView) -> str | None:
     """Why a view is not taken although it is well formed."""
+    if _is_too_large(found):
+        return TOO_LARGE
     values: Mapping[str, Any] = {name: getattr(found, name) for name in _Kept.model_fields}
     try:
         kept = _Kept.model_validate(values)
@@ -64,8 +67,18 @@ def refusal_of_view(found: FoundView) -> str | None:
     size = len(json.dumps(kept.model_dump(), ensure_ascii=False, separators=(",", ":")).encode())
     size += len(json.dumps(found.translations, ensure_ascii=False).encode())
     if size > MAX_FIELDS_BYTES:
-        return f"It is {size} bytes of JSON; at most {MAX_FIELDS_BYTES} can be kept. Divide the view."
+        return TOO_LARGE
     return long_translation(found.translations)
+
+
+def _is_too_large(found: FoundView) -> bool:
+    """Summed box by box, so that no view is held a second time, as values and as JSON, only to be refused."""
+    size = 0
+    for one in (*found.styles, *found.nodes, *found.connections):
+        size += len(json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode())
+        if size > MAX_FIELDS_BYTES:
+            return True
+    return False
 
 
 def _named(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class Design(Resource):
         backup="restored",
         journalled=True,
         exported=True,
+        told=("created", "designed", "accepted", "deleted"),
+        path="design/sessions",
     )
 
     brief: str = Field(description="What is wanted, in words.")

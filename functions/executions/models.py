@@ -14,7 +14,7 @@ from shared.kinds import Kind
 from shared.work.resources import Resource
 
 Status = Literal["queued", "running", "waiting", "succeeded", "failed", "cancelled"]
-Purpose = Literal["task", "case", "design", "schedule"]
+Purpose = Literal["task", "case", "design", "schedule", "hook"]
 RunPattern = Pattern | Literal["Former"]
 """An agent's, or that of Flowgrid's own runs (functions/executions/patterns/former.py)."""
 WaitingFor = Literal["children", "approval", "decision"]
@@ -78,6 +78,8 @@ class Execution(Resource):
         sorted=("updated_at",),
         backup="history",
         exported=True,
+        told=("started", "succeeded", "failed", "cancelled"),
+        path="executions",
     )
 
     agent_id: str

@@ -17,6 +17,8 @@ from shared.errors import FlowgridError, QuotaReached
 from shared.work.budgets import reserve
 from shared.work.change import Change
 
+WAITING = "execution.waiting"
+
 
 class Progress:
     """`steps`: all of them, with their messages. What has been noted as ended is written with the next move."""
@@ -122,6 +124,9 @@ class Progress:
             give_back(change, old)
             if also is not None:
                 also(change)
+            for step in begun:
+                if step.type == "approval":
+                    change.tell(WAITING, Execution.KIND, new.id, new.revision, _asked(new, step))
 
         look = rfc3339(self.hold.session.services.clock.now() + LONGEST_LEASE)
         until = [step.until for step in [*self.steps, *begun] if step.until is not None and not step.over]
@@ -192,3 +197,9 @@ class Progress:
 
     def _replace(self, step: Step) -> None:
         self.steps[step.number - 1] = step
+
+
+def _asked(run: Execution, step: Step) -> dict[str, Any]:
+    """What a person has to know who is to approve a call; its arguments are in the step."""
+    own = run.model_dump(include={"id", "agent_id", "agent_name", "root_id", "status", "waiting_for"})
+    return {**own, "step": step.number, "name": step.name, "role": step.role, "until": step.until}

@@ -1,7 +1,7 @@
 """What people ask of runs: to be started, shown, followed, decided, cancelled, paused."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from functions.executions import children
 from functions.executions.admission import RUNS, admit, set_paused
@@ -103,6 +103,12 @@ class ExecutionService:
 
     async def decide(self, tenant: TenantSession, id: str, decision: Decision) -> Shown:
         return Shown.of(await self._deciding.decide(tenant, id, decision))
+
+    async def decide_as(
+        self, tenant: TenantSession, id: str, step: int, choice: Literal["approve", "reject"], comment: str
+    ) -> None:
+        """`decide`, for who answers from elsewhere."""
+        await self._deciding.decide(tenant, id, Decision(step=step, decision=choice, comment=comment))
 
     async def cancel(self, tenant: TenantSession, id: str) -> Shown:
         return Shown.of(await self._cancelling.cancel(tenant, id))

@@ -51,6 +51,7 @@ class Limits(Body):
         None, description="Days that entries of the audit trail are kept; never fewer than backups are."
     )
     max_copies: Count | None = Field(None, description="Tenants that restores may make of this one.")
+    max_webhooks: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = Field(None, description="Webhooks at a time.")
     max_api_keys: Annotated[int, Field(ge=0, le=1000), WHOLE] | None = Field(None, description="API keys at a time.")
 
     @model_serializer(mode="wrap")

@@ -62,6 +62,7 @@ async def quotas_of(tenant: TenantSession) -> list[Quota]:
         "backups": plan.max_backups,
         "copies": plan.max_copies,
         "runs": plan.max_runs,
+        "webhooks": plan.max_webhooks,
         "api_keys": plan.max_api_keys,
     }
     monthly = {budget.value: counter_of(budget, month) for budget in Budget}

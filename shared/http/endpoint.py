@@ -6,6 +6,7 @@ request id -> gateway -> address limit -> authenticate -> tenant -> member and r
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -55,6 +56,7 @@ logger = logging.getLogger("flowgrid.auth")
 H = TypeVar("H", bound=Callable[[Any], Awaitable[Any]])
 MAX_USER_AGENT = 512
 CLIENT_GONE = 499
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}(?=/)")
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Endpoint:
         described: bool = True,
         free: bool = False,
         scope: KeyScope | None = None,
+        metadata: str | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -131,6 +134,7 @@ class Endpoint:
                 described,
                 free,
                 scope,
+                metadata,
                 leads,
             )
             self.routes.append(route)
@@ -161,6 +165,7 @@ class Endpoint:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
             response = _problem(error, req, request)
+            _refer(response, route, req)
         try:
             await self._told(answered, route, req.method, response.status_code)
         except Unavailable as error:
@@ -204,7 +209,7 @@ class Endpoint:
         if req.method == "OPTIONS":  # a browser sends it on its own, without a token: nobody's call
             return options(method for other in self.routes if other.path == route.path for method in other.methods)
         if route.free:
-            return respond(route, req, await handler(OpenCall(req, lambda: None)), None)
+            return respond(route, req, await handler(OpenCall(req, lambda: None, answered.request)), None)
         key, most = window_of(answered.request.ip_address), self.global_limit
         address = Window("global", key, most, GLOBAL_WINDOW_MINUTES, "Too many requests from this address")
         if route.role is None:
@@ -233,7 +238,7 @@ class Endpoint:
                 inside.leave()
 
         try:
-            return await handler(OpenCall(req, leave))
+            return await handler(OpenCall(req, leave, answered.request))
         finally:
             if not known:
                 answered.allowances.append(await inside.spend())
@@ -308,6 +313,19 @@ class Endpoint:
 def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
     instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
     return problem(error, request_id=request.request_id, instance=f"/{instance}")
+
+
+def _refer(response: func.HttpResponse, route: Route, req: func.HttpRequest) -> None:
+    """RFC 9728 §5.1: who has no token is told where it is said whose tokens are taken."""
+    if response.status_code == 401 and route.metadata is not None:
+        told = f', resource_metadata="{origin_of(req)}/api/{route.metadata}"'
+        response.headers["WWW-Authenticate"] = response.headers["WWW-Authenticate"] + told
+
+
+def origin_of(req: func.HttpRequest) -> str:
+    """Scheme and host as the caller has named them: for what is told to that caller, and kept by nobody."""
+    found = _ORIGIN.match(req.url)
+    return "" if found is None else found.group()
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:

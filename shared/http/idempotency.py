@@ -16,7 +16,7 @@ from shared.clock import Clock, rfc3339
 from shared.database.port import PlatformStore, Rejected, Stored
 from shared.errors import Conflict, Invalid, Unprocessable
 from shared.http.answers import Replay
-from shared.http.routes import Call, Handler, Route
+from shared.http.routes import Call, Content, Handler, Route
 from shared.ids import derived_id
 from shared.kinds import Kind
 from shared.tenancy.directory import TENANT
@@ -42,7 +42,7 @@ class Idempotency:
     ) -> tuple[Any, bool]:
         """The handler's answer, or the recorded one (then True)."""
         key = req.headers.get("idempotency-key")
-        if route.method != "POST" or key is None:
+        if route.method != "POST" or key is None or isinstance(route.answer, Content):
             return await handler(call), False
         slot = _slot(key, route, req, call.tenant)
         recorded = await call.tenant.store.get(IDEMPOTENCY, slot.id)

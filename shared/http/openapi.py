@@ -24,6 +24,7 @@ TAGS = {  # of what is not one resource, which says itself what it is
     "execution-admission": "All runs of the tenant together: how many there are, pausing, resuming, cancelling them.",
     "export": "All that is kept of the tenant, item by item.",
     "me": "The caller.",
+    "webhook-deliveries": "What webhooks were told, attempt by attempt, and what waits for them.",
     "notifications": "What the tenant must be told: the end of a trial, quotas, failed backups.",
     "platform": "Health, this description, and what only Flowgrid's staff may do: tenants, dead letters, room.",
     "quotas": "What the tenant's plan allows, and what is used of it.",

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from azure.functions import HttpRequest
 from typing_extensions import TypeVar
 
+from shared.auth.caller import RequestInfo
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope, usual
 from shared.http.bodies import Json, Merge, Raw
@@ -52,6 +53,7 @@ class Route:
     described: bool = True  # False: no part of the API, but of its page
     free: bool = False  # it takes nothing of the address's window: a probe must not be locked out
     own_scope: KeyScope | None = None  # None: the usual one
+    metadata: str | None = None  # the path of what its 401 refers to (RFC 9728 §5.1)
     leads: bool = False  # the first of its path, whose function answers OPTIONS for all of them
 
     def location(self, params: Mapping[str, str]) -> str:
@@ -108,6 +110,7 @@ class OpenCall:
 
     request: HttpRequest
     known: Callable[[], None]
+    info: RequestInfo
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from pydantic import Field
 
 from shared.auth.caller import Caller
 from shared.clock import parse_rfc3339
+from shared.database.port import Stored
 from shared.errors import Contended, Forbidden, Stale
 from shared.ids import derived_id
 from shared.kinds import Kind
-from shared.work.resources import Resource, Timestamp, Versioned
+from shared.work.resources import Resource, Timestamp
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 
@@ -51,13 +52,7 @@ async def use(session: TenantSession, used: Mapping[str, Any]) -> None:
     for _ in range(TRIES_AT_A_RACE):
         id = access_id(session.id, session.caller)
         stored = await session.store.get(StaffAccess.KIND, id)
-        grant = None if stored is None else Versioned.of(StaffAccess, stored).value
-        if grant is None:
-            raise GrantNeeded("You have no grant for this tenant; open one with a reason.")
-        if grant.ended_at is not None:
-            raise GrantNeeded("Your grant for this tenant was ended; open it anew with a reason.")
-        if parse_rfc3339(grant.expires_at) <= session.services.clock.now():
-            raise GrantNeeded("Your grant for this tenant is over; open it anew with a reason.")
+        grant = _open(session, stored)
         change = session.change()
         change.touch(StaffAccess.KIND, id, "x-tenant-id", revision=grant.revision)
         change.audit("used", StaffAccess.KIND, id, grant.revision, None, {**used, "reason": grant.reason})
@@ -66,3 +61,19 @@ async def use(session: TenantSession, used: Mapping[str, Any]) -> None:
         except Stale:  # ended, or opened anew, since it was read
             continue
     raise Contended("Others keep changing this grant at the same time; try again.")
+
+
+async def check_open(session: TenantSession, id: str) -> None:
+    """`GrantNeeded` where this grant is over: it is looked at while a job goes on that was begun by it."""
+    _open(session, await session.store.get(StaffAccess.KIND, id))
+
+
+def _open(session: TenantSession, stored: Stored | None) -> StaffAccess:
+    if stored is None:
+        raise GrantNeeded("You have no grant for this tenant; open one with a reason.")
+    grant = StaffAccess.model_validate(stored.body)
+    if grant.ended_at is not None:
+        raise GrantNeeded("Your grant for this tenant was ended; open it anew with a reason.")
+    if parse_rfc3339(grant.expires_at) <= session.services.clock.now():
+        raise GrantNeeded("Your grant for this tenant is over; open it anew with a reason.")
+    return grant

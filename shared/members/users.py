@@ -30,6 +30,8 @@ class User(Resource):
         backup="restored",
         journalled=True,
         exported=True,
+        told=("created", "updated", "deleted"),
+        path="users",
     )
 
     email: str = Field(description="The address that the user is invited by.")

@@ -53,6 +53,7 @@ class TenantEntry:
     membership: Membership = "required"
     copy_of: str | None = None
     ai_providers: tuple[str, ...] | None = None  # that its agents may use; None: all
+    webhooks: bool = False  # whether it has ever had one: only then what happens is kept for them
 
     @cached_property
     def plan(self) -> Plan:
@@ -77,6 +78,7 @@ class TenantEntry:
             membership=body["settings"].get("membership", "required"),
             ai_providers=_names(body["settings"].get("ai_providers")),
             copy_of=body.get("copy_of"),
+            webhooks=body.get("webhooks", False),
         )
 
 

@@ -43,10 +43,16 @@ class Plan:
     audit_retention_days: int  # at least as long as backups are kept, which need it
     max_copies: int = 0  # tenants that restores may make of one
     max_api_keys: int = 10
+    max_webhooks: int = 5
 
     def quota(self, counter: str) -> int:
         """How many items a counter may count (`Kind.counter`)."""
-        return {"agents": self.max_agents, "users": self.max_users, "api_keys": self.max_api_keys}[counter]
+        return {
+            "agents": self.max_agents,
+            "users": self.max_users,
+            "api_keys": self.max_api_keys,
+            "webhooks": self.max_webhooks,
+        }[counter]
 
     def budget(self, budget: Budget) -> int:
         """How much of a budget may be used in a month."""
@@ -75,8 +81,24 @@ GLOBAL_WINDOW_MINUTES = 15
 
 PLANS: Mapping[Tier, Plan] = {
     Tier.STANDARD: Plan(50, 5, 1_000_000, 10_000_000, 10, 10, 5, 30, 5, 2, 90, 365),
-    Tier.PROFESSIONAL: Plan(200, 25, 10_000_000, 100_000_000, 50, 50, 25, 30, 20, 10, 90, 730, max_api_keys=50),
+    Tier.PROFESSIONAL: Plan(
+        200, 25, 10_000_000, 100_000_000, 50, 50, 25, 30, 20, 10, 90, 730, max_api_keys=50, max_webhooks=20
+    ),
     Tier.ENTERPRISE: Plan(
-        1000, 250, 100_000_000, 1_000_000_000, 100, 100, 50, 90, 50, 50, 90, 2555, max_copies=2, max_api_keys=500
+        1000,
+        250,
+        100_000_000,
+        1_000_000_000,
+        100,
+        100,
+        50,
+        90,
+        50,
+        50,
+        90,
+        2555,
+        max_copies=2,
+        max_api_keys=500,
+        max_webhooks=50,
     ),
 }

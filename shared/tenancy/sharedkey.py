@@ -13,6 +13,7 @@ from shared.tenancy.directory import RESERVATION
 
 CURSORS = "cursor-key"
 ADDRESSES = "address-key"
+HOOKS = "hook-key"
 
 
 class RegistryKey:

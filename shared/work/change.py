@@ -20,6 +20,7 @@ from shared.kinds import Kind, Kinds
 from shared.messaging.port import Message
 from shared.tenancy.fence import AUDIT, TICK, stamp
 from shared.work.events import Metric, usage_event
+from shared.work.happenings import Happenings
 from shared.work.outbox import outbox_item
 from shared.work.resources import MAX_RESOURCE_BYTES, Resource, Tombstone, Versioned
 from shared.work.scope import Scope
@@ -61,6 +62,7 @@ class Change:
         self._touched: set[tuple[Kind, str]] = set()
         self._counters: list[Counted] = []
         self._messages: list[tuple[str, Message]] = []
+        self._happenings = Happenings(self.at)
 
     def create(
         self,
@@ -167,6 +169,16 @@ class Change:
         if scope.caller.key is not None:
             body["api_key_id"] = scope.caller.key.id
         self._add(Create(AUDIT, scope.services.ids.new(), body), _unexpected)
+        if action in kind.told:
+            self.tell(f"{kind}.{action}", kind, id, revision, new)
+
+    def tell(self, type: str, kind: Kind, id: str, revision: int, value: Mapping[str, Any] | None) -> None:
+        """An event that the tenant's webhooks are told of if, and only if, the change is committed.
+
+        Nothing where it has none: whoever has just made its first one is told of it within seconds.
+        """
+        if self._scope.entry.webhooks:
+            self._happenings.add(self._scope.services.ids.new(), type, kind, id, revision, value)
 
     def touch(
         self, kind: Kind, id: str, field: str, *, revision: int | None = None, alone: Document | None = None
@@ -236,6 +248,10 @@ class Change:
     async def commit(self, answer: A) -> A:
         """Write all of it in one batch, send the events, and return `answer`."""
         scope = self._scope
+        if self._happenings:
+            happened = scope.services.ids.new()
+            self._add(self._happenings.item(happened), _unexpected)
+            self.send(scope.services.deliveries_queue, self._happenings.message(happened, scope.id))
         if scope.idempotency is not None and not scope.idempotency.stored:
             # first, so that a request that lost the race hears of the answer, not of what it met
             self._operations.insert(0, scope.idempotency.record(answer, self.at))

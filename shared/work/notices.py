@@ -16,7 +16,7 @@ from shared.kinds import Kind
 from shared.work.change import Change
 from shared.work.session import TenantSession
 
-NOTIFICATION = Kind("notification", backup="history", append_only=True, exported=True)
+NOTIFICATION = Kind("notification", backup="history", append_only=True, exported=True, path="notifications")
 KEPT = timedelta(days=400)  # a year's, and some time to look back at it
 Code = Literal[
     "trial_ending",
@@ -29,6 +29,8 @@ Code = Literal[
     "quota_reached",
     "backup_failed",
     "staff_access",
+    "webhook_off",
+    "webhook_full",
 ]
 
 
@@ -61,6 +63,7 @@ def notify(change: Change, key: str, code: Code, title: str, text: str, data: Ma
     document = notice(change.tenant_id, key, change.at, code, title, text, data)
     change.write(creation(document))
     change.audit("created", NOTIFICATION, document["id"], 1, None, document)
+    change.tell(f"notification.{code}", NOTIFICATION, document["id"], 1, document)
 
 
 async def notify_once(

@@ -150,7 +150,8 @@ async def find(
     return Listing([model.model_validate(stored.body) for stored in page.items], page.next)
 
 
-def _size(stored: Stored) -> int:
+def size_of(stored: Stored) -> int:
+    """In bytes of JSON, as the store says or as it is."""
     return len(json.dumps(stored.body, ensure_ascii=False).encode()) if stored.size is None else stored.size
 
 
@@ -171,7 +172,7 @@ async def bounded_page(
     while True:
         page = await store.query(kind, where, order=wanted.order, limit=reading, after=after)
         for stored in page.items:
-            taken += _size(stored)
+            taken += size_of(stored)
             if found and taken > MAX_PAGE_BYTES:
                 return page_of(found, more=True)
             found.append(stored)

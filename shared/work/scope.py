@@ -46,6 +46,7 @@ class Services:
     outbox: Outbox
     usage_queue: str
     kinds: Kinds
+    deliveries_queue: str = "deliveries"
     telemetry: Telemetry = OFF
 
 

@@ -121,7 +121,7 @@ def each_setting_is_of_this_stamp(found: Snapshot) -> Iterator[str]:
 
 def every_queue_is_as_the_code_rests_on(found: Snapshot) -> Iterator[str]:
     settings = found.app_settings()
-    wanted = {settings[name] for name in ("USAGE_QUEUE", "JOBS_QUEUE", "EXECUTIONS_QUEUE")}
+    wanted = {settings[name] for name in ("USAGE_QUEUE", "JOBS_QUEUE", "EXECUTIONS_QUEUE", "DELIVERIES_QUEUE")}
     properties = {
         "lockDuration": iso(LOCK),
         "maxDeliveryCount": MAX_DELIVERIES,

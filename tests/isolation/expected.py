@@ -20,6 +20,11 @@ DELETE v1/agents/{agent_id}                       admin   404  412
 GET    v1/agents/{agent_id}/revisions             viewer  404  200
 POST   v1/agents/{agent_id}/executions            user    404  202
 POST   v1/agents/{agent_id}/publish               user    404  202,409
+POST   v1/agents/{agent_id}/hooks                 user    404  201,403
+GET    v1/hooks                                   viewer   -    200
+GET    v1/hooks/{hook_id}                         viewer   404  200
+POST   v1/hooks/{hook_id}/rotate                  user    404  200,403
+DELETE v1/hooks/{hook_id}                         user    404  412,403
 POST   v1/cases                                   user    -    201
 GET    v1/cases                                   viewer  -    200
 GET    v1/cases/{case_id}                         viewer  404  200
@@ -165,7 +170,26 @@ GET    v1/platform/analytics                      staff   -    200
 GET    v1/platform/slo                            staff   -    200
 GET    v1/platform/costs                          staff   -    200
 GET    v1/platform/costs/{tenant_id}              staff   -    200
+POST   v1/webhooks                                admin   -    201
+GET    v1/webhooks                                viewer  -    200
+GET    v1/webhooks/{webhook_id}                   viewer  404  200
+PUT    v1/webhooks/{webhook_id}                   admin   404  412
+PATCH  v1/webhooks/{webhook_id}                   admin   404  412
+DELETE v1/webhooks/{webhook_id}                   admin   404  412
+POST   v1/webhooks/{webhook_id}/secret            admin   404  412
+POST   v1/webhooks/{webhook_id}/test              admin   404  409
+POST   v1/webhooks/{webhook_id}/replay            admin   404  409
+GET    v1/webhook-deliveries                      viewer  -    200
+GET    v1/webhook-deliveries/{delivery_id}        viewer  404  200
+POST   v1/webhook-deliveries/{delivery_id}/redeliver  admin  404  409
+POST   hooks/slack/{hook}                         open    -    401
+GET    hooks/decisions/{token}                    open    -    401
+POST   hooks/decisions/{token}                    open    -    401
 POST   claims/{issuer}                            provider  -  200
+POST   v1/mcp                                     viewer  -    200
+GET    v1/mcp                                     viewer  -    405
+GET    .well-known/oauth-protected-resource       open    -    200
+POST   hooks/in/{hook_token}                      open    401  401
 GET    health                                     open    -    200
 GET    health/live                                open    -    200
 GET    openapi.json                               open    -    200
@@ -280,8 +304,17 @@ HEADERS: Final = {
     "x-request-id": "under which id it is logged",
     "user-agent": "by which program",
     "traceparent": "in which trace",
+    "webhook-id": "which delivery of Standard Webhooks it is",
+    "webhook-timestamp": "when it was signed",
+    "webhook-signature": "who delivers",
+    "stripe-signature": "who delivers, and when it was signed",
+    "x-hub-signature-256": "who delivers",
+    "x-github-event": "what it says it is about",
+    "x-signature": "who delivers",
     "x-flowgrid-signature": "which provider asks",
     "x-flowgrid-timestamp": "when it has asked",
+    "x-slack-signature": "which webhook's Slack app answers",
+    "x-slack-request-timestamp": "when it has answered",
     "idempotency-key": "whether it has been asked before",
     "if-match": "which version is meant",
     "if-none-match": "which version is known",
@@ -339,16 +372,16 @@ FIGURES: Final = (
 )
 
 # What a queue's function makes of a message that names two tenants, or none: nothing of the victim's may change.
-QUEUES: Final = ("store_usage", "run_job", "run_execution")
+QUEUES: Final = ("store_usage", "run_job", "run_execution", "deliver")
 
 # The kinds of a tenant's own items that a timer may change; all else stays as it is, byte by byte.
 TIMERS: Final = {
-    "sweep": {"job", "outbox", "notification"},
+    "sweep": {"job", "outbox", "notification", "message"},
     "rounds": {
         *("usage_archived", "counter", "kept_secret", "notification", "statement", "audit", "budget_reservation"),
         *("audit_head", "audit_anchor", "blobs"),  # the trail's next segment
     },
-    "backup_daily": {"backup", "job", "audit", "counter", "outbox", "message"},
+    "backup_daily": {"backup", "job", "audit", "counter", "outbox", "message", "happened"},
     "backup_retention": {"backup", "counter", "audit"},
     "close_usage": {"usage_hour", "usage_due", "usage_open", "rollup"},
     "drain_queues": set[str](),  # where there is no trigger for them: what it takes is theirs
@@ -371,7 +404,7 @@ def routes() -> dict[str, Expected]:
     for line in ROUTES.strip().splitlines():
         method, path, least, foreign, own = line.split()
         statuses = frozenset(int(status) for status in own.split(","))
-        reads = method == "GET" and least == "viewer" and not path.startswith("v1/api-keys")
+        reads = (method == "GET" or path == "v1/mcp") and least == "viewer" and not path.startswith("v1/api-keys")
         found[f"{method} {path}"] = Expected(least, None if foreign == "-" else int(foreign), statuses, reads)
     return found
 

@@ -16,6 +16,7 @@ UNLIMITED = {
     "design_per_minute": 1_000_000,
     "max_copies": 1_000,
     "max_runs": 1_000,
+    "max_webhooks": 1_000,
     "max_backups": 1_000,
     "max_api_keys": 1_000,
 }
@@ -136,6 +137,10 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     words["tool"] = tool["name"]
     made = await site.ok("POST v1/tools", admin, tool)
     ids["tool_id"], ids["secret_reference"] = made["id"], made["secret_reference"]
+    hook = {"name": word("hook"), "style": "github", "secret": word("hook secret")}
+    made = await site.ok("POST v1/agents/{agent_id}/hooks", admin, hook, params={"agent_id": ids["agent_id"]})
+    ids["hook_id"], ids["hook's secret_reference"] = made["id"], made["secret_reference"]
+    ids["hook_token"] = made["path"].rpartition("/")[2]
     file = MODEL.replace(b"NAME", word("model").encode())
     report = await site.ok("POST v1/catalog/import", admin, file, headers=XML)
     ids["model_id"], ids["import_id"] = report["model_id"], report["id"]
@@ -153,6 +158,7 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     await _signed_in_otherwise(site, tenant, admin)
     await _work(site, tenant, admin)
     await _told_and_counted(site, tenant, admin)
+    await _webhook(site, tenant, admin)
 
 
 async def _migrated(site: Site, tenant: Tenant, admin: str, name: str) -> str:
@@ -244,4 +250,16 @@ async def _told_and_counted(site: Site, tenant: Tenant, admin: str) -> None:
     void = {"reason": "a trial call", "event": {"id": event["id"], "time": event["time"]}}
     path = "POST v1/platform/tenants/{tenant_id}/usage-adjustments"
     ids["adjustment_id"] = (await site.ok(path, boss, void, params={"tenant_id": tenant.id}))["id"]
+    await site.settle()
+
+
+async def _webhook(site: Site, tenant: Tenant, admin: str) -> None:
+    """A webhook that is switched off, and what it would have been told."""
+    ids, words = tenant.ids, tenant.words
+    words["webhook"] = f"https://{uuid4().hex}.example/hook"
+    made = await site.ok("POST v1/webhooks", admin, {"url": words["webhook"], "events": ["design.deleted"]})
+    ids["webhook_id"], words["webhook secret"] = made["id"], made["secret"]
+    ids["webhook secret_reference"], one = made["secret_reference"], {"webhook_id": made["id"]}
+    ids["delivery_id"] = (await site.ok("POST v1/webhooks/{webhook_id}/test", admin, params=one))["id"]
+    await site.ok("PATCH v1/webhooks/{webhook_id}", admin, {"enabled": False}, params=one)
     await site.settle()

@@ -44,7 +44,7 @@ from tests.isolation.asking import sources
 from tests.isolation.companies import Companies, pages
 from tests.unit.world import Answer, FakeClock
 
-QUEUES = ("store_usage", "run_job", "run_execution")
+QUEUES = ("store_usage", "run_job", "run_execution", "deliver")
 
 
 class SomeScripted(ScriptedModels):

@@ -70,7 +70,7 @@ def _functions() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _headers_read(path: Path) -> Iterator[str]:
-    """The names of `….headers.get("name")`, and of `….headers.get(NAME)` with a constant of the module."""
+    """The names of `headers.get("name")`, and of `….headers.get(NAME)` with a constant of the module."""
     module = ast.parse(path.read_text(encoding="utf-8"))
     constants: dict[str, str] = {}
     for line in module.body:
@@ -79,7 +79,10 @@ def _headers_read(path: Path) -> Iterator[str]:
                 constants[called] = text
     for node in ast.walk(module):
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="headers"), attr="get"), args=[named, *_]):
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(attr="headers") | ast.Name(id="headers"), attr="get"),
+                args=[named, *_],
+            ):
                 name = constants[named.id] if isinstance(named, ast.Name) else ast.literal_eval(named)
                 if name == name.lower():  # those of an answer are written as they are sent
                     yield name

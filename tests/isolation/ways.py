@@ -63,6 +63,12 @@ def forged(stage: Stage, job: str, run: str) -> dict[str, list[Message]]:
             about(victim.id, cancel=own["execution_id"]),
             about("", cancel=run),
         ],
+        "deliver": [
+            about(home.id, webhook_id=theirs["webhook_id"], urgent=True),
+            about(home.id, webhook_id=theirs["webhook_id"], tenant_id=victim.id),
+            about(victim.id, webhook_id=own["webhook_id"], urgent=True),
+            about("", webhook_id=theirs["webhook_id"], urgent=True),
+        ],
     }
 
 

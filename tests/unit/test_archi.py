@@ -5,6 +5,7 @@ import pytest
 from functions.catalog.exchange import (
     JUNCTION,
     ExchangeError,
+    ExchangeTooLarge,
     Found,
     FoundElement,
     FoundPart,
@@ -14,6 +15,8 @@ from functions.catalog.exchange import (
     Skipped,
 )
 from functions.catalog.exchange_read import read_model
+from functions.catalog.values import MAX_NAME
+from functions.catalog.view_values import TOO_LARGE, refusal_of_view
 from tests.unit.catalog_world import Catalog
 from tests.unit.exchange_samples import ARCHI
 from tests.unit.world import World
@@ -90,6 +93,37 @@ def test_what_is_said_of_looks_is_kept(view: FoundView) -> None:
         "font_color": "#0000ff",
     }
     assert boxes["g"] is None
+
+
+def leading(boxes: int, name: str) -> bytes:
+    """A small file with many boxes that lead to a view of this name."""
+    children = "".join(f'<child xsi:type="archimate:DiagramModelReference" id="n{i}" model="v"/>' for i in range(boxes))
+    return (
+        '<archimate:model xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xmlns:archimate="http://www.archimatetool.com/archimate" name="m" id="m" version="4.9.0">'
+        '<folder name="Views" id="f" type="diagrams">'
+        f'<element xsi:type="archimate:ArchimateDiagramModel" name="{name}" id="v"/>'
+        f'<element xsi:type="archimate:ArchimateDiagramModel" name="w" id="w">{children}</element></folder>'
+        "</archimate:model>"
+    ).encode()
+
+
+def test_a_box_that_leads_to_a_view_says_no_more_than_a_name_can_have() -> None:
+    leads = next(one for one in read_model(leading(1, "x" * 20_000)) if isinstance(one, FoundView) and one.nodes)
+    assert [len(text["text"]) for text in leads.nodes[0]["label"]] == [MAX_NAME]
+
+
+def test_a_name_counts_each_time_that_a_box_says_it() -> None:
+    """A file of half a megabyte, which held would be six."""
+    file = leading(6_100, "x" * 1_000)
+    assert len(file) < 512 * 1024
+    with pytest.raises(ExchangeTooLarge, match="characters of text on boxes and lines"):
+        list(read_model(file))
+
+
+def test_a_view_that_is_too_large_is_refused_before_all_of_it_is_written_out() -> None:
+    box = {"label": [{"language": "", "text": "x" * MAX_NAME}]}
+    assert refusal_of_view(FoundView("v", nodes=[*[box] * 260, {"label": object()}])) == TOO_LARGE
 
 
 def test_folders_are_those_that_archi_exports(found: list[Found]) -> None:

@@ -367,7 +367,9 @@ async def test_of_the_changes_of_one_item_the_last_revision_counts_whatever_orde
     for order in permutations([1, 2, 3, 4]):
         with Snapshot(KINDS) as snapshot:
             await snapshot.apply([line(revision) for revision in order])
-            assert snapshot.page(Element.KIND, "", 10)[0] == [{"model_id": None, "id": "there", "revision": 2}]
+            assert snapshot.page(Element.KIND, "", 10)[0] == [
+                {"legacy_id": None, "model_id": None, "id": "there", "revision": 2}
+            ]
 
 
 async def test_what_the_scan_has_seen_of_changes_stamped_after_the_end_is_taken_back(world: BackupWorld) -> None:

@@ -1,6 +1,7 @@
 """Breaking the glass: staff act in a tenant's data with a grant, and the tenant sees each use of it."""
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -292,4 +293,4 @@ def test_a_restore_brings_no_grant_back() -> None:
 
 
 def _parameters(path: str) -> list[str]:
-    return [part.strip("{}") for part in path.split("/") if part.startswith("{")]
+    return re.findall(r"{(\w+)}", path)

@@ -399,6 +399,29 @@ async def test_a_model_that_would_be_too_large_is_not_collected_first(
         await catalog.export()
 
 
+@pytest.mark.parametrize("named", ["m", None])
+async def test_views_count_with_all_that_they_say(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    box = f'<node identifier="n" xsi:type="Label" x="0" y="0" w="9" h="9"><label>{"x" * 900}</label></node>'
+    views = "".join(f'<view identifier="v{n}" xsi:type="Diagram"><name>V</name>{box}</view>' for n in range(10))
+    file = hand_written('<element identifier="e" xsi:type="BusinessProcess"><name>x</name></element>')
+    file = file.replace(b"</model>", f"<views><diagrams>{views}</diagrams></views></model>".encode())
+    assert (await catalog.read(file)).views.created == 10
+    written: list[int] = []
+
+    def write(*held: Any) -> bytes:
+        written.append(len(held[4]))
+        return b""
+
+    monkeypatch.setattr("functions.catalog.exporting._write", write)
+    await catalog.export(named)
+    monkeypatch.setattr("functions.catalog.exporting.MAX_FILE_BYTES", 9_000)
+    with pytest.raises(TooLarge, match="backup"):
+        await catalog.export(named)
+    assert written == [10]
+
+
 async def test_a_model_of_more_items_than_an_import_takes_is_not_exported(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,8 +99,7 @@ async def test_each_get_that_has_an_etag_says_that_it_answers_304(world: World) 
         *("get_agent", "get_backup", "get_case", "get_design", "get_element", "get_execution", "get_job", "get_model"),
         *("get_issuer", "get_openapi", "get_staff_access"),
         *("get_provider", "get_relationship", "get_restore", "get_tenant", "get_usage_adjustment", "get_user"),
-        "get_publication",
-        "get_tool",
+        *("get_publication", "get_tool", "get_view", "get_webhook", "get_api_key", "get_migration", "get_hook"),
     }
 
 
@@ -120,7 +119,8 @@ async def test_each_get_has_a_head_that_says_the_same_without_a_body(world: Worl
                 for answer in (whole, head)
             ]
             assert (head.status, head.raw, other) == (whole.status, b"", one), route.name
-            assert whole.raw and head.headers["Content-Length"].isdigit(), route.name
+            assert route.name == "listen_to_mcp" or whole.raw, route.name  # 405: there is nothing to listen to
+            assert head.headers["Content-Length"].isdigit(), route.name
 
 
 async def test_a_head_tells_the_length_of_the_body_and_the_version(world: World, tenant: str, agent: Answer) -> None:

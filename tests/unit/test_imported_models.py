@@ -1,7 +1,7 @@
 """What a file's identifiers mean: each model has its own, whatever another file calls its elements (0029)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from functions.catalog.exchange_read import read_model
 from functions.catalog.exchange_write import write_model
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, Relationship
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Conflict, Invalid, NotFound, TooLarge
 from shared.ids import Uuid7Ids, derived_id
 from shared.kinds import Kind
 from shared.work.fencing import close, reopen
@@ -305,3 +305,48 @@ async def test_a_file_that_calls_its_model_like_anothers_id_is_a_model_of_its_ow
     first = await catalog.read(file_of(process("a"), model="m"))
     second = await catalog.read(file_of(process("a"), model=str(first.model_id)))
     assert second.model_id != first.model_id and second.created == 1
+
+
+# --- how much a model may say of itself ------------------------------------------------------------------------------
+
+
+async def test_definitions_of_many_files_are_no_more_than_one_may_have(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.catalog.parts.MAX_DEFINITIONS", 30)
+    files = [defining(f"{name}{number}" for number in range(20)) for name in "ab"]
+    await catalog.read(files[0])
+    assert (await catalog.read(files[0])).unchanged == 1
+    with pytest.raises(TooLarge, match="40 property definitions"):
+        await catalog.read(files[1].replace(b'identifier="e"', b'identifier="f"'))
+    assert [one["source_identifier"] for one in await catalog.stored(Element.KIND)] == ["e"], "nothing was taken"
+    assert (await catalog.read(await catalog.export("m"))).unchanged == 1
+    assert (await catalog.read(files[1], mode="mirror")).unchanged == 1
+
+
+async def test_texts_of_many_files_are_no_more_than_one_may_have(catalog: Catalog) -> None:
+    """Each file says 60,000 characters more of the model."""
+
+    def saying(key: str) -> bytes:
+        said = "".join(
+            f'<property propertyDefinitionRef="{key}{number}"><value>{"x" * 10_000}</value></property>'
+            for number in range(6)
+        )
+        return defining([]).replace(b"<elements>", f"<properties>{said}</properties><elements>".encode())
+
+    for key in "ab":
+        await catalog.read(saying(key))
+    with pytest.raises(TooLarge, match="of itself"):
+        await catalog.read(saying("c").replace(b'identifier="e"', b'identifier="f"'))
+    assert [one["source_identifier"] for one in await catalog.stored(Element.KIND)] == ["e"], "nothing was taken"
+    assert (await catalog.read(await catalog.export("m"))).unchanged == 1
+
+
+def defining(names: Iterable[str]) -> bytes:
+    """A file of one element with property definitions of these names."""
+    definitions = "".join(
+        f'<propertyDefinition identifier="p{name}" type="string"><name>{name}</name></propertyDefinition>'
+        for name in names
+    )
+    file = hand_written('<element identifier="e" xsi:type="BusinessProcess"><name>x</name></element>')
+    return file.replace(b"</model>", f"<propertyDefinitions>{definitions}</propertyDefinitions></model>".encode())

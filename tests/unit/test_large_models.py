@@ -13,8 +13,8 @@ from functions.catalog.models import Element
 from functions.catalog.reading import Uploads
 from functions.catalog.reports import KEPT
 from shared.auth.roles import Role
-from shared.jobs.jobs import Continue, Job
-from shared.work.resources import load
+from shared.jobs.jobs import Continue, Done, Job
+from shared.work.resources import PageRequest, load
 from tests.unit.catalog_world import Catalog, arrow, file_of, process
 from tests.unit.exchange_samples import EVERYTHING
 from tests.unit.world import World, admin, person
@@ -64,6 +64,30 @@ async def test_a_job_goes_on_slice_by_slice_and_counts_each_item_once(
     assert (report["elements"]["created"], report["relationships"]["created"], report["unchanged"]) == (100, 1, 0)
 
 
+async def test_a_mirror_goes_on_slice_by_slice_and_tells_all_that_it_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each removes one batch. The second is killed before its end is stored, and so is the last."""
+    monkeypatch.setattr(long_work, "SLICE_SECONDS", 0.0)
+    catalog, ticks = await Catalog.of(world), count()
+    await catalog.read(file_of(process("keep"), *[process(f"e{number}") for number in range(100)]))
+    work = LongWork(CatalogImport(world.core.adapters.blobs, Uploads(monotonic=lambda: next(ticks) / 1000)), "jobs")
+    begun = await work.begin_import(catalog.tenant, file_of(process("keep")), Asked(mode="mirror"))
+    job = (await load(catalog.tenant, Job, begun.id)).value
+    left: list[int] = []
+    while isinstance(outcome := await work.run_import(catalog.tenant, job), Continue):
+        left.append(len(await catalog.stored(Element.KIND)))
+        if len(left) != 2:
+            job = job.model_copy(update={"checkpoint": outcome.checkpoint})
+    assert left == [61, 21]
+    again = await work.run_import(catalog.tenant, job)  # killed before its end was stored
+    for report in (outcome.result, again.result if isinstance(again, Done) else {}):
+        assert (report["removed"], report["elements"]["removed"], report["unchanged"]) == (100, 100, 1)
+        assert len(report["removed_items"]) == 100
+    listed = await work._imports.reports.items(catalog.tenant, job.id, "removed", PageRequest(200))
+    assert {one.identifier for one in listed.items} == {f"e{number}" for number in range(100)}
+
+
 async def test_a_file_that_is_too_large_for_a_call_is_told_where_to_go(
     world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +128,8 @@ async def test_only_the_last_reports_are_kept(world: World, tenant: str) -> None
         answer = await world.call("import_catalog", admin(tenant), EVERYTHING, headers=XML)
         ids.append(answer.json["id"])
         world.clock.advance(seconds=1)
+    for _ in range(KEPT):  # what was only tried pushes out none of them
+        await world.call("import_catalog", admin(tenant), EVERYTHING, headers=XML, query={"dry_run": "true"})
     read = [(await world.call("get_import", admin(tenant), params={"import_id": id})).status for id in ids]
     assert read == [404, *[200] * KEPT]
 

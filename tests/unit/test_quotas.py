@@ -43,6 +43,7 @@ async def test_quotas_tell_limit_use_and_what_is_left_of_everything_that_is_limi
         "backups": told(50, 0),
         "copies": told(2, 0),
         "runs": told(50, 0),
+        "webhooks": told(50, 0),
         "api_keys": told(500, 0),
     }
 

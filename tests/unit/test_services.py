@@ -60,6 +60,7 @@ def test_timers_and_queues_are_in_the_app_of_their_service(tmp_path: Path) -> No
     assert {name: found for name in SERVICES if (found := behind(name))} == {
         "backups": {"backup_daily", "backup_retention"},
         "executions": {"run_execution"},
+        "webhooks": {"deliver"},
         "platform": {"sweep", "rounds", "run_job"},
         "usage": {"close_usage", "store_usage"},
     }

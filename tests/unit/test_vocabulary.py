@@ -68,7 +68,7 @@ async def test_no_status_has_two_names(world: World) -> None:
     words = {word for name, word in enumerated(await schemas(world)) if name == "status"}
     assert words == {
         *("queued", "running", "succeeded", "failed", "inconsistent", "pruning"),
-        *("waiting", "cancelled", "begun", "ended"),
+        *("waiting", "cancelled", "begun", "ended", "dropped"),
         *("provisioning", "trial", "active", "suspended", "deleting", "invited", "disabled", "draft", "retired"),
         *("asking", "proposed", "accepted"),
         *("open", "final"),

@@ -52,7 +52,7 @@ async def test_what_a_reservation_its_settling_and_the_quotas_cost(world: World)
         await work
         spent.append(round(sum(world.charges.values()), 1))
         world.forget()
-    assert spent == [32.7, 35.1, 7.0]
+    assert spent == [33.5, 36.1, 9.0]
 
 
 async def test_what_is_abandoned_is_found_by_an_index_and_given_back(world: World, clock: FakeClock) -> None:

@@ -110,7 +110,7 @@ async def test_request_units_are_told_by_tenant_and_operation(world: World) -> N
     await store.get(Agent.KIND, "one")
     await store.get(Agent.KIND, "none")
     await store.query(Agent.KIND)
-    charged = {(TENANT, "commit"): 6.95, (TENANT, "get"): 2.0, (TENANT, "query"): 2.82}
+    charged = {(TENANT, "commit"): 7.15, (TENANT, "get"): 2.0, (TENANT, "query"): 2.82}
     assert dict(world.charges) == pytest.approx(charged, abs=0.01)
 
 

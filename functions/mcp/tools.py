@@ -1,0 +1,129 @@
+"""What an MCP client may use here: the catalog to read, and the agents that are in use to run."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from functions.agents.models import Agent
+from functions.agents.service import AgentService
+from functions.executions.models import MAX_INPUT_BYTES
+from functions.executions.service import ExecutionService
+from functions.executions.views import NewExecution
+from functions.tools.port import Toolbox, ToolFailed
+from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
+from shared.database.port import Order
+from shared.errors import FlowgridError, RoleNeeded, ScopeNeeded, WrongState
+from shared.work.resources import PageRequest
+from shared.work.session import TenantSession
+
+MOST_LISTED: Final = 100
+OF_CATALOG: Final = ("catalog.search", "catalog.read", "catalog.neighbors")
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class ListAgents(_Arguments):
+    name: str | None = Field(None, min_length=1, max_length=255, description="Exactly this name; none: any.")
+
+
+class RunAgent(_Arguments):
+    agent_id: str = Field(min_length=1, max_length=100, description="The agent, as `list_agents` tells it.")
+    input: str = Field(min_length=1, max_length=MAX_INPUT_BYTES, description="The task, in words.")
+
+
+class GetExecution(_Arguments):
+    execution_id: str = Field(min_length=1, max_length=100, description="What `run_agent` has answered.")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A tool as clients know it; `reads`: it changes nothing."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    reads: bool
+    use: Callable[[TenantSession, Mapping[str, Any]], Awaitable[Any]]
+
+
+class Offers:
+    def __init__(self, agents: AgentService, executions: ExecutionService, catalog: Toolbox) -> None:
+        self._agents = agents
+        self._executions = executions
+        self._catalog = catalog
+
+    async def all(self, session: TenantSession) -> dict[str, Offer]:
+        """By name. Their dots are underscores: not every model takes a dot in the name of a tool."""
+        found = dict(self._own)
+        for name, tool in (await self._catalog.find(session, OF_CATALOG)).items():
+
+            async def use(session: TenantSession, arguments: Mapping[str, Any], tool: Any = tool) -> Any:
+                return await tool.use(session, arguments, "")
+
+            called = name.replace(".", "_")
+            found[called] = Offer(called, tool.spec.description, tool.spec.parameters, True, use)
+        return found
+
+    async def use(self, session: TenantSession, offer: Offer, arguments: Mapping[str, Any]) -> tuple[Any, bool]:
+        """What it says, and whether it went wrong: the model is told, and may ask for something else."""
+        try:
+            return await offer.use(session, arguments), False
+        except ToolFailed as error:
+            return {"error": str(error)}, True
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
+            return {"error": f"The arguments are not as they should be: {'; '.join(wrong[:5])}"}, True
+        except FlowgridError as error:
+            return {"error": error.message, "code": error.code}, True
+
+    @cached_property
+    def _own(self) -> Mapping[str, Offer]:
+        """Their schemas take a while, and are for who uses MCP alone."""
+        running = "Runs an agent and answers at once with the id of its run: ask `get_execution` until that is over."
+        known = (
+            ("list_agents", "The agents that can be run.", ListAgents, True, self._list),
+            ("run_agent", running, RunAgent, False, self._run),
+            ("get_execution", "How a run stands, and its output once it is over.", GetExecution, True, self._get),
+        )
+        return {
+            name: Offer(name, description, model.model_json_schema(), reads, use)
+            for name, description, model, reads, use in known
+        }
+
+    async def _list(self, session: TenantSession, given: Mapping[str, Any]) -> Any:
+        asked = ListAgents.model_validate(dict(given))
+        page = PageRequest(MOST_LISTED, order=Order("name"))
+        found = await self._agents.list(session, {"status": "active", "name": asked.name}, page)
+        return {"agents": [_shown(agent) for agent in found.items], "more": found.next is not None}
+
+    async def _run(self, session: TenantSession, given: Mapping[str, Any]) -> Any:
+        asked = RunAgent.model_validate(dict(given))
+        may_run(session)
+        if (await self._agents.get(session, asked.agent_id)).status != "active":
+            raise WrongState("This agent is not published; `list_agents` tells those that are.")
+        run = await self._executions.start(session, asked.agent_id, NewExecution(input=asked.input))
+        return {"execution_id": run.id, "status": run.status}
+
+    async def _get(self, session: TenantSession, given: Mapping[str, Any]) -> Any:
+        run = await self._executions.get(session, GetExecution.model_validate(dict(given)).execution_id)
+        shown = {"id", "agent_id", "agent_name", "status", "stop_reason", "error", "waiting_for", "output", "result"}
+        return run.model_dump(mode="json", include=shown)
+
+
+def may_run(session: TenantSession) -> None:
+    """What the route of runs asks of a caller: this one is open to who reads."""
+    role = session.caller.role
+    if role is None or not role.includes(Role.USER):
+        raise RoleNeeded(f"This needs the role {Role.USER}; the caller has {role}.")
+    if not session.caller.may(KeyScope.EXECUTE):
+        raise ScopeNeeded(f"This needs the scope {KeyScope.EXECUTE}, which the API key lacks.")
+
+
+def _shown(agent: Agent) -> dict[str, Any]:
+    return {"id": agent.id, "name": agent.name, "pattern": agent.pattern, "description": agent.description[:300]}
