@@ -121,7 +121,9 @@ class Taking:
         known: dict[str, str] = {}
         if looked:
             there, buried, known = await _there(tenant, run, table, found)
-        change = tenant.change(*buried.values(), after=run.updated_at)  # later than the run began, on any clock
+        change = tenant.change(
+            *(buried[one.id] for one in found if one.id in buried), after=run.updated_at
+        )  # later than the run began, on any clock
         made: list[list[Any]] = []
         joined: list[tuple[Relationship, Sequence[Document]]] = []
         for one in found:
@@ -250,15 +252,17 @@ async def _there(
     }
     changed = [one.value.created_at for one in there.values() if one.value.updated_at != one.value.created_at]
     known = await of_changed(tenant, table, changed)
-    gone = [id for id in ids if id not in there]
-    buried = await tenant.buried(model.KIND, gone) if gone else {}
-    if buried:
+    gone = {own: some for own, some in ids.items() if own not in there}
+    buried = await tenant.buried(model.KIND, [*chain(*gone.values())]) if gone else {}
+    if buried.keys() & gone.keys():
         begun = await tenant.store.get(OPEN, run.generation)
         if begun is None:
             raise WrongState(STOPPED)
         # what went before the run began went with another one
-        since = [id for id, one in buried.items() if one.value.updated_at > begun.body["created_at"]]
+        since = [id for id in buried.keys() & gone.keys() if buried[id].value.updated_at > begun.body["created_at"]]
         known |= await of_gone(tenant, run, table, since)
+    # no run of a copy has made, or takes away, what came with it
+    known |= {one.id: fingerprint(table, one.row) for one in wanted if buried.keys() & {*gone.get(one.id, ())[1:]}}
     return there, buried, known
 
 

@@ -27,7 +27,7 @@ from functions.migration.models import (
 )
 from functions.migration.taking import item_id
 from shared.clock import Clock
-from shared.database.port import Page, Stored
+from shared.database.port import Page, Stored, Where
 from shared.errors import WrongState
 from shared.ids import DEFAULT_TENANT_ID
 from shared.settings import Settings
@@ -262,17 +262,23 @@ async def test_rows_that_are_refused_cost_a_few_reads_each(place: Here, monkeypa
 async def test_in_a_copy_of_a_tenant_rows_are_the_items_that_came_with_it(place: Here) -> None:
     """A copy keeps the ids that were derived in the tenant that it was made of."""
     origin, session = "00000000-0000-0000-0000-0000000000aa", place.session
-    values = {**_elements("1").elements[0].fields.model_dump(), "layer": "Technology", "legacy_id": "1"}
     change = session.change()
-    change.create(Element, values, id=item_id(origin, "elements", "1"))
+    for key in ("1", "deleted"):
+        values = {**_elements(key).elements[0].fields.model_dump(), "layer": "Technology", "legacy_id": key}
+        change.create(Element, values, id=item_id(origin, "elements", key))
+    await change.commit(None)
+    page = await session.store.query(Element.KIND, [Where("id", "=", item_id(origin, "elements", "deleted"))])
+    change = session.change(held := Versioned.of(Element, page.items[0]))
+    change.delete(held)
     await change.commit(None)
     session = replace(session, entry=replace(session.entry, copy_of=origin))
     id = (await place.migrations.begin(session, FILE)).id
-    assert await _take(place, id, _elements("1", "2"), session=session) == ["unchanged", "created"]
+    told = await _take(place, id, _elements("1", "2", "deleted"), session=session)
+    assert told == ["unchanged", "created", "kept"]
     assert await _take(place, id, _arrow("r", "1", "2"), session=session) == ["created"]
     triage = AgentFields(name="Triage", pattern="Monitor", element_id="1")
     rows = Rows(agents=[AgentRow(legacy_id="a", fields=triage)])
     assert (await place.migrations.take(session, id, rows)).agents == [taking.CREATED]
-    told = await place.migrations.look(session, id, Look(table="elements", legacy_ids=["1", "2", "3"]))
-    assert [one is not None for one in told.digests] == [True, True, False]
+    seen = await place.migrations.look(session, id, Look(table="elements", legacy_ids=["1", "2", "3"]))
+    assert [one is not None for one in seen.digests] == [True, True, False]
     assert await _keys(place) == ["1", "2"]
