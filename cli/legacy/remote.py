@@ -30,6 +30,10 @@ LONGEST_PAUSE_SECONDS: Final = 60.0
 GRANT: Final = {"reason": "An old database is migrated (python -m cli migrate).", "minutes": 240}
 
 
+class Gone(CliError):
+    """It is not there: a 404."""
+
+
 class Remote(Place):
     """`headers`: which tenant staff mean."""
 
@@ -59,7 +63,11 @@ class Remote(Place):
         return Migration.model_validate(await self._post(f"v1/migrations/{run}/finish", ended.model_dump()))
 
     async def undo(self, run: str) -> Migration:
-        return Migration.model_validate(await self._post(f"v1/migrations/{run}/undo", None))
+        try:
+            return Migration.model_validate(await self._post(f"v1/migrations/{run}/undo", None))
+        except Gone as error:  # the answer that told of the end may have been lost
+            told = "it is undone and nothing is left of it, or it is no run of this tenant"
+            raise CliError(f"There is no run {run}: {told}.") from error
 
     async def _post(self, path: str, body: Any) -> Any:
         return await sent(self._api, "POST", path, body, self._headers)
@@ -125,7 +133,7 @@ async def sent(
                 return answer.json()
             said, after = f"{answer.status_code} {answer.text[:300]}", _after(answer, pause)
             if answer.status_code not in AGAIN:
-                raise CliError(f"{method} {path}: {said}")
+                raise (Gone if answer.status_code == 404 else CliError)(f"{method} {path}: {said}")
         waited += after
         if waited > PATIENCE_SECONDS:
             raise CliError(f"{method} {path}: {said}. Migrate again later: it goes on where it is.")

@@ -126,3 +126,9 @@ async def test_a_token_writes_into_its_own_tenant_and_into_none_that_is_named_ot
     with pytest.raises(CliError, match="The token is of the tenant 'beta', and not of 'acme'"):
         await target.place("acme")
     assert (await target.place(named)).tenant_id == "0190c2a8-7e10-7abc-8def-000000000001"
+
+
+async def test_an_undo_whose_last_answer_is_lost_says_that_nothing_may_be_left() -> None:
+    answers = Answers(httpx.ReadTimeout("lost"), httpx.Response(404, text="There is no such migration."))
+    with pytest.raises(CliError, match="There is no run r: it is undone and nothing is left of it, or"):
+        await Remote(_api(answers), "tenant", {}).undo("r")
