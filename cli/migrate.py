@@ -108,7 +108,7 @@ async def migrate(path: Path, options: Options, *, dry_run: bool, quarantine: Pa
         report = Report(source.name, source.sha256, dry_run)
         async with options.target(dry_run=dry_run) as target:
             await Moving(source, target, options.tenant, options.maps, refused, report, advance).run()
-        report.quarantine = str(quarantine) if refused.count else None
+    report.quarantine = str(refused.path) if refused.count else None
     return report
 
 

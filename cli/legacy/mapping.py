@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, get_args
 
 from pydantic import ValidationError
@@ -262,4 +263,15 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number of JSON")
 
 
-_JSON: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_number)
+def _float(text: str) -> float:
+    """A number that is kept as it is; ValueError for one of more digits, or larger, than floats are."""
+    value = float(text)
+    try:
+        if Decimal(text) == Decimal(repr(value)):
+            return value
+    except InvalidOperation:  # beyond even what decimals can say
+        pass
+    raise ValueError(f"{text[:50]} has more digits than a number can keep; make it a text")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_number, parse_float=_float)

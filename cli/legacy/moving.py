@@ -10,11 +10,13 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import product
 from typing import Any, Final, TypeVar
 
+from cli.errors import CliError
 from cli.legacy.mapping import KNOWN, Defect, Mapped, mapped
 from cli.legacy.quarantine import Quarantine
-from cli.legacy.reading import TENANT, Read, count, rows
+from cli.legacy.reading import TENANT, Read, count, rows, shared_key, tenants
 from cli.legacy.report import Report
 from cli.legacy.source import Source
 from cli.legacy.target import Place, Target
@@ -36,6 +38,8 @@ from functions.migration.models import (
 T = TypeVar("T")
 DIFFERENT_TOLD: Final = 20
 REASONS_TOLD: Final = 100
+KEYED: Final[Sequence[Sequence[Table]]] = (("elements", "relationships"), ("agents",))
+"""Tables in which a key means one row: an end is named by a key of the first two."""
 ROWS_BETWEEN_CALLS: Final = 8
 """Rows that are read and converted before the calls under way go on."""
 Advance = Callable[[str, int, int], None]
@@ -119,6 +123,7 @@ class Moving:
         """All tables, then the comparison, then the runs' ends."""
         try:
             await self._of("")  # the default tenant is there, though the file may be empty
+            await self._keep_apart()
             for table in MODELS:
                 await self._move(table)
             for table in MODELS:
@@ -130,6 +135,21 @@ class Moving:
         each = list({into.run.id: into for into in self._into.values()}.values())
         self._report.checksum_source = _over(into.sent for into in each)
         self._report.checksum_stored = _over(into.stored for into in each)
+
+    async def _keep_apart(self) -> None:
+        """CliError when rows of two old tenants would become one item here, or be taken for each other's ends."""
+        if len(self._tenants) == 1:
+            return
+        said = {one for table in MODELS for one in tenants(self._source.connection, table, [*self._tenants])}
+        into: dict[str, list[str]] = {}
+        for value in sorted(said):
+            into.setdefault((await self._of(value)).place.tenant_id, []).append(value)
+        for values, group in product(into.values(), KEYED):
+            key = shared_key(self._source.connection, group, values) if len(values) > 1 else None
+            if key is not None:
+                whose = ", ".join(repr(value[:100]) for value in values[:10])
+                told = f"rows of several of them have the key {key[:100]!r}, and a key is one item in a tenant"
+                raise CliError(f"The old tenants {whose} are mapped to one: {told}. Map each to a tenant of its own.")
 
     async def _move(self, table: Table) -> None:
         """Again for relationships at relationships, as long as more of them find their ends."""
@@ -214,6 +234,10 @@ class Moving:
         if value in self._into:
             return self._into[value]
         tenant = self._tenants[value]
+        for other, into in self._into.items():
+            if self._tenants[other] == tenant:
+                self._into[value] = into
+                return into
         place = await self._target.place(tenant)
         for into in self._into.values():
             if into.place.tenant_id == place.tenant_id:

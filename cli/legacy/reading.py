@@ -5,7 +5,7 @@ the database, so it is looked at here.
 """
 
 import sqlite3
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -50,6 +50,40 @@ def count(connection: sqlite3.Connection, table: str) -> int:
     return found
 
 
+def tenants(connection: sqlite3.Connection, table: str, among: Sequence[str]) -> set[str]:
+    """Those of these that rows of a table say they are of."""
+    owner, _ = _owner_and_key(connection, table)
+    if not owner:
+        return set()
+    marks = ", ".join("?" * len(among))
+    asked = f"SELECT DISTINCT {owner} FROM {quoted(table)} WHERE {owner} IN ({marks})"  # noqa: S608 - quoted, and bound
+    return {value.decode() for (value,) in connection.execute(asked, [*among])}
+
+
+def shared_key(connection: sqlite3.Connection, group: Sequence[str], among: Sequence[str]) -> str | None:
+    """A key that rows of several of these tenants have, in a group of tables in which keys name rows."""
+    each = []
+    for table in group:
+        tenant, key = _owner_and_key(connection, table)
+        if tenant and key:
+            each.append(f"SELECT {tenant} AS whose, {key} AS name FROM {quoted(table)}")  # noqa: S608 - quoted
+    if not each:
+        return None
+    marks = ", ".join("?" * len(among))
+    asked = f"""SELECT name FROM ({" UNION ALL ".join(each)}) WHERE whose IN ({marks}) AND trim(name) <> ''
+        GROUP BY name HAVING count(DISTINCT whose) > 1 LIMIT 1"""  # noqa: S608 - quoted, and values are bound
+    found = connection.execute(asked, [*among]).fetchone()
+    return str(found[0], "utf-8", "replace") if found else None
+
+
+def _owner_and_key(connection: sqlite3.Connection, table: str) -> tuple[str, str]:
+    """In SQL, as text; empty for a column that is not there."""
+    folded = {name.lower(): f"{quoted(table)}.{quoted(name)}" for name in columns(connection, table)}
+    said = f"CAST({folded[TENANT]} AS TEXT)" if TENANT in folded else ""
+    owner = said and f"CASE WHEN trim(coalesce({said}, '')) = '' THEN '' ELSE {said} END"
+    return owner, f"CAST({folded['id']} AS TEXT)" if "id" in folded else ""
+
+
 def rows(connection: sqlite3.Connection, table: str, known: Container[str]) -> Iterator[Read]:
     """All of them; the same order each time, since the file stands still. `known`: columns whose case means nothing."""
     names = columns(connection, table)
@@ -57,9 +91,10 @@ def rows(connection: sqlite3.Connection, table: str, known: Container[str]) -> I
         return
     folded = {name.lower(): name for name in names}
     called = [name.lower() if name.lower() in known else name for name in names]
-    order = [f"CAST({quoted(folded[name])} AS TEXT)" for name in (TENANT, "id") if name in folded]
+    column = {name: f"{quoted(table)}.{quoted(name)}" for name in names}
+    order = [f"CAST({column[folded[name]]} AS TEXT)" for name in (TENANT, "id") if name in folded]
     # the types tell apart what the order does not: a column and its value, for NULL and text of any encoding
-    picked = ", ".join(f"typeof({quoted(name)}), {quoted(name)}" for name in names)
+    picked = ", ".join(f"typeof({column[name]}), {column[name]}" for name in names)
     asked = f"SELECT {picked} FROM {quoted(table)}"  # noqa: S608 - names of the file, quoted
     if order:
         asked += f" ORDER BY {', '.join(order)}"

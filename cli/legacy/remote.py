@@ -13,17 +13,25 @@ import httpx
 from cli.api import Api
 from cli.errors import CliError
 from cli.legacy.target import PATIENCE_SECONDS, Place, Target
-from functions.migration.models import MODELS, Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows
+from functions.migration.models import MODELS, Digests, Finished, Look, Migration, NewMigration, Outcome, Outcomes, Rows
 from functions.tenants.default import SLUG
 from shared.ids import DEFAULT_TENANT_ID, is_uuid
 
 MOST_BYTES: Final = 900 * 1024
-MOST_COMMAS: Final = 9_000
+MOST_VALUES: Final = 9_000
 """Both a little below what a JSON body may have (docs/limits.md)."""
+TOO_LARGE: Final = Outcome(
+    outcome="refused",
+    reason=f"it is larger than a call of the API may be ({MOST_BYTES:,} bytes, {MOST_VALUES:,} values of JSON)",
+)
 AGAIN: Final = (429, 502, 503, 504)
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
 GRANT: Final = {"reason": "An old database is migrated (python -m cli migrate).", "minutes": 240}
+
+
+class Gone(CliError):
+    """It is not there: a 404."""
 
 
 class Remote(Place):
@@ -38,13 +46,13 @@ class Remote(Place):
         return Migration.model_validate(await self._post("v1/migrations", new.model_dump()))
 
     async def take(self, run: str, rows: Rows) -> Outcomes:
-        """In as many calls as the bodies need."""
+        """In as many calls as the bodies need; a row that fits into none is refused."""
         body = rows.model_dump_json()
-        if len(body) <= MOST_BYTES and body.count(",") + body.count("{") + body.count("[") <= MOST_COMMAS:
+        if _fits(body):
             return Outcomes.model_validate(await self._post(f"v1/migrations/{run}/rows", body))
         halves = [_half(rows, first) for first in (True, False)]
         if not all(any(getattr(half, table) for table in MODELS) for half in halves):
-            raise CliError("A row is larger than a call of the API may be.")
+            return Outcomes.model_validate({table: [TOO_LARGE] * len(getattr(rows, table)) for table in MODELS})
         first, second = [await self.take(run, half) for half in halves]
         return Outcomes.model_validate({name: getattr(first, name) + getattr(second, name) for name in MODELS})
 
@@ -55,7 +63,11 @@ class Remote(Place):
         return Migration.model_validate(await self._post(f"v1/migrations/{run}/finish", ended.model_dump()))
 
     async def undo(self, run: str) -> Migration:
-        return Migration.model_validate(await self._post(f"v1/migrations/{run}/undo", None))
+        try:
+            return Migration.model_validate(await self._post(f"v1/migrations/{run}/undo", None))
+        except Gone as error:  # the answer that told of the end may have been lost
+            told = "it is undone and nothing is left of it, or it is no run of this tenant"
+            raise CliError(f"There is no run {run}: {told}.") from error
 
     async def _post(self, path: str, body: Any) -> Any:
         return await sent(self._api, "POST", path, body, self._headers)
@@ -81,12 +93,14 @@ class RemoteTarget(Target):
         await self._api.close()
 
     async def _own_place(self, tenant: str) -> Place:
-        """The token's own tenant, whatever it is called here; but no second one."""
+        """The token's own tenant, which may be named as the default one; no other, and no second one."""
         if self._own not in (None, tenant):
             raise CliError(f"The token is of one tenant, and rows of {self._own!r} and {tenant!r} are to go into two.")
+        own = (await sent(self._api, "GET", "v1/me", None, {}))["tenant"]
+        if tenant not in (own["id"], own["slug"], SLUG, DEFAULT_TENANT_ID):
+            raise CliError(f"The token is of the tenant {own['slug']!r}, and not of {tenant!r}.")
         self._own = tenant
-        me = await sent(self._api, "GET", "v1/me", None, {})
-        return Remote(self._api, str(me["tenant"]["id"]), {})
+        return Remote(self._api, str(own["id"]), {})
 
     async def _as_staff(self, tenant: str, *, make: bool) -> str:
         if not is_uuid(tenant):
@@ -119,12 +133,29 @@ async def sent(
                 return answer.json()
             said, after = f"{answer.status_code} {answer.text[:300]}", _after(answer, pause)
             if answer.status_code not in AGAIN:
-                raise CliError(f"{method} {path}: {said}")
+                raise (Gone if answer.status_code == 404 else CliError)(f"{method} {path}: {said}")
         waited += after
         if waited > PATIENCE_SECONDS:
             raise CliError(f"{method} {path}: {said}. Migrate again later: it goes on where it is.")
         await asyncio.sleep(after)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _fits(body: str) -> bool:
+    """Into one call. What marks values may stand in texts, so many marks are counted as what they are."""
+    if len(body.encode()) > MOST_BYTES:
+        return False
+    return sum(map(body.count, ",[{")) <= MOST_VALUES or _values(json.loads(body)) <= MOST_VALUES
+
+
+def _values(document: Any) -> int:
+    count, waiting = 0, [document]
+    while waiting:
+        one = waiting.pop()
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        count += len(inner)
+        waiting += inner
+    return count
 
 
 def _after(answer: httpx.Response, pause: float) -> float:

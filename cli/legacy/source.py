@@ -43,6 +43,7 @@ def opened(path: Path) -> Iterator[Source]:
     """CliError for what is no such file, and when the file has changed by the end."""
     if not path.is_file():
         raise CliError(f"There is no file {path}.")
+    path = path.resolve()  # a log lies beside the file, not beside a link to it
     with ExitStack() as stack:
         before = _hash(path)
         try:
@@ -60,9 +61,13 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 def columns(connection: sqlite3.Connection, table: str) -> list[str]:
-    """The names of a table's columns; none for a table that is not there."""
-    # the names are bytes, since all text is
-    return [_name(row[0]) for row in connection.execute("SELECT name FROM pragma_table_xinfo(?)", (table,))]
+    """The names of a table's columns; none for a table that is not there. CliError for one that cannot be named."""
+    try:
+        # the names are bytes, since all text is
+        return [row[0].decode() for row in connection.execute("SELECT name FROM pragma_table_xinfo(?)", (table,))]
+    except UnicodeDecodeError as error:
+        said = f"{table} has a column whose name is no valid UTF-8 ({error.object!r})"
+        raise CliError(f"{said}; give it another name in a copy, and migrate that.") from error
 
 
 def _name(raw: Any) -> str:
@@ -164,7 +169,7 @@ def _value(value: Any) -> Any:
 
 
 def quoted(name: str) -> str:
-    """A name in SQL."""
+    """A name in SQL. Of a column it is safe with its table's before it: alone, SQLite may take it for a text."""
     return '"' + name.replace('"', '""') + '"'
 
 

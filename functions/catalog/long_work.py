@@ -63,7 +63,7 @@ class LongWork:
             raise NotFound(NO_SUCH)
         digest = await self._imports.keep(tenant, body)
         how = {"named": asked.named, "mode": asked.mode, "dry_run": asked.dry_run}
-        input = {"file": digest, **how, "begun_by": standing_of(tenant)}
+        input = {"file": digest, **how, "begun_by": await standing_of(tenant)}
         change = tenant.change()
         job = enqueue(change, tenant, self._queue, IMPORT, input, id=tenant.repeatable_id(IMPORT))
         return await change.commit(_run_of(job))
@@ -104,7 +104,7 @@ class LongWork:
         """Of the model with all that is its own, as it is when the job comes to it."""
         (await load(tenant, Model, model_id)).value.check(if_match)
         change = tenant.change()
-        input = {"model_id": model_id, "begun_by": standing_of(tenant)}
+        input = {"model_id": model_id, "begun_by": await standing_of(tenant)}
         job = enqueue(change, tenant, self._queue, DELETE, input, id=tenant.repeatable_id(DELETE))
         return await change.commit(ModelDeletion(id=job.id, model_id=model_id, status=job.status))
 

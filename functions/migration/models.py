@@ -135,6 +135,7 @@ class Migration(Resource):
     status: Literal["running", "succeeded", "deleting", "ended"] = Field(
         description="How far it is; deleting: it is being undone; ended: it is undone, but for what was kept."
     )
+    generation: Id = Field(description="Another one each time it is begun: what it makes until it is undone.")
     tables: Tables | None = Field(None, description="What became of the rows, once it is done.")
     checksum: str | None = Field(None, description="Over the digests of all that was migrated.")
     removed: int = Field(0, description="Items that an undo has removed.")
@@ -147,6 +148,6 @@ class MigrationQuery(ResourceQuery):
 
 
 OPEN: Final = Kind("migrating", transient=True)
-"""While it is there, a run's rows are taken; an undo takes it away first, so nothing is made behind its back."""
+"""While it is there, rows of a generation are taken; an undo takes it away first: nothing is made behind its back."""
 BATCH: Final = Kind("migration_batch", filtered=("resource_id", "resource_type"))
-"""What a batch of a run (`resource_id`) has made of a table (`resource_type`): ids and revisions, written with it."""
+"""What a batch of a generation (`resource_id`) has made of a table (`resource_type`; `left` while it is undone)."""

@@ -1,6 +1,7 @@
 """Migrations of a tenant: begun for a source file, fed with rows, compared, finished, undone (decision 0051)."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from functions.agents.service import AgentService
@@ -18,7 +19,7 @@ from functions.migration.models import (
     Outcomes,
     Rows,
 )
-from functions.migration.taking import STOPPED, Taking, item_id
+from functions.migration.taking import STOPPED, Taking, among, item_ids
 from functions.migration.undoing import undo, write_run
 from shared.database.port import Create
 from shared.errors import Conflict, Contended, Stale, WrongState
@@ -74,13 +75,13 @@ class MigrationService:
         """What is stored of these rows, read anew, as digests; three queries at most."""
         await self.get(tenant, id)
         kind, table = MODELS[asked.table].KIND, asked.table
-        ids = [item_id(tenant.id, table, legacy_id) for legacy_id in asked.legacy_ids]
-        there = await by_ids(tenant, kind, ids)
+        ids = [item_ids(tenant, table, legacy_id) for legacy_id in asked.legacy_ids]
+        there = await by_ids(tenant, kind, chain(*ids))
         named = {body[field] for body in there.values() for field in NAMING[table] if body[field] is not None}
         keys: dict[str, str | None] = {}
         for end in (Element.KIND, Relationship.KIND) if named else ():
             keys |= {id: body.get("legacy_id") for id, body in (await by_ids(tenant, end, named)).items()}
-        return Digests(digests=[_digest(asked, there.get(id), keys) for id in ids])
+        return Digests(digests=[_digest(asked, among(some, there), keys) for some in ids])
 
     async def finish(self, tenant: TenantSession, id: str, ended: Finished) -> Migration:
         """The run with its numbers; the same numbers again change nothing."""
@@ -109,9 +110,10 @@ class MigrationService:
         self, tenant: TenantSession, id: str, new: NewMigration, held: Versioned[Migration] | None
     ) -> Migration:
         change = tenant.change(*([held] if held else []))
+        generation = tenant.services.ids.new()
         if held is not None:
             told: dict[str, Any] = {"tables": None, "checksum": None, "removed": 0, "kept": 0, "kept_items": []}
-            fresh = {"status": "running", **told}
+            fresh = {"status": "running", "generation": generation, **told}
             run = write_run(change, held, fresh, tenant.user_id)
         else:
             run = Migration(
@@ -123,10 +125,11 @@ class MigrationService:
                 created_by=tenant.user_id,
                 updated_by=tenant.user_id,
                 status="running",
+                generation=generation,
                 **new.model_dump(),
             )
             change.write(Create(Migration.KIND, id, run.model_dump(mode="json")))
-        change.write(Create(OPEN, id, {"created_at": change.at}))
+        change.write(Create(OPEN, generation, {"created_at": change.at}))
         change.audit("begun", Migration.KIND, id, run.revision, None, run.model_dump(mode="json"))
         return await change.commit(run)
 

@@ -4,8 +4,9 @@ Ids are derived from tenant, table and old key, so the same row is the same item
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from functions.agents.models import Agent, AgentFields
@@ -14,9 +15,11 @@ from functions.catalog.archimate import allowed_types, is_allowed
 from functions.catalog.graph import by_ids, concept_of, keep_shallow
 from functions.catalog.junctions import keep_one_type
 from functions.catalog.models import Element, Relationship, RelationshipFields
+from functions.catalog.naming import origins
 from functions.catalog.values import element_values, relationship_values
-from functions.migration.models import BATCH, MODELS, OPEN, Migration, Outcome, Row, Table
-from shared.database.port import Create, Document, Operation, Read, Upsert, Where
+from functions.migration.models import MODELS, OPEN, Migration, Outcome, Row, Table
+from functions.migration.records import fingerprint, of_changed, of_gone, record
+from shared.database.port import Document, Read, Where
 from shared.errors import Conflict, Invalid, QuotaReached, Stale, TooLarge, WrongState
 from shared.ids import derived_id
 from shared.tenancy.fence import Overtaken
@@ -29,6 +32,7 @@ AT_ONCE: Final[Mapping[Table, int]] = {"elements": 48, "relationships": 24, "age
 CREATED: Final = Outcome(outcome="created")
 UNCHANGED: Final = Outcome(outcome="unchanged")
 CHANGED: Final = Outcome(outcome="kept", reason="it was changed here since it was migrated")
+UNKNOWN: Final = Outcome(outcome="refused", reason="an item of this key is here, and nothing says that it was this row")
 DELETED: Final = Outcome(outcome="kept", reason="it was deleted here since it was migrated")
 OTHER: Final = Outcome(
     outcome="refused", reason="another row of this key was migrated before, and it says something else"
@@ -50,6 +54,16 @@ class Wanted:
 def item_id(tenant_id: str, table: Table, legacy_id: str) -> str:
     """The id here of a row there, whichever file it comes from."""
     return derived_id("legacy", tenant_id, table, legacy_id)
+
+
+def item_ids(tenant: TenantSession, table: Table, legacy_id: str) -> list[str]:
+    """The ids that a row may have here: a copy of a tenant keeps those derived there. New items get the first."""
+    return [item_id(origin, table, legacy_id) for origin in origins(tenant)]
+
+
+def among(ids: Iterable[str], there: Mapping[str, Document]) -> Document | None:
+    """The first of these that is there."""
+    return next((there[id] for id in ids if id in there), None)
 
 
 class Taking:
@@ -76,16 +90,17 @@ class Taking:
         self, tenant: TenantSession, run: Migration, table: Table, rows: Sequence[Row[Any]]
     ) -> list[Outcome]:
         """Again when others were faster, in halves when it cannot be as a whole."""
-        looked, refusal = False, "others kept changing what it names"
+        # in a copy, what is there may have another id than what would be made
+        looked, refusal = tenant.entry.copy_of is not None, "others kept changing what it names"
         for _ in range(TRIES_AT_A_RACE):
             try:
                 return await self._commit(tenant, run, table, rows, looked=looked)
             except WrongState:
                 raise
-            except (QuotaReached, TooLarge) as error:
+            except (QuotaReached, TooLarge, Invalid) as error:
                 refusal = error.message
                 break
-            except (Conflict, Stale, Invalid, Overtaken) as error:
+            except (Conflict, Stale, Overtaken) as error:
                 looked, refusal = True, error.message
         if len(rows) == 1:
             return [Outcome(outcome="refused", reason=refusal)]
@@ -101,34 +116,36 @@ class Taking:
         found = [one for one in prepared if one.outcome is None]
         if not found:
             return [one.outcome for one in prepared if one.outcome is not None]
-        record = derived_id("batch", run.id, found[0].id)  # what waits for it comes in another batch
         there: dict[str, Versioned[Any]] = {}
         buried: dict[str, Any] = {}
-        made: list[list[Any]] = []
+        known: dict[str, str] = {}
         if looked:
-            there, buried, made = await _there(tenant, table, [one.id for one in found], record)
-        change = tenant.change(*buried.values())
-        before = {id for id, _ in made}
+            there, buried, known = await _there(tenant, run, table, found)
+        change = tenant.change(
+            *(buried[one.id] for one in found if one.id in buried), after=run.updated_at
+        )  # later than the run began, on any clock
+        made: list[list[Any]] = []
         joined: list[tuple[Relationship, Sequence[Document]]] = []
         for one in found:
             if one.id in there:
-                one.outcome = _compared(there[one.id].value, one)
-            elif one.id in buried and one.id in before:
-                one.outcome = DELETED
+                one.outcome = _compared(table, there[one.id].value, one, known)
+            elif one.id in known:
+                one.outcome = DELETED if known[one.id] == fingerprint(table, one.row) else OTHER
             else:
                 new = self._create(change, table, one, buried)
-                made.append([one.id, new.revision])
+                made.append([one.id, new.revision, fingerprint(table, one.row)])
                 if isinstance(new, Relationship):
                     joined.append((new, one.named))
                 one.outcome = CREATED
-        created = sum(one.outcome is CREATED for one in prepared)
-        if created:
+        if made:
             await _join(tenant, change, joined)
             for named in (named for one in found if one.outcome is CREATED for named in one.named):
                 change.touch(change.kinds.named(named["kind"]), named["id"], "named", revision=named["revision"])
             if table == "agents":
-                change.count("agents", created, limit=tenant.plan.quota("agents"))
-            _record(change, run, table, record, made, looked=looked)
+                change.count("agents", len(made), limit=tenant.plan.quota("agents"))
+            change.write(record(run, table, made, change.at))
+            # the run's permit: an undo that has begun lets nothing in any more
+            change.write(Read(OPEN, run.generation), lambda _: WrongState(STOPPED))
             await change.commit(None)
         return [one.outcome for one in prepared if one.outcome is not None]
 
@@ -157,12 +174,13 @@ async def _elements(tenant: TenantSession, rows: Sequence[Row[Any]]) -> list[Wan
 
 
 async def _agents(tenant: TenantSession, rows: Sequence[Row[AgentFields]]) -> list[Wanted]:
-    wanted_ids = [item_id(tenant.id, "elements", row.fields.element_id) for row in rows if row.fields.element_id]
-    there = await by_ids(tenant, Element.KIND, wanted_ids)
+    keys = {row.fields.element_id for row in rows if row.fields.element_id}
+    ids = {key: item_ids(tenant, "elements", key) for key in keys}
+    there = await by_ids(tenant, Element.KIND, chain(*ids.values()))
     prepared: list[Wanted] = []
     for row in rows:
         key = row.fields.element_id
-        element = there.get(item_id(tenant.id, "elements", key)) if key else None
+        element = among(ids[key], there) if key else None
         one = Wanted(row, item_id(tenant.id, "agents", row.legacy_id))
         if key and element is None:
             one.outcome = _waiting("element", key)
@@ -176,12 +194,11 @@ async def _agents(tenant: TenantSession, rows: Sequence[Row[AgentFields]]) -> li
 async def _relationships(tenant: TenantSession, rows: Sequence[Row[RelationshipFields]]) -> list[Wanted]:
     """An end is the element of that key; where there is none, the relationship."""
     keys = {key for row in rows for key in (row.fields.source_id, row.fields.target_id)}
-    elements = {key: item_id(tenant.id, "elements", key) for key in keys}
-    there = await by_ids(tenant, Element.KIND, elements.values())
-    others = {key: item_id(tenant.id, "relationships", key) for key, id in elements.items() if id not in there}
-    if others:
-        there |= await by_ids(tenant, Relationship.KIND, others.values())
-    ends = {key: there.get(elements[key]) or there.get(others.get(key, "")) for key in keys}
+    ends: dict[str, Document | None] = dict.fromkeys(keys)
+    for table in ("elements", "relationships"):
+        ids = {key: item_ids(tenant, table, key) for key, end in ends.items() if end is None}
+        there = await by_ids(tenant, MODELS[table].KIND, chain(*ids.values()))
+        ends |= {key: among(some, there) for key, some in ids.items()}
     return [_joined(tenant, row, ends) for row in rows]
 
 
@@ -222,31 +239,41 @@ def _waiting(what: str, key: str) -> Outcome:
 
 
 async def _there(
-    tenant: TenantSession, table: Table, ids: Sequence[str], record: str
-) -> tuple[dict[str, Versioned[Any]], dict[str, Any], list[list[Any]]]:
-    """What is there of these ids, what was, and what the batch's record says was made. Three reads at most."""
+    tenant: TenantSession, run: Migration, table: Table, wanted: Sequence[Wanted]
+) -> tuple[dict[str, Versioned[Any]], dict[str, Any], dict[str, str]]:
+    """What is there, by the id that it would get, and what was; and the fingerprints of what was changed or deleted."""
     model = MODELS[table]
     await tenant.store.catch_up()
-    page = await tenant.store.query(model.KIND, [Where("id", "in", list(ids))])
-    there: dict[str, Versioned[Any]] = {one.body["id"]: Versioned.of(model, one) for one in page.items}
-    gone = [id for id in ids if id not in there]
-    stored = await tenant.store.get(BATCH, record)
-    buried = await tenant.buried(model.KIND, gone) if gone else {}
-    return there, buried, stored.body["items"] if stored else []
+    ids = {one.id: item_ids(tenant, table, one.row.legacy_id) for one in wanted}
+    page = await tenant.store.query(model.KIND, [Where("id", "in", [*chain(*ids.values())])])
+    found = {one.body["id"]: Versioned.of(model, one) for one in page.items}
+    there: dict[str, Versioned[Any]] = {
+        own: found[id] for own, some in ids.items() for id in reversed(some) if id in found
+    }
+    changed = [one.value.created_at for one in there.values() if one.value.updated_at != one.value.created_at]
+    known = await of_changed(tenant, table, changed)
+    gone = {own: some for own, some in ids.items() if own not in there}
+    buried = await tenant.buried(model.KIND, [*chain(*gone.values())]) if gone else {}
+    if buried.keys() & gone.keys():
+        begun = await tenant.store.get(OPEN, run.generation)
+        if begun is None:
+            raise WrongState(STOPPED)
+        # what went before the run began went with another one
+        since = [id for id in buried.keys() & gone.keys() if buried[id].value.updated_at > begun.body["created_at"]]
+        known |= await of_gone(tenant, run, table, since)
+    # no run of a copy has made, or takes away, what came with it
+    known |= {one.id: fingerprint(table, one.row) for one in wanted if buried.keys() & {*gone.get(one.id, ())[1:]}}
+    return there, buried, known
 
 
-def _compared(stored: Element | Relationship | Agent, one: Wanted) -> Outcome:
+def _compared(table: Table, stored: Element | Relationship | Agent, one: Wanted, known: Mapping[str, str]) -> Outcome:
     now = stored.model_dump(mode="json")
     fields = {**one.fields, "legacy_id": one.row.legacy_id}
     wanted = type(stored).model_validate({**now, **fields}).model_dump(mode="json")
     if json.dumps(now, sort_keys=True) == json.dumps(wanted, sort_keys=True):
         return UNCHANGED
-    return OTHER if stored.updated_at == stored.created_at else CHANGED
-
-
-def _record(change: Change, run: Migration, table: Table, id: str, made: list[list[Any]], *, looked: bool) -> None:
-    """The batch's own record, and the run's permit: an undo that has begun lets nothing in any more."""
-    body = {"created_at": change.at, "resource_id": run.id, "resource_type": table, "items": made}
-    write: Operation = Upsert(BATCH, id, body) if looked else Create(BATCH, id, body)
-    change.write(write)
-    change.write(Read(OPEN, run.id), lambda _: WrongState(STOPPED))
+    if stored.updated_at == stored.created_at:
+        return OTHER
+    if stored.id not in known:
+        return UNKNOWN
+    return CHANGED if known[stored.id] == fingerprint(table, one.row) else OTHER

@@ -13,14 +13,15 @@ from shared.errors import Forbidden
 from shared.ids import PLATFORM_TENANT_ID
 from shared.members.apikeys import ApiKey
 from shared.members.breakglass import access_id, check_open
-from shared.members.users import User
+from shared.members.issuers import MOST_OF_A_TENANT
+from shared.members.users import OWN_ISSUER, User
 from shared.work.change import Change
 from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 
 NO_ADMIN = "You are no admin of this tenant any more."
 Standing = Mapping[str, str]
-"""By what somebody is an admin, as a job keeps it: a user and their identity, the key that they call by, a grant."""
+"""By what somebody is an admin, as a job keeps it: a user with identity and issuer, an API key, a grant."""
 
 
 async def still_admin(change: Change, session: TenantSession, target: User | None = None) -> None:
@@ -43,7 +44,7 @@ async def still_admin(change: Change, session: TenantSession, target: User | Non
         raise Forbidden(NO_ADMIN)
 
 
-def standing_of(session: TenantSession) -> Standing:
+async def standing_of(session: TenantSession) -> Standing:
     """Of the caller. Nothing for staff in their own tenant, and where nobody signs in."""
     caller = session.caller
     if caller.role is Role.PLATFORM:
@@ -51,6 +52,8 @@ def standing_of(session: TenantSession) -> Standing:
     if not caller.issuer or caller.user is None:
         return {}
     user = {"user": caller.user, "issuer": caller.issuer, "subject": caller.subject}
+    if caller.own_issuer or await _is_own(session, caller.issuer):
+        user["own_issuer"] = caller.issuer
     return user if caller.key is None else {**user, "key": caller.key.id, "user_since": caller.key.user_since}
 
 
@@ -66,6 +69,14 @@ async def check_standing(session: TenantSession, standing: Standing) -> None:
             raise Forbidden(NO_ADMIN)
         if "key" in standing and (user.created_at != standing["user_since"] or not await _lives(session, standing)):
             raise Forbidden("The API key by which this was begun is over.")
+    if (own := standing.get("own_issuer")) and not await _is_own(session, own):
+        raise Forbidden("The issuer by which its user signs in is taken no longer.")
+
+
+async def _is_own(session: TenantSession, issuer: str) -> bool:
+    """Whether the tenant takes this issuer's tokens: nobody else's word counts for whoever came by it."""
+    own = await session.store.query(OWN_ISSUER, limit=MOST_OF_A_TENANT)
+    return any(stored.body["issuer"] == issuer for stored in own.items)
 
 
 async def _lives(session: TenantSession, standing: Standing) -> bool:

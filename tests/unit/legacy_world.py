@@ -16,6 +16,7 @@ from shared.ids import DEFAULT_TENANT_ID
 from shared.settings import Settings
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+PASSING = ("created_at", "updated_at", "touched", "generation")
 STAMP = "2025-11-03 09:15:00"
 SAMPLE: Rows = {
     "elements": [
@@ -107,14 +108,19 @@ async def dump(data: Path, tenant_id: str = DEFAULT_TENANT_ID) -> dict[str, dict
 
 
 def settled(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The same without instants and how often something was touched; entries of the trail by what they say."""
+    """The same without instants, generations and how often something was touched; entries of the trail, permits and
+    records by what they say."""
     state: dict[str, Any] = {}
     for name, body in found.items():
-        kept = {key: value for key, value in body.items() if key not in ("created_at", "updated_at", "touched")}
+        kept = {key: value for key, value in body.items() if key not in PASSING}
         if body["kind"] in ("outbox", "open"):
             continue
         if body["kind"] == "audit":
             state[f"audit {body['action']} {body['resource_id']} {body['revision']}"] = body["user_id"]
+        elif body["kind"] == "migrating":
+            state["permit"] = state.get("permit", 0) + 1
+        elif body["kind"] == "migration_batch":
+            state[f"batch {body['items'][0][0]}"] = (body["table"], body["items"])
         else:
             state[name] = kept
     return state

@@ -3,6 +3,7 @@
 Made by the operating system itself: with the limit of a file's size at nothing, no write of this process succeeds.
 """
 
+import re
 import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def test_a_snapshot_without_room_is_an_outage_and_the_job_comes_again() -> None:
 
 
 def _names(path: str) -> list[str]:
-    return [part[1:-1].partition(":")[0] for part in path.split("/") if part.startswith("{")]
+    return re.findall(r"{(\w+)", path)
 
 
 def _staff(world: World, name: str) -> bool:

@@ -1,14 +1,16 @@
 """A job that deletes goes on only while what its beginner was an admin by is there."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.auth.caller import Caller
+from shared.auth.roles import Role
 from tests.unit.catalog_world import file_of, process
 from tests.unit.keys_world import by_key, key_of, member
-from tests.unit.world import STAFF, Answer, World, admin
+from tests.unit.world import STAFF, Answer, World, admin, person
 
 XML = {"content-type": "application/xml"}
 MIRROR = {"mode": "mirror"}
@@ -91,6 +93,28 @@ async def test_by_an_api_key_while_it_is_good(world: World, tenant: str, what: s
         assert (await world.call("delete_user", admin(tenant), params=user)).status == 204
         await member(world, tenant)  # invited again: the key is that of nobody who is here
     assert await ended(world, tenant, job) == (("failed", 2) if end else ("succeeded", what == "mirror"))
+
+
+@pytest.mark.parametrize("key", [False, True])
+@pytest.mark.parametrize("end", [False, True])
+async def test_of_who_signs_in_by_the_tenants_own_issuer_while_that_is_taken(
+    world: World, tenant: str, key: bool, end: bool
+) -> None:
+    email, own = "ida@acme.example", "https://login.acme.example"
+    assert (await world.call("create_user", admin(tenant), {"email": email, "role": "admin"})).status == 201
+    issuer = {"issuer": own, "audience": "flowgrid", "email_domains": ["acme.example"]}
+    set_up = await world.call("create_issuer", admin(tenant), issuer)
+    ida = replace(person(tenant, Role.ADMIN, email), issuer=own, own_issuer=True)
+    text = (await key_of(world, ida))["key"] if key else ""
+
+    async def call(name: str, body: Any, **rest: Any) -> Answer:
+        return await (by_key(world, text, name, body, **rest) if key else world.call(name, ida, body, **rest))
+
+    job = await begun(world, tenant, "mirror", call)
+    if end:
+        params = {"issuer_id": set_up.json["id"]}
+        assert (await world.call("delete_issuer", admin(tenant), params=params)).status == 204
+    assert await ended(world, tenant, job) == (("failed", 2) if end else ("succeeded", 1))
 
 
 @pytest.mark.parametrize("what", ["mirror", "deletion"])

@@ -200,6 +200,35 @@ async def test_rows_of_several_tenants_go_where_they_are_mapped_to(tmp_path: Pat
     assert names == {"Theirs"}
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("table", ["elements", "relationships"])
+async def test_old_tenants_with_equal_keys_are_not_mapped_to_one(
+    tmp_path: Path, data: Path, table: str, dry_run: bool
+) -> None:
+    world = World.over(data)
+    acme = await world.onboard("acme")
+    await world.close()
+    nodes: list[dict[str, Any]] = [
+        {"id": 1, "tenant_id": "A", "name": "Ours", "type": "Node"},
+        {"id": 2, "tenant_id": "B", "name": "Theirs", "type": "Node"},
+        {"id": 3, "tenant_id": "B", "name": "Theirs too", "type": "Node"},
+    ]
+    arrow = {"id": 1, "tenant_id": "B", "type": "Flow", "source_id": 2, "target_id": 3}  # a key that ends may have
+    tables: Rows = {"elements": nodes, "relationships": [arrow]}
+    if table == "elements":
+        tables = {"elements": [*nodes, {**nodes[0], "id": "1", "tenant_id": "B"}]}
+    old = old_file(tmp_path / "old.db", tables)
+    with pytest.raises(CliError, match="'A', 'B' are mapped to one: rows of several of them have the key '1'"):
+        await run(old, data, maps=["A=acme", "B=acme"], dry_run=dry_run)
+    assert not [body for body in (await dump(data, acme["id"])).values() if body["kind"] in _MADE]
+
+
+async def test_old_tenants_without_equal_keys_may_become_one(tmp_path: Path, data: Path) -> None:
+    rows = [{"id": number, "tenant_id": whose, "name": "N", "type": "Node"} for number, whose in enumerate("AB")]
+    report = await run(old_file(tmp_path / "old.db", {"elements": rows}), data, maps=["A=default", "B=default"])
+    assert report.complete and report.tables["elements"].created == 2
+
+
 async def test_agents_beyond_the_quota_wait_in_the_quarantine(tmp_path: Path, data: Path) -> None:
     world = World.over(data)
     await world.onboard("acme", max_agents=2)
@@ -264,6 +293,21 @@ def test_what_is_wrong_with_the_call_is_told_in_one_line(
     monkeypatch.chdir(tmp_path)
     ran = CliRunner().invoke(app, ["migrate", *given, "--settings", str(none(old)), "--data", str(tmp_path / "data")])
     assert ran.exit_code == 2 and said in ran.stderr and len(ran.stderr.splitlines()) == 1
+
+
+async def test_no_file_is_overwritten_by_a_quarantine_not_even_the_source(tmp_path: Path, data: Path) -> None:
+    old = old_file(tmp_path / "old.jsonl.part", {"elements": [{"id": 1, "name": "", "type": "Node"}]})
+    before, lines = old.read_bytes(), tmp_path / "old.jsonl"
+    first = await run(old, data, quarantine=lines)
+    lines.write_text("mended by hand")
+    dry = await run(old, data, quarantine=lines, dry_run=True)
+    again = await run(old, data, quarantine=lines)
+    told = [first.quarantine, dry.quarantine, again.quarantine]
+    assert told == [str(tmp_path / name) for name in ("old.jsonl", "old-2.jsonl", "old-3.jsonl")]
+    assert old.read_bytes() == before and lines.read_text() == "mended by hand"
+    assert (tmp_path / "old-3.jsonl").stat().st_mode & 0o777 == 0o600
+    written = {"old.jsonl.part", "old.jsonl", "old-2.jsonl", "old-3.jsonl"}
+    assert set(os.listdir(tmp_path)) == written | {"settings.json", "data"}
 
 
 async def test_a_tenant_that_is_suspended_takes_nothing(old: Path, data: Path) -> None:

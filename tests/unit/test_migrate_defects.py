@@ -56,6 +56,10 @@ DEFECTS: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("agents", {**A, "status": "asleep"}, "status 'asleep' is none of"),
     ("agents", {**A, "name": "n" * 256}, "name: String should have at most 255 characters"),
     ("agents", {**A, "description": LONG}, "description: String should have at most 5000 characters"),
+    ("elements", {**E, "properties": '{"a": 3.14159265358979323846}'}, "has more digits than a number can keep"),
+    ("elements", {**E, "properties": '{"a": [1e999]}'}, "1e999 has more digits than a number can keep"),
+    ("elements", {**E, "properties": '{"a": 1e99999999999999999999}'}, "99 has more digits than a number can keep"),
+    ("agents", {**A, "config": '{"a": 0.1000000000000000000001}'}, "has more digits than a number can keep"),
 ]
 GOOD: Final = [
     {"id": "n1", "name": "One", "type": "Node"},
@@ -121,6 +125,8 @@ def test_what_can_be_written_otherwise_without_loss_is_and_is_told() -> None:
     assert notes == ["type 'archimate:business-process' is BusinessProcess", "the name had spaces around it"]
     fields, notes = _fields("elements", {**E, "properties": '{"n": 1.5, "deep": {"a": [true]}, "t": "x"}', "cost": 9})
     assert fields["properties"] == {"n": "1.5", "deep": '{"a": [true]}', "t": "x", "cost": "9"}
+    fields, _ = _fields("elements", {**E, "properties": '{"a": 0.30000000000000004, "b": 1e5, "c": 1.50}'})
+    assert fields["properties"] == {"a": "0.30000000000000004", "b": "100000.0", "c": "1.5"}
     fields, _ = _fields("elements", {**E, "properties": '{"cost": "8"}', "cost": 9})
     assert fields["properties"] == {"cost": "8", "legacy_cost": "9"}
     fields, notes = _fields("agents", {**A, "pattern": "MONITOR", "status": None, "big": 2**60})

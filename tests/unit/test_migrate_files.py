@@ -44,6 +44,23 @@ def test_what_is_in_the_log_beside_it_is_read_and_neither_file_changes(tmp_path:
     assert _state(tmp_path) == before and set(before) == {"old.db", "old.db-wal"}
 
 
+def test_what_is_in_the_log_is_read_through_a_link_too(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    link = tmp_path / "here" / "old.db"
+    link.symlink_to(_with_log(tmp_path / "there"))
+    with opened(link) as found:
+        assert count(found.connection, "elements") == 4
+
+
+def test_a_file_with_a_column_that_cannot_be_named_is_told_of(tmp_path: Path) -> None:
+    old = old_file(tmp_path / "old.db", {"elements": [{"id": 1, "name": "One", "type": "Node", "costsXX": "4711"}]})
+    raw = old.read_bytes()
+    old.write_bytes(raw.replace(b"costsXX", b"costs\xe4\xf6"))
+    with pytest.raises(CliError, match=r"elements has a column whose name is no valid UTF-8 .*costs"), opened(old):
+        raise AssertionError("it was opened")
+
+
 def test_a_file_in_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "there"
     folder.mkdir()

@@ -12,7 +12,7 @@ import pytest
 from cli.api import Api
 from cli.errors import CliError
 from cli.legacy import remote
-from cli.legacy.remote import Remote, sent
+from cli.legacy.remote import Remote, RemoteTarget, sent
 from cli.legacy.target import PATIENCE_SECONDS
 from functions.agents.models import AgentFields
 from functions.migration.models import MOST_ROWS, AgentRow, Rows
@@ -91,3 +91,44 @@ async def test_rows_that_are_too_much_for_one_call_are_several_in_order() -> Non
     told = await Remote(_api(answer), "tenant", {}).take("run", rows)
     assert [one.reason for one in told.agents] == [f"a{number}" for number in range(MOST_ROWS)]
     assert len(asked) > 1 and sum(map(len, asked)) == MOST_ROWS
+
+
+def _taken(request: httpx.Request) -> httpx.Response:
+    agents = [{"outcome": "created"} for _ in json.loads(request.content)["agents"]]
+    return httpx.Response(200, json={"elements": [], "relationships": [], "agents": agents})
+
+
+def _agent(key: str, **fields: Any) -> AgentRow:
+    return AgentRow(legacy_id=key, fields=AgentFields(name="Triage", pattern="Monitor", **fields))
+
+
+async def test_a_row_that_fits_into_no_call_is_refused_and_the_others_are_taken() -> None:
+    weights, wide = {"weights": [1] * 9_500}, {"prompt": "\u4e16" * 310_000}
+    rows = Rows(agents=[_agent("a"), _agent("b", config=weights), _agent("c", config=wide), _agent("d")])
+    told = await Remote(_api(_taken), "tenant", {}).take("run", rows)
+    assert [one.outcome for one in told.agents] == ["created", "refused", "refused", "created"]
+    assert "larger than a call of the API" in str(told.agents[1].reason)
+
+
+async def test_commas_in_a_text_are_no_values() -> None:
+    told = await Remote(_api(_taken), "tenant", {}).take("run", Rows(agents=[_agent("a", config={"t": "a, " * 9_500})]))
+    assert [one.outcome for one in told.agents] == ["created"]
+
+
+@pytest.mark.parametrize("named", ["beta", "0190c2a8-7e10-7abc-8def-000000000001", "default"])
+async def test_a_token_writes_into_its_own_tenant_and_into_none_that_is_named_otherwise(named: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        own = {"tenant": {"id": "0190c2a8-7e10-7abc-8def-000000000001", "slug": "beta"}}
+        return httpx.Response(200, json=own) if request.url.path == "/api/v1/me" else httpx.Response(403)
+
+    target = RemoteTarget(BASE, "token", "admin@default.example")
+    target._api = _api(answer)
+    with pytest.raises(CliError, match="The token is of the tenant 'beta', and not of 'acme'"):
+        await target.place("acme")
+    assert (await target.place(named)).tenant_id == "0190c2a8-7e10-7abc-8def-000000000001"
+
+
+async def test_an_undo_whose_last_answer_is_lost_says_that_nothing_may_be_left() -> None:
+    answers = Answers(httpx.ReadTimeout("lost"), httpx.Response(404, text="There is no such migration."))
+    with pytest.raises(CliError, match="There is no run r: it is undone and nothing is left of it, or"):
+        await Remote(_api(answers), "tenant", {}).undo("r")

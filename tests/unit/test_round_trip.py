@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from functions.catalog.exchange import (
@@ -286,4 +286,5 @@ def test_a_made_up_model_comes_out_as_it_went_in(first: Made, then: Made) -> Non
             finally:
                 await world.close()
 
+    assume(all(b"<element " in made.body for made in (first, then)))  # nothing is mirrored into nothing
     asyncio.run(run())
