@@ -169,12 +169,15 @@ def smoke(
         str,
         typer.Option(help="A tenant's token, to ask who one is.", envvar="FLOWGRID_SMOKE_TOKEN", show_default="none"),
     ] = "",
+    expect: Annotated[
+        str, typer.Option(help="The commit whose package has to answer, and no other any more.", show_default="any")
+    ] = "",
     wait: Annotated[float, typer.Option(min=0, max=900, help="Seconds in which a new app has to come up.")] = 180.0,
 ) -> None:
     """Ask a deployment for its health, its description and who one is; exits 0 only when all is well."""
     from cli.smoke import run
 
-    raise typer.Exit(0 if run(url, token, wait=wait) else 1)
+    raise typer.Exit(0 if run(url, token, wait=wait, expect=expect) else 1)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 The compiler is `az bicep install`'s, or a release of https://github.com/Azure/bicep; no module of ours comes from a
 registry, so it needs no network. A property that does not exist is a warning to it, with which it exits 0: here nothing
-that it says is let pass. Snapshots are as 0.49.2 writes them.
+that it says is let pass. Snapshots are as one version of it writes them.
 """
 
 import json
@@ -23,10 +23,14 @@ GIVEN = {  # to parameters
     "FLOWGRID_ISSUERS": '[{"issuer": "https://login.example/v2.0", "audience": "flowgrid"}]',
     "FLOWGRID_ALERT_EMAILS": '["operators@flowgrid.example"]',
     "FLOWGRID_REPOSITORY": "flowgrid/flowgrid",
+    "FLOWGRID_GATEWAY_AUDIENCE": NOBODY,
+    "FLOWGRID_GATEWAY_EMAIL": "operators@flowgrid.example",
+    "FLOWGRID_GATEWAY_ORIGINS": '["https://app.flowgrid.example"]',
 }
 OURS = ("AZURE_", "FLOWGRID_")
+VERSION = "0.49.2"  # by which the snapshots are written, here and in CI
 SECONDS = 120.0
-MISSING = "There is no `bicep` on the PATH: `az bicep install` puts one into ~/.azure/bin."
+MISSING = f"There is no `bicep` on the PATH: `az bicep install --version v{VERSION}` puts one into ~/.azure/bin."
 
 
 def found(infra: Path) -> list[str]:

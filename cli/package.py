@@ -1,4 +1,4 @@
-"""What is deployed, in one file: the app as git has it, and its packages as wheels for Azure's Linux, known by hashes.
+"""What is deployed, in one file: a commit of the app, and its packages as wheels for Azure's Linux, known by hashes.
 
 The same input gives the same bytes (of one version of zlib): names in order, one date, nothing of this machine. Azure
 builds nothing of it: packages are where the worker looks for them (`.python_packages/lib/site-packages`).
@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 from cli.errors import CliError
+from shared.version import COMMIT_FILE
 
 ROOT = Path(__file__).parents[1]
 LOCK = "requirements.txt"
@@ -26,10 +27,12 @@ OF_THIS_MACHINE = re.compile(
 
 
 def make(output: Path, *, root: Path = ROOT, python: str = "3.12") -> str:
-    """Write the file; answers its SHA-256. CliError where git or pip refuse."""
+    """Write the file; answers its SHA-256. CliError where git or pip refuse, and of what is in no commit."""
     files = {name: root / name for name in _shipped(root)}
     with tempfile.TemporaryDirectory(prefix="flowgrid-package-") as folder:
         target = Path(folder) / "packages"
+        files[COMMIT_FILE] = Path(folder) / COMMIT_FILE
+        files[COMMIT_FILE].write_text(f"{_commit(root)}\n", "ascii")
         _install(root / LOCK, target, python)
         for path in target.rglob("*"):
             name = path.relative_to(target).as_posix()
@@ -43,6 +46,14 @@ def _shipped(root: Path) -> list[str]:
     """What git has and `.funcignore` leaves, by git's reading of its patterns."""
     ignored = _git(root, "ls-files", "--cached", "--ignored", "--exclude-from=.funcignore")
     return sorted(set(_git(root, "ls-files", "--cached")) - set(ignored))
+
+
+def _commit(root: Path) -> str:
+    """What the files are of, without a difference; what git does not have is not shipped."""
+    if changed := _git(root, "status", "--porcelain", "--untracked-files=no"):
+        raise CliError(f"{root} has changes that are in no commit, and a package is of one: {changed[0][3:]}")
+    (commit,) = _git(root, "log", "-1", "--format=%H")
+    return commit
 
 
 def _git(root: Path, *arguments: str) -> list[str]:

@@ -29,6 +29,7 @@ OPERATION = '"," + context.Operation.Id.Replace("head-", "") + ","'
 OWN, CALLERS = "gateway-token", "jwt"  # variables with tokens
 TENANT = '(string)context.Variables["tenant"]'
 STAFF = '(bool)context.Variables["staff"]'
+ADMITTED = '(bool)context.Variables["admitted"]'  # by the app, which tells only its own users' limits
 REFUSED = "context.Response.StatusCode == 401 || context.Response.StatusCode == 403"  # which the app counts, too
 WAIT = 'context.Variables["retry-after"].ToString()'
 REQUEST = 'context.Request.Headers.GetValueOrDefault("{}", "{}")'
@@ -74,23 +75,25 @@ def versioned(all_of: Operations, backend: str) -> str:
     """The policy of `api/v1`: whose call it is, within which limits, and to which app it goes."""
     claimed = f'{REQUEST.format("Authorization", "")}.Replace("Bearer ", "").AsJwt()'
     nobody = unauthenticated("Send a token: Authorization: Bearer <token>.")
-    limits = choose(
-        when(f'{TENANT} != ""', *_of_the_tenant(all_of.limits)),
-        when(f"!{STAFF}", of_the_address(increment_condition=f"@({REFUSED})")),
-    )
+    limits = [
+        choose(when(f'{TENANT} != ""', *_of_the_tenant(all_of.limits))),
+        choose(when(f"!{STAFF}", of_the_address(increment_condition=f"@({REFUSED})"))),
+    ]
     inbound = [
         set_variable("issuer", f'@({claimed}?.Issuer ?? "")'),
         set_variable("tenant", ""),
         set_variable("staff", "@(false)"),
+        set_variable("admitted", "@(false)"),
         choose("<!-- issuers -->", when(f'(string)context.Variables["issuer"] == "" && !{BY_KEY}', nobody)),
         choose(when(f"!{STAFF}", set_header("x-tenant-id", None))),
-        limits,
+        *limits,
         route(all_of.services, backend),
     ]
     told = f'context.Response.Headers.GetValueOrDefault("{LIMITS}", "")'
     key, seconds = f'@("limits:" + {TENANT})', str(LEARNED_SECONDS)
     store = element("cache-store-value", key=key, value=f"@({told})", duration=seconds, caching_type="internal")
-    return policies(inbound, outbound=[choose(when(f'{TENANT} != "" && {told} != ""', store))])
+    learn = choose(when(f'{TENANT} != "" && {told} != ""', set_variable("admitted", "@(true)"), store))
+    return policies(inbound, outbound=[learn])
 
 
 def unversioned(all_of: Operations, backend: str) -> str:
@@ -198,18 +201,23 @@ def route(services: Mapping[str, Collection[str]], backend: str) -> str:
 
 
 def _of_the_tenant(limits: Mapping[Limit, Collection[str]]) -> list[str]:
-    """Its calls in a minute, and those of routes, as the app has told them; until then the largest plan's."""
+    """Its calls in a minute, and those of routes, as the app has told them; until then the largest plan's.
+
+    A claim alone makes nobody a user of a tenant: what the app refuses (401, 403) is no call of the tenant's, nor is
+    a 429 that tells no limits (of an address, or of a tenant that takes no more users).
+    """
     largest = max(PLANS.values(), key=lambda plan: plan.requests_per_minute)
     until_told = ",".join(map(str, (largest.requests_per_minute, *map(largest.route_limit, Limit))))
     look = {"key": f'@("limits:" + {TENANT})', "default_value": until_told, "variable_name": "limits"}
+    taken = f"@(!({REFUSED}) && (context.Response.StatusCode != 429 || {ADMITTED}))"
     of_routes = (
-        when(_is_one_of(names), limit(_learned(n), _counted(name), 60))
+        when(_is_one_of(names), limit(_learned(n), _counted(name), 60, increment_condition=taken))
         for n, (name, names) in enumerate(limits.items(), 1)
     )
     return [
         set_header("x-flowgrid-tenant", f"@({TENANT})"),
         element("cache-lookup-value", caching_type="internal", **look),
-        limit(_learned(0), _counted("tenant"), 60),
+        limit(_learned(0), _counted("tenant"), 60, increment_condition=taken),
         choose(*of_routes),
     ]
 
@@ -221,7 +229,7 @@ def limit(calls: str, key: str, seconds: int, **more: str) -> str:
 
 
 def of_the_address(**more: str) -> str:
-    """For calls of which it is not known whose they are."""
+    """For calls of which it is not known whose they are, and those that are refused."""
     return limit(str(OF_AN_ADDRESS), '@("address:" + context.Request.IpAddress)', PERIOD, **more)
 
 

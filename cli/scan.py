@@ -31,10 +31,16 @@ OPEN = {
     "CKV_AZURE_189": "the same",
 }
 IN_ONE_ZONE = {"CKV_AZURE_225": "what may be away for an hour is in one zone"}
+BEHIND_A_GATEWAY = {
+    "CKV_AZURE_107": "Basic v2 has no virtual network; the app takes calls of the gateway's identity only",
+    "CKV_AZURE_174": "its callers are in the Internet",
+}
 REASONS: Mapping[str, Mapping[str, str]] = {
     "dev": {**EVERYWHERE, **OPEN, **IN_ONE_ZONE},
     "prod": {**EVERYWHERE, **OPEN},
     "private": EVERYWHERE,
+    "gateway": {**EVERYWHERE, **OPEN, **BEHIND_A_GATEWAY},
+    "tenants": {},
 }
 
 

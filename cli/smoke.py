@@ -7,6 +7,7 @@ import httpx
 
 EACH_SECONDS = 30.0
 PAUSE_SECONDS = 5.0
+IN_A_ROW = 6  # answers of one release: while instances are replaced, old ones answer, too
 
 
 def run(
@@ -14,15 +15,20 @@ def run(
     token: str,
     *,
     wait: float,
+    expect: str = "",
     tell: Callable[[str], None] = print,
     sleep: Callable[[float], None] = time.sleep,
     transport: httpx.BaseTransport | None = None,
 ) -> bool:
-    """`url`: of the API, with /api. A new app is waited for; True when all is well."""
+    """`url`: of the API, with /api. A new app is waited for; True when all is well.
+
+    `expect`: the commit that it has to be packaged of; empty: any.
+    """
     base = url.rstrip("/")
     with httpx.Client(base_url=base, timeout=EACH_SECONDS, trust_env=False, transport=transport) as http:
-        if not _up(http, wait, sleep):
-            tell(f"no  GET health/live: no answer within {wait:g} s")
+        if not _up(http, wait, expect, sleep):
+            of = f" by {expect} alone" if expect else ""
+            tell(f"no  GET health/live: no answer{of} within {wait:g} s")
             return False
         asked: list[tuple[str, dict[str, str], int, str]] = [
             ("health", {}, 200, '"checks"'),
@@ -34,15 +40,22 @@ def run(
         return all([_well(http, *one, tell) for one in asked])  # each is told, also after a bad one
 
 
-def _up(http: httpx.Client, wait: float, sleep: Callable[[float], None]) -> bool:
+def _up(http: httpx.Client, wait: float, expect: str, sleep: Callable[[float], None]) -> bool:
+    wanted, in_a_row = IN_A_ROW if expect else 1, 0
     for _ in range(int(wait // PAUSE_SECONDS) + 1):
-        try:
-            if http.get("health/live").status_code == 200:
-                return True
-        except httpx.TransportError:
-            pass  # nobody is there yet
+        in_a_row = in_a_row + 1 if _answers(http, expect) else 0
+        if in_a_row == wanted:
+            return True
         sleep(PAUSE_SECONDS)
     return False
+
+
+def _answers(http: httpx.Client, expect: str) -> bool:
+    try:
+        answer = http.get("health/live")
+        return answer.status_code == 200 and (not expect or answer.json().get("commit") == expect)
+    except (httpx.TransportError, ValueError):
+        return False  # nobody is there yet, or somebody else
 
 
 def _well(

@@ -62,8 +62,10 @@ param perInstanceConcurrency int = 16
 @description('Instances that are always there: name (http, or function:<name>) and instanceCount.')
 param alwaysReady array = []
 
-@description('Share of traces of which telemetry tells successes.')
-param telemetrySample string = '1.0'
+@description('Percent of traces, and of calls at the gateway, of which telemetry tells successes.')
+@minValue(1)
+@maxValue(100)
+param telemetryPercent int = 100
 
 @description('Days that logs are kept.')
 param logDays int = 30
@@ -133,6 +135,7 @@ var publicAccess = privateNetworking ? 'Disabled' : 'Enabled'
 var defaultAction = privateNetworking ? 'Deny' : 'Allow'
 var redundancy = zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
 var packages = 'packages'
+var defaults = loadJsonContent('generated/settings.json')
 var declared = loadJsonContent('generated/blobs.json')
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
@@ -305,6 +308,7 @@ module gateway 'modules/gateway.bicep' = if (!empty(gatewaySku)) {
     sku: gatewaySku
     publisherEmail: gatewayEmail
     insightsName: names.insights
+    sampling: telemetryPercent
   }
   dependsOn: [
     workspace
@@ -318,6 +322,8 @@ module gatewayApi 'modules/gatewayapi.bicep' = if (!empty(gatewaySku)) {
     appHost: app.outputs.hostName
     hosts: gatewayHosts
     issuers: issuers
+    tenantClaim: settings.?FLOWGRID_TENANT_CLAIM ?? defaults.FLOWGRID_TENANT_CLAIM
+    rolesClaim: settings.?FLOWGRID_ROLES_CLAIM ?? defaults.FLOWGRID_ROLES_CLAIM
     audience: gatewayAudience
     corsOrigins: gatewayOrigins
   }
@@ -330,7 +336,7 @@ module app 'modules/app.bicep' = {
     location: location
     tags: tags
     packages: packages
-    settings: union(settings, own)
+    settings: union(before, settings, own)
     redisInUse: !empty(redisSku)
     pythonVersion: pythonVersion
     memoryMb: memoryMb
@@ -394,15 +400,19 @@ var gatewayCaller = {
 // Where clients call: what comes around the gateway is refused.
 var address = empty(gatewaySku) ? 'https://${app.outputs.hostName}' : gateway.?outputs.url ?? ''
 
-var own = {
+// What is before the app; `settings` may say otherwise, as who has a gateway of another kind has to.
+var before = {
   FLOWGRID_GATEWAY: empty(gatewaySku) ? '' : string([gatewayCaller])
+  FLOWGRID_TRUSTED_PROXIES: string(empty(gatewaySku) ? trustedProxies : trustedProxies + 1)
+}
+
+var own = {
   FLOWGRID_ENVIRONMENT: environmentName
   FLOWGRID_REGION: location
   FLOWGRID_COSMOS_DEDICATED_RU: string(autoscaleRu)
   FLOWGRID_SHARDS: string(shards)
   FLOWGRID_ISSUERS: string(issuers)
-  FLOWGRID_TRUSTED_PROXIES: string(empty(gatewaySku) ? trustedProxies : trustedProxies + 1)
-  FLOWGRID_TELEMETRY_SAMPLE: telemetrySample
+  FLOWGRID_TELEMETRY_SAMPLE: telemetryPercent == 100 ? '1.0' : '0.${padLeft(telemetryPercent, 2, '0')}'
 }
 
 output resourceGroupName string = group.name

@@ -183,8 +183,10 @@ class Work:
         deliveries = self.blocks() * self._of("block of 7", "telemetry_bytes")
         calls = load.per_month * self._mean("telemetry_bytes")
         share = assumed.telemetry_row * load.sample
+        at_the_gateway = load.per_month * assumed.gateway_bytes if load.gateway else 0.0
         return {
             "calls, a sample": share * calls,
+            "calls at the gateway, a sample": share * at_the_gateway,
             "metering and timers, a sample": share * (deliveries + sweeps),
             "request units of each tenant": assumed.telemetry_row * self._unit_figures() * measured()["metric_bytes"],
             "the host's own lines": self._host_lines() * assumed.host_line_bytes,

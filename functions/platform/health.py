@@ -50,6 +50,7 @@ class Alive(BaseModel):
     """That this process answers; it has asked nobody."""
 
     status: Literal["ok"] = Field("ok", description="It does.")
+    commit: str | None = Field(None, description="Of which it was packaged; null: it was not.")
 
 
 class Check(BaseModel):

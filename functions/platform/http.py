@@ -16,6 +16,7 @@ from shared.http.pagination import Page
 from shared.http.routes import Begins, Call, Content, OpenCall
 from shared.jobs.deadletters import DeadLetter, DeadLetters, Replayed
 from shared.jobs.jobs import Job as StoredJob
+from shared.version import commit
 from shared.work.resources import Listing, find, load
 
 
@@ -35,7 +36,7 @@ def blueprint(
 
     @endpoint(routes, "GET", "health/live", role=None, free=True, answer=Alive, summary="Does this process answer?")
     async def get_live(call: OpenCall) -> Alive:
-        return Alive()
+        return Alive(commit=commit())
 
     description = Description(endpoint.routes)
 

@@ -6,6 +6,7 @@ param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
 param issuers = json(readEnvironmentVariable('FLOWGRID_ISSUERS'))
 param memoryMb = 512
 param perInstanceConcurrency = 4
+param telemetryPercent = 5 // all of the load that the README tells of would be three gigabytes a day
 param logQuotaGb = 1
 param recoverDays = 7
 param alertEmails = json(readEnvironmentVariable('FLOWGRID_ALERT_EMAILS'))

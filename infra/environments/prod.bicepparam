@@ -14,7 +14,7 @@ param alwaysReady = [
     instanceCount: 2
   }
 ]
-param telemetrySample = '0.05'
+param telemetryPercent = 5
 param logDays = 90
 param recoverDays = 35
 param alertEmails = json(readEnvironmentVariable('FLOWGRID_ALERT_EMAILS'))

@@ -21,6 +21,9 @@ param hostStorageName string
 
 var issuer = 'https://token.actions.githubusercontent.com'
 var audience = 'api://AzureADTokenExchange'
+var from = 'repo:${repository}:environment:${environmentName}'
+// A run of another branch may name an environment too. GitHub tells the branch once it is asked to (docs/operations.md).
+var branch = 'ref:refs/heads/main'
 var roles = {
   reader: 'acdd72a7-3385-48ef-bd42-f606fba81ae7'
   websiteContributor: 'de139f84-1756-47ae-9be6-808fbbe84772'
@@ -59,7 +62,7 @@ resource releaseFromGitHub 'Microsoft.ManagedIdentity/userAssignedIdentities/fed
   name: 'github'
   properties: {
     issuer: issuer
-    subject: 'repo:${repository}:environment:${environmentName}'
+    subject: '${from}:${branch}'
     audiences: [audience]
   }
 }
@@ -75,7 +78,7 @@ resource buildFromGitHub 'Microsoft.ManagedIdentity/userAssignedIdentities/feder
   name: 'github'
   properties: {
     issuer: issuer
-    subject: 'repo:${repository}:environment:${environmentName}-infra'
+    subject: '${from}-infra:${branch}'
     audiences: [audience]
   }
 }

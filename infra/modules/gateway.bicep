@@ -38,8 +38,6 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' = {
-  // checkov:skip=CKV_AZURE_107: Basic v2 has no virtual network; the app takes calls of this identity only
-  // checkov:skip=CKV_AZURE_174: its callers are in the Internet
   name: name
   location: location
   tags: tags

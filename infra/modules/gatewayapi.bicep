@@ -15,10 +15,10 @@ param hosts object = {}
 param issuers array
 
 @description('FLOWGRID_TENANT_CLAIM: where an issuer has no tenant_claim of its own.')
-param tenantClaim string = 'extension_TenantId'
+param tenantClaim string
 
 @description('FLOWGRID_ROLES_CLAIM: where an issuer has no roles_claim of its own.')
-param rolesClaim string = 'roles'
+param rolesClaim string
 
 @description('What the gateway\'s own tokens are for: `audience` of FLOWGRID_GATEWAY, an app registration\'s client id.')
 param audience string

@@ -109,6 +109,14 @@ var alerts = [
     window: 'PT15M'
     query: loadTextContent('../queries/audit.kql')
   }
+  {
+    name: 'log-quota'
+    title: 'No more logs are taken today'
+    severity: 1
+    frequency: 'PT15M'
+    window: 'PT30M'
+    query: loadTextContent('../queries/log_quota.kql')
+  }
 ]
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {

@@ -171,6 +171,15 @@ async def test_routes_have_the_limits_that_the_tenant_has_for_them(stamp: Stamp)
     assert (await tenant.user.get("agents")).status_code == 200, "the other routes go on"
 
 
+async def test_who_is_no_user_of_a_tenant_spends_nothing_of_it(stamp: Stamp) -> None:
+    """One whom it has taken out has a good token with its claim for a while yet."""
+    tenant = await stamp.flowgrid.onboard(limits={}, settings={"membership": "required", "limits": {}})
+    await tenant.admin.ok("GET", "agents")  # by which the gateway is told
+    most = PLANS[Tier.STANDARD].requests_per_minute
+    assert {(await tenant.user.get("agents")).status_code for _ in range(most + 2)} == {403}
+    assert [(await tenant.admin.get("agents")).status_code for _ in range(3)] == [200] * 3
+
+
 async def test_a_call_is_found_under_its_id_on_both_sides(stamp: Stamp) -> None:
     tenant = await stamp.flowgrid.onboard()
     for id in ("mine-1", None):

@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.infra import facts
+from tests.infra import edge, facts
+from tests.infra.edge import GATEWAY, GROUP, METRIC_ALERT, RULE, WEB_TEST
 from tests.infra.facts import ASSIGNMENT, BUS, COSMOS, IDENTITY, INSIGHTS, REDIS, SITE, STORAGE, VAULT, WORKSPACE, Fact
 from tests.infra.snapshot import Snapshot
 
@@ -104,6 +105,7 @@ def immutable(found: Snapshot) -> None:
     made["properties"]["immutableStorageWithVersioning"] = {"enabled": True}
 
 
+VERSIONS = "policy.rules.0.definition.actions.version"
 SCALE = "functionAppConfig.scaleAndConcurrency"
 ITEMS = f"{COSMOS}/sqlDatabases/containers"
 INDEXED = "resource.indexingPolicy.includedPaths.1.path"
@@ -139,6 +141,19 @@ CHANGES: tuple[tuple[Fact, Change], ...] = (
         put(ITEMS, INDEXED, "/x"),
     ),
     (facts.every_area_of_blobs_has_a_container, drop(f"{STORAGE}/blobServices/containers", "/audit")),
+    (facts.nobody_else_reads_a_blob, put(f"{STORAGE}/blobServices/containers", "publicAccess", "Blob", "/audit")),
+    (facts.nobody_else_reads_a_blob, put(f"{STORAGE}/blobServices/containers", "publicAccess", None, "/packages")),
+    *(
+        (
+            facts.blobs_can_be_brought_back_and_none_is_deleted_by_a_rule,
+            put(f"{STORAGE}/blobServices", f"{name}.days", 1),
+        )
+        for name in facts.RETAINED
+    ),
+    (
+        facts.blobs_can_be_brought_back_and_none_is_deleted_by_a_rule,
+        put(f"{STORAGE}/managementPolicies", f"{VERSIONS}.delete.daysAfterCreationGreaterThan", 1),
+    ),
     (facts.blobs_can_be_brought_back_and_none_is_deleted_by_a_rule, a_deleting_rule),
     (facts.blobs_can_be_brought_back_and_none_is_deleted_by_a_rule, immutable),
     (
@@ -172,6 +187,7 @@ CHANGES: tuple[tuple[Fact, Change], ...] = (
     (facts.everything_speaks_tls, put(STORAGE, "minimumTlsVersion", "TLS1_0")),
     (facts.everything_speaks_tls, put(f"{REDIS}/databases", "clientProtocol", "Plaintext")),
     (facts.the_host_has_storage_of_its_own, packages_beside_data),
+    (facts.the_host_has_storage_of_its_own, drop(f"{STORAGE}/blobServices/containers", "/packages")),
     (facts.the_host_has_storage_of_its_own, setting("AzureWebJobsStorage__blobServiceUri", "https://other")),
     (facts.one_identity_signs_in_everywhere, another_identity),
     (facts.one_identity_signs_in_everywhere, setting("AZURE_CLIENT_ID", "other")),
@@ -183,6 +199,13 @@ CHANGES: tuple[tuple[Fact, Change], ...] = (
     (facts.the_app_may_do_what_it_does_and_no_more, a_stronger_role),
     (facts.the_app_may_do_what_it_does_and_no_more, drop(f"{COSMOS}/sqlRoleAssignments")),
     (facts.the_app_may_do_what_it_does_and_no_more, drop(f"{REDIS}/databases/accessPolicyAssignments")),
+    *(
+        (
+            facts.the_app_may_do_what_it_does_and_no_more,
+            put(f"{REDIS}/databases/accessPolicyAssignments", path, "other"),
+        )
+        for path in ("accessPolicyName", "user.objectId")
+    ),
     (
         facts.roles_of_our_own_allow_what_the_code_calls,
         put(f"{COSMOS}/sqlRoleDefinitions", "permissions.0.dataActions", [f"{COSMOS}/*"]),
@@ -206,4 +229,34 @@ CHANGES: tuple[tuple[Fact, Change], ...] = (
     ),
     (facts.every_resource_says_whose_it_is, untagged),
     (facts.one_identity_signs_in_everywhere, again(IDENTITY)),
+    *(
+        (edge.as_many_proxies_are_believed_as_there_are, setting("FLOWGRID_TRUSTED_PROXIES", n))
+        for n in ("0", "1", "3")
+    ),
+    (edge.as_many_proxies_are_believed_as_there_are, drop(GATEWAY)),
+    (edge.the_app_takes_calls_of_its_gateway_only_where_there_is_one, setting("FLOWGRID_GATEWAY", "")),
+    (edge.the_app_takes_calls_of_its_gateway_only_where_there_is_one, drop(GATEWAY)),
+    (
+        edge.the_gateway_tells_the_app_from_others_and_itself_to_few,
+        put(f"{GATEWAY}/backends", "tls.validateCertificateName", False),
+    ),
+    (edge.the_gateway_tells_the_app_from_others_and_itself_to_few, put(f"{GATEWAY}/backends", "tls", None)),
+    (
+        edge.the_gateway_tells_the_app_from_others_and_itself_to_few,
+        put(GATEWAY, "developerPortalStatus", "Enabled"),
+    ),
+    (edge.the_gateway_reads_tokens_as_the_app_does, setting("FLOWGRID_TENANT_CLAIM", "tid")),
+    (edge.the_gateway_reads_tokens_as_the_app_does, put(f"{GATEWAY}/namedValues", "value", "groups", "-roles-claim")),
+    (edge.the_gateway_tells_as_few_successes_as_the_app, setting("FLOWGRID_TELEMETRY_SAMPLE", "0.5")),
+    (
+        edge.the_gateway_tells_as_few_successes_as_the_app,
+        put(f"{GATEWAY}/diagnostics", "alwaysLog", None),
+    ),
+    (edge.every_alert_is_on_and_somebody_is_told, put(GROUP, "enabled", False)),
+    (edge.every_alert_is_on_and_somebody_is_told, put(GROUP, "emailReceivers", [])),
+    (edge.every_alert_is_on_and_somebody_is_told, put(WEB_TEST, "Enabled", False)),
+    (edge.every_alert_is_on_and_somebody_is_told, drop(METRIC_ALERT)),
+    *((edge.every_alert_is_on_and_somebody_is_told, put(type, "enabled", False)) for type in (RULE, METRIC_ALERT)),
+    (edge.every_alert_is_on_and_somebody_is_told, put(RULE, "actions.actionGroups", [])),
+    (edge.every_alert_is_on_and_somebody_is_told, put(METRIC_ALERT, "actions", [])),
 )

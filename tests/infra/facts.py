@@ -13,6 +13,7 @@ from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAI
 from shared.messaging.queues import DUPLICATES_REMEMBERED, LOCK, MAX_DELIVERIES
 from shared.settings import Settings
 from shared.tenancy.directory import shard
+from tests.infra.edge import EDGE
 from tests.infra.snapshot import ROOT, Snapshot
 
 Fact = Callable[[Snapshot], Iterator[str]]
@@ -27,6 +28,8 @@ WORKSPACE = "Microsoft.OperationalInsights/workspaces"
 SITE = "Microsoft.Web/sites"
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
+RETAINED = ("deleteRetentionPolicy", "containerDeleteRetentionPolicy")
+LEAST_DAYS = 7  # in which somebody sees that something is gone (decision 0047)
 STORES = (COSMOS, STORAGE, BUS, VAULT, REDIS)
 
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings: what Flex Consumption has no use for, or
@@ -54,6 +57,7 @@ OF_A_RUNNING_STORE = {  # what only Azure can say, as it would
     "FLOWGRID_COSMOS_ENDPOINT": "https://one.documents.azure.com:443/",
     "FLOWGRID_BLOB_ACCOUNT_URL": "https://one.blob.core.windows.net/",
     "FLOWGRID_KEYVAULT_URL": "https://one.vault.azure.net/",
+    "FLOWGRID_GATEWAY": json.dumps([{"issuer": "https://login.example/v2.0", "audience": UUID, "caller": UUID}]),
     "FLOWGRID_REDIS_URL": "rediss://one.westeurope.redis.azure.net:10000",
     "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={UUID};IngestionEndpoint=https://i.example/",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"Authorization=AAD;ClientId={UUID}",
@@ -154,7 +158,7 @@ def every_container_is_as_the_code_declares_it(found: Snapshot) -> Iterator[str]
 
 def every_area_of_blobs_has_a_container(found: Snapshot) -> Iterator[str]:
     texts = [path.read_text("utf-8") for path in (ROOT / "functions").rglob("*.py")]
-    wanted = {area for text in texts for area in re.findall(r'^AREA = "(.+)"', text, re.MULTILINE)} | {PING_AREA}
+    wanted = {area for text in texts for area in re.findall(r'^AREA\b.*= "(.+)"', text, re.MULTILINE)} | {PING_AREA}
     made = {
         one["name"].rpartition("/")[2]
         for one in found.all(f"{STORAGE}/blobServices/containers")
@@ -163,18 +167,31 @@ def every_area_of_blobs_has_a_container(found: Snapshot) -> Iterator[str]:
     yield from (f"container {name}" for name in wanted ^ made)
 
 
+def nobody_else_reads_a_blob(found: Snapshot) -> Iterator[str]:
+    for one in found.all(f"{STORAGE}/blobServices/containers"):
+        if one["properties"].get("publicAccess") != "None":
+            yield one["name"]
+
+
 def blobs_can_be_brought_back_and_none_is_deleted_by_a_rule(found: Snapshot) -> Iterator[str]:
     """Nor is any immutable: retention of backups deletes, parts are written again (decision 0047)."""
     for one in found.all(f"{STORAGE}/blobServices"):
         properties = one["properties"]
-        kept = [properties[name]["enabled"] for name in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy")]
+        kept = [properties[name]["enabled"] for name in RETAINED]
         if not (properties["isVersioningEnabled"] and all(kept)):
             yield f"{one['name']}: what is overwritten or deleted is gone"
+        if any(one["properties"][name]["days"] < LEAST_DAYS for name in RETAINED):
+            yield f"{one['name']}: what is deleted is gone too soon"
     for one in found.all(f"{STORAGE}/managementPolicies"):
         rules = one["properties"]["policy"]["rules"]
         actions = [rule["definition"]["actions"] for rule in rules]
-        if not any("delete" in action.get("version", {}) for action in actions):
+        gone = [
+            action["version"]["delete"]["daysAfterCreationGreaterThan"] for action in actions if "version" in action
+        ]
+        if not gone:
             yield f"{one['name']}: old versions stay for ever"
+        if any(days < LEAST_DAYS for days in gone):
+            yield f"{one['name']}: what is overwritten is gone too soon"
         if any("delete" in action.get("baseBlob", {}) for action in actions):
             yield f"{one['name']}: a rule deletes what the code still names"
     if "immutab" in json.dumps([one for one in found.resources if one["type"].startswith(STORAGE)]).lower():
@@ -253,6 +270,9 @@ def the_host_has_storage_of_its_own(found: Snapshot) -> Iterator[str]:
         yield "one account for both"
     if host["id"] not in settings["AzureWebJobsStorage__blobServiceUri"] or host["id"] not in package:
         yield "locks and packages are not in the host's account"
+    containers = [one["name"] for one in found.all(f"{STORAGE}/blobServices/containers")]
+    if not any(name.startswith(f"{host['name']}/") and f", '{name.split('/')[-1]}')" in package for name in containers):
+        yield "packages have no container"
 
 
 def one_identity_signs_in_everywhere(found: Snapshot) -> Iterator[str]:
@@ -301,6 +321,10 @@ def the_app_may_do_what_it_does_and_no_more(found: Snapshot) -> Iterator[str]:
         yield "one assignment for items"
     if len(found.all(f"{REDIS}/databases/accessPolicyAssignments")) != len(found.all(REDIS)):
         yield "one assignment for Redis"
+    app = found.one(IDENTITY, "-app")["id"]
+    for one in found.all(f"{REDIS}/databases/accessPolicyAssignments"):
+        if one["properties"]["accessPolicyName"] != "default" or app not in one["properties"]["user"]["objectId"]:
+            yield f"{one['name']}: another policy, or somebody else"
 
 
 def roles_of_our_own_allow_what_the_code_calls(found: Snapshot) -> Iterator[str]:
@@ -423,6 +447,7 @@ FACTS: tuple[Fact, ...] = (
     every_queue_is_as_the_code_rests_on,
     every_container_is_as_the_code_declares_it,
     every_area_of_blobs_has_a_container,
+    nobody_else_reads_a_blob,
     blobs_can_be_brought_back_and_none_is_deleted_by_a_rule,
     the_database_is_consistent_and_restorable_as_decided,
     throughput_is_what_the_app_gives_to_dedicated_databases,
@@ -439,4 +464,5 @@ FACTS: tuple[Fact, ...] = (
     stores_are_private_where_there_is_a_network,
     windows_of_limits_lie_in_one_slot_or_there_are_none,
     every_resource_says_whose_it_is,
+    *EDGE,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = ("dev", "prod", "private")
+ENVIRONMENTS = ("dev", "prod", "private", "gateway")
 Resource = dict[str, Any]
 
 

@@ -1,5 +1,6 @@
 """How it is delivered: workflows by GitHub's schema and by our own rules, identities without secrets, azd's file."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.bicep import VERSION
+from shared.version import COMMIT_FILE
 from tests.infra.snapshot import ENVIRONMENTS, ROOT, Snapshot, snapshot
 
 INFRA = ROOT / "infra"
@@ -86,8 +89,37 @@ def test_a_deployment_is_checked_shown_released_tried_out_and_rolled_back() -> N
     places = [next(place for place, run in enumerate(done) if wanted in run) for wanted in order]
     assert places == sorted(places)
     back = jobs["release"]["steps"][-1]
-    assert back["if"] == "${{ failure() && steps.smoke.conclusion == 'failure' }}"
     assert "--src last-good.zip" in back["run"] and "cli smoke" in back["run"]
+
+
+def test_whatever_comes_between_a_deployment_and_its_being_good_rolls_it_back() -> None:
+    """A step that fails, a job that is out of time, a person who stops it: none leaves what nobody has tried."""
+    release = workflow("deploy")["jobs"]["release"]["steps"]
+    (deploy,) = [step for step in release if step.get("id") == "deploy"]
+    (good,) = [step for step in release if step.get("id") == "good"]
+    assert "--src flowgrid.zip" in deploy["run"] and "--name last-good.zip" in good["run"]
+    back = "(failure() || cancelled()) && steps.deploy.outcome != 'skipped' && steps.good.outcome != 'success'"
+    assert release[-1]["if"] == f"${{{{ {back} }}}}"
+
+
+def test_nothing_is_released_to_a_stamp_whose_change_was_not_finished() -> None:
+    """A job that was out of time is cancelled, and has not failed."""
+    release = workflow("deploy")["jobs"]["release"]
+    stamp = """contains(fromJSON('["success", "skipped"]'), needs.infrastructure.result)"""
+    assert release["if"] == f"${{{{ !cancelled() && needs.plan.result == 'success' && {stamp} }}}}"
+
+
+def test_every_smoke_test_of_a_delivery_is_of_the_commit_that_was_brought() -> None:
+    runs = [step.get("run", "") for step in steps("deploy")] + [(ROOT / "azure.yaml").read_text("utf-8")]
+    smokes = [line for run in runs for line in run.splitlines() if "cli smoke" in line]
+    brought = ['"$GITHUB_SHA"', f'"$(unzip -p last-good.zip {COMMIT_FILE})"', '"$(git rev-parse HEAD)"']
+    assert [line.partition("--expect ")[2].removesuffix(" --wait 600") for line in smokes] == brought
+
+
+def test_the_compiler_is_the_one_that_has_written_the_snapshots() -> None:
+    """Another may write them otherwise, and a release would wait for that."""
+    (install,) = [step["run"] for step in steps("ci") if "az bicep install" in step.get("run", "")]
+    assert install.splitlines()[0] == f"az bicep install --version v{VERSION}"
 
 
 def test_one_deployment_of_an_environment_at_a_time_and_none_is_cut_off() -> None:
@@ -104,16 +136,34 @@ def test_who_changes_the_stamp_is_another_one_than_who_releases_and_is_approved(
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_github_signs_in_by_federation_from_the_environment_of_that_name(environment: str) -> None:
+def test_github_signs_in_by_federation_from_main_and_the_environment_of_that_name(environment: str) -> None:
     credentials = snapshot(environment).all(f"{IDENTITY}/federatedIdentityCredentials")
     assert {one["name"]: one["properties"] for one in credentials} == {
         f"flowgrid-{environment}-{who}/github": {
             "issuer": "https://token.actions.githubusercontent.com",
-            "subject": f"repo:flowgrid/flowgrid:environment:{environment}{ending}",
+            "subject": f"repo:flowgrid/flowgrid:environment:{environment}{ending}:ref:refs/heads/main",
             "audiences": ["api://AzureADTokenExchange"],
         }
         for who, ending in (("release", ""), ("build", "-infra"))
     }
+
+
+def test_the_guide_makes_both_environments_for_main_alone_and_for_people_who_approve() -> None:
+    """GitHub makes an environment that a run names, open to every branch, where there is none."""
+    guide = (ROOT / "docs/operations.md").read_text("utf-8")
+    for name in ("prod", "prod-infra"):
+        environment = f'"repos/$REPOSITORY/environments/{name}'
+        (made,) = re.findall(rf"^gh api --method PUT {re.escape(environment)}\".*<<< '(.+)'$", guide, re.MULTILINE)
+        rules = json.loads(made.replace("'\"$PEOPLE\"'", "1"))
+        assert rules["deployment_branch_policy"] == {"protected_branches": False, "custom_branch_policies": True}
+        assert rules["reviewers"] == [{"type": "Team", "id": 1}]
+        assert rules["prevent_self_review"] is (name == "prod-infra")
+        branches = re.findall(
+            rf"^gh api {re.escape(environment)}/deployment-branch-policies\" (.+)$", guide, re.MULTILINE
+        )
+        assert branches == ["--field name=main --field type=branch"]
+    (subjects,) = re.findall(r"^gh api .*/actions/oidc/customization/sub\" .*<<< '(.+)'$", guide, re.MULTILINE)
+    assert json.loads(subjects) == {"use_default": False, "include_claim_keys": ["repo", "context", "ref"]}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -10,6 +10,7 @@ import pytest
 from shared.messaging.queues import DELIVERY_SECONDS, SENDING_SECONDS
 from shared.settings import SettingsError
 from tests.infra.changes import CHANGES, Change
+from tests.infra.edge import EDGE
 from tests.infra.facts import BUS, FACTS, Fact, as_azure_would_give_them
 from tests.infra.snapshot import ENVIRONMENTS, ROOT, snapshot
 
@@ -22,7 +23,7 @@ def test_what_would_be_deployed_is_what_the_code_rests_on(fact: Fact, environmen
 
 @pytest.mark.parametrize(("fact", "change"), CHANGES, ids=lambda one: getattr(one, "__name__", ""))
 def test_a_fact_that_is_otherwise_is_told(fact: Fact, change: Change) -> None:
-    found = snapshot("private")  # in which there is everything
+    found = snapshot("gateway" if fact in EDGE else "private")  # in which there is everything of it
     change(found)
     try:
         told = list(fact(found))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,14 +12,25 @@ import pytest
 
 from cli.gateway import SERVICES
 from tests.doubles.gateway_setup import AUDIENCE, filled, named_values, read
+from tests.infra.edge import the_gateway_reads_tokens_as_the_app_does
+from tests.infra.snapshot import ROOT, Snapshot
 
 MODULES = Path(__file__).parents[2] / "infra" / "modules"
 ISSUERS = [
     {"issuer": "https://flowgrid.ciamlogin.com/1/v2.0", "audience": "one"},
     {"issuer": "https://flowgrid.eu.auth0.com/", "audience": "two", "tenant_claim": "https://flowgrid.app/tenant"},
 ]
+CLAIMS = {"tenantClaim": "extension_TenantId", "rolesClaim": "roles"}
 PAGES = ["https://app.acme.example", "https://admin.acme.example"]
 STAMP = "../main.bicep"
+A_STAMP: dict[str, object] = {
+    "environmentName": "test",
+    "location": "westeurope",
+    "issuers": ISSUERS,
+    "alertEmails": ["ops@acme.example"],
+    "monthlyBudget": 100,
+    "budgetStartDate": "2026-12-01",
+}
 NOBODY = "00000000-0000-0000-0000-000000000000"
 Resource = dict[str, Any]
 
@@ -30,7 +42,8 @@ def evaluated(folder: Path, module: str, **parameters: Any) -> list[Resource]:
         pytest.skip("bicep is not on the PATH")
     file = folder / "these.bicepparam"
     lines = [f"using '{os.path.relpath(MODULES / module, folder)}'"]
-    lines += [f"param {name} = json('{json.dumps(value)}')" for name, value in parameters.items()]
+    texts = {name: json.dumps(value).replace("\\", "\\\\") for name, value in parameters.items()}
+    lines += [f"param {name} = json('{text}')" for name, text in texts.items()]
     file.write_text("\n".join(lines), "utf-8")
     ids = ["--tenant-id", NOBODY, "--subscription-id", NOBODY, "--location", "westeurope"]
     ids += [] if module == STAMP else ["--resource-group", "x"]
@@ -55,6 +68,7 @@ def api(tmp_path: Path) -> list[Resource]:
         appHost="flowgrid-test.azurewebsites.net",
         hosts={"agents": "flowgrid-agents.azurewebsites.net"},
         issuers=ISSUERS,
+        **CLAIMS,
         audience=AUDIENCE,
         corsOrigins=PAGES,
     )
@@ -85,6 +99,14 @@ def test_each_service_goes_to_its_own_app_or_to_the_one_that_has_the_rest(api: l
     assert {name.partition("-")[2] for name in urls} == set(SERVICES)
 
 
+def test_the_guide_puts_each_service_into_one_app() -> None:
+    """What is in none would have no timers and no queues: 404 at every route of it."""
+    guide = (ROOT / "docs/gateway.md").read_text("utf-8")
+    table = guide.partition("| app | `FLOWGRID_SERVICES` |")[2].partition("\n\n")[0]
+    named = [name for row in re.findall(r"`([a-z,]+)`", table) for name in row.split(",")]
+    assert sorted(named) == sorted(SERVICES)
+
+
 def test_versions_share_a_path_and_need_no_key_of_a_subscription(api: list[Resource]) -> None:
     apis = of(api, "/apis")
     assert {name: (one["path"], one.get("apiVersion")) for name, one in apis.items()} == {
@@ -101,7 +123,7 @@ def test_versions_share_a_path_and_need_no_key_of_a_subscription(api: list[Resou
 
 
 def test_without_pages_there_is_no_cors_at_all(tmp_path: Path) -> None:
-    given = {"gatewayName": "x", "appHost": "y", "issuers": ISSUERS[:1], "audience": AUDIENCE}
+    given = {"gatewayName": "x", "appHost": "y", "issuers": ISSUERS[:1], "audience": AUDIENCE, **CLAIMS}
     policies = [one for one in evaluated(tmp_path, "gatewayapi.bicep", **given) if one["type"].endswith("/policies")]
     assert [one for one in policies if "<cors" in one["properties"]["value"]] == []
 
@@ -131,15 +153,29 @@ def test_what_the_gateway_tells_has_a_trace_and_nothing_of_persons(gateway: list
 
 
 def test_a_stamp_with_a_gateway_has_an_app_that_takes_calls_of_it_only(tmp_path: Path) -> None:
-    stamp: dict[str, object] = {"environmentName": "test", "location": "westeurope", "issuers": ISSUERS}
-    stamp |= {"alertEmails": ["ops@acme.example"], "monthlyBudget": 100, "budgetStartDate": "2026-12-01"}
     gateway = {"gatewaySku": "StandardV2", "gatewayAudience": AUDIENCE, "gatewayEmail": "ops@flowgrid.example"}
-    resources = evaluated(tmp_path, STAMP, **stamp, **gateway)
+    resources = evaluated(tmp_path, STAMP, **A_STAMP, **gateway)
     (service,) = [one for one in resources if one["type"] == "Microsoft.ApiManagement/service"]
-    (site,) = [one for one in resources if one["type"] == "Microsoft.Web/sites"]
     assert service["sku"]["name"] == "StandardV2"
-    settings = {one["name"]: one["value"] for one in site["properties"]["siteConfig"]["appSettings"]}
+    settings = Snapshot(resources).app_settings()
     assert settings["FLOWGRID_TRUSTED_PROXIES"] == "2"
     for known in ("caller", "principalId", AUDIENCE, "/v2.0"):
         assert known in settings["FLOWGRID_GATEWAY"]
     assert len(of(resources, "/apis")) == 2
+
+
+def test_a_gateway_of_another_kind_is_what_settings_say(tmp_path: Path) -> None:
+    """One that Bicep has not made, in front of one proxy more."""
+    own = {"FLOWGRID_GATEWAY": '[{"issuer": "https://a", "audience": "b", "caller": "c"}]'}
+    own |= {"FLOWGRID_TRUSTED_PROXIES": "3"}
+    settings = Snapshot(evaluated(tmp_path, STAMP, **A_STAMP, settings=own)).app_settings()
+    assert {name: settings[name] for name in own} == own
+
+
+def test_the_gateway_reads_the_claims_that_settings_name(tmp_path: Path) -> None:
+    gateway = {"gatewaySku": "BasicV2", "gatewayAudience": AUDIENCE, "gatewayEmail": "ops@flowgrid.example"}
+    claims = {"FLOWGRID_TENANT_CLAIM": "tid", "FLOWGRID_ROLES_CLAIM": "groups"}
+    found = evaluated(tmp_path, STAMP, **A_STAMP, **gateway, settings=claims)
+    assert list(the_gateway_reads_tokens_as_the_app_does(Snapshot(found))) == []
+    values = {name: one["value"] for name, one in of(found, "/namedValues").items()}
+    assert (values["issuer-0-tenant-claim"], values["issuer-0-roles-claim"]) == ("tid", "groups")

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from cli.cost.deployed import deployed
+from cli.cost.load import DAYS, Load
+from cli.cost.quantities import Work
 from tests.infra.snapshot import ENVIRONMENTS, ROOT, snapshot
 from tests.infra.test_queries import QUERIES
 
@@ -78,6 +81,15 @@ def test_every_environment_has_every_alert_with_its_query_and_somebody_who_is_to
         assert rule["description"].endswith(f"docs/operations.md#{name}")
         assert rule["actions"]["actionGroups"] == [group["id"]]
         assert rule["scopes"] == [found.one("Microsoft.OperationalInsights/workspaces")["id"]]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_days_logs_hold_what_the_load_of_the_readme_tells_twice_over(environment: str) -> None:
+    """Where they are used up no alert on logs fires."""
+    workspace = snapshot(environment).one("Microsoft.OperationalInsights/workspaces")
+    quota = workspace["properties"]["workspaceCapping"]["dailyQuotaGb"]
+    a_day = sum(Work(deployed(environment, Load())).log_bytes().values()) / DAYS / 1e9
+    assert quota == -1 or 2 * a_day < quota, f"{a_day:.1f} GB a day"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -44,7 +44,7 @@ def test_it_is_given_every_resource_of_the_snapshot(environment: str) -> None:
     path = ROOT / "infra" / "environments" / f"{environment}.snapshot.json"
     snapshot = json.loads(path.read_text("utf-8"))
     assert template(snapshot)["resources"] == snapshot["predictedResources"]
-    assert len(snapshot["predictedResources"]) > 40
+    assert len(snapshot["predictedResources"]) > (5 if environment == "tenants" else 40)
 
 
 @pytest.mark.skipif(CHECKOV is None, reason="`make infra-scan` installs it")

@@ -229,20 +229,37 @@ async def test_an_address_has_its_window_for_what_is_open_and_probes_have_none(s
     problem(answer, 429, "rate_limited")
     assert (await site.call("GET", "health/live")).status_code == 200
     assert (await site.call("POST", "claims/entra")).status_code == 200
-    assert (await site.call("GET", "v1/elements", site.token())).status_code == 200, "who is known is not hit"
-    assert (await site.call("GET", "v1/elements", site.token(None))).status_code == 429, "who is in no tenant is"
+    for tenant in (TENANT_ID, None):
+        assert (await site.call("GET", "v1/elements", site.token(tenant))).status_code == 429, "as in the app"
     assert (await site.call("GET", "v1/platform/tenants", site.token(None, Role.PLATFORM))).status_code == 200
 
 
-async def test_of_those_whom_only_the_app_can_know_the_address_pays_for_whom_it_refuses(site: Site) -> None:
+@pytest.mark.parametrize("tenant", [None, TENANT_ID], ids=["of no tenant", "with a tenant's claim"])
+async def test_the_address_pays_for_whom_the_app_refuses(site: Site, tenant: str | None) -> None:
+    """A tenant in a token is a claim: only the app can know who is its user."""
     for _ in range(OF_AN_ADDRESS - 1):
         site.gateway.count(f"address:{CALLER}")
-    token = site.token(None)
+    token = site.token(tenant)
     assert await site.passed("GET", "v1/elements", token, 3) == 3, "the app has let them in"
     site.app.status = 401
     assert await site.passed("GET", "v1/elements", token, 3) == 1
     site.gateway.clock.forward(seconds=PERIOD)
     assert await site.passed("GET", "v1/elements", token, 1) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "v1/elements"), ("POST", "v1/agents"), ("POST", "v1/design/sessions")]
+)
+async def test_calls_that_the_app_refuses_are_none_of_the_tenants(
+    site: Site, method: str, path: str, status: int
+) -> None:
+    plan, token = PLANS[Tier.STANDARD], site.token()
+    await site.call("GET", "v1/me", token)  # by which the gateway is told
+    site.app.status, site.app.tells = status, False
+    assert await site.passed(method, path, token, plan.requests_per_minute + 3) == plan.requests_per_minute + 3
+    site.app.status = 200
+    assert (await site.call(method, path, token)).status_code == 200
 
 
 # whose call it is

@@ -170,7 +170,7 @@ async def test_what_is_well_again_is_told_after_a_second() -> None:
 async def test_a_probe_of_the_process_asks_nobody_and_is_never_locked_out(world: World) -> None:
     world.core.endpoint.global_limit = 1
     answers = [await world.call("get_live") for _ in range(3)]
-    assert [(one.status, one.json) for one in answers] == [(200, {"status": "ok"})] * 3
+    assert [(one.status, one.json) for one in answers] == [(200, {"status": "ok", "commit": None})] * 3
     assert answers[0].headers.get("RateLimit-Limit") is None
     assert (await world.call("get_health")).status == 200  # nothing of the window was taken
     assert (await world.call("get_health")).status == 429
@@ -181,6 +181,14 @@ async def test_a_probe_of_the_process_answers_where_everything_else_is_away(worl
     for path in world.core.settings.flowgrid_data_dir.rglob("*.db"):
         path.unlink()
     assert ((await world.call("get_health")).status, (await world.call("get_live")).status) == (503, 200)
+
+
+@pytest.mark.parametrize("known", [None, "0123456789012345678901234567890123456789"])
+async def test_a_process_tells_of_which_commit_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, known: str | None
+) -> None:
+    monkeypatch.setattr("functions.platform.http.commit", lambda: known)
+    assert (await world.call("get_live")).json == {"status": "ok", "commit": known}
 
 
 # How old the last of it is

@@ -55,6 +55,7 @@ def test_the_lock_of_a_jobs_message_is_renewed_for_as_long_as_a_slice_may_run() 
 def test_the_host_tells_of_no_call_as_the_app_does_so_itself() -> None:
     """Else each call would be counted twice (docs/decisions/0045)."""
     assert LEVELS["Host.Results"] == "None"
+    assert LEVELS["Host.Aggregator"] == "Warning", "nor figures of each function, which nobody samples"
 
 
 def test_the_host_writes_no_lines_of_its_own_about_each_execution() -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from cli.errors import CliError
 from cli.package import PACKAGES, make
+from shared import version
+from shared.version import COMMIT_FILE
 
 BINARY = "cp312-cp312-manylinux_2_17_x86_64"
 
@@ -34,6 +36,15 @@ def wheel(folder: Path, name: str, tag: str = "py3-none-any", code: str = "") ->
 
 def _digest(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+
+
+def commit(root: Path) -> str:
+    """All that there is; answers its name."""
+    subprocess.run(["git", "add", "--all"], cwd=root, check=True)
+    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@flowgrid.example", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *who, "commit", "--quiet", "--message", "A change"], cwd=root, check=True)
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -63,8 +74,8 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    subprocess.run(["git", "add", "--all"], cwd=root, check=True)
-    (root / "local.settings.json").write_text("what git does not have")
+    commit(root)
+    (root / "local.settings.json").write_text("what git does not have")  # and does not hinder
     return root
 
 
@@ -77,7 +88,7 @@ def test_a_package_is_what_git_has_and_funcignore_leaves_with_what_the_lock_name
     make(tmp_path / "flowgrid.zip", root=app)
     found = names(tmp_path / "flowgrid.zip")
     own = {name for name in found if not name.startswith(PACKAGES)}
-    assert own == {"function_app.py", "host.json", "functions/agents.py", "requirements.txt"}
+    assert own == {"function_app.py", "host.json", "functions/agents.py", "requirements.txt", COMMIT_FILE}
     modules = {name.removeprefix(f"{PACKAGES}/") for name in found - own}
     assert {name for name in modules if name.endswith(".py")} == {"plain.py", "binary.py"}
 
@@ -86,6 +97,7 @@ def test_a_package_is_what_git_has_and_funcignore_leaves_with_what_the_lock_name
 def test_markers_are_read_as_of_the_python_that_it_is_for(app: Path, tmp_path: Path, python: str, extra: str) -> None:
     lock = app / "requirements.txt"
     lock.write_text(re.sub(r"binary==1.0 .*\n.*\n", "", lock.read_text("utf-8")), "utf-8")  # it is for 3.12 alone
+    commit(app)
     make(tmp_path / "flowgrid.zip", root=app, python=python)
     found = {name.removeprefix(f"{PACKAGES}/") for name in names(tmp_path / "flowgrid.zip")}
     assert {"plain.py", extra} == {name for name in found if name in ("plain.py", "older.py", "newer.py", "windows.py")}
@@ -99,6 +111,7 @@ def test_the_same_input_gives_the_same_bytes(app: Path, tmp_path: Path) -> None:
     assert len(set(made)) == 1
     assert made[0] == hashlib.sha256((tmp_path / "1.zip").read_bytes()).hexdigest()
     (app / "host.json").write_text('{"version": "2.0"}')
+    commit(app)
     assert make(tmp_path / "4.zip", root=app) != made[0]
 
 
@@ -121,3 +134,23 @@ def test_a_package_of_another_hash_is_refused(app: Path, tmp_path: Path) -> None
 def test_a_folder_that_is_no_checkout_is_told(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="is no git checkout"):
         make(tmp_path / "flowgrid.zip", root=tmp_path)
+
+
+def test_a_package_knows_of_which_commit_it_is(app: Path, tmp_path: Path) -> None:
+    (app / "host.json").write_text('{"version": "2.0"}')
+    made_of = commit(app)
+    make(tmp_path / "flowgrid.zip", root=app)
+    with zipfile.ZipFile(tmp_path / "flowgrid.zip") as archive:
+        archive.extractall(tmp_path / "deployed")
+    assert version.commit(tmp_path / "deployed") == made_of
+    assert version.commit(app) is None, "a checkout was not packaged"
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_what_is_in_no_commit_is_not_packaged(app: Path, tmp_path: Path, added: bool) -> None:
+    (app / "functions/agents.py").write_text("changed = True\n")
+    if added:
+        subprocess.run(["git", "add", "--all"], cwd=app, check=True)
+    with pytest.raises(CliError, match=r"in no commit.*functions/agents\.py"):
+        make(tmp_path / "flowgrid.zip", root=app)
+    assert not (tmp_path / "flowgrid.zip").exists()
