@@ -28,6 +28,10 @@ MOST_WEBHOOKS = 200
 class FullLine(Conflict):
     """Too many deliveries wait for this webhook."""
 
+    code = "line_full"
+    meaning = "As many deliveries wait for this webhook as may."
+    remedy = "Mend its receiver, or switch it off: what waits is then cancelled; replay what is still wanted."
+
     def __init__(self, webhook_id: str) -> None:
         super().__init__(f"{MAX_WAITING} deliveries wait for this webhook already.", webhook_id=webhook_id)
         self.webhook_id = webhook_id

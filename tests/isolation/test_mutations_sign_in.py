@@ -13,6 +13,7 @@ import shared.auth.tokens as tokens
 import shared.database.sqlite_query as sqlite_query
 import shared.http.admission as admission
 import shared.http.endpoint as endpoint
+import shared.members.breakglass as breakglass
 from functions.claims.asking import Asking
 from functions.claims.service import ClaimsService
 from shared.auth.keys import SigningKeys
@@ -89,7 +90,7 @@ async def test_a_grant_of_another_tenant_that_counts(
 async def test_a_grant_of_which_something_is_not_checked(
     on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch, left_out: str, name: str
 ) -> None:
-    mutate(monkeypatch, admission, "use", (left_out, "False"))
+    mutate(monkeypatch, breakglass, "_open", (left_out, "False"))
     assert f"{LIST} as {name}, own ids: 200 where 403 must be" in await leaks(on_sqlite, watch, LIST, name)
 
 

@@ -95,7 +95,7 @@ async def test_without_a_token_nothing_but_the_open_routes_answers(world: World)
         statuses[route.name] = (await world.call(route.name, params=params)).status
     assert {name for name, status in statuses.items() if status != 401} == {
         *("get_health", "get_live", "get_openapi", "get_docs", "get_problem"),
-        *("get_docs_start_js", "get_docs_swagger_ui_bundle_js", "get_docs_swagger_ui_css"),
+        *("get_docs_start_js", "get_docs_swagger_ui_bundle_js", "get_docs_swagger_ui_css", "get_protected_resource"),
     }
 
 

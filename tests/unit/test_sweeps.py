@@ -139,7 +139,7 @@ async def test_one_queues_dead_messages_keep_no_others_uncollected(
 
     monkeypatch.setattr(world.queue, "dead", raising)
     await world.sweep()
-    assert len(asked) == 3
+    assert len(asked) == 4
 
 
 @pytest.mark.usefixtures("errors")

@@ -111,7 +111,8 @@ def test_the_worker_of_3_13_answers_every_http_function(report: dict[str, Any]) 
     statuses = {name: one["status"] for name, one in report["functions"].items() if "status" in one}
     assert {found.pop("OPTIONS", 204) for found in statuses.values()} == {204}
     found = {name: set(answers.values()) for name, answers in statuses.items()}
-    others = {"get_problem": {404}, "tell_claims": {401}}  # what stands for a code, and for a provider, is none
+    signed = ("tell_claims", "deliver_to_hook", "take_slack_answer", "ask_decision", "take_decision")
+    others = {"get_problem": {404}, **{name: {401} for name in signed}}  # what stands for a code or a proof is none
     assert found == {name: {200 if name in report["open"] else 401} for name in statuses} | others
 
 
@@ -121,6 +122,7 @@ def test_the_worker_of_3_13_hands_messages_over_whole(report: dict[str, Any]) ->
 
 def test_the_worker_of_3_13_gets_what_is_no_json_too_and_the_good_ones_beside_it(report: dict[str, Any]) -> None:
     expected = [
+        ["deliveries", "names no webhook of a tenant"],
         ["executions", "names no run of a tenant"],
         ["jobs", "names no job of a tenant"],
         ["usage-events", "the body is not a JSON object"],
