@@ -48,8 +48,9 @@ class Deliveries:
         held = [Versioned.of(Delivery, one) for one in found.items]
         change = tenant.change()
         again = [_again(tenant, change, one) for one in held[: asked.limit]]
-        if again:
-            self._line_up(tenant, change, hook, "replayed", again)
+        if not again:
+            return ReplayedDeliveries(replayed=0, next_since=None)
+        self._line_up(tenant, change, hook, "replayed", again)
         rest = held[asked.limit :]
         return await change.commit(
             ReplayedDeliveries(replayed=len(again), next_since=rest[0].value.created_at if rest else None)

@@ -259,6 +259,13 @@ async def test_a_range_is_replayed_in_order_some_at_a_time(acme: WebhooksWorld) 
     assert acme.names("/a") == ["0", "1", "2", "3", "4", "1", "2", "3"]
 
 
+async def test_a_range_in_which_nothing_was_is_nothing_to_replay(acme: WebhooksWorld) -> None:
+    hook = await acme.hook()
+    asked = {"since": "2026-11-01T00:00:00Z", "status": "failed"}
+    answer = await acme.call("replay_webhook_deliveries", asked, webhook_id=hook["id"])
+    assert (answer.status, answer.json) == (200, {"replayed": 0, "next_since": None})
+
+
 async def test_a_test_event_is_told_and_signed(acme: WebhooksWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = await acme.hook()
     assert (await acme.call("test_webhook", webhook_id=hook["id"])).status == 202
