@@ -1,13 +1,13 @@
 """A tenant in a Flowgrid of this machine's settings: its services, called as its routes call them."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from cli.errors import CliError
-from cli.invitations.tenant import PAGE, PATIENCE_SECONDS, FullError, Guests, RefusedError
+from cli.invitations.tenant import LATER, PAGE, FullError, Guests, RefusedError
+from cli.patience import patiently
 from functions.audit.models import AuditEntry
 from functions.composition import Parts
 from functions.identity.models import NewUser
@@ -16,7 +16,7 @@ from functions.usage.quotas import Quota
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.core import Core, core
-from shared.errors import Conflict, Contended, FlowgridError, QuotaReached, Unavailable
+from shared.errors import Conflict, Contended, FlowgridError, QuotaReached
 from shared.ids import is_uuid
 from shared.members.users import User
 from shared.settings import Settings
@@ -105,14 +105,4 @@ async def _all(asked: Callable[[PageRequest], Awaitable[Listing[Shown]]]) -> Asy
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """The call, again while something is away."""
-    waited = 0.0
-    while True:
-        try:
-            return await call()
-        except Unavailable as error:
-            pause = float(error.retry_after or 1)
-            waited += pause
-            if waited > PATIENCE_SECONDS:
-                raise CliError(f"{error.message} Invite again later: it goes on where it is.") from error
-            await asyncio.sleep(pause)
+    return await patiently(call, later=LATER)

@@ -1,6 +1,5 @@
 """A tenant behind an API, with the token of its admin, or of staff, who open themselves a grant that it is told of."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -8,16 +7,14 @@ import httpx
 
 from cli.api import PAGE, Api
 from cli.errors import CliError
-from cli.invitations.tenant import PATIENCE_SECONDS, FullError, Guests, RefusedError
+from cli.invitations.tenant import LATER, FullError, Guests, RefusedError
+from cli.patience import answered
 from functions.audit.models import AuditEntry
 from functions.identity.models import NewUser
 from functions.usage.quotas import Quota
 from shared.ids import Uuid7Ids, is_uuid
 from shared.members.users import User
 
-AGAIN: Final = (429, 502, 503, 504)
-FIRST_PAUSE_SECONDS: Final = 1.0
-LONGEST_PAUSE_SECONDS: Final = 60.0
 GRANT: Final = {"reason": "Users are invited from a file (python -m cli invite).", "minutes": 60}
 
 
@@ -88,24 +85,10 @@ class RemoteGuests(Guests):
 
 
 async def _sent(api: Api, method: str, path: str, **options: Any) -> httpx.Response:
-    """The answer; again after what passes, as `Retry-After` says, for a bounded while. A full quota does not pass."""
-    waited, pause = 0.0, FIRST_PAUSE_SECONDS
-    while True:
-        after = pause
-        try:
-            answer = await api.send(method, path, **options)
-        except httpx.TransportError as error:
-            said = f"{type(error).__name__}: {error}"
-        else:
-            if answer.status_code not in AGAIN or _code(answer) == "quota_exceeded":
-                return answer
-            told = answer.headers.get("retry-after", "")
-            said, after = f"{answer.status_code} {_detail(answer)}", float(told) if told.isdigit() else pause
-        waited += after
-        if waited > PATIENCE_SECONDS:
-            raise CliError(f"{method} {path}: {said}. Invite again later: it goes on where it is.")
-        await asyncio.sleep(after)
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    """A full quota does not pass."""
+    return await answered(
+        api, method, path, later=LATER, final=lambda answer: _code(answer) == "quota_exceeded", told=_detail, **options
+    )
 
 
 def _json(answer: httpx.Response) -> Any:

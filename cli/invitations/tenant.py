@@ -12,8 +12,7 @@ from functions.identity.models import NewUser
 from functions.usage.quotas import Quota
 from shared.members.users import User
 
-PATIENCE_SECONDS: Final = 600.0
-"""For one call that is refused for now, one time after the other."""
+LATER: Final = "Invite again later: it goes on where it is."
 PAGE: Final = 200
 
 

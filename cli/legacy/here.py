@@ -1,12 +1,12 @@
 """A Flowgrid of this machine's settings as a target: its services, called as its routes call them."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cli.errors import CliError
-from cli.legacy.target import PATIENCE_SECONDS, Place, Target
+from cli.legacy.target import LATER, Place, Target
+from cli.patience import patiently
 from functions.composition import Parts
 from functions.kinds import KINDS
 from functions.migration.models import Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows
@@ -16,7 +16,7 @@ from functions.tenants.models import NewTenant
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.core import Core, core
-from shared.errors import FlowgridError, NotFound, Unavailable
+from shared.errors import FlowgridError, NotFound
 from shared.ids import DEFAULT_TENANT_ID, is_uuid
 from shared.settings import Settings
 from shared.tenancy.plans import Tier
@@ -105,15 +105,7 @@ class HereTarget(Target):
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
     """The call, again while something is away; CliError for what does not pass."""
-    waited = 0.0
-    while True:
-        try:
-            return await call()
-        except Unavailable as error:
-            pause = float(error.retry_after or 1)
-            waited += pause
-            if waited > PATIENCE_SECONDS:
-                raise CliError(f"{error.message} Migrate again later: it goes on where it is.") from error
-            await asyncio.sleep(pause)
-        except FlowgridError as error:
-            raise CliError(error.message) from error
+    try:
+        return await patiently(call, later=LATER)
+    except FlowgridError as error:
+        raise CliError(error.message) from error

@@ -4,15 +4,13 @@ A tenant's token is of one tenant. Staff may make the default one, and open them
 write into, of which it is told. A row again is the same item, so a call whose answer is lost is simply sent again.
 """
 
-import asyncio
 import json
 from typing import Any, Final
 
-import httpx
-
 from cli.api import Api
 from cli.errors import CliError
-from cli.legacy.target import PATIENCE_SECONDS, Place, Target
+from cli.legacy.target import LATER, Place, Target
+from cli.patience import answered
 from functions.migration.models import MODELS, Digests, Finished, Look, Migration, NewMigration, Outcome, Outcomes, Rows
 from functions.tenants.default import SLUG
 from shared.ids import DEFAULT_TENANT_ID, is_uuid
@@ -24,9 +22,6 @@ TOO_LARGE: Final = Outcome(
     outcome="refused",
     reason=f"it is larger than a call of the API may be ({MOST_BYTES:,} bytes, {MOST_VALUES:,} values of JSON)",
 )
-AGAIN: Final = (429, 502, 503, 504)
-FIRST_PAUSE_SECONDS: Final = 1.0
-LONGEST_PAUSE_SECONDS: Final = 60.0
 GRANT: Final = {"reason": "An old database is migrated (python -m cli migrate).", "minutes": 240}
 
 
@@ -121,24 +116,14 @@ async def sent(
 ) -> Any:
     """The answer's JSON; again after what passes, as `Retry-After` says. CliError for what does not pass."""
     content = body if isinstance(body, str) else None if body is None else json.dumps(body)
-    waited, pause = 0.0, FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            typed = {"content-type": "application/json"} if content is not None else {}
-            answer = await api.send(method, path, content=content, headers={**headers, **typed}, params=query)
-        except httpx.TransportError as error:
-            said, after = f"{type(error).__name__}: {error}", pause
-        else:
-            if not answer.is_error:
-                return answer.json()
-            said, after = f"{answer.status_code} {answer.text[:300]}", _after(answer, pause)
-            if answer.status_code not in AGAIN:
-                raise (Gone if answer.status_code == 404 else CliError)(f"{method} {path}: {said}")
-        waited += after
-        if waited > PATIENCE_SECONDS:
-            raise CliError(f"{method} {path}: {said}. Migrate again later: it goes on where it is.")
-        await asyncio.sleep(after)
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    typed = {"content-type": "application/json"} if content is not None else {}
+    options: dict[str, Any] = {"content": content, "headers": {**headers, **typed}, "params": query}
+    answer = await answered(api, method, path, later=LATER, **options)
+    if answer.is_error:
+        raise (Gone if answer.status_code == 404 else CliError)(
+            f"{method} {path}: {answer.status_code} {answer.text[:300]}"
+        )
+    return answer.json()
 
 
 def _fits(body: str) -> bool:
@@ -156,11 +141,6 @@ def _values(document: Any) -> int:
         count += len(inner)
         waiting += inner
     return count
-
-
-def _after(answer: httpx.Response, pause: float) -> float:
-    told = answer.headers.get("retry-after", "")
-    return float(told) if told.isdigit() else pause
 
 
 def _half(rows: Rows, first: bool) -> Rows:

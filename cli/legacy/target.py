@@ -8,8 +8,7 @@ from typing import Final
 
 from functions.migration.models import Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows
 
-PATIENCE_SECONDS: Final = 600.0
-"""For one call that is refused for now, one time after the other."""
+LATER: Final = "Migrate again later: it goes on where it is."
 
 
 class Place(ABC):

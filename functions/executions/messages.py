@@ -1,9 +1,6 @@
 """The messages of the runs' queue: to work on a run, or to end what waits of a cancelled tree."""
 
-import asyncio
-from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 
 from functions.executions.cancelling import Cancelling
@@ -12,14 +9,12 @@ from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.errors import Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
+from shared.messaging.places import Places, side_by_side
 from shared.messaging.port import Message, Messaging
 from shared.telemetry.port import invocation
 from shared.tenancy.directory import Directory
 from shared.work.scope import Services
 from shared.work.session import TenantSession
-
-SIDE_BY_SIDE = 16  # as host.json has them
-LATER = timedelta(seconds=2)
 
 
 class RunMessages:
@@ -35,8 +30,7 @@ class RunMessages:
         messaging: Messaging,
         queue: str,
     ) -> None:
-        self._at_work = Counter[str]()
-        self._messaging = messaging
+        self._places = Places(messaging, queue, services.ids.new)
         self._runner = runner
         self._cancelling = cancelling
         self._directory = directory
@@ -55,38 +49,14 @@ class RunMessages:
         if _is_id(cancelled) and message.tenant_id:
             await self._end_tree(message.tenant_id, str(cancelled))
         elif _is_id(run) and isinstance(revision, int) and message.tenant_id:
-            await self._advance(message, str(run), revision)
+            work = partial(self._runner.advance, message.tenant_id, str(run), revision)
+            await self._places.give(message, work)
         else:
             await self._dead_letters.add(self._queue, message, "names no run of a tenant")
 
     async def take_all(self, messages: Sequence[Message]) -> None:
-        """Side by side: one that takes long keeps no other waiting. Raises the first failure, when all are done."""
-        places = asyncio.Semaphore(SIDE_BY_SIDE)
-        outcomes = await asyncio.gather(*map(partial(self._placed, places), messages), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _advance(self, message: Message, run: str, revision: int) -> None:
-        """Work on a run, unless its tenant has as many places of this instance as are left: then later, or elsewhere.
-
-        So there is always a place for somebody who has none, however many of another's models hang.
-        """
-        own, left = self._at_work[message.tenant_id], SIDE_BY_SIDE - self._at_work.total()
-        if own and own >= left:
-            later = message._replace(id=self._services.ids.new())
-            await self._messaging.send(self._queue, [later], delay=LATER)
-            return
-        self._at_work[message.tenant_id] += 1
-        try:
-            await self._runner.advance(message.tenant_id, run, revision)
-        finally:
-            self._at_work[message.tenant_id] -= 1
-            self._at_work += Counter()  # who has none is forgotten
-
-    async def _placed(self, places: asyncio.Semaphore, message: Message) -> None:
-        async with places:
-            await self.take(message)
+        """Side by side. Raises the first failure, when all are done."""
+        await side_by_side(self.take, messages)
 
     async def _end_tree(self, tenant_id: str, root_id: str) -> None:
         entry = await self._directory.entry(tenant_id)

@@ -1,8 +1,6 @@
 """The deliveries' queue: each message has what has happened handed out, or one line worked on."""
 
-import asyncio
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -19,6 +17,7 @@ from shared.database.sweeps import swept
 from shared.errors import Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
+from shared.messaging.places import Places, side_by_side
 from shared.messaging.port import Message, Messaging
 from shared.telemetry.port import invocation
 from shared.tenancy.directory import Directory
@@ -27,8 +26,6 @@ from shared.work.scope import Services
 from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.webhooks")
-SIDE_BY_SIDE = 16  # as host.json has them
-LATER = timedelta(seconds=2)
 LOST_AFTER = timedelta(minutes=1)  # what nobody has handed out by then, its message is lost
 PAGE, PAGES = 500, 4
 
@@ -43,8 +40,7 @@ class Deliverer:
         self._directory = directory
         self._services = services
         self._dead_letters = dead_letters
-        self._messaging = messaging
-        self._at_work = Counter[str]()
+        self._places = Places(messaging, services.deliveries_queue, services.ids.new)
 
     async def take(self, message: Message) -> None:
         """One message. Raises `Unavailable`: it comes again."""
@@ -53,16 +49,8 @@ class Deliverer:
             await self._take(message)
 
     async def take_all(self, messages: Sequence[Message]) -> None:
-        """Side by side: one that takes long keeps no other waiting. Raises the first failure, when all are done."""
-        places = asyncio.Semaphore(SIDE_BY_SIDE)
-        outcomes = await asyncio.gather(*map(partial(self._placed, places), messages), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _placed(self, places: asyncio.Semaphore, message: Message) -> None:
-        async with places:
-            await self.take(message)
+        """Side by side. Raises the first failure, when all are done."""
+        await side_by_side(self.take, messages)
 
     async def _take(self, message: Message) -> None:
         webhook, urgent = message.body.get("webhook_id"), message.body.get("urgent") is True
@@ -72,16 +60,10 @@ class Deliverer:
             )
         if not _is_id(webhook):
             return await hand_out(await self._session(message.tenant_id))
-        own, left = self._at_work[message.tenant_id], SIDE_BY_SIDE - self._at_work.total()
-        if own and own >= left:  # so there is always a place for somebody who has none
-            again = message._replace(id=self._services.ids.new())
-            return await self._messaging.send(self._services.deliveries_queue, [again], delay=LATER)
-        self._at_work[message.tenant_id] += 1
-        try:
-            await self._lines.work(await self._session(message.tenant_id), str(webhook), urgent=urgent)
-        finally:
-            self._at_work[message.tenant_id] -= 1
-            self._at_work += Counter()  # who has none is forgotten
+        await self._places.give(message, partial(self._work, message.tenant_id, str(webhook), urgent))
+
+    async def _work(self, tenant_id: str, webhook_id: str, urgent: bool) -> None:
+        await self._lines.work(await self._session(tenant_id), webhook_id, urgent=urgent)
 
     async def _session(self, tenant_id: str) -> TenantSession:
         entry = await self._directory.entry(tenant_id)

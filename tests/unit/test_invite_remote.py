@@ -1,7 +1,5 @@
 """Inviting over an API that limits, drops answers and fails: what passes is waited for, what does not is told."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,14 +24,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long it would have waited."""
     found: list[float] = []
 
-    real = asyncio.sleep
-
     async def sleep(seconds: float) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return await real(seconds)  # a server of another test's
         found.append(seconds)
 
-    monkeypatch.setattr("cli.invitations.remote.asyncio.sleep", sleep)
+    monkeypatch.setattr("cli.patience.pause", sleep)
     return found
 
 

@@ -1,8 +1,6 @@
 """The API as a target: what passes is waited for, what does not ends in one line, large calls are divided."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +11,7 @@ from cli.api import Api
 from cli.errors import CliError
 from cli.legacy import remote
 from cli.legacy.remote import Remote, RemoteTarget, sent
-from cli.legacy.target import PATIENCE_SECONDS
+from cli.patience import PATIENCE_SECONDS
 from functions.agents.models import AgentFields
 from functions.migration.models import MOST_ROWS, AgentRow, Rows
 
@@ -46,14 +44,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long it would have waited; it does not."""
     found: list[float] = []
 
-    real = asyncio.sleep
-
     async def pause(seconds: float) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return await real(seconds)  # a server of another test's
         found.append(seconds)
 
-    monkeypatch.setattr("cli.legacy.remote.asyncio.sleep", pause)
+    monkeypatch.setattr("cli.patience.pause", pause)
     return found
 
 
