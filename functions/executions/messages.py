@@ -5,7 +5,6 @@ from functools import partial
 
 from functions.executions.cancelling import Cancelling
 from functions.executions.runner import Runner
-from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.errors import Unavailable
 from shared.ids import is_uuid
 from shared.jobs.deadletters import DeadLetters
@@ -62,9 +61,8 @@ class RunMessages:
         entry = await self._directory.entry(tenant_id)
         if entry is None:
             raise Unavailable(f"There is no tenant {tenant_id} (yet).")
-        store = self._directory.open(entry)
-        session = TenantSession(entry, store, SYSTEM, SYSTEM_REQUEST, self._services)
-        await store.catch_up()
+        session = TenantSession.of_system(entry, self._directory, self._services)
+        await session.store.catch_up()
         await self._cancelling.end_tree(session, root_id)
 
 

@@ -7,7 +7,6 @@ from functions.executions.holding import Hold, Lost, Pause
 from functions.executions.models import ACTIVE, LONGEST_LEASE, TICKET, Execution
 from functions.executions.runner import Runner
 from shared.apart import apart
-from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import SKEW, rfc3339
 from shared.database.port import Database, Stored, Where
 from shared.database.sweeps import swept
@@ -79,8 +78,7 @@ class Sweeping:
                 entry = await self._directory.entry(tenant_id)
                 if entry is None:
                     continue
-                store = self._directory.open(entry)
-                session = TenantSession(entry, store, SYSTEM, SYSTEM_REQUEST, self._services)
+                session = TenantSession.of_system(entry, self._directory, self._services)
                 if entry.status not in ("active", "trial"):
                     await self._end(session, ticket)
                 elif tenant_id not in seen:

@@ -10,7 +10,6 @@ from functions.webhooks.messages import look_at
 from functions.webhooks.models import NEVER, SCHEDULE, Line
 from functions.webhooks.telling import hand_out
 from shared.apart import apart
-from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import SKEW, rfc3339
 from shared.database.port import Database, Where
 from shared.database.sweeps import swept
@@ -69,7 +68,7 @@ class Deliverer:
         entry = await self._directory.entry(tenant_id)
         if entry is None:
             raise Unavailable(f"There is no tenant {tenant_id} (yet).")
-        return TenantSession(entry, self._directory.open(entry), SYSTEM, SYSTEM_REQUEST, self._services)
+        return TenantSession.of_system(entry, self._directory, self._services)
 
 
 class Sweeping:

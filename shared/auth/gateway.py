@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from typing import Any
 
 from shared.auth.keys import SigningKeys
-from shared.auth.signed import Find, Opened, Trusted, bearer, opened
+from shared.auth.signed import Find, Trusted, bearer, opened
+from shared.auth.verified import Verified, VerifiedTokens
 from shared.errors import AroundTheGateway, Unauthenticated
 from shared.issuers import Gateway, Issuer
 
@@ -17,7 +17,7 @@ class Gateways:
     """`admit` lets calls of these gateways pass, and every call where there is none.
 
     Who comes around them may have made up where he comes from, so that is asked before anything is taken out of an
-    address's window. A token is verified once, and known by its digest until it expires or its key changes.
+    address's window.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Gateways:
         """`now`: seconds since the epoch, as the tokens' own times are."""
         self._trusted = [(one, Trusted(one, keys(one))) for one in gateways]
         self._now = now
-        self._known: dict[bytes, Opened] = {}
+        self._known = VerifiedTokens[Gateway](now, most=MOST)
 
     @property
     def required(self) -> bool:
@@ -41,7 +41,7 @@ class Gateways:
             return
         try:
             token = bearer(authorization)
-            if not await self._is_known(token):
+            if await self._known.whose(token) is None:
                 await self._verify(token)
         except Unauthenticated as error:
             raise AroundTheGateway("Call this service through its gateway.") from error
@@ -50,12 +50,6 @@ class Gateways:
         """Give up what is being fetched."""
         for _, one in self._trusted:
             await one.keys.close()
-
-    async def _is_known(self, token: str) -> bool:
-        known = self._known.get(sha256(token.encode()).digest())
-        if known is None or self._now() >= known.until:
-            return False
-        return await known.by.keys.get(known.kid) is known.key
 
     async def _verify(self, token: str) -> None:
         """Gateways of one issuer are tried in turn: one may have another audience, or be another identity."""
@@ -67,14 +61,10 @@ class Gateways:
                 refused = error
                 continue
             if found.claims.get(gateway.subject_claim) == gateway.caller:
-                self._keep(token, found)
+                keys = trusted.keys
+                self._known.keep(token, Verified(gateway, keys, found.kid, found.key, self._now(), found.until))
                 return
         raise refused
-
-    def _keep(self, token: str, found: Opened) -> None:
-        if len(self._known) >= MOST:
-            self._known.pop(next(iter(self._known)))
-        self._known[sha256(token.encode()).digest()] = found
 
 
 def _only(trusted: Trusted) -> Find:

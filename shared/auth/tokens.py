@@ -40,7 +40,7 @@ class TokenVerifier:
         self._now = now
         self._own = own
         self._api_keys = api_keys
-        self._verified = VerifiedTokens(now)
+        self._verified = VerifiedTokens[Caller](now)
         self._issuers = {issuer.issuer: Trusted(issuer, keys(issuer)) for issuer in issuers}
         self._tenant_claim = tenant_claim
         self._roles_claim = roles_claim
@@ -49,7 +49,7 @@ class TokenVerifier:
         token = bearer(authorization)
         if self._api_keys is not None and token.startswith(MARK):
             return await self._api_keys(parsed(token))
-        return await self._verified.caller(token) or await self._verify(token)
+        return await self._verified.whose(token) or await self._verify(token)
 
     async def close(self) -> None:
         """Give up what is being fetched."""

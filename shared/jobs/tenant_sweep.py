@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import Database, Order, Stored, Where
 from shared.errors import FlowgridError
 from shared.jobs.ledger import Summary
@@ -71,8 +70,7 @@ class TenantSweep:
         return summary
 
     def _session(self, stored: Stored) -> TenantSession:
-        entry = self._directory.remember(stored)
-        return TenantSession(entry, self._directory.open(entry), SYSTEM, SYSTEM_REQUEST, self._services)
+        return TenantSession.of_system(self._directory.remember(stored), self._directory, self._services)
 
     async def _tenants(self) -> AsyncIterator[Stored]:
         after: tuple[str, str] | None = None

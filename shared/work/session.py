@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import TenantStore
 from shared.errors import Contended, Stale
 from shared.kinds import Kind
-from shared.tenancy.directory import TenantEntry
+from shared.tenancy.directory import Directory, TenantEntry
 from shared.tenancy.fence import Overtaken
 from shared.work.change import Change
 from shared.work.resources import Resource, Tombstone, Versioned, load
-from shared.work.scope import Scope
+from shared.work.scope import Scope, Services
 
 R = TypeVar("R", bound=Resource)
 
@@ -24,6 +25,11 @@ LONGEST_STEP_ASIDE_SECONDS = 0.02  # after the first lost race; it doubles with 
 @dataclass(frozen=True)
 class TenantSession(Scope):
     """A scope in which changes are begun."""
+
+    @classmethod
+    def of_system(cls, entry: TenantEntry, directory: Directory, services: Services) -> "TenantSession":
+        """The service at work in a tenant, by nobody's request."""
+        return cls(entry, directory.open(entry), SYSTEM, SYSTEM_REQUEST, services)
 
     def without_key(self) -> "TenantSession":
         """The same without the request's idempotency key: what it writes is not the request's answer."""

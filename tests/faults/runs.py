@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from functions.agents.models import Agent, AgentFields
 from functions.executions.admission import RUNS
 from functions.executions.cancelling import Cancelling
@@ -61,6 +63,8 @@ QUEUE, USAGE = "executions", "usage-events"
 LIMITS = RunLimits(steps=1000, tokens=10**7, children=50, seconds=7 * 86400)
 ROUNDS = 40
 MONTH = "2026-11"
+BEFORE_OR_AFTER = pytest.mark.parametrize("done_all_the_same", [False, True], ids=["before", "after"])
+ALONE_OR_NOT = pytest.mark.parametrize("competing", [False, True], ids=["alone", "competing"])
 
 
 class Killed(BaseException):

@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from functions.kinds import KINDS
 from shared.blobs.files import FileBlobs
 from shared.database.port import Database
-from shared.database.sqlite import SqliteDatabase
-from tests.doubles.cosmos import CosmosDouble
-from tests.doubles.cosmos_setup import cosmos_database
 from tests.doubles.models import calls, says
-from tests.faults.runs import Life, Plant
+from tests.faults.runs import ALONE_OR_NOT, BEFORE_OR_AFTER, Life, Plant
 from tests.unit.world import FakeClock
 
 SEED = 20261130
@@ -24,20 +20,12 @@ SAMPLED = {
 }  # every so many calls are killed, where not all are
 
 
-@pytest.fixture(params=["sqlite", "cosmos"])
-async def plant(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Plant]:
-    clock = FakeClock()
-    database: Database
-    if request.param == "sqlite":
-        database = SqliteDatabase(tmp_path / "database", clock, ["shard-1"], KINDS)
-    else:
-        double: CosmosDouble = request.getfixturevalue("cosmos")
-        database = cosmos_database(double.endpoint, clock)
-    made = Plant(database, FileBlobs(tmp_path / "blobs"), clock=clock)
+@pytest.fixture
+async def plant(killed_on: Database, moved_clock: FakeClock, tmp_path: Path) -> AsyncIterator[Plant]:
+    made = Plant(killed_on, FileBlobs(tmp_path / "blobs"), clock=moved_clock)
     made.models.prices = 50
     yield made
     await made.close()
-    await database.close()
 
 
 async def small_tree(plant: Plant, number: int) -> None:
@@ -63,10 +51,6 @@ async def killed(plant: Plant, number: int, dies_at: int, done_all_the_same: boo
     assert await plant.check() == {"succeeded": 3}
     await plant.close()
     return first.life.dead
-
-
-BEFORE_OR_AFTER = pytest.mark.parametrize("done_all_the_same", [False, True], ids=["before", "after"])
-ALONE_OR_NOT = pytest.mark.parametrize("competing", [False, True], ids=["alone", "competing"])
 
 
 async def test_a_tree_of_runs_that_nobody_kills_comes_to_its_end_with_all_sums_the_same(plant: Plant) -> None:
@@ -146,7 +130,7 @@ async def by_chance(plant: Plant, seed: int) -> None:
     await plant.close()
 
 
-@pytest.mark.parametrize("plant", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("killed_on", ["sqlite"], indirect=True)
 async def test_a_large_tree_survives_deaths_at_random(plant: Plant) -> None:
     for seed in range(SEED, SEED + 12):
         await by_chance(plant, seed)

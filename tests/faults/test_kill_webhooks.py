@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -19,7 +18,6 @@ from functions.webhooks.working import Deliverer, Sweeping
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import rfc3339
 from shared.database.port import Create, Database
-from shared.database.sqlite import SqliteDatabase
 from shared.errors import Unavailable
 from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import Message
@@ -31,9 +29,7 @@ from shared.work.outbox import Outbox, sweep_outbox
 from shared.work.scope import Services
 from shared.work.session import TenantSession
 from tests.doubles.clock import never
-from tests.doubles.cosmos import CosmosDouble
-from tests.doubles.cosmos_setup import cosmos_database
-from tests.faults.runs import SHARD, Killed, Life, LivingDatabase, LivingQueue
+from tests.faults.runs import ALONE_OR_NOT, BEFORE_OR_AFTER, SHARD, Killed, Life, LivingDatabase, LivingQueue
 from tests.faults.runs import Queue as Sent
 from tests.unit.world import FakeClock, FakeIds, entry
 
@@ -217,19 +213,11 @@ class Plant:
         self.processes.clear()
 
 
-@pytest.fixture(params=["sqlite", "cosmos"])
-async def plant(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Plant]:
-    clock = FakeClock()
-    database: Database
-    if request.param == "sqlite":
-        database = SqliteDatabase(tmp_path / "database", clock, ["shard-1"], KINDS)
-    else:
-        double: CosmosDouble = request.getfixturevalue("cosmos")
-        database = cosmos_database(double.endpoint, clock)
-    made = Plant(database, clock)
+@pytest.fixture
+async def plant(killed_on: Database, moved_clock: FakeClock) -> AsyncIterator[Plant]:
+    made = Plant(killed_on, moved_clock)
     yield made
     await made.close()
-    await database.close()
 
 
 async def killed(plant: Plant, number: int, dies_at: int, done_all_the_same: bool, *, competing: bool) -> bool:
@@ -250,10 +238,6 @@ async def killed(plant: Plant, number: int, dies_at: int, done_all_the_same: boo
     assert len(twice) <= (1 if first.life.dead else 0), "only what a death has left without a record is told again"
     await plant.close()
     return first.life.dead
-
-
-BEFORE_OR_AFTER = pytest.mark.parametrize("done_all_the_same", [False, True], ids=["before", "after"])
-ALONE_OR_NOT = pytest.mark.parametrize("competing", [False, True], ids=["alone", "competing"])
 
 
 async def test_events_that_nobody_kills_are_told_in_order_and_each_once(plant: Plant) -> None:

@@ -229,7 +229,7 @@ async def test_a_tool_of_an_agent_that_reads_without_a_tenant(
     [
         (Metering, "_work", "store_usage", "usage_block"),
         (Consumers, "_run_job", "run_job", "job"),
-        (RunMessages, "_advance", "run_execution", "execution"),
+        (RunMessages, "_take", "run_execution", "execution"),
     ],
     ids=["usage", "jobs", "runs"],
 )
@@ -242,7 +242,7 @@ async def test_a_message_that_says_itself_whose_it_is(
     function: str,
     changes: str,
 ) -> None:
-    calls = {"_work": "by_tenant[{}]", "_run_job": "_jobs.run({}, job_id", "_advance": "_runner.advance({}, run"}
+    calls = {"_work": "by_tenant[{}]", "_run_job": "_jobs.run({}, job_id", "_take": "_runner.advance, {}, str(run)"}
     said, call = 'message.body.get("tenant_id", message.tenant_id)', calls[name]
     mutate(monkeypatch, owner, name, (call.format("message.tenant_id"), call.format(said)))
     found = [str(leak) async for leak in ways.through_queues(on_sqlite, watch) if leak]

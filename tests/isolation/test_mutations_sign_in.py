@@ -156,7 +156,7 @@ async def test_a_key_that_is_known_by_its_id_whoever_published_it(
     ("owner", "name", "left_out"),
     [
         (OwnIssuers, "forget", ("self._known.pop((issuer, audience), None)", "return")),
-        (VerifiedTokens, "caller", ("known.still is not None and not await known.still()", "False")),
+        (VerifiedTokens, "whose", ("known.still is not None and not await known.still()", "False")),
     ],
     ids=["what is known of it", "what it has signed"],
 )
