@@ -43,6 +43,7 @@ class ClaimsService:
 
     @classmethod
     def of(cls, core: Core) -> "ClaimsService":
+        """Over what the process has."""
         asking = Asking(core.app_tokens, core.adapters.secrets, core.services.clock)
         whereabouts = Whereabouts(core.names, core.invitations, core.directory)
         return cls(core.settings, asking, whereabouts, core.endpoint.limiter)
