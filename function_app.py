@@ -94,5 +94,5 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     return app
 
 
-platform = core(Settings.load(os.environ), KINDS)
-app = compose(platform)
+own_core = core(Settings.load(os.environ), KINDS)
+app = compose(own_core)

@@ -41,14 +41,14 @@ class Backend:
 
     host: Host
     issuer: Issuer
-    platform: Any
+    core: Any
     source: Source
 
     async def close(self) -> None:
         """The last to run: nothing receives or calls any more."""
-        if self.source is not self.platform.adapters.source:
+        if self.source is not self.core.adapters.source:
             await self.source.close()
-        await self.platform.close()
+        await self.core.close()
 
 
 def run(
@@ -102,7 +102,7 @@ def load(settings: Settings, names: Sequence[str] = ()) -> Backend:
         if error.name != APP_MODULE:
             raise
         raise CliError(f"There is no {APP_MODULE}.py in {Path.cwd()}; run this in the project's folder.") from error
-    source = _source(module.platform)
+    source = _source(module.own_core)
     try:
         root = Path(module.__file__ or ".").parent
         host = Host(
@@ -115,22 +115,22 @@ def load(settings: Settings, names: Sequence[str] = ()) -> Backend:
         )
     except HostError as error:
         raise CliError(str(error)) from error
-    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.platform, source)
+    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.own_core, source)
 
 
-def _source(platform: Any) -> Source:
+def _source(core: Any) -> Source:
     """Where the queue triggers' messages come from: the embedded queue, or an emulator's Service Bus."""
-    embedded: Source | None = platform.adapters.source
+    embedded: Source | None = core.adapters.source
     if embedded is not None:
         return embedded
-    if not platform.settings.flowgrid_servicebus_emulator:
+    if not core.settings.flowgrid_servicebus_emulator:
         raise CliError(
             "FLOWGRID_SERVICEBUS_EMULATOR is empty; this host receives from an emulator only. "
             "On Azure the Functions host receives from FLOWGRID_SERVICEBUS_NAMESPACE."
         )
     from local.servicebus import ServiceBusSource
 
-    return ServiceBusSource(platform.settings.flowgrid_servicebus_emulator)
+    return ServiceBusSource(core.settings.flowgrid_servicebus_emulator)
 
 
 def _check_installed(settings: Settings) -> None:

@@ -170,7 +170,7 @@ class Parts:
         )
         concerns: dict[str, Ask] = {
             "database:dedicated": database.dedicated,
-            "openai": OwnAi(Connections(adapters.secrets, settings).platform, adapters.outgoing).check,
+            "openai": OwnAi(Connections(adapters.secrets, settings).own, adapters.outgoing).check,
             "backup_round": fresh.backup_round,
             "rollups": fresh.rollups,
             "outbox": fresh.outbox,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from function_app import platform
+from function_app import own_core
 from shared.auth.roles import Role
 from shared.http.openapi_answers import statuses
 from tests.e2e.api import Api, Flowgrid
@@ -59,7 +59,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401",
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:
     """The same, in which `default`, that allows every status, is those that the operation's route declares."""
-    routes = {(f"/api/{route.path}", route.method.lower()): route for route in platform.endpoint.routes}
+    routes = {(f"/api/{route.path}", route.method.lower()): route for route in own_core.endpoint.routes}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             any_other = operation["responses"].pop("default")

@@ -47,11 +47,11 @@ APP = textwrap.dedent(
             await self.messaging.close()
             (self.folder / "closed").touch()
 
-    class Platform:
+    class Core:
         adapters = Adapters()
         close = adapters.close
 
-    platform = Platform()
+    own_core = Core()
 
     @app.route(route="health")
     async def health(req):
