@@ -79,7 +79,7 @@ class Bench:
         self._queue, self._send = queue, queue.send
         queue.send = self._sent  # type: ignore[method-assign]
         world.core.adapters.charges._monotonic = world.clock.monotonic
-        world.core.adapters.charges.also = None  # what it sends by the clock is reckoned (cli/cost)
+        world.core.adapters.charges.listener = None  # what it sends by the clock is reckoned (cli/cost)
         settings = world.core.settings
         self._queues = (settings.usage_queue, settings.jobs_queue, settings.executions_queue)
         self._messages = self._answered = 0

@@ -51,7 +51,7 @@ def _trail(endpoint: Endpoint, routes: func.Blueprint, verifier: Verifier) -> No
         role=Role.ADMIN,
         query=ExportQuery,
         answer=Content(b"", JSON_LINES, file_name="acme-audit-2026-11-24.jsonl"),
-        also=("text/csv",),
+        media_types=("text/csv",),
         summary="Export the audit trail as JSON lines or CSV; `Link` leads to the next file",
     )
     async def export_audit(call: Call[None, ExportQuery]) -> Content:

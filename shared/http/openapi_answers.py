@@ -185,7 +185,9 @@ def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     """Status -> answer, for one route: its own, and those that it shares with others."""
     success: dict[str, Any] = {"description": "Done.", **_headers(_own_headers(route))}
     if isinstance(route.answer, Content):
-        success["content"] = {media_type: {"schema": TEXT} for media_type in (route.answer.media_type, *route.also)}
+        success["content"] = {
+            media_type: {"schema": TEXT} for media_type in (route.answer.media_type, *route.media_types)
+        }
         if route.paged:
             following = '`<path>; rel="next"`: where there is more (RFC 8288).'
             success.setdefault("headers", {})["Link"] = {"description": following, "schema": TEXT}
@@ -195,7 +197,7 @@ def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     elif route.answer is dict:
         success["content"] = {"application/json": {"schema": {"type": "object"}}}
     elif route.answer is not None:
-        others = {media_type: {"schema": TEXT} for media_type in route.also}
+        others = {media_type: {"schema": TEXT} for media_type in route.media_types}
         success["content"] = {"application/json": {"schema": schemas.answer(route.answer)}, **others}
     answers: dict[str, Any] = {str(route.status): success}
     for status in sorted(statuses(route) - OF_ANY):
