@@ -89,7 +89,7 @@ def _observed(adapters: Adapters, settings: Settings, tell: Tell) -> Adapters:
     vault = "Azure Key Vault" if settings.flowgrid_secrets == "keyvault" else "secrets"
     return replace(
         adapters,
-        messaging=ObservedMessaging(adapters.messaging, queue, tell, metering=settings.usage_queue),
+        messaging=ObservedMessaging(adapters.messaging, queue, tell, usage_queue=settings.usage_queue),
         blobs=ObservedBlobs(adapters.blobs, storage, tell),
         secrets=ObservedSecrets(adapters.secrets, vault, tell),
         models=ObservedModels(adapters.models, adapters.telemetry),

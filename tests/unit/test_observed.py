@@ -92,7 +92,7 @@ async def test_of_secrets_neither_name_nor_value_is_told(kept: Kept, tmp_path: P
 
 async def test_of_messages_the_queue_is_told_and_they_are_of_the_sends_trace(kept: Kept, tmp_path: Path) -> None:
     inner = SqliteMessaging(tmp_path, FakeClock())
-    messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+    messaging = ObservedMessaging(inner, "queue", kept.dependency, usage_queue="usage")
     with within(begun()) as span:
         await messaging.send("jobs", [Sent("m", TENANT_ID, {})])
         await messaging.send("jobs", [], delay=timedelta(seconds=1))
@@ -112,7 +112,7 @@ async def test_a_call_that_fails_is_told_as_failed(kept: Kept, monkeypatch: pyte
         raise Unavailable("away")
 
     monkeypatch.setattr(inner, "send", away)
-    messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+    messaging = ObservedMessaging(inner, "queue", kept.dependency, usage_queue="usage")
     for queue in ("jobs", "usage"):
         with pytest.raises(Unavailable):
             await messaging.send(queue, [Sent("m", TENANT_ID, {})])
@@ -126,7 +126,7 @@ async def test_of_what_metering_sends_only_what_is_slow_is_told(
     monkeypatch.setattr(observed, "SLOW_SECONDS", slow)
     inner = SqliteMessaging(tmp_path, FakeClock())
     with within(begun()) as span:
-        messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+        messaging = ObservedMessaging(inner, "queue", kept.dependency, usage_queue="usage")
         await messaging.send("usage", [Sent("m", TENANT_ID, {})])
     ((message, _),) = (await inner.receive("usage")).messages
     assert ([call.name for call in kept.calls], message.traceparent) == (told, span.traceparent)
