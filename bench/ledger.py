@@ -72,7 +72,7 @@ class Bench:
 
     def __init__(self, world: World, cosmos: CosmosDouble, blobs: Path) -> None:
         self._world, self._cosmos, self._blobs = world, cosmos, blobs
-        telemetry, queue = world.core.adapters.telemetry, world.core.adapters.source
+        telemetry, queue = world.core.adapters.telemetry, world.core.adapters.receiving
         assert isinstance(telemetry, Insights)
         assert isinstance(queue, SqliteMessaging)
         self._kept = telemetry.delivery = Kept(telemetry)  # type: ignore[assignment]

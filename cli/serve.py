@@ -27,7 +27,7 @@ from local.bindings import HostError
 from local.host import Host
 from local.issuer import FOLDER, Issuer
 from shared.folders import private_folder
-from shared.messaging.receiving import Source
+from shared.messaging.receiving import Receiving
 from shared.settings import Settings, SettingsError
 from shared.telemetry import log
 
@@ -42,12 +42,12 @@ class Backend:
     host: Host
     issuer: Issuer
     core: Any
-    source: Source
+    receiving: Receiving
 
     async def close(self) -> None:
         """The last to run: nothing receives or calls any more."""
-        if self.source is not self.core.adapters.source:
-            await self.source.close()
+        if self.receiving is not self.core.adapters.receiving:
+            await self.receiving.close()
         await self.core.close()
 
 
@@ -102,25 +102,25 @@ def load(settings: Settings, names: Sequence[str] = ()) -> Backend:
         if error.name != APP_MODULE:
             raise
         raise CliError(f"There is no {APP_MODULE}.py in {Path.cwd()}; run this in the project's folder.") from error
-    source = _source(module.own_core)
+    receiving = _receiving(module.own_core)
     try:
         root = Path(module.__file__ or ".").parent
         host = Host(
             module.app,
             state=settings.flowgrid_data_dir / "host",
-            messaging=source,
+            messaging=receiving,
             values={**os.environ, **settings.values()},
             host_json=root / "host.json",
             names=names,
         )
     except HostError as error:
         raise CliError(str(error)) from error
-    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.own_core, source)
+    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.own_core, receiving)
 
 
-def _source(core: Any) -> Source:
+def _receiving(core: Any) -> Receiving:
     """Where the queue triggers' messages come from: the embedded queue, or an emulator's Service Bus."""
-    embedded: Source | None = core.adapters.source
+    embedded: Receiving | None = core.adapters.receiving
     if embedded is not None:
         return embedded
     if not core.settings.flowgrid_servicebus_emulator:
@@ -128,9 +128,9 @@ def _source(core: Any) -> Source:
             "FLOWGRID_SERVICEBUS_EMULATOR is empty; this host receives from an emulator only. "
             "On Azure the Functions host receives from FLOWGRID_SERVICEBUS_NAMESPACE."
         )
-    from local.servicebus import ServiceBusSource
+    from local.servicebus import ServiceBusReceiving
 
-    return ServiceBusSource(core.settings.flowgrid_servicebus_emulator)
+    return ServiceBusReceiving(core.settings.flowgrid_servicebus_emulator)
 
 
 def _check_installed(settings: Settings) -> None:

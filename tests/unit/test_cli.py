@@ -41,7 +41,7 @@ APP = textwrap.dedent(
     class Adapters:
         def __init__(self):
             self.folder = Path(os.environ["FLOWGRID_DATA_DIR"])
-            self.source = self.messaging = SqliteMessaging(self.folder / "queue", SystemClock())
+            self.receiving = self.messaging = SqliteMessaging(self.folder / "queue", SystemClock())
 
         async def close(self):
             await self.messaging.close()
