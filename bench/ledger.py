@@ -45,7 +45,7 @@ async def opened() -> AsyncIterator["Bench"]:
             await world.close()
 
 
-class Kept:
+class KeptTelemetry:
     """In the place of the thread that sends telemetry: what was told, as it would be sent."""
 
     key = CONNECTION
@@ -75,7 +75,7 @@ class Bench:
         telemetry, queue = world.core.adapters.telemetry, world.core.adapters.receiving
         assert isinstance(telemetry, Insights)
         assert isinstance(queue, SqliteMessaging)
-        self._kept = telemetry.delivery = Kept(telemetry)  # type: ignore[assignment]
+        self._kept = telemetry.delivery = KeptTelemetry(telemetry)  # type: ignore[assignment]
         self._queue, self._send = queue, queue.send
         queue.send = self._sent  # type: ignore[method-assign]
         world.core.adapters.charges._monotonic = world.clock.monotonic
