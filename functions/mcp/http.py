@@ -6,7 +6,7 @@ from functions.mcp.service import MAX_BYTES, McpService
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope
 from shared.http.bodies import Raw
-from shared.http.endpoint import Endpoint, origin_of
+from shared.http.endpoint import Endpoint
 from shared.http.routes import Call, Content, OpenCall
 
 PATH = "v1/mcp"
@@ -57,7 +57,7 @@ def blueprint(endpoint: Endpoint, mcp: McpService, issuers: list[str]) -> func.B
     )
     async def get_protected_resource(call: OpenCall) -> dict[str, object]:
         return {
-            "resource": f"{origin_of(call.request)}/api/{PATH}",
+            "resource": f"{endpoint.origin(call.request)}/api/{PATH}",
             "authorization_servers": issuers,
             "bearer_methods_supported": ["header"],
             "resource_name": "Flowgrid",

@@ -201,6 +201,16 @@ async def test_who_brings_no_token_is_told_whose_are_taken(runs: RunsWorld) -> N
     assert other.headers["WWW-Authenticate"] == 'Bearer realm="flowgrid"'
 
 
+async def test_a_public_address_is_told_whatever_host_is_sent(tmp_path: Path) -> None:
+    world = World.over(tmp_path, flowgrid_public_url="https://flowgrid.acme.example")
+    refused = await world.call("speak_mcp", None, {}, host="evil.example")
+    metadata = "https://flowgrid.acme.example/api/.well-known/oauth-protected-resource"
+    assert refused.headers["WWW-Authenticate"].endswith(f'resource_metadata="{metadata}"')
+    told = await world.call("get_protected_resource", host="evil.example")
+    assert told.json["resource"] == "https://flowgrid.acme.example/api/v1/mcp" and b"evil" not in told.raw
+    await world.close()
+
+
 async def test_a_host_that_is_none_is_not_repeated(runs: RunsWorld) -> None:
     refused = await runs.world.call("speak_mcp", None, {}, host='evil",x="')
     assert "evil" not in refused.headers["WWW-Authenticate"]

@@ -12,7 +12,7 @@ from shared.tenancy.directory import TENANT
 from shared.work.scope import IDEMPOTENCY
 from tests.doubles import receiver
 from tests.doubles.blockkit import refused
-from tests.wire.chat_world import EVENTS, SECRET_PATH, SIGNING, Chat, buttons, token_of
+from tests.wire.chat_world import EVENTS, PUBLIC, SECRET_PATH, SIGNING, Chat, buttons, token_of
 
 SCHEMA = json.loads((Path(receiver.__file__).parent / "schemas" / "adaptive-card-1.5.0.json").read_text("utf-8"))
 
@@ -31,6 +31,7 @@ async def test_slack_gets_messages_that_block_kit_takes(chat: Chat) -> None:
     assert len(messages) == 3 and [refused(one) for one in messages] == [[], [], []]
     assert "<!channel>" not in json.dumps([one["text"] for one in messages])
     assert set(buttons(chat.told("slack", "waiting"))) == {"approve", "reject"}
+    assert all(f"{PUBLIC}/api/v1/" in json.dumps(one) for one in messages)
 
 
 async def test_teams_gets_cards_that_the_schema_of_1_5_takes_in_the_envelope_of_workflows(chat: Chat) -> None:
@@ -45,6 +46,7 @@ async def test_teams_gets_cards_that_the_schema_of_1_5_takes_in_the_envelope_of_
         cards.append(attachment["content"])
     assert len(cards) == 2 and {one["version"] for one in cards} == {"1.5"}
     assert [str(error) for card in cards for error in validator.iter_errors(card)] == []
+    assert all(f"{PUBLIC}/api/v1/" in json.dumps(card) for card in cards)
     assert not validator.is_valid({**cards[0], "body": [{"type": "TextBlock"}]}), "the schema refuses what is no card"
 
 
