@@ -30,7 +30,8 @@ def blueprint(endpoint: Endpoint, mcp: McpService, issuers: list[str]) -> func.B
         metadata=METADATA,
     )
     async def speak_mcp(call: Call[bytes]) -> Content:
-        reply = await mcp.answer(call.tenant, call.body)
+        endpoint.check_origin(call.headers.get("origin"))
+        reply = await mcp.answer(call.tenant, call.headers, call.body)
         return Content(reply.body, "application/json", reply.status)
 
     @endpoint(
@@ -44,6 +45,7 @@ def blueprint(endpoint: Endpoint, mcp: McpService, issuers: list[str]) -> func.B
         metadata=METADATA,
     )
     async def listen_to_mcp(call: Call) -> Content:
+        endpoint.check_origin(call.headers.get("origin"))
         return Content(b"", "text/plain", 405, headers={"Allow": "POST"})
 
     @endpoint(

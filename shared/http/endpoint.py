@@ -182,6 +182,15 @@ class Endpoint:
         found = None if self.public_url else _ORIGIN.match(req.url)
         return self.public_url if found is None else found.group()
 
+    def check_origin(self, origin: str | None) -> None:
+        """`Forbidden` for a web page that none of ours is, whatever name it has given to this app's address.
+
+        Behind a gateway that is the gateway's to ask: nobody comes around it.
+        """
+        known = origin is None or self.gateways.required or origin == self.public_url or self.cors.allows(origin)
+        if not known:
+            raise Forbidden("Pages of this origin may not call here (FLOWGRID_CORS_ORIGINS).")
+
     def _refer(self, response: func.HttpResponse, route: Route, req: func.HttpRequest) -> None:
         """RFC 9728 §5.1: who has no token is told where it is said whose tokens are taken."""
         if response.status_code == 401 and route.metadata is not None:
@@ -307,7 +316,7 @@ class Endpoint:
             after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.asked())
             page = query.wanted(after)
         body = route.body.read(req) if route.body else None
-        return Call(session, body, query, req.route_params, if_match, page)
+        return Call(session, body, query, req.route_params, if_match, page, req.headers)
 
     def _next_cursor(self, route: Route, call: Call[Any, Any], answer: Any) -> str | None:
         if not route.paged:
