@@ -1,5 +1,6 @@
 """Slack and Teams: cards that their schemas take, and a waiting run that is answered from one, once."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,6 +60,20 @@ async def test_an_approval_from_slack_continues_the_run_once_whatever_is_clicked
     assert (await chat.runs.shown(run))["status"] == "succeeded" and len(chat.runs.desk.order.sent) == 1
     trail = (await chat.runs.world.call("list_audit", chat.runs.admin, query={"action": "execution.decided"})).json
     assert [one["user_id"] for one in trail["items"]] == [f"webhook:{hook['id']}:slack:U1"]
+
+
+async def test_an_approval_that_is_clicked_everywhere_at_once_continues_the_run_once(chat: Chat) -> None:
+    slack, _ = await chat.hook("slack"), await chat.hook("teams")
+    run = await chat.ordering()
+    shown, token = buttons(chat.told("slack", "waiting")), token_of(chat.told("teams", "waiting"))
+    answers = await asyncio.gather(
+        *(chat.clicked(slack, shown[button]) for button in ("approve", "approve")),
+        *(chat.page(token, "approve") for _ in range(2)),
+    )
+    assert [answer.status for answer in answers] == [200] * 4
+    assert (await chat.runs.shown(run))["status"] == "succeeded" and len(chat.runs.desk.order.sent) == 1
+    trail = (await chat.runs.world.call("list_audit", chat.runs.admin, query={"action": "execution.decided"})).json
+    assert len(trail["items"]) == 1
 
 
 async def test_what_slack_has_not_signed_or_signed_long_ago_decides_nothing(chat: Chat) -> None:
