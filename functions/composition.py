@@ -123,7 +123,7 @@ class Parts:
         self.executions = Executions.of(core, runs or self._world())
         self.publishing = Publishing(self.executions.starting, self.executions.service, settings.jobs_queue)
         tokens = HookTokens(RegistryKey(database, services.clock, HOOKS))
-        self.hooks = HookService(self._secrets, tokens)
+        self.hooks = HookService(self._secrets, tokens, settings.flowgrid_public_url)
         self.delivering = Delivering(
             directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting
         )

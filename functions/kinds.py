@@ -10,7 +10,7 @@ from functions.catalog.models import Element, Model, Relationship
 from functions.catalog.view_models import ModelPart, View
 from functions.design.models import Design
 from functions.executions.models import TICKET, TREE, Execution, Snapshot, Step
-from functions.hooks.models import Hook
+from functions.hooks.models import HookItem
 from functions.migration.models import BATCH, Migration
 from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
@@ -53,7 +53,7 @@ KINDS = Kinds(
     Design.KIND,
     Provider.KIND,
     Tool.KIND,
-    Hook.KIND,
+    HookItem.KIND,
     Webhook.KIND,
     AUDIT,
     HEAD,

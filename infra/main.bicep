@@ -404,6 +404,7 @@ var address = empty(gatewaySku) ? 'https://${app.outputs.hostName}' : gateway.?o
 var before = {
   FLOWGRID_GATEWAY: empty(gatewaySku) ? '' : string([gatewayCaller])
   FLOWGRID_TRUSTED_PROXIES: string(empty(gatewaySku) ? trustedProxies : trustedProxies + 1)
+  FLOWGRID_PUBLIC_URL: empty(gatewaySku) ? 'https://${names.app}.azurewebsites.net' : gateway.?outputs.url ?? ''
 }
 
 var own = {
@@ -418,6 +419,7 @@ var own = {
 output resourceGroupName string = group.name
 output appName string = names.app
 output apiUrl string = '${address}/api'
+output publicUrl string = settings.?FLOWGRID_PUBLIC_URL ?? before.FLOWGRID_PUBLIC_URL
 output identityPrincipalId string = identity.outputs.principalId
 output workspaceId string = workspace.outputs.workspaceId
 output insightsId string = workspace.outputs.insightsId

@@ -126,6 +126,7 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         trusted_proxies=settings.flowgrid_trusted_proxies,
         cors=Cors(settings.cors_origins),
         gateways=Gateways(settings.flowgrid_gateway),
+        public_url=settings.flowgrid_public_url,
     )
     return Core(
         settings=settings,

@@ -132,8 +132,9 @@ class Settings(BaseModel):
     )
     flowgrid_public_url: str = Field(
         "",
-        pattern=r"^(https?://[^\s/]+)?$",
-        description="Where people reach this app, such as https://flowgrid.acme.example; empty: cards have no links.",
+        pattern=r"^(https?://[A-Za-z0-9.:\[\]-]{1,255})?$",
+        description="Where clients and people reach this app, such as https://flowgrid.acme.example: for MCP clients, "
+        "URLs of hooks, links on cards; empty: cards have no links, and MCP clients are told the Host that they sent.",
     )
     flowgrid_outgoing_allowed: str = Field(
         "",

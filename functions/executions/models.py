@@ -69,7 +69,7 @@ class Execution(Resource):
     `admitted`: it is one of those that the tenant's counter `runs` counts. `lease_until`: when somebody has to look at
     it, whatever it does. `runner`: the one attempt that has it now, None between two. `mark`: of the write that made it
     what it is, for whose answer was lost. `full`: the partition took no more. Its `tokens` and `cost` are its own,
-    without its children's; a cost is None once a part of it is not known.
+    without its children's; a cost is None once a part of it is not known. `api_key_id`: what it was started with.
     """
 
     KIND: ClassVar[Kind] = Kind(
@@ -87,6 +87,7 @@ class Execution(Resource):
     agent_revision: int
     pattern: RunPattern
     purpose: Purpose = "task"
+    api_key_id: str | None = None
     status: Status = "queued"
     stop_reason: str | None = None
     error: str | None = None

@@ -22,7 +22,7 @@ from functions.executions.snapshots import OWN_AGENT_ID
 from functions.executions.working import Work, World
 from functions.tools.port import Tool
 from shared.ai.port import Message
-from shared.auth.caller import Caller, RequestInfo
+from shared.auth.caller import ByKey, Caller, RequestInfo
 from shared.blobs.port import Blobs
 from shared.clock import rfc3339, runs
 from shared.database.port import Replace
@@ -116,9 +116,8 @@ class Runner:
         entry, store, held = await named(
             self._directory, Execution, tenant_id, execution_id, revision, noun="run", pause=self._world.pause
         )
-        caller = Caller(held.value.created_by, None, None, tenant_id, None)
         request = RequestInfo(execution_id, "", "flowgrid-runs")
-        return TenantSession(entry, store, caller, request, self._services), held
+        return TenantSession(entry, store, _caller(held.value), request, self._services), held
 
     async def _work(self, session: TenantSession, hold: Hold) -> None:
         run, now = hold.execution, self._services.clock.now()
@@ -233,3 +232,9 @@ def refused(hold: Hold, step: Step, why: str, **fields: object) -> Step:
 def now_of(hold: Hold) -> str:
     """Now, but not before the run's last change."""
     return max(rfc3339(hold.session.services.clock.now()), hold.execution.updated_at)
+
+
+def _caller(run: Execution) -> Caller:
+    """Whose run it is; what it writes is audited under the API key that it was started with."""
+    key = None if run.api_key_id is None else ByKey(run.api_key_id, run.created_by, run.created_at, frozenset())
+    return Caller(run.created_by, None, None, run.tenant_id, None, key=key)

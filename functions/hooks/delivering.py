@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from functions.executions.models import MAX_INPUT_BYTES, Execution, RunLimits
 from functions.executions.starting import Asked, Starting
-from functions.hooks.models import Delivered, Hook
+from functions.hooks.models import Delivered, HookItem
 from functions.hooks.signatures import Delivery, verified
 from functions.hooks.tokens import HookTokens
 from shared.auth.caller import SYSTEM, Caller, RequestInfo
@@ -80,19 +80,19 @@ class Delivering:
             return Delivered(execution_id=None)
         return Delivered(execution_id=await self._run(session, hook, delivery, _input(sent.body)))
 
-    async def _named(self, sent: Sent) -> tuple[TenantSession, Hook]:
+    async def _named(self, sent: Sent) -> tuple[TenantSession, HookItem]:
         """The hook that the URL names, and its tenant's store, with nobody's rights yet."""
         named = await self._tokens.opened(sent.token)
         entry = None if named is None else await self._directory.entry(named[0])
         if named is None or entry is None:
             _refuse(sent)
         session = TenantSession(entry, self._directory.open(entry), SYSTEM, sent.request, self._services)
-        stored = await session.store.get(Hook.KIND, named[1])
+        stored = await session.store.get(HookItem.KIND, named[1])
         if stored is None:
             _refuse(sent)
-        return session, Hook.model_validate(stored.body)
+        return session, HookItem.model_validate(stored.body)
 
-    async def _good(self, session: TenantSession, hook: Hook) -> list[str]:
+    async def _good(self, session: TenantSession, hook: HookItem) -> list[str]:
         """The secrets that are good now, read side by side."""
         references = [hook.secret_reference]
         until = hook.old_secret_until
@@ -101,7 +101,7 @@ class Delivering:
         found = await asyncio.gather(*(self._secrets.get(session, one) for one in references if one is not None))
         return [secret for secret in found if secret is not None]
 
-    async def _run(self, session: TenantSession, hook: Hook, delivery: Delivery, input: str) -> str:
+    async def _run(self, session: TenantSession, hook: HookItem, delivery: Delivery, input: str) -> str:
         id = derived_id(Execution.KIND, "hook", session.id, hook.id, delivery.id)
         about = {"id": hook.id, "name": hook.name, "delivery": delivery.id, "event": delivery.event}
         asked = Asked(input, {"hook": about}, RunLimits(), "hook")
@@ -139,7 +139,7 @@ def _check(entry: TenantEntry) -> None:
         raise Forbidden(f"This tenant is {entry.status}; try again when that is done.")
 
 
-async def _as_owner(session: TenantSession, hook: Hook) -> TenantSession:
+async def _as_owner(session: TenantSession, hook: HookItem) -> TenantSession:
     """The session of the user who made the hook, in the role that the user has now. `Forbidden` when that is over."""
     stored = await session.store.get(User.KIND, hook.user_id)
     user = None if stored is None else User.model_validate(stored.body)

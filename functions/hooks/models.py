@@ -42,8 +42,9 @@ class HookRotation(Body):
     )
 
 
-class Hook(Resource):
-    """A hook, without its secrets. It is in no backup and no export: a restore lets nobody in.
+class HookItem(Resource):
+    """A hook as it is stored and audited, without its secrets and its URL. It is in no backup and no export: a restore
+    lets nobody in.
 
     `user_since`: of the user whose hook it is, who may be removed and another be invited by the same address.
     """
@@ -56,10 +57,16 @@ class Hook(Resource):
     user_since: Timestamp = Field(description="Since when they are a user here.")
     made_with: Id | None = Field(description="The API key with which it was made, and with which it ends.")
     style: Style = Field(description="How deliveries are signed.")
-    path: str = Field(description="Where deliveries are sent (POST): the path of its URL.")
     secret_reference: str | None = Field(description="Where the secret is kept; it opens nothing by itself.")
     old_secret_reference: str | None = Field(description="Where the one before is kept.")
     old_secret_until: Timestamp | None = Field(description="Until when that is good as well.")
+
+
+class Hook(HookItem):
+    """A hook as it is shown."""
+
+    path: str = Field(description="Where deliveries are sent (POST): the path of its URL.")
+    url: str | None = Field(description="All of its URL; null where Flowgrid does not know its own address.")
 
 
 class HookQuery(NamedQuery):

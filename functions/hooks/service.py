@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from functions.agents.models import Agent
-from functions.hooks.models import COUNTER, MOST_HOOKS, Hook, HookRotation, NewHook, Style
+from functions.hooks.models import COUNTER, MOST_HOOKS, Hook, HookItem, HookRotation, NewHook, Style
 from functions.hooks.signatures import wrong_with_secret
 from functions.hooks.tokens import HookTokens
 from shared.auth.roles import Role
@@ -21,15 +21,23 @@ from shared.work.resources import Listing, PageRequest, find, load
 from shared.work.session import TenantSession
 
 
+class Place(NamedTuple):
+    """Where a hook takes deliveries: it follows from the hook, and is written nowhere."""
+
+    path: str
+    url: str | None
+
+
 class HookService:
     """A hook starts runs as the user who made it; so nobody else sets its secret, and admins may end it.
 
     One that was made with an API key ends with that; so whoever takes a key away takes all that it has made.
     """
 
-    def __init__(self, secrets: KeptSecrets, tokens: HookTokens) -> None:
+    def __init__(self, secrets: KeptSecrets, tokens: HookTokens, public_url: str = "") -> None:
         self._secrets = secrets
         self._tokens = tokens
+        self._public_url = public_url
 
     async def create(self, tenant: TenantSession, agent_id: str, new: NewHook) -> Hook:
         """`QuotaReached` beyond `MOST_HOOKS`."""
@@ -39,7 +47,7 @@ class HookService:
             _check(new.style, new.secret)
         await _counted(tenant)
         id = tenant.services.ids.new()
-        kept = None if new.secret is None else await self._secrets.put(tenant, Hook.KIND, id, new.secret)
+        kept = None if new.secret is None else await self._secrets.put(tenant, HookItem.KIND, id, new.secret)
         change = tenant.change()
         fields = {
             "name": new.name,
@@ -48,24 +56,24 @@ class HookService:
             "user_id": user.id,
             "user_since": user.created_at,
             "made_with": tenant.caller.key.id if tenant.caller.key else None,
-            "path": f"/api/hooks/in/{await self._tokens.of(tenant.id, id)}",
             "secret_reference": kept,
             "old_secret_reference": None,
             "old_secret_until": None,
         }
-        hook = change.create(Hook, fields, id=id)
+        hook = change.create(HookItem, fields, id=id)
         change.touch(Agent.KIND, agent_id, "agent_id")
         await self._secrets.move(tenant, change, hook, None, kept)
         change.count(COUNTER, +1, limit=MOST_HOOKS, called="Hook")
-        return await change.commit(hook)
+        return await change.commit(_shown(hook, await self._place(tenant, id)))
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Hook]:
         """One page. `filters`: field -> value, None: any."""
-        return await find(tenant, Hook, filters, page)
+        found = await find(tenant, HookItem, filters, page)
+        return Listing([_shown(hook, await self._place(tenant, hook.id)) for hook in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> Hook:
         """`NotFound` for what never was and for another tenant's."""
-        return (await load(tenant, Hook, id)).value
+        return _shown((await load(tenant, HookItem, id)).value, await self._place(tenant, id))
 
     async def rotate(self, tenant: TenantSession, id: str, asked: HookRotation) -> Hook:
         """The new secret is good at once, the old one for a while; the one before that, if any, ends now."""
@@ -76,10 +84,10 @@ class HookService:
         if key is not None and key.id != before.made_with:
             raise Forbidden("By a key, only secrets of hooks that were made with it are set.")
         _check(before.style, asked.secret)
-        kept = await self._secrets.put(tenant, Hook.KIND, id, asked.secret)
+        kept = await self._secrets.put(tenant, HookItem.KIND, id, asked.secret)
         until = rfc3339(tenant.services.clock.now() + timedelta(hours=asked.overlap_hours))
 
-        def fields(old: Hook) -> Mapping[str, Any]:
+        def fields(old: HookItem) -> Mapping[str, Any]:
             stays = old.secret_reference if asked.overlap_hours else None
             return {
                 "secret_reference": kept,
@@ -87,17 +95,21 @@ class HookService:
                 "old_secret_until": None if stays is None else until,
             }
 
-        async def also(change: Change, old: Hook, now: Hook) -> None:
+        async def also(change: Change, old: HookItem, now: HookItem) -> None:
             await self._secrets.move(tenant, change, now, None, kept)
             for gone in {*_references(old)} - {*_references(now)}:
                 await self._secrets.move(tenant, change, now, gone, None)
 
-        return await tenant.modify(Hook, id, fields, if_match=None, also=also, action="rotated")
+        place = await self._place(tenant, id)
+        changed = tenant.modify(
+            HookItem, id, fields, if_match=None, also=also, action="rotated", shown=lambda hook: _shown(hook, place)
+        )
+        return _shown(await changed, place)
 
     async def revoke(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
         """Over at once. It goes on while the tenant is restored."""
 
-        async def last(change: Change, old: Hook) -> None:
+        async def last(change: Change, old: HookItem) -> None:
             for reference in _references(old):
                 await self._secrets.move(tenant, change, old, reference, None)
             change.count(COUNTER, -1)
@@ -105,10 +117,18 @@ class HookService:
         hook, caller = await self.get(tenant, id), tenant.caller
         if hook.user_id != tenant.user_id and not (caller.role is not None and caller.role.includes(Role.ADMIN)):
             raise Forbidden("Only an admin revokes a hook of somebody else.")
-        await tenant.past_the_fence().remove(Hook, id, if_match=if_match, also=last)
+        await tenant.past_the_fence().remove(HookItem, id, if_match=if_match, also=last)
+
+    async def _place(self, tenant: TenantSession, id: str) -> Place:
+        path = f"/api/hooks/in/{await self._tokens.of(tenant.id, id)}"
+        return Place(path, f"{self._public_url}{path}" if self._public_url else None)
 
 
-def _references(hook: Hook) -> list[str]:
+def _shown(hook: HookItem, place: Place) -> Hook:
+    return Hook(**hook.model_dump(), path=place.path, url=place.url)
+
+
+def _references(hook: HookItem) -> list[str]:
     return [one for one in (hook.secret_reference, hook.old_secret_reference) if one is not None]
 
 

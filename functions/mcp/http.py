@@ -6,7 +6,7 @@ from functions.mcp.service import MAX_BYTES, McpService
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope
 from shared.http.bodies import Raw
-from shared.http.endpoint import Endpoint, origin_of
+from shared.http.endpoint import Endpoint
 from shared.http.routes import Call, Content, OpenCall
 
 PATH = "v1/mcp"
@@ -30,7 +30,8 @@ def blueprint(endpoint: Endpoint, mcp: McpService, issuers: list[str]) -> func.B
         metadata=METADATA,
     )
     async def speak_mcp(call: Call[bytes]) -> Content:
-        reply = await mcp.answer(call.tenant, call.body)
+        endpoint.check_origin(call.headers.get("origin"))
+        reply = await mcp.answer(call.tenant, call.headers, call.body)
         return Content(reply.body, "application/json", reply.status)
 
     @endpoint(
@@ -44,6 +45,7 @@ def blueprint(endpoint: Endpoint, mcp: McpService, issuers: list[str]) -> func.B
         metadata=METADATA,
     )
     async def listen_to_mcp(call: Call) -> Content:
+        endpoint.check_origin(call.headers.get("origin"))
         return Content(b"", "text/plain", 405, headers={"Allow": "POST"})
 
     @endpoint(
@@ -57,7 +59,7 @@ def blueprint(endpoint: Endpoint, mcp: McpService, issuers: list[str]) -> func.B
     )
     async def get_protected_resource(call: OpenCall) -> dict[str, object]:
         return {
-            "resource": f"{origin_of(call.request)}/api/{PATH}",
+            "resource": f"{endpoint.origin(call.request)}/api/{PATH}",
             "authorization_servers": issuers,
             "bearer_methods_supported": ["header"],
             "resource_name": "Flowgrid",

@@ -13,15 +13,12 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from functions.mcp.tools import Offers
+from functions.mcp.transport import HANDSHAKES, VERSIONS, RpcError, check_accept, check_version
 from shared.version import VERSION
 from shared.work.session import TenantSession
 
-HANDSHAKES: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
-MODERN: Final = ("2026-07-28",)
-VERSIONS: Final = (*HANDSHAKES, *MODERN)
 MAX_BYTES: Final = 256 * 1024
 MAX_ID: Final = 200
-NAMED_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 WHOLE: Final = {"resultType": "complete"}
 KEPT: Final = {"ttlMs": 0, "cacheScope": "private", **WHOLE}
 INSTRUCTIONS: Final = (
@@ -42,31 +39,23 @@ class Reply:
         return b"" if self.message is None else json.dumps(self.message, ensure_ascii=False).encode(errors="replace")
 
 
-class RpcError(Exception):
-    """JSON-RPC 2.0 §5.1."""
-
-    def __init__(self, code: int, message: str, status: int = 200, data: Any = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
-        self.data = data
-
-
 class McpService:
     def __init__(self, offers: Offers) -> None:
         self._offers = offers
 
-    async def answer(self, session: TenantSession, body: bytes) -> Reply:
+    async def answer(self, session: TenantSession, headers: Mapping[str, str], body: bytes) -> Reply:
         """What stands against a message is told as JSON-RPC does; what fails on our side is a problem as elsewhere."""
         id: Any = None
         try:
+            check_accept(headers.get("accept"))
             message = _read(body)
             id = message.get("id")
-            if id is None:
-                return Reply(None, 202)
-            if isinstance(id, bool) or not isinstance(id, str | int) or len(str(id)[: MAX_ID + 1]) > MAX_ID:
+            if isinstance(id, bool) or not isinstance(id, str | int | None) or len(str(id)[: MAX_ID + 1]) > MAX_ID:
                 id = None
                 raise RpcError(-32600, "The id should be a number or a text of at most 200 characters.", 400)
+            check_version(headers, message)
+            if id is None:
+                return Reply(None, 202)
             params = message.get("params")
             result = await self._result(session, message["method"], params if isinstance(params, dict) else {})
         except RpcError as error:
@@ -75,7 +64,6 @@ class McpService:
         return Reply({"jsonrpc": "2.0", "id": id, "result": result}, 200)
 
     async def _result(self, session: TenantSession, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        _check_version(params)
         match method:
             case "initialize":
                 asked = params.get("protocolVersion")
@@ -122,15 +110,6 @@ def _read(body: bytes) -> dict[str, Any]:
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
         raise RpcError(-32600, "The body should be one request of JSON-RPC 2.0.", 400)
     return message
-
-
-def _check_version(params: Mapping[str, Any]) -> None:
-    """That of the version without handshakes stands in each request."""
-    meta = params.get("_meta")
-    named = meta.get(NAMED_VERSION) if isinstance(meta, dict) else None
-    if named is not None and named not in VERSIONS:
-        data = {"supported": [*VERSIONS], "requested": str(named)[:100]}
-        raise RpcError(-32022, "This version of the protocol is not spoken here.", 400, data)
 
 
 def _about() -> dict[str, Any]:

@@ -12,14 +12,14 @@ CARD = "application/vnd.microsoft.card.adaptive"
 SCHEMA = "http://adaptivecards.io/schemas/adaptive-card.json"
 
 
-def slack(payload: Mapping[str, Any], token: str | None) -> dict[str, Any]:
-    """A message; with a `token` it has buttons that answer it."""
+def slack(payload: Mapping[str, Any], token: str | None, base: str = "") -> dict[str, Any]:
+    """A message; with a `token` it has buttons that answer it. `base`: where this app is, before its paths."""
     title = _title(payload)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": {"type": "plain_text", "text": title[:TITLE]}}]
     fields = [{"type": "mrkdwn", "text": f"*{name}*\n{_escaped(value)}"} for name, value in _facts(payload)]
     if fields:
         blocks.append({"type": "section", "fields": fields})
-    told = f"{_escaped(payload['data']['href'])} · {payload['timestamp']}"
+    told = f"{base}{_escaped(payload['data']['href'])} · {payload['timestamp']}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": told}]})
     if token is not None:
         buttons = [_button("approve", "Approve", "primary", token), _button("reject", "Reject", "danger", token)]
@@ -27,18 +27,19 @@ def slack(payload: Mapping[str, Any], token: str | None) -> dict[str, Any]:
     return {"text": _escaped(title), "blocks": blocks}
 
 
-def teams(payload: Mapping[str, Any], url: str | None) -> dict[str, Any]:
-    """A message with one card; with a `url` it leads to the page that asks for the decision."""
+def teams(payload: Mapping[str, Any], token: str | None, base: str = "") -> dict[str, Any]:
+    """A message with one card; with a `token` and a `base` it leads to the page that asks for the decision."""
     facts = [{"title": name, "value": value} for name, value in _facts(payload)]
     body: list[dict[str, Any]] = [
         {"type": "TextBlock", "text": _title(payload), "weight": "Bolder", "size": "Medium", "wrap": True}
     ]
     if facts:
         body.append({"type": "FactSet", "facts": facts})
-    told = f"{payload['data']['href']} · {payload['timestamp']}"
+    told = f"{base}{payload['data']['href']} · {payload['timestamp']}"
     body.append({"type": "TextBlock", "text": told, "isSubtle": True, "size": "Small", "wrap": True})
     card: dict[str, Any] = {"$schema": SCHEMA, "type": "AdaptiveCard", "version": "1.5", "body": body}
-    if url is not None:
+    if base and token is not None:
+        url = f"{base}/api/hooks/decisions/{token}"
         card["actions"] = [{"type": "Action.OpenUrl", "title": "Decide", "url": url}]
     return {"type": "message", "attachments": [{"contentType": CARD, "contentUrl": None, "content": card}]}
 

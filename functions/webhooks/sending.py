@@ -73,10 +73,8 @@ class Sender:
         if webhook.approvals and delivery.type == WAITING and about.get("until"):
             link = Link(payload["tenant_id"], webhook.id, about["id"], about["step"], about["until"])
             token = link.signed(key)
-        if webhook.format == "slack":
-            return cards.slack(payload, token)
-        base = self._public_url
-        return cards.teams(payload, f"{base}/api/hooks/decisions/{token}" if base and token else None)
+        card = cards.slack if webhook.format == "slack" else cards.teams
+        return card(payload, token, self._public_url)
 
     async def _call(
         self, url: str, headers: Mapping[str, str], body: bytes, now: datetime

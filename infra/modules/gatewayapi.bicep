@@ -36,6 +36,10 @@ var v1Policy = replace(loadTextContent('../gateway/v1.xml'), '<!-- issuers -->',
 
 resource gateway 'Microsoft.ApiManagement/service@2024-05-01' existing = {
   name: gatewayName
+
+  resource logger 'loggers' existing = {
+    name: 'insights'
+  }
 }
 
 resource gatewayAudience 'Microsoft.ApiManagement/service/namedValues@2024-05-01' = {
@@ -150,6 +154,22 @@ resource open 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
     serviceUrl: 'https://${appHost}/api'
     format: 'openapi+json'
     value: string(loadJsonContent('../gateway/openapi.json'))
+  }
+}
+
+// What it is told is not sampled but left out: some of its paths hold what opens something (hooks/decisions/{token}).
+// The app tells of each call, by its route (decision 0045).
+resource openDiagnostic 'Microsoft.ApiManagement/service/apis/diagnostics@2024-05-01' = {
+  parent: open
+  name: 'applicationinsights'
+  properties: {
+    loggerId: gateway::logger.id
+    httpCorrelationProtocol: 'W3C'
+    logClientIp: false
+    sampling: {
+      samplingType: 'fixed'
+      percentage: 0
+    }
   }
 }
 

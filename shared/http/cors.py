@@ -30,6 +30,9 @@ class Cors:
     def __init__(self, origins: Iterable[str] = ()) -> None:
         self._origins = frozenset(origins)
 
+    def allows(self, origin: str) -> bool:
+        return origin in self._origins
+
     def mark(self, response: func.HttpResponse, req: func.HttpRequest) -> None:
         """Add what lets the browser show this answer to the page that has asked, or send what it has asked about."""
         if not self._origins:

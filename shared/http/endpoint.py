@@ -75,6 +75,7 @@ class Endpoint:
     trusted_proxies: int = 1
     cors: Cors = field(default_factory=Cors)
     gateways: Gateways = field(default_factory=lambda: Gateways([]))
+    public_url: str = ""
     routes: list[Route] = field(default_factory=list)
 
     def __call__(
@@ -165,7 +166,7 @@ class Endpoint:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
             response = _problem(error, req, request)
-            _refer(response, route, req)
+            self._refer(response, route, req)
         try:
             await self._told(answered, route, req.method, response.status_code)
         except Unavailable as error:
@@ -174,6 +175,27 @@ class Endpoint:
         self._observe(answered, route, req.method, response.status_code)
         self.cors.mark(response, req)
         return head_of(response) if req.method == "HEAD" else response
+
+    def origin(self, req: func.HttpRequest) -> str:
+        """Scheme and host of this app; where it is not told its own, as the caller has named them: for what is told to
+        that caller, and kept by nobody."""
+        found = None if self.public_url else _ORIGIN.match(req.url)
+        return self.public_url if found is None else found.group()
+
+    def check_origin(self, origin: str | None) -> None:
+        """`Forbidden` for a web page that none of ours is, whatever name it has given to this app's address.
+
+        Behind a gateway that is the gateway's to ask: nobody comes around it.
+        """
+        known = origin is None or self.gateways.required or origin == self.public_url or self.cors.allows(origin)
+        if not known:
+            raise Forbidden("Pages of this origin may not call here (FLOWGRID_CORS_ORIGINS).")
+
+    def _refer(self, response: func.HttpResponse, route: Route, req: func.HttpRequest) -> None:
+        """RFC 9728 §5.1: who has no token is told where it is said whose tokens are taken."""
+        if response.status_code == 401 and route.metadata is not None:
+            told = f', resource_metadata="{self.origin(req)}/api/{route.metadata}"'
+            response.headers["WWW-Authenticate"] = response.headers["WWW-Authenticate"] + told
 
     def _observe(self, answered: Answered, route: Route, method: str, status: int) -> None:
         seconds = (self.services.clock.now() - answered.started).total_seconds()
@@ -294,7 +316,7 @@ class Endpoint:
             after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.asked())
             page = query.wanted(after)
         body = route.body.read(req) if route.body else None
-        return Call(session, body, query, req.route_params, if_match, page)
+        return Call(session, body, query, req.route_params, if_match, page, req.headers)
 
     def _next_cursor(self, route: Route, call: Call[Any, Any], answer: Any) -> str | None:
         if not route.paged:
@@ -313,19 +335,6 @@ class Endpoint:
 def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
     instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
     return problem(error, request_id=request.request_id, instance=f"/{instance}")
-
-
-def _refer(response: func.HttpResponse, route: Route, req: func.HttpRequest) -> None:
-    """RFC 9728 §5.1: who has no token is told where it is said whose tokens are taken."""
-    if response.status_code == 401 and route.metadata is not None:
-        told = f', resource_metadata="{origin_of(req)}/api/{route.metadata}"'
-        response.headers["WWW-Authenticate"] = response.headers["WWW-Authenticate"] + told
-
-
-def origin_of(req: func.HttpRequest) -> str:
-    """Scheme and host as the caller has named them: for what is told to that caller, and kept by nobody."""
-    found = _ORIGIN.match(req.url)
-    return "" if found is None else found.group()
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:

@@ -100,6 +100,7 @@ class Call(Generic[B, Q]):
     params: Mapping[str, str]
     if_match: str | None
     page: PageRequest
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

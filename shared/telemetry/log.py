@@ -19,6 +19,7 @@ from shared.tracing import current
 log_fields: ContextVar[dict[str, str]] = ContextVar("log_fields")  # of the call at hand: on each of its lines
 
 OTHERS = ("azure", "asyncio", "aiohttp")  # libraries whose warnings are written the same way
+TALKATIVE = ("httpx2", "httpcore2")  # below a warning they tell whole addresses and headers, which may be secrets
 LOGGERS = ("flowgrid", *OTHERS)
 SYSTEM = "azure.functions"  # the worker's SDK: its lines are the platform's, not ours
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "asctime"}
@@ -79,6 +80,8 @@ def configure(level: str) -> None:
     worker = _worker_handler()
     if worker is not None and not isinstance(worker.formatter, ForWorker):
         worker.setFormatter(ForWorker(worker.formatter))
+    for name in TALKATIVE:  # a worker's root logger takes lines of information
+        logging.getLogger(name).setLevel(logging.WARNING)
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(level if name == "flowgrid" else logging.WARNING)

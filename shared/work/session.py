@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.database.port import TenantStore
 from shared.errors import Contended, Stale
@@ -61,11 +63,12 @@ class TenantSession(Scope):
         if_match: str | None,
         also: Callable[[Change, R, R], Awaitable[None]] | None = None,
         action: str = "updated",
+        shown: Callable[[R], BaseModel] = lambda changed: changed,
     ) -> R:
         """Read, check If-Match, change, commit; a race is run again, and everything checked again with it.
 
         `also` gets the change, the old and the new resource: it checks, and adds to the same change. `action`: what the
-        audit calls it.
+        audit calls it. `shown`: the answer of the request, for when it comes again.
         """
         for lost in range(TRIES_AT_A_RACE):
             held = await load(self, model, id)
@@ -77,7 +80,8 @@ class TenantSession(Scope):
             if also is not None:
                 await also(change, held.value, updated)
             try:
-                return await change.commit(updated)
+                await change.commit(shown(updated))
+                return updated
             except (Stale, Overtaken):
                 await _step_aside(lost)
         raise Contended("Others keep changing this at the same time; try again.")

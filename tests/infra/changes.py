@@ -245,6 +245,20 @@ CHANGES: tuple[tuple[Fact, Change], ...] = (
         edge.the_gateway_tells_the_app_from_others_and_itself_to_few,
         put(GATEWAY, "developerPortalStatus", "Enabled"),
     ),
+    *(
+        (edge.the_app_calls_itself_as_clients_do, setting("FLOWGRID_PUBLIC_URL", url))
+        for url in ("", "https://a.example")
+    ),
+    (edge.the_app_calls_itself_as_clients_do, drop(GATEWAY)),
+    (edge.what_opens_something_is_in_no_path_that_the_gateway_tells, drop(f"{GATEWAY}/apis/diagnostics")),
+    (
+        edge.what_opens_something_is_in_no_path_that_the_gateway_tells,
+        put(f"{GATEWAY}/apis/diagnostics", "sampling.percentage", 100),
+    ),
+    (
+        edge.what_opens_something_is_in_no_path_that_the_gateway_tells,
+        put(f"{GATEWAY}/apis/diagnostics", "alwaysLog", "allErrors"),
+    ),
     (edge.the_gateway_reads_tokens_as_the_app_does, setting("FLOWGRID_TENANT_CLAIM", "tid")),
     (edge.the_gateway_reads_tokens_as_the_app_does, put(f"{GATEWAY}/namedValues", "value", "groups", "-roles-claim")),
     (edge.the_gateway_tells_as_few_successes_as_the_app, setting("FLOWGRID_TELEMETRY_SAMPLE", "0.5")),

@@ -27,6 +27,24 @@ def the_app_takes_calls_of_its_gateway_only_where_there_is_one(found: Snapshot) 
         yield f"gateway: {there}, and calls are taken of {known or 'anybody'}"
 
 
+def the_app_calls_itself_as_clients_do(found: Snapshot) -> Iterator[str]:
+    """Whoever makes up a Host would else be told of it as ours; and what comes around a gateway is refused."""
+    named, app = found.app_settings()["FLOWGRID_PUBLIC_URL"], found.one("Microsoft.Web/sites")["name"]
+    of_gateway = named.startswith("[") and "format('gateway-{0}'" in named and "'outputs', 'url'" in named
+    if not (of_gateway if found.all(GATEWAY) else named == f"https://{app}.azurewebsites.net"):
+        yield f"it is told to be {named or 'nowhere'}"
+
+
+def what_opens_something_is_in_no_path_that_the_gateway_tells(found: Snapshot) -> Iterator[str]:
+    """Of the API without a version, to which tokens in paths belong, it tells nothing at all."""
+    open_to_all = [one for one in found.all(f"{GATEWAY}/apis") if not one["properties"].get("apiVersion")]
+    told = {one["name"]: one["properties"] for one in found.all(f"{GATEWAY}/apis/diagnostics")}
+    for one in open_to_all:
+        of_it = told.get(f"{one['name']}/applicationinsights", {})
+        if of_it.get("sampling") != {"samplingType": "fixed", "percentage": 0} or of_it.get("alwaysLog") is not None:
+            yield one["name"]
+
+
 def the_gateway_tells_the_app_from_others_and_itself_to_few(found: Snapshot) -> Iterator[str]:
     """Backends by their certificates; no developer portal."""
     wanted = {"validateCertificateChain": True, "validateCertificateName": True}
@@ -82,6 +100,8 @@ def _told(actions: Any) -> list[str]:
 EDGE = (
     as_many_proxies_are_believed_as_there_are,
     the_app_takes_calls_of_its_gateway_only_where_there_is_one,
+    the_app_calls_itself_as_clients_do,
+    what_opens_something_is_in_no_path_that_the_gateway_tells,
     the_gateway_tells_the_app_from_others_and_itself_to_few,
     the_gateway_reads_tokens_as_the_app_does,
     the_gateway_tells_as_few_successes_as_the_app,

@@ -58,6 +58,7 @@ OF_A_RUNNING_STORE = {  # what only Azure can say, as it would
     "FLOWGRID_BLOB_ACCOUNT_URL": "https://one.blob.core.windows.net/",
     "FLOWGRID_KEYVAULT_URL": "https://one.vault.azure.net/",
     "FLOWGRID_GATEWAY": json.dumps([{"issuer": "https://login.example/v2.0", "audience": UUID, "caller": UUID}]),
+    "FLOWGRID_PUBLIC_URL": "https://one.azure-api.net",
     "FLOWGRID_REDIS_URL": "rediss://one.westeurope.redis.azure.net:10000",
     "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={UUID};IngestionEndpoint=https://i.example/",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": f"Authorization=AAD;ClientId={UUID}",

@@ -167,7 +167,7 @@ def test_a_stamp_with_a_gateway_has_an_app_that_takes_calls_of_it_only(tmp_path:
 def test_a_gateway_of_another_kind_is_what_settings_say(tmp_path: Path) -> None:
     """One that Bicep has not made, in front of one proxy more."""
     own = {"FLOWGRID_GATEWAY": '[{"issuer": "https://a", "audience": "b", "caller": "c"}]'}
-    own |= {"FLOWGRID_TRUSTED_PROXIES": "3"}
+    own |= {"FLOWGRID_TRUSTED_PROXIES": "3", "FLOWGRID_PUBLIC_URL": "https://flowgrid.acme.example"}
     settings = Snapshot(evaluated(tmp_path, STAMP, **A_STAMP, settings=own)).app_settings()
     assert {name: settings[name] for name in own} == own
 

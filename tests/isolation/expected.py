@@ -320,6 +320,10 @@ HEADERS: Final = {
     "if-none-match": "which version is known",
     "content-type": "what is sent",
     "accept-encoding": "what can be read",
+    "accept": "what can be read of MCP",
+    "mcp-protocol-version": "which version of MCP is spoken",
+    "mcp-method": "what an MCP message is about",
+    "mcp-name": "which tool an MCP message calls",
     "origin": "from which page",
 }
 

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 import shared.database.cosmos.store as cosmos_store
 from shared.database.cosmos.calls import Calls
-from tests.isolation import both, changes, ways
+from tests.isolation import both, changes, senders, ways
 from tests.isolation.cases import Stage
 from tests.isolation.expected import EXPECTED
 from tests.isolation.mutating import mutate
@@ -87,5 +87,5 @@ async def test_no_other_way_in_leaks_either(on_cosmos: Stage, watch: Watch) -> N
     for way in (both.at_once, both.figures, both.windows):
         assert [str(leak) async for leak in way(on_cosmos) if leak] == [], way.__name__
     within = (ways.through_queues, ways.through_agents, ways.through_jobs, changes.through_changes)
-    for through in (*within, changes.through_work, ways.through_timers):
+    for through in (*within, changes.through_work, senders.through_hooks, ways.through_timers):
         assert [str(leak) async for leak in through(on_cosmos, watch) if leak] == [], through.__name__

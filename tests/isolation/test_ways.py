@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.isolation import both, changes, ways
+from tests.isolation import both, changes, senders, ways
 from tests.isolation.cases import NEVER, Stage
 from tests.isolation.expected import QUEUES, TIMERS
 from tests.isolation.watch import Watch
@@ -47,6 +47,11 @@ async def test_what_the_victim_does_moves_no_figure_of_the_attackers(on_sqlite: 
 
 async def test_what_the_attacker_spends_of_its_windows_is_not_the_victims(on_sqlite: Stage) -> None:
     assert [leak async for leak in both.windows(on_sqlite)] == [None] * 3
+
+
+async def test_a_delivery_to_a_hook_starts_what_its_maker_may_start_now(on_sqlite: Stage, watch: Watch) -> None:
+    found = [leak async for leak in senders.through_hooks(on_sqlite, watch)]
+    assert [str(leak) for leak in found if leak] == [] and len(found) == 27
 
 
 async def test_a_change_that_succeeds_changes_ones_own(on_sqlite: Stage, watch: Watch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -293,6 +294,32 @@ async def test_a_hook_ends_with_the_key_that_it_was_made_with(runs: RunsWorld, g
     assert (await delivered(world, token, {"number": 3})).status == 202
     narrow = await key_of(world, grace, role="user", scopes=["read", "write"])
     assert (await by_key(world, narrow["key"], "create_hook", body, params={"agent_id": clerk})).status == 403
+
+
+async def test_a_hooks_url_is_of_the_public_address_and_never_of_the_host_that_is_sent(tmp_path: Path) -> None:
+    world = World.over(tmp_path, flowgrid_public_url="https://flowgrid.acme.example")
+    tenant = str((await world.onboard())["id"])
+    grace = await member(world, tenant)
+    agent = (await world.call("create_agent", grace, {"name": "Clerk", "pattern": "Specialist"})).json["id"]
+    body, params = {"name": "x", "style": "github", "secret": SECRETS["github"]}, {"agent_id": agent}
+    keyed: dict[str, Any] = {"params": params, "headers": {"idempotency-key": "once"}, "host": "evil.example"}
+    made = (await world.call("create_hook", grace, body, **keyed)).json
+    assert made["url"] == f"https://flowgrid.acme.example{made['path']}"
+    one, rotation = {"hook_id": made["id"]}, {"secret": OTHER["github"]}
+    again: dict[str, Any] = {"params": one, "headers": {"idempotency-key": "two"}, "host": "evil.example"}
+    answers = [
+        (await world.call("create_hook", grace, body, **keyed)).json,
+        (await world.call("rotate_hook", grace, rotation, **again)).json,
+        (await world.call("rotate_hook", grace, rotation, **again)).json,
+        (await world.call("get_hook", grace, params=one, host="evil.example")).json,
+        *(await world.call("list_hooks", grace, host="evil.example")).json["items"],
+    ]
+    assert [(answer["path"], answer["url"]) for answer in answers] == [(made["path"], made["url"])] * 5
+    await world.close()
+
+
+async def test_where_no_public_address_is_known_a_hook_has_a_path(runs: RunsWorld, grace: Caller, clerk: str) -> None:
+    assert (await hook_of(runs.world, grace, clerk))["url"] is None
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------

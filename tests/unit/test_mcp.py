@@ -15,7 +15,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from functions.mcp.service import MAX_BYTES, VERSIONS
+from functions.mcp.service import MAX_BYTES
+from functions.mcp.transport import HANDSHAKES, MODERN, VERSIONS
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from tests.doubles.models import says
@@ -159,11 +160,12 @@ async def test_who_may_not_run_agents_may_not_by_mcp(runs: RunsWorld, grace: Cal
         (b'{"jsonrpc": "2.0", "id": 1, "method": "resources/list"}', 200, -32601),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "none"}}', 200, -32602),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": []}', 200, -32602),
+        (b'[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]', 400, -32600),
         (
             b'{"jsonrpc": "2.0", "id": 1, "method": "ping", '
             b'"params": {"_meta": {"io.modelcontextprotocol/protocolVersion": "2030-01-01"}}}',
             400,
-            -32022,
+            -32020,
         ),
     ],
 )
@@ -172,6 +174,100 @@ async def test_what_is_asked_wrongly_is_told_as_json_rpc_does(
 ) -> None:
     answer = await runs.world.call("speak_mcp", grace, body)
     assert (answer.status, answer.json["error"]["code"]) == (status, code)
+
+
+PING, NEW = {"jsonrpc": "2.0", "id": 1, "method": "ping"}, MODERN[0]
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+
+
+def modern(body: dict[str, Any], version: Any = NEW, **params: Any) -> dict[str, Any]:
+    return {**body, "params": {**params, "_meta": {"io.modelcontextprotocol/protocolVersion": version}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        *((PING, {"mcp-protocol-version": version}, 200, None) for version in HANDSHAKES),
+        (PING, {}, 200, None),
+        *((PING, {"mcp-protocol-version": one}, 400, -32022) for one in ("1900-01-01", "2099-01-01", "none", "")),
+        ({**PING, "id": None}, {"mcp-protocol-version": "1900-01-01"}, 400, -32022),
+        (modern(PING), {"mcp-protocol-version": NEW, "mcp-method": "ping"}, 200, None),
+        (modern(PING, "2030-01-01"), {"mcp-protocol-version": "2030-01-01"}, 400, -32022),
+        (modern(PING), {"mcp-method": "ping"}, 400, -32020),
+        (modern(PING), {"mcp-protocol-version": HANDSHAKES[-1], "mcp-method": "ping"}, 400, -32020),
+        (PING, {"mcp-protocol-version": NEW, "mcp-method": "ping"}, 400, -32020),
+        (modern(PING), {"mcp-protocol-version": NEW}, 400, -32020),
+        (modern(PING), {"mcp-protocol-version": NEW, "mcp-method": "tools/list"}, 400, -32020),
+        (modern(CALL, name="run_agent"), {"mcp-protocol-version": NEW, "mcp-method": "tools/call"}, 400, -32020),
+        (
+            modern(CALL, name="run_agent"),
+            {"mcp-protocol-version": NEW, "mcp-method": "tools/call", "mcp-name": "list_agents"},
+            400,
+            -32020,
+        ),
+        (
+            modern(CALL, name="list_agents"),
+            {"mcp-protocol-version": NEW, "mcp-method": "tools/call", "mcp-name": "=?base64?bGlzdF9hZ2VudHM=?="},
+            200,
+            None,
+        ),
+        (
+            modern(CALL, name="list_agents"),
+            {"mcp-protocol-version": NEW, "mcp-method": "tools/call", "mcp-name": "=?base64?!?="},
+            400,
+            -32020,
+        ),
+    ],
+)
+async def test_headers_say_what_the_body_says(
+    runs: RunsWorld, grace: Caller, body: Any, headers: dict[str, str], status: int, code: int | None
+) -> None:
+    answer = await runs.world.call("speak_mcp", grace, body, headers=headers)
+    told = answer.json.get("error", {})
+    assert (answer.status, told.get("code")) == (status, code), answer.raw
+    if code == -32022:
+        assert told["data"] == {"supported": [*VERSIONS], "requested": headers["mcp-protocol-version"]}
+
+
+async def test_a_sessions_id_is_nobodys_and_none_is_given(runs: RunsWorld, grace: Caller) -> None:
+    answers = [
+        await runs.world.call("speak_mcp", grace, PING, headers={"mcp-session-id": id})
+        for id in ("made-up", "x" * 5000)
+    ]
+    answers.append(await rpc(runs.world, grace, "initialize", protocolVersion=HANDSHAKES[-1]))
+    assert [answer.status for answer in answers] == [200] * 3
+    assert not any("mcp-session-id" in {**answer.headers} for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("application/json, text/event-stream", 200),
+        ("Application/JSON;q=0.9", 200),
+        ("application/*", 200),
+        ("text/event-stream, */*;q=0.1", 200),
+        ("", 200),
+        ("text/event-stream", 406),
+        ("text/html", 406),
+    ],
+)
+async def test_who_takes_no_json_gets_none(runs: RunsWorld, grace: Caller, accept: str, status: int) -> None:
+    answer = await runs.world.call("speak_mcp", grace, PING, headers={"accept": accept})
+    assert answer.status == status and (status == 200 or answer.json["error"]["code"] == -32600)
+
+
+async def test_pages_of_other_origins_are_refused_whatever_they_call_this_address(tmp_path: Path) -> None:
+    """DNS that is bound anew makes a page's own Host lead here."""
+    own, friend = "https://flowgrid.acme.example", "https://app.acme.example"
+    world = World.over(tmp_path, flowgrid_public_url=own, flowgrid_cors_origins=friend)
+    grace = await member(world, str((await world.onboard())["id"]))
+    for origin, status in ((own, 200), (friend, 200), ("https://evil.example", 403), ("null", 403), ("", 403)):
+        headers = {"origin": origin}
+        answer = await world.call("speak_mcp", grace, PING, headers=headers, host="evil.example")
+        assert answer.status == status, origin
+        listened = await world.call("listen_to_mcp", grace, headers=headers)
+        assert listened.status == (405 if status == 200 else 403)
+    await world.close()
 
 
 async def test_arguments_that_are_wrong_are_the_models_to_mend(runs: RunsWorld, grace: Caller) -> None:
@@ -199,6 +295,16 @@ async def test_who_brings_no_token_is_told_whose_are_taken(runs: RunsWorld) -> N
     assert (told["resource"], told["authorization_servers"]) == (URL, issuers)
     other = await runs.world.call("list_agents")
     assert other.headers["WWW-Authenticate"] == 'Bearer realm="flowgrid"'
+
+
+async def test_a_public_address_is_told_whatever_host_is_sent(tmp_path: Path) -> None:
+    world = World.over(tmp_path, flowgrid_public_url="https://flowgrid.acme.example")
+    refused = await world.call("speak_mcp", None, {}, host="evil.example")
+    metadata = "https://flowgrid.acme.example/api/.well-known/oauth-protected-resource"
+    assert refused.headers["WWW-Authenticate"].endswith(f'resource_metadata="{metadata}"')
+    told = await world.call("get_protected_resource", host="evil.example")
+    assert told.json["resource"] == "https://flowgrid.acme.example/api/v1/mcp" and b"evil" not in told.raw
+    await world.close()
 
 
 async def test_a_host_that_is_none_is_not_repeated(runs: RunsWorld) -> None:

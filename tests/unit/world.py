@@ -24,6 +24,7 @@ from shared.kinds import Container, Kind, Kinds
 from shared.members.members import Members
 from shared.members.users import user_id
 from shared.messaging.sqlite import SqliteMessaging
+from shared.observed import ObservedMessaging
 from shared.settings import Settings
 from shared.tenancy.directory import TENANT, Directory, TenantEntry
 from shared.tenancy.fence import first_permit
@@ -227,6 +228,8 @@ class World:
     def queue(self) -> SqliteMessaging:
         """The embedded queue, with what only it can do."""
         messaging = self.core.adapters.messaging
+        if isinstance(messaging, ObservedMessaging):  # where telemetry is told of it
+            messaging = messaging._inner
         assert isinstance(messaging, SqliteMessaging)
         return messaging
 

@@ -1,120 +1,27 @@
 """Slack and Teams: cards that their schemas take, and a waiting run that is answered from one, once."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import jsonschema_rs
 import pytest
 
-from functions.catalog.service import ElementService, RelationshipService
-from functions.design.tools import WizardTools
-from functions.executions.assembly import Executions
-from functions.executions.working import World as Runs
-from functions.tools.catalog import CatalogTools
-from functions.tools.port import Toolboxes
-from functions.webhooks.answering import slack_signature
 from shared.tenancy.directory import TENANT
 from shared.work.scope import IDEMPOTENCY
 from tests.doubles import receiver
 from tests.doubles.blockkit import refused
-from tests.doubles.models import ScriptedModels, anywhere, calls, says
-from tests.doubles.receiver import Receiver
-from tests.doubles.time import Time
-from tests.unit.runs_world import LIMITS, Desk, RunsWorld
-from tests.unit.world import Answer, FakeClock, World
+from tests.wire.chat_world import EVENTS, PUBLIC, SECRET_PATH, SIGNING, Chat, buttons, token_of
 
 SCHEMA = json.loads((Path(receiver.__file__).parent / "schemas" / "adaptive-card-1.5.0.json").read_text("utf-8"))
-SIGNING = "8f742231b10e8888abcd99yyyzzz85a5"
-EVENTS = ["execution.waiting", "execution.succeeded", "agent.created"]
-PUBLIC = "https://flowgrid.test"
-
-
-@dataclass
-class Chat:
-    runs: RunsWorld
-    receiver: Receiver
-
-    async def hook(self, kind: str, **fields: Any) -> dict[str, Any]:
-        own = {"signing_secret": SIGNING} if kind == "slack" else {}
-        body = {
-            "format": kind,
-            "url": f"{self.receiver.url}/{kind}/a-secret-path",
-            "events": EVENTS,
-            "approvals": "admin",
-        }
-        answer = await self.runs.call("create_webhook", {**body, **own, **fields})
-        assert answer.status == 201, answer.raw
-        made: dict[str, Any] = answer.json
-        return made
-
-    async def ordering(self) -> str:
-        """A run that waits for an approval, told of."""
-        script = [calls(("order", {"what": "paper"})), says("Done.")]
-        found = await self.runs.run(await self.runs.agent("clerk", script, tools=["order"]))
-        assert found["waiting_for"] == "approval"
-        await self.runs.drain()
-        return str(found["id"])
-
-    def told(self, kind: str, what: str) -> Any:
-        """The card of this event."""
-        found = [one.json for one in self.receiver.of(f"/{kind}/a-secret-path") if what in one.body.decode()]
-        return found[-1]
-
-    async def clicked(
-        self, hook: dict[str, Any], button: dict[str, Any], secret: str = SIGNING, late: int = 0
-    ) -> Answer:
-        """What Slack posts."""
-        action = {"type": "button", "action_id": button["action_id"], "value": button["value"]}
-        payload = {"type": "block_actions", "user": {"id": "U1"}, "actions": [action]}
-        body = urlencode({"payload": json.dumps(payload)}).encode()
-        at = str(int(self.runs.world.clock.now().timestamp()) - late)
-        headers = {
-            "content-type": "application/x-www-form-urlencoded",
-            "x-slack-request-timestamp": at,
-            "x-slack-signature": slack_signature(secret, at, body).decode(),
-        }
-        params = {"hook": f"{self.runs.tenant}.{hook['id']}"}
-        answer = await self.runs.world.call("take_slack_answer", None, body, params=params, headers=headers)
-        await self.runs.drain()
-        return answer
-
-    async def page(self, token: str, choice: str | None = None) -> Answer:
-        params, form = {"token": token}, {"content-type": "application/x-www-form-urlencoded"}
-        if choice is None:
-            return await self.runs.world.call("ask_decision", None, params=params)
-        body = urlencode({"decision": choice}).encode()
-        answer = await self.runs.world.call("take_decision", None, body, params=params, headers=form)
-        await self.runs.drain()
-        return answer
 
 
 @pytest.fixture
 async def chat(tmp_path: Path) -> AsyncIterator[Chat]:
-    clock, models, desk = FakeClock(), ScriptedModels(), Desk()
-    time = Time(clock)
-    toolbox = Toolboxes(CatalogTools(ElementService(), RelationshipService()), desk)
-    parts = Runs(toolbox, models, anywhere, WizardTools(), time.pause)
-    with receiver.receiving(clock.now) as slow:
-        settings: dict[str, Any] = {"flowgrid_outgoing_allowed": slow.address, "flowgrid_public_url": PUBLIC}
-        world = World.over(tmp_path, clock=clock, runs=parts, **settings)
-        made = await world.onboard("acme", limits=LIMITS)
-        yield Chat(RunsWorld(world, models, time, made["id"], desk, Executions.of(world.core, parts)), slow)
-        await world.close()
-
-
-def buttons(message: Any) -> dict[str, dict[str, Any]]:
-    (actions,) = [one for one in message["blocks"] if one["type"] == "actions"]
-    return {one["action_id"]: one for one in actions["elements"]}
-
-
-def token_of(message: Any) -> str:
-    (action,) = message["attachments"][0]["content"]["actions"]
-    assert action["type"] == "Action.OpenUrl" and action["url"].startswith(f"{PUBLIC}/api/hooks/decisions/")
-    return str(action["url"].rpartition("/")[2])
+    async with Chat.over(tmp_path) as made:
+        yield made
 
 
 async def test_slack_gets_messages_that_block_kit_takes(chat: Chat) -> None:
@@ -125,6 +32,7 @@ async def test_slack_gets_messages_that_block_kit_takes(chat: Chat) -> None:
     assert len(messages) == 3 and [refused(one) for one in messages] == [[], [], []]
     assert "<!channel>" not in json.dumps([one["text"] for one in messages])
     assert set(buttons(chat.told("slack", "waiting"))) == {"approve", "reject"}
+    assert all(f"{PUBLIC}/api/v1/" in json.dumps(one) for one in messages)
 
 
 async def test_teams_gets_cards_that_the_schema_of_1_5_takes_in_the_envelope_of_workflows(chat: Chat) -> None:
@@ -139,6 +47,7 @@ async def test_teams_gets_cards_that_the_schema_of_1_5_takes_in_the_envelope_of_
         cards.append(attachment["content"])
     assert len(cards) == 2 and {one["version"] for one in cards} == {"1.5"}
     assert [str(error) for card in cards for error in validator.iter_errors(card)] == []
+    assert all(f"{PUBLIC}/api/v1/" in json.dumps(card) for card in cards)
     assert not validator.is_valid({**cards[0], "body": [{"type": "TextBlock"}]}), "the schema refuses what is no card"
 
 
@@ -151,6 +60,20 @@ async def test_an_approval_from_slack_continues_the_run_once_whatever_is_clicked
     assert (await chat.runs.shown(run))["status"] == "succeeded" and len(chat.runs.desk.order.sent) == 1
     trail = (await chat.runs.world.call("list_audit", chat.runs.admin, query={"action": "execution.decided"})).json
     assert [one["user_id"] for one in trail["items"]] == [f"webhook:{hook['id']}:slack:U1"]
+
+
+async def test_an_approval_that_is_clicked_everywhere_at_once_continues_the_run_once(chat: Chat) -> None:
+    slack, _ = await chat.hook("slack"), await chat.hook("teams")
+    run = await chat.ordering()
+    shown, token = buttons(chat.told("slack", "waiting")), token_of(chat.told("teams", "waiting"))
+    answers = await asyncio.gather(
+        *(chat.clicked(slack, shown[button]) for button in ("approve", "approve")),
+        *(chat.page(token, "approve") for _ in range(2)),
+    )
+    assert [answer.status for answer in answers] == [200] * 4
+    assert (await chat.runs.shown(run))["status"] == "succeeded" and len(chat.runs.desk.order.sent) == 1
+    trail = (await chat.runs.world.call("list_audit", chat.runs.admin, query={"action": "execution.decided"})).json
+    assert len(trail["items"]) == 1
 
 
 async def test_what_slack_has_not_signed_or_signed_long_ago_decides_nothing(chat: Chat) -> None:
@@ -237,7 +160,7 @@ async def test_no_secret_of_a_webhook_is_in_any_answer_but_the_one_that_makes_it
         ]
     ).decode()
     logged = capfd.readouterr()
-    for secret in (own["secret"], new["secret"], SIGNING, "a-secret-path"):
+    for secret in (own["secret"], new["secret"], SIGNING, SECRET_PATH):
         for where in (kept, shown, logged.out, logged.err):
             assert secret not in where
     assert slack["secret"] is None and slack["url"].endswith(chat.receiver.address)
