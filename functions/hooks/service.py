@@ -67,10 +67,12 @@ class HookService:
         return await change.commit(_shown(hook, await self._place(tenant, id)))
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Hook]:
+        """One page. `filters`: field -> value, None: any."""
         found = await find(tenant, HookItem, filters, page)
         return Listing([_shown(hook, await self._place(tenant, hook.id)) for hook in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> Hook:
+        """`NotFound` for what never was and for another tenant's."""
         return _shown((await load(tenant, HookItem, id)).value, await self._place(tenant, id))
 
     async def rotate(self, tenant: TenantSession, id: str, asked: HookRotation) -> Hook:

@@ -104,7 +104,9 @@ class Site:
         settings = settings.model_copy(update={"flowgrid_claims": sources(settings.flowgrid_issuers[0].issuer)})
         own = core(settings, KINDS, clock)
         own.services.outbox.pause = never
-        own.adapters.charges.also = lambda _: None  # told by the host's own clock, in the middle of whatever goes on
+        own.adapters.charges.listener = lambda _: (
+            None
+        )  # told by the host's own clock, in the middle of whatever goes on
         issuer = Issuer(folder, settings, clock)
         keys = _keys(issuer, clock)
         companies = Companies(own, issuer.public_keys()[-1]["kid"])
