@@ -14,6 +14,7 @@ from functions.hooks.models import Hook
 from functions.migration.models import BATCH, Migration
 from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
+from functions.tools.mcp.models import McpServer
 from functions.tools.models import Tool
 from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
@@ -53,6 +54,7 @@ KINDS = Kinds(
     Design.KIND,
     Provider.KIND,
     Tool.KIND,
+    McpServer.KIND,
     Hook.KIND,
     Webhook.KIND,
     AUDIT,

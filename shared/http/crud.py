@@ -26,6 +26,7 @@ def crud(
     service: ResourceService[R, F],
     *,
     path: str,
+    noun: str | None = None,
     fields: type[F],
     query: type[Q],
     example: Mapping[str, Any],
@@ -37,11 +38,13 @@ def crud(
     """`v1/<path>` and `v1/<path>/{<kind>_id}`: viewers read, users (`writes_by`) write, admins delete.
 
     `example`: a body that POST and PUT take; `patch`: one for PATCH. `delete` False: its route is declared elsewhere.
+    `noun`: one of them, with its article; None: as its kind is called.
     """
     model, kind = service.model, service.model.KIND.name
     id = f"{kind}_id"
     every, one = f"v1/{path}", f"v1/{path}/{{{id}}}"
-    noun = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('_', ' ')}"
+    several = path if noun is None else f"{noun.partition(' ')[2]}s"
+    noun = noun or f"{'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('_', ' ')}"
 
     async def create(call: Call[F]) -> R:
         return await service.create(call.tenant, call.body)
@@ -79,8 +82,8 @@ def crud(
         routes,
         "GET",
         every,
-        name=f"list_{path}",
-        summary=f"List {path}",
+        name=f"list_{path.replace('-', '_')}",
+        summary=f"List {several}",
         query=query,
         answer=page,
         **reads,
