@@ -45,7 +45,7 @@ _OWN: Final = {"accept": "application/json, text/event-stream", "user-agent": f"
 class Wire:
     """One conversation with the server at `url`. `client`: bounds each answer; `headers`: of each request.
 
-    `mask`: of the secret that is in them, laid over each result.
+    `mask`: of the secret that is in them, laid over each answer before anything of it is cut.
     """
 
     def __init__(self, client: "httpx2.AsyncClient", url: str, headers: Mapping[str, str], mask: Mask) -> None:
@@ -75,8 +75,7 @@ class Wire:
         answer = await self._sent(message, most)
         if answer is None:
             raise McpMalformed(f"took a question and gave no answer; {NOT_KNOWN}")
-        masked: dict[str, Any] = self._mask.over(_result(answer, self._asked))
-        return masked
+        return _result(answer, self._asked)
 
     async def end(self) -> None:
         """Say goodbye where there is a session; what comes of that is nobody's concern."""
@@ -155,16 +154,16 @@ class Wire:
             self._session = None
             raise McpSessionLost
         if not response.is_success:
-            raise await _refused(response, kind)
+            raise await _refused(response, kind, self._mask)
         if message["method"] == "initialize":
             self._session = _session_of(response)
         if "id" not in message or response.status_code == 202:
             return None
         if kind == "text/event-stream":
-            return await _streamed(response, message["id"], most)
+            return await _streamed(response, self._mask, most)
         if kind == "application/json":
-            return _json(await _read(response, most))
-        raise McpMalformed(f"answered with {kind[:100] or 'no media type'}; {NOT_KNOWN}")
+            return _json(await _read(response, most), self._mask)
+        raise McpMalformed(f"answered with {self._mask.text(kind)[:100] or 'no media type'}; {NOT_KNOWN}")
 
     def _all_headers(self) -> dict[str, str]:
         headers = dict(self._headers)
@@ -179,14 +178,14 @@ def too_large(most: int) -> PeerFailed:
     return McpTooLarge(f"answers with more than {most} bytes, or packed; {NOT_KNOWN}")
 
 
-async def _refused(response: "httpx2.Response", kind: str) -> PeerFailed:
+async def _refused(response: "httpx2.Response", kind: str, mask: Mask) -> PeerFailed:
     """What the body says of it, where that is an error of JSON-RPC; of a long one, nothing."""
     status = response.status_code
     if status in (401, 403):
         return McpUnauthorized(f"answered {status}: it does not take the secret; nothing was done")
     if kind == "application/json" and status >= 400:
         try:
-            said = _json(await _read(response, MAX_BYTES))
+            said = _json(await _read(response, MAX_BYTES), mask)
         except PeerFailed:
             said = None
         if isinstance(said, dict) and isinstance(said.get("error"), dict):
@@ -203,13 +202,13 @@ async def _read(response: "httpx2.Response", most: int) -> bytes:
     return bytes(found)
 
 
-async def _streamed(response: "httpx2.Response", id: int, most: int) -> Any:
+async def _streamed(response: "httpx2.Response", mask: Mask, most: int) -> Any:
     """The first answer of an event stream; progress, logs and questions of the server's own are passed over."""
     import httpx2
 
     try:
         async for event in httpx2.EventSource(response, max_event_size=most):
-            said = _json(event.data.encode()) if event.event == "message" and event.data else None
+            said = _json(event.data.encode(), mask) if event.event == "message" and event.data else None
             if isinstance(said, dict) and "method" not in said:
                 return said
     except httpx2.SSEError:
@@ -217,16 +216,16 @@ async def _streamed(response: "httpx2.Response", id: int, most: int) -> Any:
     raise McpMalformed(f"ended its stream without an answer; {NOT_KNOWN}")
 
 
-def _json(raw: bytes) -> Any:
+def _json(raw: bytes, mask: Mask) -> Any:
     from pydantic_core import from_json
 
     try:
-        return from_json(raw, allow_inf_nan=False)
+        return mask.over(from_json(raw, allow_inf_nan=False))
     except ValueError:
         raise McpMalformed(f"answered with what is no JSON; {NOT_KNOWN}") from None
 
 
-def _result(answer: Any, id: int) -> dict[str, Any]:
+def _result(answer: Any, id: int) -> Mapping[str, Any]:
     if not isinstance(answer, dict) or answer.get("jsonrpc") != "2.0":
         raise McpMalformed(f"answered with what is no JSON-RPC 2.0; {NOT_KNOWN}")
     error = answer.get("error")
