@@ -35,7 +35,6 @@ MODERN: Final = "2026-07-28"
 VERSIONS: Final = (*HANDSHAKES, MODERN)
 MAX_BYTES: Final = 1024 * 1024  # of one answer with all events before it
 END_SECONDS: Final = 5.0
-SESSION: Final = "mcp-session-id"
 _META: Final = "io.modelcontextprotocol/"
 _SESSION_ID: Final = re.compile(r"[!-~]{1,256}")
 _CLIENT: Final = {"name": "flowgrid", "version": VERSION}
@@ -170,7 +169,7 @@ class Wire:
         if self._version is not None:
             headers["mcp-protocol-version"] = self._version
         if self._session is not None:
-            headers[SESSION] = self._session
+            headers["mcp-session-id"] = self._session
         return headers
 
 
@@ -242,7 +241,7 @@ def _result(answer: Any, id: int) -> Mapping[str, Any]:
 
 
 def _session_of(response: "httpx2.Response") -> str | None:
-    said = response.headers.get(SESSION)
+    said = response.headers.get("Mcp-Session-Id")
     if said is not None and _SESSION_ID.fullmatch(said) is None:
         raise McpMalformed("gave a session an id that no header can carry")
     return said
