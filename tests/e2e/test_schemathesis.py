@@ -24,7 +24,8 @@ SLOWLY = ("--rate-limit", "550/m")  # of the 600 that staff have
 # What ArchiMate allows between which elements, which backup there is, how long ago is too long, which of two times is
 # later, which address is public, which agent is the tenant's, which keys of a team are there once, what a question was
 # called, which arguments the URL of a tool has, how much of one's own a key may be given, which secret a sender signs
-# with, what is in an old row, what a server outside says of its tools: no schema can say that, so a 400 is expected there and only there.
+# with, what is in an old row, what a server outside says of its tools: no schema can say that, so a 400 is expected
+# there and only there.
 CONFIG = f"""
 hooks = "{HOOKS}"
 

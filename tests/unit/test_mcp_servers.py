@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from functions.tools.mcp.calling import McpToolbox
 from functions.tools.mcp.models import MAX_DESCRIPTION, MAX_TOOLS_BYTES, McpServer, RemoteTool
 from functions.tools.mcp.service import McpServerService
 from functions.tools.mcp.taking import compared, digest_of, taken
@@ -127,6 +128,27 @@ async def test_only_tools_that_were_taken_are_safe_or_idempotent(world: World, a
     for names in (["open"], ["find", "find"]):
         wrong = await patched(world, acme, server["id"], {"safe": names})
         assert (wrong.status, wrong.json["errors"][0]["field"]) == (400, "safe")
+
+
+async def test_a_call_is_approved_and_not_repeated_after_a_crash_unless_an_admin_says_so(
+    world: World, acme: str
+) -> None:
+    server, session = await made(world, acme), await world.session(acme)
+    await with_tools(world, acme, server["id"], "find", "close")
+    box = McpToolbox(world.core.adapters.outgoing, KeptSecrets(world.core.adapters.secrets))
+    names = ["mcp:tickets.find", "mcp:tickets.close", "mcp:tickets.open", "mcp:other.find", "http:tickets", "mcp:"]
+    usual = await box.find(session, names)
+    assert {name: (one.approval, one.idempotent) for name, one in usual.items()} == {
+        "mcp:tickets.find": (Role.USER, False),
+        "mcp:tickets.close": (Role.USER, False),
+    }
+    said = {"approval": "admin", "safe": ["find"], "idempotent": ["find"]}
+    assert (await patched(world, acme, server["id"], said)).status == 200
+    told = await box.find(session, names)
+    assert {name: (one.approval, one.idempotent) for name, one in told.items()} == {
+        "mcp:tickets.find": (None, True),
+        "mcp:tickets.close": (Role.ADMIN, False),
+    }
 
 
 async def test_another_address_is_another_server_of_which_nothing_is_known(world: World, acme: str) -> None:
