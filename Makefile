@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
+unexport PYTHONDONTWRITEBYTECODE # each worker, and each process that a test starts, would compile all of it anew
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long test-exhaustive test-emulators demo lint package format pages infra snapshots infra-scan \
   bench bench-peer sbom audit lock clean

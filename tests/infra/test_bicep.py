@@ -48,6 +48,7 @@ def test_a_file_that_is_not_formatted_is_told(infra: Path) -> None:
     assert list(unformatted(infra)) == ["modules/identity.bicep: not as `bicep format` would write it"]
 
 
+@pytest.mark.long
 @with_compiler
 def test_a_change_of_what_would_be_deployed_is_told_with_its_difference(infra: Path) -> None:
     put(infra, "modules/keyvault.bicep", "softDeleteRetentionInDays: 90", "softDeleteRetentionInDays: 7")

@@ -188,18 +188,18 @@ def test_a_long_brief_of_a_large_landscape_is_drafted_from_soon() -> None:
     names = [f"Process handling of claims number {n} " + "word " * 15 for n in range(2000)]
     many = [Known(name, name, "BusinessProcess") for name in names]
     feedback = ["no claims lists. add a digest. " * 160] * 20
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert [one.key for one in questions("triage new claims. " * 520, many)] == ["approval", "subject"]
     assert len(propose("write letters. " * 660, {}, feedback, many).agents) > 1
-    assert time.perf_counter() - begun < 6
+    assert time.process_time() - begun < 6
 
 
 @pytest.mark.parametrize("blanks", [" ", "\t", " \n", "\u00a0", ", "])
 def test_blanks_of_a_brief_are_read_once(blanks: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = clauses("Watch claims," + blanks * 9990 + "then pay them soon")
     assert (found[0], found[-1]) == ("Watch claims", "pay them soon")
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_a_brief_of_no_known_words_is_still_a_proposal() -> None:

@@ -261,14 +261,14 @@ async def test_a_provider_that_is_throttled_is_asked_again_as_it_says_and_then_n
     agent = await runs.agent("clerk", [Reply(raises=ModelThrottled("slow down", retry_after=20))])
     found = await runs.run(agent)
     assert (found["status"], found["stop_reason"], len(runs.models.asked)) == ("failed", "model_throttled", 3)
-    assert 40 <= runs.world.clock.monotonic() - before < 80
+    assert 40 <= runs.world.clock.monotonic() - before < 120
     assert (await runs.budget(), found["tokens"]["input"]) == (0, 0)
 
 
 async def test_nobody_waits_longer_than_half_a_minute_for_a_provider(runs: RunsWorld) -> None:
     before = runs.world.clock.monotonic()
     await runs.run(await runs.agent("clerk", [Reply(raises=ModelUnavailable("down", retry_after=86400))]))
-    assert runs.world.clock.monotonic() - before < 80
+    assert runs.world.clock.monotonic() - before < 120
 
 
 async def test_each_try_is_shown_as_an_attempt_whatever_came_of_it(runs: RunsWorld) -> None:

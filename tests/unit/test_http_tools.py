@@ -358,12 +358,12 @@ def test_much_that_is_wrong_is_named_before_it_is_held() -> None:
     """Each of many items by each of many schemas: every error would be made, gigabytes of them, before one is shown."""
     any_of = {"anyOf": [{"type": "string", "minLength": length} for length in range(250)]}
     checked = schema(a={"type": "array", "items": any_of}, b={}, c={"type": "string"})
-    begun = time.monotonic()
+    begun = time.process_time()
     wrong = wrong_with_arguments(checked, {"a": [1] * 21_000, "b": 1, "c": 2})
     assert wrong == "a: is not as its schema has it; c: is not as its schema has it"
     assert "send no others" in str(wrong_with_arguments({**checked, "required": ["d"]}, {"a": ["x" * 250] * 200}))
     assert wrong_with_arguments(checked, {"a": ["x" * 250] * 200}) is None
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_patterns_of_one_schema_are_no_larger_together_than_one_may_be() -> None:

@@ -142,10 +142,10 @@ def nested(levels: int) -> dict[str, Any]:
 )
 async def test_what_is_small_to_write_and_large_to_make_is_refused(schema: dict[str, Any]) -> None:
     tool = ToolSpec("claims", "Reads claims.", {"type": "object", "properties": {"a": schema}, "required": ["a"]})
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(ModelRefused, match="more than 65536 characters"):
         await AiModels(Outgoing()).ask(OFFLINE, asked("Read the claims.", tools=[tool]))
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_an_answer_is_cut_at_its_tokens_and_says_so() -> None:

@@ -360,19 +360,19 @@ LARGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("schemas", LARGE.values(), ids=LARGE)
 def test_what_is_large_to_hold_is_refused_before_it_is_held(schemas: dict[str, Any]) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(NotTaken):
         tool(body({"$ref": "#/components/schemas/L0"}), components={"schemas": schemas})
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 async def test_a_document_of_such_operations_is_answered_soon(world: World, acme: str) -> None:
     every = {f"/{n}": {"post": body({"$ref": "#/components/schemas/L0"})} for n in range(MAX_OPERATIONS)}
     for schemas in LARGE.values():
-        begun = time.monotonic()
+        begun = time.process_time()
         answer = await take(world, acme, {**PETS, "paths": every, "components": {"schemas": schemas}}, dry_run="true")
         assert (answer.status, answer.json["count"], answer.json["more"]) == (200, 0, MAX_OPERATIONS - 200)
-        assert time.monotonic() - begun < 10
+        assert time.process_time() - begun < 10
 
 
 LONG_NAME = "A" * 150_000
@@ -398,10 +398,10 @@ async def test_what_is_small_to_send_and_long_to_read_is_refused(
     own = {"get": parts["get"]}
     shared = {name: part for name, part in parts.items() if name != "get"}
     raw = json.dumps({**PETS, "paths": {f"/{n}": own for n in range(200)}, **shared}, separators=(",", ":")).encode()
-    begun = time.monotonic()
+    begun = time.process_time()
     refused = await take(world, acme, raw, dry_run="true")
     assert (refused.status, refused.json["errors"][0]["message"][:10]) == (400, "takes more")
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 WORDS = "$ref type properties items allOf anyOf enum required schema in name not additionalProperties pattern content"
