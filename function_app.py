@@ -86,13 +86,13 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         blueprints["platform"].append(functions.platform.bus.blueprint(parts.consumers))
         blueprints["executions"].append(functions.executions.bus.blueprint(parts.executions.messages))
         blueprints["webhooks"].append(functions.webhooks.bus.blueprint(parts.webhooks.deliverer))
-    elif core.adapters.source is not None:
-        blueprints["platform"].append(functions.platform.timer.drain_blueprint(parts.consumers, core.adapters.source))
+    elif (receiving := core.adapters.receiving) is not None:
+        blueprints["platform"].append(functions.platform.timer.drain_blueprint(parts.consumers, receiving))
     app = func.FunctionApp()
     for blueprint in chosen(blueprints, core.settings.services):
         app.register_functions(blueprint)
     return app
 
 
-platform = core(Settings.load(os.environ), KINDS)
-app = compose(platform)
+own_core = core(Settings.load(os.environ), KINDS)
+app = compose(own_core)

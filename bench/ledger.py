@@ -45,7 +45,7 @@ async def opened() -> AsyncIterator["Bench"]:
             await world.close()
 
 
-class Kept:
+class KeptTelemetry:
     """In the place of the thread that sends telemetry: what was told, as it would be sent."""
 
     key = CONNECTION
@@ -72,14 +72,14 @@ class Bench:
 
     def __init__(self, world: World, cosmos: CosmosDouble, blobs: Path) -> None:
         self._world, self._cosmos, self._blobs = world, cosmos, blobs
-        telemetry, queue = world.core.adapters.telemetry, world.core.adapters.source
+        telemetry, queue = world.core.adapters.telemetry, world.core.adapters.receiving
         assert isinstance(telemetry, Insights)
         assert isinstance(queue, SqliteMessaging)
-        self._kept = telemetry.delivery = Kept(telemetry)  # type: ignore[assignment]
+        self._kept = telemetry.delivery = KeptTelemetry(telemetry)  # type: ignore[assignment]
         self._queue, self._send = queue, queue.send
         queue.send = self._sent  # type: ignore[method-assign]
         world.core.adapters.charges._monotonic = world.clock.monotonic
-        world.core.adapters.charges.also = None  # what it sends by the clock is reckoned (cli/cost)
+        world.core.adapters.charges.listener = None  # what it sends by the clock is reckoned (cli/cost)
         settings = world.core.settings
         self._queues = (settings.usage_queue, settings.jobs_queue, settings.executions_queue)
         self._messages = self._answered = 0

@@ -110,13 +110,13 @@ def _old(path: Path, count: int) -> None:
 
 async def _store(data: Path, count: int) -> tuple[Spent, Spent]:
     """What it takes for as many elements in batches of as many: of the port alone, and as every service writes them."""
-    platform = core(Settings.model_validate({"flowgrid_data_dir": data}), KINDS)
-    entry = await platform.directory.entry(DEFAULT_TENANT_ID)
+    own = core(Settings.model_validate({"flowgrid_data_dir": data}), KINDS)
+    entry = await own.directory.entry(DEFAULT_TENANT_ID)
     assert entry is not None
-    session = TenantSession(entry, platform.directory.open(entry), MIGRATION, REQUEST, platform.services)
+    session = TenantSession(entry, own.directory.open(entry), MIGRATION, REQUEST, own.services)
     element = (await session.store.query(Element.KIND, limit=1)).items[0].body
     page = await session.store.query(AUDIT, [Where("resource_type", "=", "element")], limit=1)
-    bare = platform.adapters.database.tenant("00000000-0000-0000-0000-00000000ba4e", entry.placement)
+    bare = own.adapters.database.tenant("00000000-0000-0000-0000-00000000ba4e", entry.placement)
 
     async def commit(batch: list[Operation]) -> None:
         await bare.commit(batch)
@@ -129,7 +129,7 @@ async def _store(data: Path, count: int) -> tuple[Spent, Spent]:
 
     alone = await _timed(count, lambda numbers: list(_documents(numbers, element, page.items[0].body)), commit)
     made = await _timed(count, lambda numbers: numbers, create)
-    await platform.close()
+    await own.close()
     return alone, made
 
 

@@ -24,7 +24,7 @@ from functions.kinds import KINDS
 from functions.usage.archiving import Archive
 from functions.usage.bus import blueprint
 from functions.usage.closing import GRACE, Closing
-from functions.usage.fleet import FLEET, Fleet
+from functions.usage.fleet import FLEET, FleetHours
 from functions.usage.metering import Metering
 from functions.usage.models import UsageQuery
 from functions.usage.neighbors import Neighbors, NeighborsQuery
@@ -197,7 +197,7 @@ async def _summed_up(tenants: int) -> Row:
         clock = _Clock(START)
         database: CosmosDatabase = cosmos_database(double.endpoint, clock, shards=1)
         world = _World(database, clock)
-        fleet = Fleet(database, world.directory, clock)
+        fleet = FleetHours(database, world.directory, clock)
         for number in range(tenants):
             id = await world.register(number)
             for start in (START, START + ONE_HOUR / 2):

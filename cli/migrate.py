@@ -20,9 +20,9 @@ from rich.progress import Progress
 from cli.environment import add_settings_file, default_settings_file, load_settings, writable_folder
 from cli.errors import CliError
 from cli.legacy.moving import Advance, Moving
+from cli.legacy.old_file import opened
 from cli.legacy.quarantine import Quarantine
 from cli.legacy.report import Report
-from cli.legacy.source import opened
 from cli.legacy.target import Target
 from shared.settings import Settings
 

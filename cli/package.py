@@ -18,7 +18,7 @@ from shared.version import COMMIT_FILE
 ROOT = Path(__file__).parents[1]
 LOCK = "requirements.txt"
 PACKAGES = ".python_packages/lib/site-packages"
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+WHEELS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can tell
 READABLE = 0o100644 << 16
 OF_THIS_MACHINE = re.compile(
@@ -72,7 +72,7 @@ def _install(lock: Path, target: Path, python: str) -> None:
     wanted.write_text(_for(lock.read_text("utf-8"), python), "utf-8")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--implementation=cp"]
-    command += [f"--platform={platform}" for platform in PLATFORMS]
+    command += [f"--platform={tag}" for tag in WHEELS]
     command += [f"--python-version={python}", f"--target={target}", f"--requirement={wanted}"]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - pip, with our own lock
     if done.returncode:

@@ -27,7 +27,7 @@ from local.bindings import HostError
 from local.host import Host
 from local.issuer import FOLDER, Issuer
 from shared.folders import private_folder
-from shared.messaging.receiving import Source
+from shared.messaging.receiving import Receiving
 from shared.settings import Settings, SettingsError
 from shared.telemetry import log
 
@@ -41,14 +41,14 @@ class Backend:
 
     host: Host
     issuer: Issuer
-    platform: Any
-    source: Source
+    core: Any
+    receiving: Receiving
 
     async def close(self) -> None:
         """The last to run: nothing receives or calls any more."""
-        if self.source is not self.platform.adapters.source:
-            await self.source.close()
-        await self.platform.close()
+        if self.receiving is not self.core.adapters.receiving:
+            await self.receiving.close()
+        await self.core.close()
 
 
 def run(
@@ -102,35 +102,35 @@ def load(settings: Settings, names: Sequence[str] = ()) -> Backend:
         if error.name != APP_MODULE:
             raise
         raise CliError(f"There is no {APP_MODULE}.py in {Path.cwd()}; run this in the project's folder.") from error
-    source = _source(module.platform)
+    receiving = _receiving(module.own_core)
     try:
         root = Path(module.__file__ or ".").parent
         host = Host(
             module.app,
             state=settings.flowgrid_data_dir / "host",
-            messaging=source,
+            messaging=receiving,
             values={**os.environ, **settings.values()},
             host_json=root / "host.json",
             names=names,
         )
     except HostError as error:
         raise CliError(str(error)) from error
-    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.platform, source)
+    return Backend(host, Issuer(settings.flowgrid_data_dir, settings), module.own_core, receiving)
 
 
-def _source(platform: Any) -> Source:
+def _receiving(core: Any) -> Receiving:
     """Where the queue triggers' messages come from: the embedded queue, or an emulator's Service Bus."""
-    embedded: Source | None = platform.adapters.source
+    embedded: Receiving | None = core.adapters.receiving
     if embedded is not None:
         return embedded
-    if not platform.settings.flowgrid_servicebus_emulator:
+    if not core.settings.flowgrid_servicebus_emulator:
         raise CliError(
             "FLOWGRID_SERVICEBUS_EMULATOR is empty; this host receives from an emulator only. "
             "On Azure the Functions host receives from FLOWGRID_SERVICEBUS_NAMESPACE."
         )
-    from local.servicebus import ServiceBusSource
+    from local.servicebus import ServiceBusReceiving
 
-    return ServiceBusSource(platform.settings.flowgrid_servicebus_emulator)
+    return ServiceBusReceiving(core.settings.flowgrid_servicebus_emulator)
 
 
 def _check_installed(settings: Settings) -> None:

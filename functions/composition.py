@@ -60,7 +60,7 @@ from functions.tools.service import ToolService
 from functions.usage.adjustments import Adjustments
 from functions.usage.archiving import Archive
 from functions.usage.closing import Closing
-from functions.usage.fleet import FLEET, Fleet
+from functions.usage.fleet import FLEET, FleetHours
 from functions.usage.hours import HOUR
 from functions.usage.metering import Metering
 from functions.usage.neighbors import Neighbors
@@ -140,7 +140,7 @@ class Parts:
         self.usage, self.quotas = UsageService(self._archive), QuotaService()
         self.adjustments = Adjustments(directory)
         self.closing = Closing(database, directory, services.clock)
-        self.fleet = Fleet(database, directory, services.clock)
+        self.fleet = FleetHours(database, directory, services.clock)
         self.neighbors = Neighbors(database, self.fleet, services.clock)
         self.slos = SloService(self.fleet, services.clock)
         self.billing = BillingService(database, totals)
@@ -173,7 +173,7 @@ class Parts:
         )
         concerns: dict[str, Ask] = {
             "database:dedicated": database.dedicated,
-            "openai": OwnAi(Connections(adapters.secrets, settings).platform, adapters.outgoing).check,
+            "openai": OwnAi(Connections(adapters.secrets, settings).own, adapters.outgoing).check,
             "backup_round": fresh.backup_round,
             "rollups": fresh.rollups,
             "outbox": fresh.outbox,

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from local.bindings import Function
-from local.guard import from_a_page_elsewhere
+from local.guard import from_another_site
 from local.http import problem
 from local.queues import QueueTrigger
 from local.timers import Timer
@@ -33,7 +33,7 @@ class AdminApi:
         self._queues = {queue.function.name: queue for queue in queues}
 
     async def post(self, request: Request) -> Response:
-        if from_a_page_elsewhere(request.headers):
+        if from_another_site(request.headers):
             return problem(request, 403, "forbidden", "A page of another origin may not run functions.")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return problem(request, 415, "unsupported_media_type", "Send JSON: Content-Type: application/json.")

@@ -44,7 +44,7 @@ class HostGuard:
         return 421, "misdirected", "This host does not go by that name; serve it with --allow-host to let it."
 
 
-def from_a_page_elsewhere(headers: Headers) -> bool:
+def from_another_site(headers: Headers) -> bool:
     """Whether a browser says that a page of another origin sends this (Fetch Metadata, and Origin for older ones)."""
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return True

@@ -24,7 +24,7 @@ from local.http import HttpTriggers
 from local.queues import QueueTrigger
 from local.timers import Monitor, Timer
 from shared.clock import Clock, SystemClock
-from shared.messaging.receiving import Source
+from shared.messaging.receiving import Receiving
 
 logger = logging.getLogger("flowgrid.local.host")
 STOP_SECONDS = 20.0
@@ -38,7 +38,7 @@ class Host:
         app: func.FunctionApp,
         *,
         state: Path,
-        messaging: Source,
+        messaging: Receiving,
         values: Mapping[str, str],
         host_json: Path | None = None,
         clock: Clock | None = None,

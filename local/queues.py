@@ -16,7 +16,7 @@ from local.bindings import Function
 from local.messages import service_bus_batch, service_bus_message
 from shared.messaging.port import Message
 from shared.messaging.queues import MESSAGES_AT_ONCE
-from shared.messaging.receiving import Lease, Source
+from shared.messaging.receiving import Lease, Receiving
 
 logger = logging.getLogger("flowgrid.local.queues")
 CONCURRENT_CALLS = 16  # as host.json says, of a function that takes messages one by one; batches run one after another
@@ -31,7 +31,7 @@ BROKEN_QUEUE_PAUSE_SECONDS = 1.0
 class QueueTrigger:
     """One queue function; `take` and `handle` are the steps that `loop` repeats."""
 
-    def __init__(self, function: Function, messaging: Source) -> None:
+    def __init__(self, function: Function, messaging: Receiving) -> None:
         self.function = function
         self.queue = str(function.trigger["queueName"])
         self.many = function.trigger.get("cardinality") == "many"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 0.1
 
 
-class ServiceBusSource:
+class ServiceBusReceiving:
     """The same steps as the embedded queue's: receive under a lock, renew, complete, give back."""
 
     def __init__(self, connection: str) -> None:

@@ -14,7 +14,7 @@ from shared.kinds import Kinds
 from shared.limits.memory import MemoryLimiter
 from shared.limits.port import RateLimiter
 from shared.messaging.port import Messaging
-from shared.messaging.receiving import Source
+from shared.messaging.receiving import Receiving
 from shared.observed import ObservedBlobs, ObservedMessaging, ObservedModels, ObservedSecrets
 from shared.outgoing.client import Outgoing
 from shared.outside import client_id
@@ -31,7 +31,7 @@ class Adapters:
     database: Database
     charges: Charges
     messaging: Messaging
-    source: Source | None  # the embedded queue, to be drained here; None with Service Bus
+    receiving: Receiving | None  # the embedded queue, to be drained here; None with Service Bus
     blobs: Blobs
     secrets: Secrets
     outgoing: Outgoing
@@ -63,14 +63,14 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
     """No file and no socket is opened here."""
     telemetry = _telemetry(settings)
     tell = telemetry.dependency if telemetry.on else None
-    messaging, source = _messaging(settings, clock)
+    messaging, receiving = _messaging(settings, clock)
     charges = Charges(telemetry=telemetry)
     outgoing = Outgoing(settings.outgoing_allowed, tell=tell)
     adapters = Adapters(
         database=_database(settings, clock, kinds, charges, tell),
         charges=charges,
         messaging=messaging,
-        source=source,
+        receiving=receiving,
         blobs=_blobs(settings),
         secrets=_secrets(settings),
         outgoing=outgoing,
@@ -89,7 +89,7 @@ def _observed(adapters: Adapters, settings: Settings, tell: Tell) -> Adapters:
     vault = "Azure Key Vault" if settings.flowgrid_secrets == "keyvault" else "secrets"
     return replace(
         adapters,
-        messaging=ObservedMessaging(adapters.messaging, queue, tell, metering=settings.usage_queue),
+        messaging=ObservedMessaging(adapters.messaging, queue, tell, usage_queue=settings.usage_queue),
         blobs=ObservedBlobs(adapters.blobs, storage, tell),
         secrets=ObservedSecrets(adapters.secrets, vault, tell),
         models=ObservedModels(adapters.models, adapters.telemetry),
@@ -129,7 +129,7 @@ def _database(settings: Settings, clock: Clock, kinds: Kinds, charges: Charges, 
     )
 
 
-def _messaging(settings: Settings, clock: Clock) -> tuple[Messaging, Source | None]:
+def _messaging(settings: Settings, clock: Clock) -> tuple[Messaging, Receiving | None]:
     if settings.flowgrid_messaging == "sqlite":
         from shared.messaging.sqlite import SqliteMessaging
 

@@ -97,7 +97,7 @@ def core(settings: Settings, kinds: Kinds, clock: Clock | None = None, ids: Ids 
         clock, ids or Uuid7Ids(), outbox, settings.usage_queue, kinds, settings.deliveries_queue, telemetry
     )
     request_units = RequestUnits(adapters.messaging, clock, services.ids, settings.usage_queue)
-    adapters.charges.also = request_units.add
+    adapters.charges.listener = request_units.add
     signatures = Signatures(adapters.secrets, adapters.database, clock)
     directory = Directory(adapters.database, clock, signatures)
     names = Names(adapters.database, directory, clock)

@@ -9,7 +9,7 @@ from shared.emulators import is_local
 
 A_NAME = r"^[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?$"
 MOST_SECRETS = 2  # of one provider: the old one and the new one
-MOST_SOURCES = 20
+MOST_ASKERS = 20
 MOST_GATEWAYS = 4  # such as one of each region, or the old and the new one
 
 
@@ -33,7 +33,7 @@ class Issuer(BaseModel):
     roles_claim: str | None = Field(None, min_length=1)
 
 
-class ClaimsSource(BaseModel):
+class ClaimsAsker(BaseModel):
     """An identity provider that asks `POST api/claims/{name}` before it issues a token of `issuer`.
 
     - `caller`: of Entra, whose tokens it shows itself by: the issuer and audience of its own calls.
@@ -80,13 +80,13 @@ def from_json(value: Any) -> Any:
         raise ValueError('it should be JSON, such as [{"issuer": "https://…/v2.0", "audience": "flowgrid"}]') from error
 
 
-def wrong_sources(sources: tuple[ClaimsSource, ...], issuers: tuple[Issuer, ...]) -> list[str]:
-    """What is wrong with sources of claims: two of one name, tokens of an issuer that there is not, plain HTTP."""
+def wrong_askers(askers: tuple[ClaimsAsker, ...], issuers: tuple[Issuer, ...]) -> list[str]:
+    """What is wrong with who asks for claims: two of one name, tokens of an issuer that there is not, plain HTTP."""
     known = {one.issuer for one in issuers}
-    names = [one.name for one in sources]
+    names = [one.name for one in askers]
     wrong = [f"{name!r} is there twice" for name in sorted({name for name in names if names.count(name) > 1})]
-    wrong += [f"{one.issuer!r} is not one of FLOWGRID_ISSUERS" for one in sources if one.issuer not in known]
-    return wrong + [f"{url!r} is not https" for one in sources if one.caller for url in plain(one.caller)]
+    wrong += [f"{one.issuer!r} is not one of FLOWGRID_ISSUERS" for one in askers if one.issuer not in known]
+    return wrong + [f"{url!r} is not https" for one in askers if one.caller for url in plain(one.caller)]
 
 
 def plain(issuer: Issuer) -> list[str]:

@@ -25,14 +25,14 @@ _MODEL = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 
 
 class ObservedMessaging(Messaging):
-    """Of sends to the queue `metering` only those that fail or are slow: each call has one, which its request spans."""
+    """Of sends to `usage_queue` only those that fail or are slow: each call has one, which its request spans."""
 
-    def __init__(self, inner: Messaging, kind: str, tell: Tell, *, metering: str) -> None:
-        self._inner, self._kind, self._tell, self._metering = inner, kind, tell, metering
+    def __init__(self, inner: Messaging, kind: str, tell: Tell, *, usage_queue: str) -> None:
+        self._inner, self._kind, self._tell, self._usage_queue = inner, kind, tell, usage_queue
 
     async def send(self, queue: str, messages: Sequence[Message], *, delay: timedelta | None = None) -> None:
         what = (self._kind, queue, f"send {queue}", messages[0].tenant_id if messages else "")
-        if queue == self._metering:
+        if queue == self._usage_queue:
             with _Trouble(self._tell, what):
                 await self._inner.send(queue, messages, delay=delay)
         else:

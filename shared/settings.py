@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared.emulators import is_local
-from shared.issuers import MOST_GATEWAYS, MOST_SOURCES, ClaimsSource, Gateway, Issuer, from_json, plain, wrong_sources
+from shared.issuers import MOST_ASKERS, MOST_GATEWAYS, ClaimsAsker, Gateway, Issuer, from_json, plain, wrong_askers
 from shared.outside import allowed_from, listed
 from shared.setting_rules import related
 
@@ -94,7 +94,7 @@ class Settings(BaseModel):
         "extension_TenantId", min_length=1, description="Token claim with the tenant id."
     )
     flowgrid_roles_claim: str = Field("roles", min_length=1, description="Token claim with the list of roles.")
-    flowgrid_claims: Annotated[tuple[ClaimsSource, ...], BeforeValidator(from_json), Field(max_length=MOST_SOURCES)] = (
+    flowgrid_claims: Annotated[tuple[ClaimsAsker, ...], BeforeValidator(from_json), Field(max_length=MOST_ASKERS)] = (
         Field(
             (),
             description="JSON list of identity providers that ask for tenant and roles at sign-in: name, provider "
@@ -204,8 +204,8 @@ class Settings(BaseModel):
             description = cls.model_fields["flowgrid_issuers"].description
             wrong += [f"FLOWGRID_ISSUERS: {what}; {description}" for what in _issuers(settings)]
             description = cls.model_fields["flowgrid_claims"].description
-            sources = wrong_sources(settings.flowgrid_claims, settings.flowgrid_issuers)
-            wrong += [f"FLOWGRID_CLAIMS: {what}; {description}" for what in sources]
+            askers = wrong_askers(settings.flowgrid_claims, settings.flowgrid_issuers)
+            wrong += [f"FLOWGRID_CLAIMS: {what}; {description}" for what in askers]
             wrong += [
                 f"FLOWGRID_GATEWAY: {url!r} is not https; {cls.model_fields['flowgrid_gateway'].description}"
                 for one in settings.flowgrid_gateway

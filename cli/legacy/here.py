@@ -98,9 +98,9 @@ class HereTarget(Target):
         return (await self._parts.onboarding.onboard(self._staff(), new)).id
 
     def _staff(self) -> TenantSession:
-        platform = self._core.directory.platform
-        store = self._core.directory.open(platform)
-        return TenantSession(platform, store, MIGRATION, REQUEST, self._core.services)
+        flowgrid = self._core.directory.flowgrid
+        store = self._core.directory.open(flowgrid)
+        return TenantSession(flowgrid, store, MIGRATION, REQUEST, self._core.services)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

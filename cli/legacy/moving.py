@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 
 from cli.errors import CliError
 from cli.legacy.mapping import KNOWN, Defect, Mapped, mapped
+from cli.legacy.old_file import OldFile
 from cli.legacy.quarantine import Quarantine
 from cli.legacy.reading import TENANT, Read, count, rows, shared_key, tenants
 from cli.legacy.report import Report
-from cli.legacy.source import Source
 from cli.legacy.target import Place, Target
 from functions.migration.digests import digest
 from functions.migration.models import (
@@ -100,7 +100,7 @@ class Moving:
 
     def __init__(
         self,
-        source: Source,
+        old: OldFile,
         target: Target,
         default: str,
         tenants: Mapping[str, str],
@@ -108,7 +108,7 @@ class Moving:
         report: Report,
         advance: Advance,
     ) -> None:
-        self._source = source
+        self._old = old
         self._target = target
         self._tenants = {"": default, **tenants}
         self._quarantine = quarantine
@@ -116,7 +116,7 @@ class Moving:
         self._advance = advance
         self._into: dict[str, Into] = {}
         for table, counts in report.tables.items():
-            counts.source = count(source.connection, table)
+            counts.source = count(old.connection, table)
         self._marks = Marks({table: counts.source for table, counts in report.tables.items()})
 
     async def run(self) -> None:
@@ -140,12 +140,12 @@ class Moving:
         """CliError when rows of two old tenants would become one item here, or be taken for each other's ends."""
         if len(self._tenants) == 1:
             return
-        said = {one for table in MODELS for one in tenants(self._source.connection, table, [*self._tenants])}
+        said = {one for table in MODELS for one in tenants(self._old.connection, table, [*self._tenants])}
         into: dict[str, list[str]] = {}
         for value in sorted(said):
             into.setdefault((await self._of(value)).place.tenant_id, []).append(value)
         for values, group in product(into.values(), KEYED):
-            key = shared_key(self._source.connection, group, values) if len(values) > 1 else None
+            key = shared_key(self._old.connection, group, values) if len(values) > 1 else None
             if key is not None:
                 whose = ", ".join(repr(value[:100]) for value in values[:10])
                 told = f"rows of several of them have the key {key[:100]!r}, and a key is one item in a tenant"
@@ -199,7 +199,7 @@ class Moving:
     async def _groups(self, table: Table, wanted: Callable[[bytes], bool], *, defects: bool) -> AsyncIterator[Group]:
         """Rows that are wanted, as calls: of one tenant each. What can be no item goes into quarantine on the way."""
         group: Group | None = None
-        for read in rows(self._source.connection, table, KNOWN):
+        for read in rows(self._old.connection, table, KNOWN):
             if read.number % ROWS_BETWEEN_CALLS == 0:
                 await asyncio.sleep(0)
             if not wanted(self._marks.get(table, read.number)):
@@ -243,7 +243,7 @@ class Moving:
             if into.place.tenant_id == place.tenant_id:
                 self._into[value] = into
                 return into
-        run = await place.begin(NewMigration(source_sha256=self._source.sha256, source_name=self._source.name[:255]))
+        run = await place.begin(NewMigration(source_sha256=self._old.sha256, source_name=self._old.name[:255]))
         self._into[value] = Into(place, run)
         self._report.runs[tenant] = run.id
         return self._into[value]

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Final, TextIO
 
 from cli.errors import CliError
+from cli.legacy.old_file import BYTES
 from cli.legacy.reading import Read, Value
-from cli.legacy.source import BYTES
 
 MOST_FILES: Final = 1000
 

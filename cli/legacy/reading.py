@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cli.legacy.source import columns, quoted, texts
+from cli.legacy.old_file import columns, quoted, texts
 
 TENANT: Final = "tenant_id"
 Value = None | int | float | str | bytes

@@ -70,7 +70,7 @@ Standing = Literal["good", "missing", "forged"]
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptState:
     """One of the two places: what is stored there, and the state that it shows, None unless its signature is good."""
 
     stored: Stored | None
@@ -85,8 +85,8 @@ class Kept:
 class Found:
     """Both places as they are; `state`: what is claimed by either, the later one."""
 
-    anchor: Kept
-    head: Kept
+    anchor: KeptState
+    head: KeptState
 
     @property
     def state(self) -> State | None:
@@ -111,7 +111,7 @@ class Found:
         return found
 
     @property
-    def _places(self) -> tuple[tuple[str, Kept], ...]:
+    def _places(self) -> tuple[tuple[str, KeptState], ...]:
         return ("anchor", self.anchor), ("head", self.head)
 
 
@@ -158,13 +158,13 @@ class Chain:
             return False
         return True
 
-    def _kept(self, session: TenantSession, stored: Stored | None) -> Kept:
+    def _kept(self, session: TenantSession, stored: Stored | None) -> KeptState:
         if stored is None or self._signatures.check(session.id, ID, stored.body, "head") != "good":
-            return Kept(stored, None)
+            return KeptState(stored, None)
         try:
-            return Kept(stored, State.model_validate(stored.body))
+            return KeptState(stored, State.model_validate(stored.body))
         except ValidationError:
-            return Kept(stored, None)
+            return KeptState(stored, None)
 
 
 def noted(session: TenantSession, state: State, broken: list[str]) -> State:

@@ -10,13 +10,12 @@ from functions.audit.models import AuditEntry, AuditQuery, AuditVerification, Ex
 from functions.audit.service import AuditService
 from functions.audit.verifying import Verifier
 from shared.auth.roles import Role
+from shared.http.crud import reads
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import Page
 from shared.http.routes import Call, Content
 from shared.kinds import Kind
 from shared.tenancy.signing import AuditKeys, Signatures
 from shared.work.reads import note_read
-from shared.work.resources import Listing
 
 logger = logging.getLogger("flowgrid.audit")
 JSON_LINES = "application/jsonl"
@@ -51,7 +50,7 @@ def _trail(endpoint: Endpoint, routes: func.Blueprint, verifier: Verifier) -> No
         role=Role.ADMIN,
         query=ExportQuery,
         answer=Content(b"", JSON_LINES, file_name="acme-audit-2026-11-24.jsonl"),
-        also=("text/csv",),
+        media_types=("text/csv",),
         summary="Export the audit trail as JSON lines or CSV; `Link` leads to the next file",
     )
     async def export_audit(call: Call[None, ExportQuery]) -> Content:
@@ -65,28 +64,17 @@ def _trail(endpoint: Endpoint, routes: func.Blueprint, verifier: Verifier) -> No
 
 
 def _entries(endpoint: Endpoint, routes: func.Blueprint, audit: AuditService) -> None:
-    @endpoint(
+    reads(
+        endpoint,
         routes,
-        "GET",
-        "v1/audit",
-        role=Role.ADMIN,
+        audit,
+        one="v1/audit/{entry_id}",
+        model=AuditEntry,
         query=AuditQuery,
-        answer=Page[AuditEntry],
-        summary="List the audit trail",
-    )
-    async def list_audit(call: Call[None, AuditQuery]) -> Listing[AuditEntry]:
-        return await audit.list(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(
-        routes,
-        "GET",
-        "v1/audit/{entry_id}",
+        names=("list_audit", "get_audit_entry"),
+        summaries=("List the audit trail", "Get an entry of the audit trail"),
         role=Role.ADMIN,
-        answer=AuditEntry,
-        summary="Get an entry of the audit trail",
     )
-    async def get_audit_entry(call: Call) -> AuditEntry:
-        return await audit.get(call.tenant, call.params["entry_id"])
 
 
 def _keys(endpoint: Endpoint, routes: func.Blueprint, signatures: Signatures) -> None:

@@ -14,6 +14,7 @@ class AuditService:
     """Reads what `Change` has written; nothing writes here. Admins only, newest first unless asked otherwise."""
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[AuditEntry]:
+        """One page. `filters`: field -> value, None: any."""
         found = await bounded_page(tenant.store, AUDIT, filters, page)
         return Listing([AuditEntry.model_validate(stored.body) for stored in found.items], found.next)
 

@@ -77,7 +77,7 @@ class ExportState(BaseModel):
 
 
 @dataclass(frozen=True)
-class Held:
+class Contents:
     """What a backup holds, read back: items and bytes (as JSON) by kind, and what refers to nothing."""
 
     counts: dict[str, int]
@@ -301,7 +301,7 @@ def unfit(dangling: list[str]) -> str | None:
     return f"does not fit together: {', '.join(dangling)} without what they refer to" if dangling else None
 
 
-async def _held(session: TenantSession, archive: Archive, manifest: Manifest) -> Held:
+async def _held(session: TenantSession, archive: Archive, manifest: Manifest) -> Contents:
     kinds = session.services.kinds
     with Snapshot(kinds) as snapshot:
         await snapshot.load(archive, manifest)
@@ -315,4 +315,4 @@ async def _held(session: TenantSession, archive: Archive, manifest: Manifest) ->
     for kind in kinds.history:
         counts[kind.name] = sum(part.lines.get(kind, 0) for part in history)
         sizes[kind.name] = sum(part.kind_bytes.get(kind, 0) for part in history)
-    return Held(counts, dangling, sizes)
+    return Contents(counts, dangling, sizes)

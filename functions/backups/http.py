@@ -7,6 +7,7 @@ from functions.backups.service import BackupService
 from functions.backups.takeout import Exported, ExportQuery, export_page
 from shared.auth.roles import Role
 from shared.http.bodies import Json
+from shared.http.crud import reads
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
@@ -38,21 +39,17 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
     async def create_backup(call: Call[NewBackup]) -> Backup:
         return await backups.create(call.tenant, call.body)
 
-    @endpoint(
+    reads(
+        endpoint,
         routes,
-        "GET",
-        "v1/backups",
-        role=Role.ADMIN,
+        backups,
+        one="v1/backups/{backup_id}",
+        model=Backup,
         query=BackupQuery,
-        answer=Page[Backup],
-        summary="List backups",
+        names=("list_backups", "get_backup"),
+        summaries=("List backups", "Get a backup"),
+        role=Role.ADMIN,
     )
-    async def list_backups(call: Call[None, BackupQuery]) -> Listing[Backup]:
-        return await backups.list(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(routes, "GET", "v1/backups/{backup_id}", role=Role.ADMIN, answer=Backup, summary="Get a backup")
-    async def get_backup(call: Call) -> Backup:
-        return await backups.get(call.tenant, call.params["backup_id"])
 
     @endpoint(
         routes,

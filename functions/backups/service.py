@@ -82,10 +82,12 @@ class BackupService:
         return await change.commit(backup)
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Backup]:
+        """One page, with what each is good for now. `filters`: field -> value, None: any."""
         found = await find(tenant, Backup, filters, page)
         return Listing([await _shown(tenant, backup) for backup in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> Backup:
+        """`NotFound` for what never was and for another tenant's."""
         return await _shown(tenant, (await load(tenant, Backup, id)).value)
 
     async def verify(self, tenant: TenantSession, id: str) -> Verification:
@@ -144,10 +146,12 @@ class BackupService:
     async def list_restores(
         self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest
     ) -> Listing[Restore]:
+        """One page, made of the jobs that restore. `filters`: field -> value, None: any."""
         jobs = await find(tenant, Job, {**filters, "type": RESTORE_JOB}, page)
         return Listing([Restore.of(job) for job in jobs.items], jobs.next)
 
     async def get_restore(self, tenant: TenantSession, id: str) -> Restore:
+        """`NotFound` for a job that is no restore, too."""
         job = (await load(tenant, Job, id)).value
         if job.type != RESTORE_JOB:
             raise NotFound(f"There is no such {Job.KIND}.")

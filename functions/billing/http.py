@@ -54,7 +54,7 @@ def _statements(endpoint: Endpoint, routes: func.Blueprint, billing: BillingServ
         role=Role.ADMIN,
         query=StatementQuery,
         answer=Statement,
-        also=("text/csv", "text/html"),
+        media_types=("text/csv", "text/html"),
         summary="Get a month's statement, as JSON, CSV or a page; an open one as it stands",
     )
     async def get_statement(call: Call[None, StatementQuery]) -> Statement | Content:

@@ -43,7 +43,7 @@ POLICY = (
     f"default-src 'none'; style-src 'sha256-{base64.b64encode(sha256(STYLE.encode()).digest()).decode()}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-PAGE = """<!doctype html>
+HTML = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -93,7 +93,7 @@ def as_csv(statement: Statement) -> bytes:
 
 def as_html(statement: Statement) -> bytes:
     """The page; it loads nothing, and `POLICY` lets it load nothing."""
-    return PAGE.format(
+    return HTML.format(
         title=escape(f"Statement {statement.month}"),
         style=STYLE,
         tenant=escape(statement.tenant_name),

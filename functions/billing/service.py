@@ -43,6 +43,7 @@ class BillingService:
         self._prices = prices
 
     async def subscription(self, session: TenantSession) -> Subscription:
+        """The plan as it is, with the prices of this month, in micro-units (a millionth) of the currency."""
         account = await self._account(session)
         month = month_of(session.services.clock.now())
         version = self._prices.of(month)

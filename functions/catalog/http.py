@@ -29,7 +29,7 @@ from functions.catalog.view_service import ViewService
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope
 from shared.http.bodies import Raw
-from shared.http.crud import crud
+from shared.http.crud import crud, reads
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Begins, Call, Content
@@ -133,21 +133,16 @@ def _relationships(endpoint: Endpoint, routes: func.Blueprint, relationships: Re
 
 
 def _models(endpoint: Endpoint, routes: func.Blueprint, models: ModelService, modelling: LongWork) -> None:
-    @endpoint(
+    reads(
+        endpoint,
         routes,
-        "GET",
-        "v1/models",
-        role=Role.VIEWER,
+        models,
+        one="v1/models/{model_id}",
+        model=Model,
         query=ModelQuery,
-        answer=Page[Model],
-        summary="List imported models",
+        names=("list_models", "get_model"),
+        summaries=("List imported models", "Get an imported model"),
     )
-    async def list_models(call: Call[None, ModelQuery]) -> Listing[Model]:
-        return await models.list(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(routes, "GET", "v1/models/{model_id}", role=Role.VIEWER, answer=Model, summary="Get an imported model")
-    async def get_model(call: Call) -> Model:
-        return await models.get(call.tenant, call.params["model_id"])
 
     @endpoint(
         routes,

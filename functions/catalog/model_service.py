@@ -24,10 +24,14 @@ NO_SUCH: Final = "There is no such model."  # in the words of `load`
 
 
 class ModelService:
+    """Imported models, as wholes."""
+
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Model]:
+        """One page. `filters`: field -> value, None: any."""
         return await find(tenant, Model, filters, page)
 
     async def get(self, tenant: TenantSession, id: str) -> Model:
+        """`NotFound` for what never was and for another tenant's."""
         return (await load(tenant, Model, id)).value
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None, *, cascade: bool) -> None:

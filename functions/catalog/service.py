@@ -51,6 +51,7 @@ class ElementService(ResourceService[Element, ElementFields]):
         await delete(tenant, Element, id, if_match, cascade=cascade)
 
     async def neighbors(self, tenant: TenantSession, id: str, query: NeighborQuery) -> Neighborhood:
+        """What is around an element, as far as `query` says. `NotFound`."""
         return await around(tenant, await self.get(tenant, id), query)
 
 

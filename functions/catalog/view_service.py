@@ -21,11 +21,15 @@ ARROWS: Final[Mapping[str, tuple[bool, bool]]] = {  # at the active end, at what
 
 
 class ViewService:
+    """Views as they were imported: read and drawn."""
+
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[ViewSummary]:
+        """One page, without what they show. `filters`: field -> value, None: any."""
         found = await find(tenant, View, filters, page)
         return Listing([ViewSummary.of(one) for one in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> View:
+        """With all that it shows. `NotFound`."""
         return (await load(tenant, View, id)).value
 
     async def draw(self, tenant: TenantSession, id: str) -> tuple[View, bytes]:

@@ -18,7 +18,7 @@ from shared.auth.apps import AppTokens
 from shared.clock import Clock
 from shared.errors import NotFound, Unauthenticated, Unavailable
 from shared.ids import PLATFORM_TENANT_ID
-from shared.issuers import ClaimsSource
+from shared.issuers import ClaimsAsker
 from shared.secrets.port import Secrets, reference
 
 EVENTS_APP = "99045fe1-7639-4a75-9d4a-577b6ca3810f"  # Entra's authentication events service, in every cloud tenant
@@ -33,7 +33,7 @@ WRONG = "Whoever asks for claims has to show itself as docs/sign-in.md says."
 
 @dataclass(frozen=True)
 class Asked:
-    """A call as it came: for which source by name, with which headers and body."""
+    """A call as it came: for which asker by name, with which headers and body."""
 
     name: str
     headers: Mapping[str, str]
@@ -43,7 +43,7 @@ class Asked:
 class Asking:
     """`verify` each call. Secrets are known for seconds, so one that is taken back is soon worth nothing.
 
-    Anybody may call, so all who call at once are one look at a source's secrets, and a look that fails is remembered.
+    Anybody may call, so all who call at once are one look at an asker's secrets, and a look that fails is remembered.
     """
 
     def __init__(self, tokens: AppTokens, secrets: Secrets, clock: Clock) -> None:
@@ -53,66 +53,66 @@ class Asking:
         self._known: dict[str, tuple[float, list[bytes] | None]] = {}  # since when; None: they could not be read
         self._looks: defaultdict[str, Lock] = defaultdict(Lock)
 
-    async def verify(self, source: ClaimsSource, asked: Asked) -> None:
-        """`Unauthenticated` for who is not this source; `Unavailable` while nobody can tell."""
+    async def verify(self, asker: ClaimsAsker, asked: Asked) -> None:
+        """`Unauthenticated` for who is not this asker; `Unavailable` while nobody can tell."""
         authorization = asked.headers.get("authorization")
-        if source.caller is not None:
-            return await self._tokens.verify(authorization, source.caller, EVENTS_APP)
-        secrets = await self._of(source)
-        if source.provider == "auth0":
-            return self._signed(source, asked, secrets)
+        if asker.caller is not None:
+            return await self._tokens.verify(authorization, asker.caller, EVENTS_APP)
+        secrets = await self._of(asker)
+        if asker.provider == "auth0":
+            return self._signed(asker, asked, secrets)
         shown = _credentials(authorization)
         if not _any(hmac.compare_digest(shown, secret) for secret in secrets):
             raise Unauthenticated(WRONG, reason="secret")
 
-    def _signed(self, source: ClaimsSource, asked: Asked, secrets: list[bytes]) -> None:
+    def _signed(self, asker: ClaimsAsker, asked: Asked, secrets: list[bytes]) -> None:
         at = asked.headers.get(TIMESTAMP, "")
         if not (at.isascii() and at.isdigit() and len(at) <= 12):
             raise Unauthenticated(WRONG, reason="no_signature")
         shown = asked.headers.get(SIGNATURE, "").encode(errors="replace")
-        if not _any(hmac.compare_digest(shown, signature(one, at, source.name, asked.body)) for one in secrets):
+        if not _any(hmac.compare_digest(shown, signature(one, at, asker.name, asked.body)) for one in secrets):
             raise Unauthenticated(WRONG, reason="signature")
         if abs(self._clock.now().timestamp() - int(at)) > WINDOW_SECONDS:
             raise Unauthenticated("The call was signed more than a minute ago.", reason="replayed")
 
-    async def _of(self, source: ClaimsSource) -> list[bytes]:
+    async def _of(self, asker: ClaimsAsker) -> list[bytes]:
         """Its secrets that there are: of two names one may not be set yet, or not any more.
 
         Who hangs up while looking lets the next one look; that is no failure, or it would keep the provider out.
         """
-        secrets = self._fresh(source)
+        secrets = self._fresh(asker)
         if secrets is not None:
             return secrets
-        async with self._looks[source.name]:
-            secrets = self._fresh(source)  # by now
-            return await self._read(source) if secrets is None else secrets
+        async with self._looks[asker.name]:
+            secrets = self._fresh(asker)  # by now
+            return await self._read(asker) if secrets is None else secrets
 
-    def _fresh(self, source: ClaimsSource) -> list[bytes] | None:
+    def _fresh(self, asker: ClaimsAsker) -> list[bytes] | None:
         """What is known and new enough; `Unavailable` a moment after they could not be read."""
-        at, secrets = self._known.get(source.name, (float("-inf"), None))
+        at, secrets = self._known.get(asker.name, (float("-inf"), None))
         age = self._clock.monotonic() - at
         if secrets is None and age < AWAY_SECONDS:
             raise Unavailable("The secrets of this provider cannot be read now.", retry_after=1)
         return secrets if age < SECRETS_LIVE_SECONDS else None
 
-    async def _read(self, source: ClaimsSource) -> list[bytes]:
+    async def _read(self, asker: ClaimsAsker) -> list[bytes]:
         now = self._clock.monotonic()
         found = []
-        for name in source.secrets:
+        for name in asker.secrets:
             try:
                 found.append((await self._secrets.get(reference(name))).encode())
             except NotFound:
                 continue
             except Unavailable:
-                self._known[source.name] = (self._clock.monotonic(), None)
+                self._known[asker.name] = (self._clock.monotonic(), None)
                 raise
         secrets = [secret for secret in found if secret]
-        self._known[source.name] = (now, secrets)
+        self._known[asker.name] = (now, secrets)
         return secrets
 
 
 def signature(secret: bytes, at: str, name: str, body: bytes) -> bytes:
-    """In hex: of `<unix seconds>.<source's name>.<body>`."""
+    """In hex: of `<unix seconds>.<asker's name>.<body>`."""
     return hmac.digest(secret, f"{at}.{name}.".encode() + body, "sha256").hex().encode()
 
 

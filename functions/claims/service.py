@@ -10,7 +10,7 @@ from functions.claims.shapes import SHAPES, Shape
 from shared.core import Core
 from shared.errors import Invalid, TooLarge, Unauthenticated, Unavailable
 from shared.http.bodies import validated
-from shared.issuers import ClaimsSource
+from shared.issuers import ClaimsAsker
 from shared.limits.port import RateLimiter, Window
 from shared.members.whereabouts import Place, Whereabouts
 from shared.settings import Settings
@@ -18,19 +18,19 @@ from shared.settings import Settings
 logger = logging.getLogger("flowgrid.auth")
 MAX_BODY_BYTES = 64 * 1024
 SECONDS = 1.5  # Entra waits for two
-CALLS_PER_MINUTE = 6000  # of one source: a hundred sign-ins a second
+CALLS_PER_MINUTE = 6000  # of one asker: a hundred sign-ins a second
 
 
-def window_of(source: str) -> Window:
+def window_of(asker: str) -> Window:
     """The calls of a provider."""
-    return Window("claims", source, CALLS_PER_MINUTE, 1, "Too many sign-ins of this provider in a minute")
+    return Window("claims", asker, CALLS_PER_MINUTE, 1, "Too many sign-ins of this provider in a minute")
 
 
 class ClaimsService:
     """Nothing is written here and nobody bound: that is done by the first call that brings the token (0015)."""
 
     def __init__(self, settings: Settings, asking: Asking, whereabouts: Whereabouts, limiter: RateLimiter) -> None:
-        self._sources = {one.name: one for one in settings.flowgrid_claims}
+        self._askers = {one.name: one for one in settings.flowgrid_claims}
         issuers = {one.issuer: one for one in settings.flowgrid_issuers}
         usual = (settings.flowgrid_tenant_claim, settings.flowgrid_roles_claim)
         self._names = {
@@ -43,6 +43,7 @@ class ClaimsService:
 
     @classmethod
     def of(cls, core: Core) -> "ClaimsService":
+        """Over what the process has."""
         asking = Asking(core.app_tokens, core.adapters.secrets, core.services.clock)
         whereabouts = Whereabouts(core.names, core.invitations, core.directory)
         return cls(core.settings, asking, whereabouts, core.endpoint.limiter)
@@ -57,32 +58,32 @@ class ClaimsService:
             raise TooLarge(f"A question about claims has at most {MAX_BODY_BYTES} bytes.")
         try:
             async with asyncio.timeout(SECONDS):
-                source = await self._verified(asked)
+                asker = await self._verified(asked)
                 known()
-                await self._limiter.take(window_of(source.name))
-                return await self._told(source, asked.body)
+                await self._limiter.take(window_of(asker.name))
+                return await self._told(asker, asked.body)
         except TimeoutError:
             raise Unavailable("Where somebody belongs could not be found out in time.") from None
 
-    async def _verified(self, asked: Asked) -> ClaimsSource:
-        source = self._sources.get(asked.name)
+    async def _verified(self, asked: Asked) -> ClaimsAsker:
+        asker = self._askers.get(asked.name)
         try:
-            if source is None:
+            if asker is None:
                 raise Unauthenticated(WRONG, reason="unknown_source")
-            await self._asking.verify(source, asked)
+            await self._asking.verify(asker, asked)
         except Unauthenticated as error:
-            told = {"reason": error.reason, "source": source.name if source else ""}
+            told = {"reason": error.reason, "source": asker.name if asker else ""}
             logger.warning("a provider's question about claims was refused", extra=told)
             raise
-        return source
+        return asker
 
-    async def _told(self, source: ClaimsSource, body: bytes) -> Any:
+    async def _told(self, asker: ClaimsAsker, body: bytes) -> Any:
         try:
-            question: Shape = validated(SHAPES[source.provider], body)
+            question: Shape = validated(SHAPES[asker.provider], body)
         except Invalid as error:
             fields = [one["field"] for one in error.members["errors"]]
-            raise Invalid.of("body", f"is not as {source.provider} asks; look at {', '.join(fields)}") from None
-        found = await self._whereabouts.find(source.issuer, question.person(source.verifies_email))
+            raise Invalid.of("body", f"is not as {asker.provider} asks; look at {', '.join(fields)}") from None
+        found = await self._whereabouts.find(asker.issuer, question.person(asker.verifies_email))
         reason = "placed" if isinstance(found, Place) else found.name.lower()
-        logger.info("a provider was told where somebody belongs", extra={"source": source.name, "reason": reason})
-        return question.answer(source, found, *self._names[source.name])
+        logger.info("a provider was told where somebody belongs", extra={"source": asker.name, "reason": reason})
+        return question.answer(asker, found, *self._names[asker.name])

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.auth.emails import canonical
 from shared.auth.tokens import MAX_SUBJECT
 from shared.http.routes import Content
-from shared.issuers import ClaimsSource
+from shared.issuers import ClaimsAsker
 from shared.members.whereabouts import Absent, Person, Place
 
 Subject = Annotated[str, Field(min_length=1, max_length=MAX_SUBJECT)]
@@ -54,7 +54,7 @@ class Entra(_Asked):
         user = self.data.authentication.user
         return Person(user.id, canonical(user.mail) if verifies_email else None)
 
-    def answer(self, source: ClaimsSource, found: Place | Absent, tenant: str, roles: str) -> Any:
+    def answer(self, asker: ClaimsAsker, found: Place | Absent, tenant: str, roles: str) -> Any:
         claims: Claims = {tenant: found.tenant_id, roles: [found.role.value]} if isinstance(found, Place) else {}
         provided = {"@odata.type": "microsoft.graph.tokenIssuanceStart.provideClaimsForToken", "claims": claims}
         return {"data": {"@odata.type": "microsoft.graph.onTokenIssuanceStartResponseData", "actions": [provided]}}
@@ -75,8 +75,8 @@ class B2C(_Asked):
     def person(self, verifies_email: bool) -> Person:
         return Person(self.subject, canonical(self.email) if verifies_email else None, self.tenant or None)
 
-    def answer(self, source: ClaimsSource, found: Place | Absent, tenant: str, roles: str) -> Any:
-        if isinstance(found, Absent) and source.refuse and self.step != BEFORE_THE_TOKEN:
+    def answer(self, asker: ClaimsAsker, found: Place | Absent, tenant: str, roles: str) -> Any:
+        if isinstance(found, Absent) and asker.refuse and self.step != BEFORE_THE_TOKEN:
             return self._refusal(found)
         going_on: dict[str, Any] = {"version": B2C_VERSION, "action": "Continue"}
         if self.step not in (None, BEFORE_THE_TOKEN):
@@ -108,9 +108,9 @@ class Auth0(_Asked):
         verified = canonical(self.user.email) if self.user.email_verified else None
         return Person(self.user.user_id, verified, self.tenant or None)
 
-    def answer(self, source: ClaimsSource, found: Place | Absent, tenant: str, roles: str) -> Any:
+    def answer(self, asker: ClaimsAsker, found: Place | Absent, tenant: str, roles: str) -> Any:
         if isinstance(found, Absent):
-            return {"claims": {}, "refused": found.value if source.refuse else None}
+            return {"claims": {}, "refused": found.value if asker.refuse else None}
         return {"claims": {tenant: found.tenant_id, roles: [found.role.value]}, "refused": None}
 
 
@@ -120,7 +120,7 @@ class Shape(Protocol):
     def person(self, verifies_email: bool) -> Person:
         """Who signs in; with an address only if it is verified."""
 
-    def answer(self, source: ClaimsSource, found: Place | Absent, tenant: str, roles: str) -> Any:
+    def answer(self, asker: ClaimsAsker, found: Place | Absent, tenant: str, roles: str) -> Any:
         """JSON, or `Content`; `tenant` and `roles` are the names of the claims."""
 
 

@@ -57,7 +57,9 @@ class Runs(Protocol):
         id: str,
         also: Also,
         shown: Callable[[Execution], BaseModel],
-    ) -> Execution: ...
+    ) -> Execution:
+        """The run with this id, begun; `also` adds to its change, `shown` is what the request answers with."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class DesignService:
         return await self._viewed(tenant, (await load(tenant, Design, id)).value)
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Design]:
+        """One page. `filters`: field -> value, None: any."""
         return await find(tenant, Design, filters, page)
 
     async def answer(self, tenant: TenantSession, id: str, sent: Answers) -> DesignView:

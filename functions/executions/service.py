@@ -61,6 +61,7 @@ class ExecutionService:
         self._pause = pause
 
     async def start(self, tenant: TenantSession, agent_id: str, new: NewExecution) -> Shown:
+        """A run of the agent, as `Starting.start` begins it."""
         asked = Asked(new.input, new.context, new.limits.limits())
         return Shown.of(await self._starting.start(tenant, agent_id, asked, shown=Shown.of))
 
@@ -102,6 +103,7 @@ class ExecutionService:
         return Events(status=run.status, items=items, next_after=max(query.after, run.revision))
 
     async def decide(self, tenant: TenantSession, id: str, decision: Decision) -> Shown:
+        """The run as it is then. `WrongState` where it does not wait for this, `RoleNeeded` for who may not."""
         return Shown.of(await self._deciding.decide(tenant, id, decision))
 
     async def decide_as(
@@ -111,9 +113,11 @@ class ExecutionService:
         await self._deciding.decide(tenant, id, Decision(step=step, decision=choice, comment=comment))
 
     async def cancel(self, tenant: TenantSession, id: str) -> Shown:
+        """The run as it is afterwards; again changes nothing. `WrongState` for one that is over, or a child."""
         return Shown.of(await self._cancelling.cancel(tenant, id))
 
     async def cancel_all(self, tenant: TenantSession) -> Cancelled:
+        """The oldest trees that are not over, a hundred at a time."""
         cancelled, more = await self._cancelling.cancel_all(tenant)
         return Cancelled(cancelled=cancelled, more=more)
 

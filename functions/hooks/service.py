@@ -60,9 +60,11 @@ class HookService:
         return await change.commit(hook)
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Hook]:
+        """One page. `filters`: field -> value, None: any."""
         return await find(tenant, Hook, filters, page)
 
     async def get(self, tenant: TenantSession, id: str) -> Hook:
+        """`NotFound` for what never was and for another tenant's."""
         return (await load(tenant, Hook, id)).value
 
     async def rotate(self, tenant: TenantSession, id: str, asked: HookRotation) -> Hook:

@@ -11,6 +11,7 @@ from functions.identity.service import IdentityService
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope
 from shared.http.bodies import Json, Merge, MergePatch
+from shared.http.crud import reads
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
 from shared.http.routes import Call
@@ -35,18 +36,18 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
     async def get_me(call: Call) -> Me:
         return await identity.me(call.tenant)
 
-    @endpoint(
+    reads(
+        endpoint,
         routes,
-        "GET",
-        "v1/users",
+        identity,
+        one="v1/users/{user_id}",
+        model=User,
+        query=UserQuery,
+        names=("list_users", "get_user"),
+        summaries=("List users", "Get a user"),
         role=Role.ADMIN,
         scope=KeyScope.MEMBERS,
-        query=UserQuery,
-        answer=Page[User],
-        summary="List users",
     )
-    async def list_users(call: Call[None, UserQuery]) -> Listing[User]:
-        return await identity.list(call.tenant, call.query.filters(), call.page)
 
     @endpoint(
         routes,
@@ -63,12 +64,6 @@ def _users(endpoint: Endpoint, routes: func.Blueprint, identity: IdentityService
     )
     async def create_user(call: Call[NewUser]) -> User:
         return await identity.create(call.tenant, call.body)
-
-    @endpoint(
-        routes, "GET", "v1/users/{user_id}", role=Role.ADMIN, scope=KeyScope.MEMBERS, answer=User, summary="Get a user"
-    )
-    async def get_user(call: Call) -> User:
-        return await identity.get(call.tenant, call.params["user_id"])
 
     @endpoint(
         routes,
@@ -185,30 +180,17 @@ def _api_keys(endpoint: Endpoint, routes: func.Blueprint, keys: ApiKeyService) -
     async def create_api_key(call: Call[NewKey]) -> IssuedKey:
         return await keys.create(call.tenant, call.body)
 
-    @endpoint(
+    reads(
+        endpoint,
         routes,
-        "GET",
-        "v1/api-keys",
-        role=Role.VIEWER,
-        scope=KeyScope.MEMBERS,
+        keys,
+        one="v1/api-keys/{api_key_id}",
+        model=ApiKey,
         query=KeyQuery,
-        answer=Page[ApiKey],
-        summary="List one's own API keys; admins: all of the tenant's",
-    )
-    async def list_api_keys(call: Call[None, KeyQuery]) -> Listing[ApiKey]:
-        return await keys.list(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(
-        routes,
-        "GET",
-        "v1/api-keys/{api_key_id}",
-        role=Role.VIEWER,
+        names=("list_api_keys", "get_api_key"),
+        summaries=("List one's own API keys; admins: all of the tenant's", "Get an API key"),
         scope=KeyScope.MEMBERS,
-        answer=ApiKey,
-        summary="Get an API key",
     )
-    async def get_api_key(call: Call) -> ApiKey:
-        return await keys.get(call.tenant, call.params["api_key_id"])
 
     @endpoint(
         routes,

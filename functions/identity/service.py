@@ -73,12 +73,16 @@ class IdentityService:
         return created
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[User]:
+        """One page. `filters`: field -> value, None: any."""
         return await find(tenant, User, filters, page)
 
     async def get(self, tenant: TenantSession, id: str) -> User:
+        """`NotFound` for who never was and for another tenant's."""
         return (await load(tenant, User, id)).value
 
     async def patch(self, tenant: TenantSession, id: str, patch: MergePatch[UserFields], if_match: str | None) -> User:
+        """`NotFound`; `Conflict` where no admin would be left; `Stale` by `if_match` (an ETag). Known here at once."""
+
         async def keep_an_admin(change: Change, old: User, new: User) -> None:
             await still_admin(change, tenant, old)
             if new.role != "admin" or new.status == "disabled":

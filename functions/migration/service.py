@@ -30,6 +30,8 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 
 class MigrationService:
+    """Runs that bring an old file's rows in, and take them out again."""
+
     def __init__(self, agents: AgentService) -> None:
         self._taking = Taking(agents)
 
@@ -54,9 +56,11 @@ class MigrationService:
         raise Contended("Others keep beginning and undoing this migration; try again.")
 
     async def get(self, tenant: TenantSession, id: str) -> Migration:
+        """`NotFound` for what never was and for another tenant's."""
         return (await load(tenant, Migration, id)).value
 
     async def list(self, tenant: TenantSession, page: PageRequest) -> Listing[Migration]:
+        """One page."""
         return await find(tenant, Migration, {}, page)
 
     async def take(self, tenant: TenantSession, id: str, rows: Rows) -> Outcomes:

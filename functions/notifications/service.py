@@ -11,6 +11,7 @@ class NotificationService:
     """Reads what `notify` has written; nothing writes here. Newest first unless asked otherwise."""
 
     async def list(self, tenant: TenantSession, page: PageRequest) -> Listing[Notification]:
+        """One page."""
         found = await bounded_page(tenant.store, NOTIFICATION, {}, page)
         return Listing([Notification.model_validate(stored.body) for stored in found.items], found.next)
 

@@ -10,7 +10,7 @@ from shared.jobs.deadletters import DeadLetters
 from shared.jobs.jobs import Jobs
 from shared.messaging.port import Message
 from shared.messaging.queues import MESSAGES_AT_ONCE
-from shared.messaging.receiving import Source
+from shared.messaging.receiving import Receiving
 from shared.telemetry.port import OFF, Telemetry, invocation
 
 logger = logging.getLogger("flowgrid.queues")
@@ -59,7 +59,7 @@ class Consumers:
                 found += await self._dead_letters.collect(queue)
         return found
 
-    async def drain(self, messaging: Source) -> int:
+    async def drain(self, messaging: Receiving) -> int:
         """Handle what waits in the embedded queue, for at most some seconds; returns how many messages."""
         handled, until = 0, time.monotonic() + DRAIN_SECONDS
         for queue, consume in self.by_queue.items():

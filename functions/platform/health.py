@@ -23,15 +23,15 @@ FAILED = "Check Failed"  # the figure that telemetry is told of each look that f
 
 
 @dataclass(frozen=True)
-class Kept:
+class Lifetimes:
     """For how many seconds answers are kept, good ones and bad ones."""
 
     good: float
     bad: float
 
 
-SOON = Kept(5.0, 1.0)
-LATER = Kept(60.0, 15.0)  # of what asks all databases, or somebody outside
+SOON = Lifetimes(5.0, 1.0)
+LATER = Lifetimes(60.0, 15.0)  # of what asks all databases, or somebody outside
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ class HealthService:
 class _Part:
     """A part, and what was last found of it."""
 
-    def __init__(self, name: str, ask: Ask, essential: bool, kept: Kept, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self, name: str, ask: Ask, essential: bool, kept: Lifetimes, clock: Clock, telemetry: Telemetry
+    ) -> None:
         self._telemetry = telemetry
         self._name = name
         self._ask = ask

@@ -9,7 +9,7 @@ from functions.platform.costs import CostListQuery, CostQuery, Costs, TenantCost
 from functions.platform.health import Alive, Health, HealthService
 from functions.platform.models import DeadLetterQuery, Job, JobQuery, WhichLetters
 from shared.auth.roles import Role
-from shared.http.catalogue import page
+from shared.http.catalogue import html
 from shared.http.docs import FILES, Description
 from shared.http.endpoint import Endpoint
 from shared.http.pagination import Page
@@ -145,7 +145,7 @@ def blueprint(
         summary="What a problem's code means, as a page",
     )
     async def get_problem(call: OpenCall) -> Content:
-        return Content(page(call.request.route_params["code"]).encode(), "text/html")
+        return Content(html(call.request.route_params["code"]).encode(), "text/html")
 
     return routes
 
@@ -156,7 +156,7 @@ def _docs(endpoint: Endpoint, routes: func.Blueprint, description: Description) 
 
     @endpoint(routes, "GET", "docs", answer=Content(b"", "text/html"), summary="This API as a page", **kept)
     async def get_docs(call: OpenCall) -> Content:
-        return description.page.answer(call.request)
+        return description.html.answer(call.request)
 
     def serve(file: str, media_type: str) -> None:
         async def get(call: OpenCall) -> Content:

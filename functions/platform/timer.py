@@ -8,7 +8,7 @@ import azure.functions as func
 from functions.platform.consumers import Consumers
 from functions.platform.rounds import Rounds
 from shared.apart import apart
-from shared.messaging.receiving import Source
+from shared.messaging.receiving import Receiving
 from shared.telemetry.port import Telemetry, invocation
 
 logger = logging.getLogger("flowgrid.sweep")
@@ -43,7 +43,7 @@ def rounds_blueprint(rounds: Rounds, telemetry: Telemetry) -> func.Blueprint:
     return timers
 
 
-def drain_blueprint(consumers: Consumers, messaging: Source) -> func.Blueprint:
+def drain_blueprint(consumers: Consumers, messaging: Receiving) -> func.Blueprint:
     """For a host without Service Bus (`func start` alone): a timer takes what the triggers would.
 
     It tells nothing of itself each second; what it hands over does.

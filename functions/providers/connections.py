@@ -32,7 +32,7 @@ class Connections:
         if provider == OFFLINE:
             return Connection("offline", OFFLINE), model or OFFLINE
         if provider == PLATFORM:
-            return await self._platform(model)
+            return await self._own(model)
         stored = await session.store.get(Provider.KIND, provider_id(provider))
         if stored is None:
             raise Invalid.of(
@@ -43,7 +43,7 @@ class Connections:
         key = await self._key(session.id, found.key_reference, f"The provider {provider}")
         return Connection(found.wire, found.name, found.base_url, key, found.api_version), chosen
 
-    async def platform(self) -> Connection | None:
+    async def own(self) -> Connection | None:
         """The platform's own; None where none is set up. `ModelRefused` when its key is gone."""
         settings, wire = self._settings, self._settings.flowgrid_ai_wire
         if not wire:
@@ -53,8 +53,8 @@ class Connections:
             key = await self._key(PLATFORM_TENANT_ID, reference(name), "The platform's provider")
         return Connection(wire, PLATFORM, settings.flowgrid_ai_base_url or None, key)
 
-    async def _platform(self, model: str) -> tuple[Connection, str]:
-        connection, models = await self.platform(), self._settings.ai_models
+    async def _own(self, model: str) -> tuple[Connection, str]:
+        connection, models = await self.own(), self._settings.ai_models
         if connection is None:
             raise Invalid.of("provider", "is not set up here; name one of your own providers, or offline", PLATFORM)
         return connection, _chosen(models, models[0], model)

@@ -41,11 +41,13 @@ class ProviderService(ResourceService[Provider, ProviderFields]):
         raise Contended("Others keep changing this at the same time; try again.")
 
     async def replace(self, tenant: TenantSession, id: str, new: ProviderFields, if_match: str | None) -> Provider:
+        """All fields anew; a key that is not sent stays. `NotFound`; `Stale` by `if_match` (an ETag)."""
         return await self._change(tenant, id, lambda _: new, if_match)
 
     async def patch(
         self, tenant: TenantSession, id: str, patch: Patch[ProviderFields], if_match: str | None
     ) -> Provider:
+        """RFC 7396. `NotFound`; `Stale` by `if_match` (an ETag)."""
         return await self._change(tenant, id, patch.onto, if_match)
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:

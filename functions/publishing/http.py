@@ -6,11 +6,10 @@ from functions.publishing.models import Publication, PublicationQuery
 from functions.publishing.service import Publishing
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope
+from shared.http.crud import reads
 from shared.http.endpoint import Endpoint
-from shared.http.pagination import Page
 from shared.http.routes import Begins, Call
 from shared.tenancy.plans import Limit
-from shared.work.resources import Listing
 
 
 def blueprint(endpoint: Endpoint, publishing: Publishing) -> func.Blueprint:
@@ -32,27 +31,15 @@ def blueprint(endpoint: Endpoint, publishing: Publishing) -> func.Blueprint:
     async def publish_agent(call: Call) -> Publication:
         return await publishing.publish(call.tenant, call.params["agent_id"])
 
-    @endpoint(
+    reads(
+        endpoint,
         routes,
-        "GET",
-        "v1/publications",
-        role=Role.VIEWER,
+        publishing,
+        one="v1/publications/{publication_id}",
+        model=Publication,
         query=PublicationQuery,
-        answer=Page[Publication],
-        summary="List publications",
+        names=("list_publications", "get_publication"),
+        summaries=("List publications", "Get a publication, and how its cases went"),
     )
-    async def list_publications(call: Call[None, PublicationQuery]) -> Listing[Publication]:
-        return await publishing.list(call.tenant, call.query.filters(), call.page)
-
-    @endpoint(
-        routes,
-        "GET",
-        "v1/publications/{publication_id}",
-        role=Role.VIEWER,
-        answer=Publication,
-        summary="Get a publication, and how its cases went",
-    )
-    async def get_publication(call: Call) -> Publication:
-        return await publishing.get(call.tenant, call.params["publication_id"])
 
     return routes

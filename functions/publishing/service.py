@@ -39,12 +39,14 @@ class Publishing:
         return await change.commit(Publication.of(job))
 
     async def get(self, tenant: TenantSession, id: str) -> Publication:
+        """`NotFound` for a job that publishes nothing, too."""
         job = (await load(tenant, Job, id)).value
         if job.type != TYPE:
             raise NotFound("There is no such publication.")
         return Publication.of(job)
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Publication]:
+        """One page, made of the jobs that publish. `filters`: field -> value, None: any."""
         found = await find(tenant, Job, {**filters, "type": TYPE}, page)
         return Listing([Publication.of(job) for job in found.items], found.next)
 

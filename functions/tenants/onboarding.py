@@ -117,7 +117,7 @@ class Onboarding:
             dedicated=like.placement.mode == "dedicated",
             settings=source.settings.model_copy(update={"limits": limits, "membership": "required"}),
         )
-        session = TenantSession.of_system(self._directory.platform, self._directory, self._services)
+        session = TenantSession.of_system(self._directory.flowgrid, self._directory, self._services)
         tenant = await self.onboard(session, new, id=tenant_id, like=source)
         if tenant.status == "provisioning":
             raise Unavailable("The database of the new tenant is being made.", retry_after=30)

@@ -98,9 +98,9 @@ class Provisioning:
 
     def _session(self, staff: TenantSession | None) -> TenantSession:
         """The platform's partition, without the request's idempotency: its answer is not written with the job."""
-        platform = self._directory.platform
+        flowgrid = self._directory.flowgrid
         caller, request = (staff.caller, staff.request) if staff else (SYSTEM, SYSTEM_REQUEST)
-        return TenantSession(platform, self._directory.open(platform), caller, request, self._services)
+        return TenantSession(flowgrid, self._directory.open(flowgrid), caller, request, self._services)
 
 
 def job_id(database: str) -> str:

@@ -31,7 +31,7 @@ SWEEP_AFTER = timedelta(seconds=30)
 
 
 class Actor(Protocol):
-    """Who changes a tenant, as its audit trail records it."""
+    """Who changes a tenant, and in which request, as its audit trail records them."""
 
     @property
     def user_id(self) -> str: ...
@@ -41,6 +41,8 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class Sweeper:
+    """Flowgrid itself, of its own accord."""
+
     user_id: str = SYSTEM.subject
     request: RequestInfo = SYSTEM_REQUEST
 
@@ -57,15 +59,19 @@ class TenantService:
         self._services = services
 
     async def list(self, filters: Mapping[str, Any], page: PageRequest) -> Listing[Tenant]:
+        """One page of all tenants. `filters`: field -> value, None: any."""
         found = await bounded_page(self._platform, TENANT, filters, page)
         return Listing([Tenant.model_validate(item.body) for item in found.items], found.next)
 
     async def get(self, id: str) -> Tenant:
+        """`NotFound` for what never was."""
         return Tenant.model_validate((await self._held(id)).body)
 
     async def patch(
         self, staff: TenantSession, id: str, patch: MergePatch[TenantFields], if_match: str | None
     ) -> Tenant:
+        """A new plan brings its numbers, but for those that are named. `NotFound`; `Stale` by `if_match` (an ETag)."""
+
         def change(tenant: Tenant) -> Mapping[str, Any]:
             fields = patch.onto(tenant)
             changed = {name: getattr(fields, name) for name in type(fields).model_fields}

@@ -25,7 +25,9 @@ class Tool(Protocol):
     """`idempotent`: the same call may be made again under its key. `approval`: the role that approves each call."""
 
     @property
-    def spec(self) -> ToolSpec: ...
+    def spec(self) -> ToolSpec:
+        """As a model is told of it."""
+        ...
 
     @property
     def idempotent(self) -> bool: ...

@@ -48,7 +48,7 @@ class Share(NamedTuple):
     details: dict[str, int]
 
 
-class Fleet:
+class FleetHours:
     """Sums hours up, and reads them."""
 
     def __init__(self, database: Database, directory: Directory, clock: Clock) -> None:

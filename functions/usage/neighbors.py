@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from functions.usage.analytics import Quality, told
-from functions.usage.fleet import Fleet, Share, hours_until
+from functions.usage.fleet import FleetHours, Share, hours_until
 from functions.usage.hours import ONE_HOUR
 from functions.usage.latency import SERVER_ERRORS, Calls
 from functions.usage.periods import start_of
@@ -50,7 +50,7 @@ class NeighborsQuery(PageQuery):
 class Neighbors:
     """The tenants of an hour or some, the loudest first."""
 
-    def __init__(self, database: Database, fleet: Fleet, clock: Clock) -> None:
+    def __init__(self, database: Database, fleet: FleetHours, clock: Clock) -> None:
         self._platform = database.platform
         self._fleet = fleet
         self._clock = clock

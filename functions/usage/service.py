@@ -38,6 +38,7 @@ class UsageService:
         self._archive = archive
 
     async def events(self, tenant: TenantSession, query: UsageEventQuery, page: PageRequest) -> Listing[UsageEvent]:
+        """What was metered, one by one, the newest first; fewer than `page.limit` does not mean the last page."""
         return await page_of_events(
             tenant.store, self._archive, query, tenant.services.clock.now(), page.limit, page.after
         )

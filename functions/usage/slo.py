@@ -12,7 +12,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from functions.usage.details import total
-from functions.usage.fleet import Fleet, hours_until
+from functions.usage.fleet import FleetHours, hours_until
 from functions.usage.latency import PROMISED_MS, Calls
 from shared.clock import Clock, rfc3339
 from shared.database.port import Document
@@ -24,7 +24,7 @@ KEPT_SECONDS = 60.0
 WINDOWS = {1: 14.4, 6: 6.0, 24: 3.0, 720: 1.0}  # hours -> the burn rate above which somebody should look
 
 
-class Kept(BaseModel):
+class PromiseKept(BaseModel):
     """What was kept of one promise."""
 
     target: float = Field(examples=[AVAILABLE], description="The share of calls that is promised.")
@@ -43,8 +43,8 @@ class Window(BaseModel):
     hours: int = Field(description="Hours of it that are summed up.")
     whole: bool = Field(description="Whether all tenants are in those.")
     burn_rate_limit: float = Field(description="Above it somebody should look.")
-    availability: Kept = Field(description="Calls without an answer of 500 and more.")
-    latency: Kept = Field(description=f"Calls that took {PROMISED_MS} ms at most.")
+    availability: PromiseKept = Field(description="Calls without an answer of 500 and more.")
+    latency: PromiseKept = Field(description=f"Calls that took {PROMISED_MS} ms at most.")
     p95_ms: float | None = Field(description="95 % took no longer, in milliseconds; at most 10 % wrong.")
 
 
@@ -58,7 +58,7 @@ class Slo(BaseModel):
 class SloService:
     """One look at a time, kept for a minute: the hours of 30 days are a query of four pages."""
 
-    def __init__(self, fleet: Fleet, clock: Clock) -> None:
+    def __init__(self, fleet: FleetHours, clock: Clock) -> None:
         self._fleet = fleet
         self._clock = clock
         self._looking = asyncio.Lock()
@@ -96,8 +96,8 @@ def _window(hours: int, found: Sequence[Document], now: datetime) -> Window:
     )
 
 
-def _kept(good: int, measured: int, target: float, limit: float) -> Kept:
+def _kept(good: int, measured: int, target: float, limit: float) -> PromiseKept:
     if not measured:
-        return Kept(target=target, share=None, burn_rate=None, alert=False)
+        return PromiseKept(target=target, share=None, burn_rate=None, alert=False)
     burn = round((measured - good) / measured / (1 - target), 3)
-    return Kept(target=target, share=round(good / measured, 6), burn_rate=burn, alert=burn > limit)
+    return PromiseKept(target=target, share=round(good / measured, 6), burn_rate=burn, alert=burn > limit)

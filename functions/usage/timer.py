@@ -5,13 +5,13 @@ import logging
 import azure.functions as func
 
 from functions.usage.closing import Closing
-from functions.usage.fleet import Fleet
+from functions.usage.fleet import FleetHours
 from shared.telemetry.port import Telemetry, invocation
 
 logger = logging.getLogger("flowgrid.usage")
 
 
-def blueprint(closing: Closing, fleet: Fleet, telemetry: Telemetry) -> func.Blueprint:
+def blueprint(closing: Closing, fleet: FleetHours, telemetry: Telemetry) -> func.Blueprint:
     timers = func.Blueprint()
 
     @timers.function_name("close_usage")

@@ -35,7 +35,7 @@ SLACK_TIMESTAMP = "x-slack-request-timestamp"
 NOT_SLACK = "This is not signed as this webhook's Slack app signs."
 Choice = Literal["approve", "reject"]
 DONE = {"approve": "Approved. The run goes on.", "reject": "Rejected. The run goes on without this call."}
-PAGE = """<!doctype html>
+HTML = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Flowgrid</title></head>
 <body><h1>{title}</h1><p>{text}</p>{form}</body></html>
 """
@@ -92,7 +92,7 @@ class Answering:
         tenant, webhook = await self._webhook(link.tenant, link.webhook)
         await self._prove(tenant, webhook, link, token)
         known()
-        return _page("A call waits for approval", f"Step {link.step} of run {link.execution}.", FORM)
+        return _html("A call waits for approval", f"Step {link.step} of run {link.execution}.", FORM)
 
     async def answer(self, token: str, body: bytes, known: Callable[[], None]) -> Content:
         """What its form has sent: decided once, whoever clicks twice."""
@@ -102,9 +102,9 @@ class Answering:
         known()
         choice = _fields(body).get("decision", "")
         if choice not in DONE:
-            return _page("Nothing was decided", "Go back and choose.", "")
+            return _html("Nothing was decided", "Go back and choose.", "")
         done = await self._decided(tenant, webhook, link, token, cast(Choice, choice), "teams")
-        return _page("Decided", done, "")
+        return _html("Decided", done, "")
 
     async def _decided(
         self, tenant: TenantSession, webhook: Webhook, link: Link, token: str, choice: Choice, by: str
@@ -174,6 +174,6 @@ def _fields(body: bytes) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(body.decode(errors="replace"), max_num_fields=20).items()}
 
 
-def _page(title: str, text: str, form: str) -> Content:
-    page = PAGE.format(title=escape(title), text=escape(text), form=form)
-    return Content(page.encode(), "text/html; charset=utf-8", headers=HEADERS)
+def _html(title: str, text: str, form: str) -> Content:
+    html = HTML.format(title=escape(title), text=escape(text), form=form)
+    return Content(html.encode(), "text/html; charset=utf-8", headers=HEADERS)

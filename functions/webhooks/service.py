@@ -50,9 +50,11 @@ class WebhookService(ResourceService[Webhook, WebhookFields]):
         return _showing(await change.commit(made), secret)
 
     async def replace(self, tenant: TenantSession, id: str, new: WebhookFields, if_match: str | None) -> Webhook:
+        """All fields anew. `NotFound`; `Stale` by `if_match` (an ETag)."""
         return await self._change(tenant, id, lambda _: new, if_match)
 
     async def patch(self, tenant: TenantSession, id: str, patch: Patch[WebhookFields], if_match: str | None) -> Webhook:
+        """RFC 7396. `NotFound`; `Stale` by `if_match` (an ETag)."""
         return await self._change(tenant, id, patch.onto, if_match)
 
     async def rotate(self, tenant: TenantSession, id: str, if_match: str | None) -> Webhook:

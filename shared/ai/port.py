@@ -110,12 +110,16 @@ class ModelFailed(FlowgridError):
 
 
 class ModelRefused(ModelFailed):
+    """HTTP 4xx that no repetition mends, a filter that held the answer back, or nothing to call with."""
+
     code = "model_refused"
     meaning = "The AI provider refused the call: the key, the model's name, or what was asked."
     remedy = "Mend the connection (`PUT v1/providers/{id}`), the agent's model, or what it is told."
 
 
 class ModelMalformed(ModelFailed):
+    """An answer came that is none of its wire, or says not what it has used."""
+
     code = "model_malformed"
     meaning = "What the AI provider sent is not an answer of its kind."
     remedy = "Look whether the connection's address is that of such a provider."
@@ -131,6 +135,8 @@ class ModelThrottled(ModelFailed):
 
 
 class ModelUnavailable(ModelFailed):
+    """No connection, HTTP 500 and more, or another status that passes."""
+
     code = "model_unavailable"
     meaning = "The AI provider cannot be reached, or had trouble of its own."
     remedy = "Run it again later."

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from shared.auth.pages import Pages
+from shared.auth.published import Published
 from shared.emulators import is_local
 from shared.errors import Unauthenticated, Unavailable
 from shared.issuers import Issuer
@@ -43,8 +43,8 @@ class SigningKeys:
         self, issuer: Issuer, *, fetch: Fetch | None = None, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._issuer = issuer
-        self._pages = Pages(local=is_local(issuer.issuer))
-        self._fetch = fetch or self._pages.fetch
+        self._documents = Published(local=is_local(issuer.issuer))
+        self._fetch = fetch or self._documents.fetch
         self._monotonic = monotonic
         self._keys: Mapping[str, PyJWK] = {}
         self._fetched_at = float("-inf")
@@ -75,7 +75,7 @@ class SigningKeys:
             self._flight.cancel()
             await asyncio.wait([self._flight])
             self._flight = None
-        self._pages.close()
+        self._documents.close()
 
     async def _ask(self) -> None:
         """Wait for the fetch that is under way, or for one that begins now if it is time for one."""
@@ -135,7 +135,7 @@ class SigningKeys:
 def _signing_keys(listed: object) -> Mapping[str, "PyJWK"]:
     """By id, those that may verify RS256 signatures, of the first `MOST_KEYS` that say so. `ValueError` for no list.
 
-    Whoever may name an issuer writes these pages, so their cost is bounded, too.
+    Whoever may name an issuer writes these documents, so their cost is bounded, too.
     """
     if not isinstance(listed, list):
         raise ValueError("what it publishes is no list of keys")

@@ -75,6 +75,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_area(area: str) -> str:
+    """The area, if every adapter can keep it; ValueError."""
     if not _AREA.match(area):
         raise ValueError(f"{area!r} is not an area of blobs")
     return area

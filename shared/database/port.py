@@ -331,8 +331,10 @@ class Placement:
     generation: int = 1
 
     def as_document(self) -> Document:
+        """As the tenant's entry holds it."""
         return {"mode": self.mode, "database": self.database, "generation": self.generation}
 
     @classmethod
     def from_document(cls, body: Mapping[str, Any]) -> "Placement":
+        """The other way round; KeyError where a field is missing."""
         return cls(body["mode"], body["database"], body["generation"])

@@ -6,7 +6,7 @@ from html import escape
 from shared.errors import FlowgridError, NotFound
 from shared.http.problems import TITLES, status_of
 
-PAGE = (
+HTML = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{code}</title>'
     '<meta name="viewport" content="width=device-width"></head><body>'
     "<h1>{title}</h1><p><code>{code}</code>, status {status}</p><p>{meaning}</p><p>{remedy}</p></body></html>"
@@ -40,13 +40,13 @@ def entries() -> dict[str, Entry]:
     return {entry.code: entry for entry in sorted(found, key=lambda entry: (entry.status, entry.code))}
 
 
-def page(code: str) -> str:
+def html(code: str) -> str:
     """The page of one code, as HTML; `NotFound` for one that there is not."""
     entry = entries().get(code)
     if entry is None:
         raise NotFound("There is no such problem.")
     said = {name: escape(str(value)) for name, value in vars(entry).items()}
-    return PAGE.format_map({**said, "title": TITLES[entry.status]})
+    return HTML.format_map({**said, "title": TITLES[entry.status]})
 
 
 def markdown() -> str:

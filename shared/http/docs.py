@@ -29,7 +29,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 FOR_EVER = "public, max-age=31536000, immutable"  # what is asked for by its hash is never another
-PAGE = """<!doctype html>
+HTML = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -86,10 +86,10 @@ class Description:
         return Packed.of(text.encode(), "application/json")
 
     @cached_property
-    def page(self) -> Packed:
+    def html(self) -> Packed:
         """The viewer's page."""
         bundle, style, start = (self.file(name).hash for name in FILES)
-        html = PAGE.format(title=escape(f"Flowgrid API {VERSION}"), bundle=bundle, style=style, start=start)
+        html = HTML.format(title=escape(f"Flowgrid API {VERSION}"), bundle=bundle, style=style, start=start)
         return Packed.of(html.encode(), "text/html", {"Content-Security-Policy": POLICY})
 
     def file(self, name: str) -> Packed:

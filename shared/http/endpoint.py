@@ -94,7 +94,7 @@ class Endpoint:
         errors: tuple[int, ...] = (),
         example: Mapping[str, Any] | None = None,
         begins: Begins | None = None,
-        also: tuple[str, ...] = (),
+        media_types: tuple[str, ...] = (),
         described: bool = True,
         free: bool = False,
         scope: KeyScope | None = None,
@@ -106,7 +106,7 @@ class Endpoint:
         read and validated (400, 413, 415). `query`: the parameters that there are; a `PageQuery` makes it a list.
         `answer`: the model, `Page[model]`, `Content`, `dict`, or None (204). `limit`: a limit of its own, by the plan.
         `errors`: the statuses that this route adds to those of the pipeline. `begins`: what goes on behind a 202.
-        `also`: the media types, beside JSON, in which the answer can be asked for.
+        `media_types`: those in which, beside JSON, the answer can be asked for.
         `example`: a body that it takes. `described` False: not in OpenAPI. `free`: open, and takes nothing of the
         address's window, nor needs a gateway. `scope`: what an API key has to be for; None: the usual of its method and
         role.
@@ -130,7 +130,7 @@ class Endpoint:
                 errors,
                 example or {},
                 begins,
-                also,
+                media_types,
                 described,
                 free,
                 scope,

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from shared.http.bodies import MAX_JSON_VALUES, Json, Merge, Raw
+from shared.http.bodies import MAX_JSON_BYTES, MAX_JSON_VALUES, Json, Merge, Raw
 from shared.http.idempotency import KEY_PATTERN
 from shared.http.openapi_answers import FIELD_PROBLEM, HEADERS, PROBLEM, responses, shared_responses
 from shared.http.openapi_schemas import Schemas, pascal
@@ -32,15 +32,18 @@ TAGS = {  # of what is not one resource, which says itself what it is
     "usage": "What was metered: calls, agents, tokens.",
     "analytics": "How calls went, and what AI has cost.",
 }
-ABOUT = """Multi-tenant AI agent management platform.
+ABOUT = f"""Multi-tenant AI agent management platform.
 
 - **Who calls:** `Authorization: Bearer <token>`, of an identity provider that the deployment trusts, or an API key in
   its place (`POST v1/api-keys`). Either names the tenant; whatever is another tenant's does not exist (404).
+  An operation says the least role that it needs, and the scope that an API key needs for it.
+- **Bodies** have at most {MAX_JSON_BYTES} bytes where nothing else is said, and JSON at most {MAX_JSON_VALUES} values.
 - **Lists** are pages: `next_cursor` of one is `cursor` of the next, and null on the last.
 - **Versions:** what has an `ETag` is read again with `If-None-Match` (304) and changed with `If-Match` (412).
 - **Repetition:** a POST under an `Idempotency-Key` is carried out once in 24 hours, and answered the same.
 - **Limits:** every answer says with `RateLimit-Limit`, `-Remaining` and `-Reset` what is left of the tightest window.
-- **Errors** are RFC 9457 problems with a stable `code`; every answer carries `x-request-id`.
+- **Errors** are RFC 9457 problems with a stable `code`; every answer carries `x-request-id`. An operation tells those
+  that are about its resource; `default` stands for those that any call may meet.
 - What has a GET has a HEAD, and OPTIONS says what a path takes."""
 TEXT = {"type": "string"}
 IF_MATCH = {
@@ -111,8 +114,8 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
     if route.role is None:
         operation["security"] = []
     else:
-        scope = "" if route.platform else f"; an API key, the scope `{route.scope}`"
-        operation["description"] = f"Needs the role `{route.role}`{scope}."
+        scope = "" if route.platform else f", scope `{route.scope}`"
+        operation["description"] = f"Role `{route.role}`{scope}."
     if route.body is not None:
         operation["requestBody"] = _request_body(route, schemas)
     return operation
@@ -132,10 +135,10 @@ def _request_body(route: Route, schemas: Schemas) -> dict[str, Any]:
     if route.example:
         media["example"] = route.example
     media_types = route.body.media_types if route.body else ()
-    most = f"At most {route.body.max_bytes if route.body else 0} bytes"
-    values = f" and {MAX_JSON_VALUES} values" if isinstance(route.body, Json | Merge) else ""
     required = not (isinstance(route.body, Json) and route.body.optional)
-    return {"required": required, "description": f"{most}{values}.", "content": dict.fromkeys(media_types, media)}
+    most = route.body.max_bytes if route.body else 0
+    said = {} if most == MAX_JSON_BYTES else {"description": f"At most {most} bytes."}
+    return {"required": required, **said, "content": dict.fromkeys(media_types, media)}
 
 
 def _parameters(route: Route, schemas: Schemas) -> list[dict[str, Any]]:

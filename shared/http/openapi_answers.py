@@ -1,7 +1,7 @@
 """The answers of an operation in OpenAPI: its own, and the problems that it can meet, with examples that are real."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.errors import (
@@ -53,23 +53,22 @@ HEADERS = {
 }
 
 
-def _headers(**more: str) -> dict[str, Any]:
-    """The request's id, and `more`: header -> component. What every answer says of limits is told at 429, and above."""
-    every = {"x-request-id": "RequestId"}
-    return {name: {"$ref": f"#/components/headers/{component}"} for name, component in {**every, **more}.items()}
+def _headers(told: Mapping[str, str]) -> dict[str, Any]:
+    """Header -> component. What every answer carries is told where nothing else is, of `ANY`, and in words above."""
+    return {"headers": {name: {"$ref": f"#/components/headers/{one}"} for name, one in told.items()}} if told else {}
 
 
 TAGGED = {"ETag": "ETag"}
-OF_STATUS = {
-    304: TAGGED,
-    401: {"WWW-Authenticate": "WwwAuthenticate"},
-    429: {
-        "Retry-After": "RetryAfter",
-        "RateLimit-Limit": "RateLimitLimit",
-        "RateLimit-Remaining": "RateLimitRemaining",
-        "RateLimit-Reset": "RateLimitReset",
-    },
-    503: {"Retry-After": "RetryAfter"},
+ANY = "Problem"
+OF_ANY = {400, 401, 403, 413, 415, 422, 429, 500, 503, 507}
+"""What the pipeline says to any call of its sort, whatever it is about: told once, as the `default` of an operation."""
+HEADERS_OF_ANY = {
+    "x-request-id": "RequestId",
+    "WWW-Authenticate": "WwwAuthenticate",
+    "Retry-After": "RetryAfter",
+    "RateLimit-Limit": "RateLimitLimit",
+    "RateLimit-Remaining": "RateLimitRemaining",
+    "RateLimit-Reset": "RateLimitReset",
 }
 EXAMPLES: tuple[FlowgridError, ...] = (
     Invalid.of("name", "is missing", {}),
@@ -105,17 +104,27 @@ INSTANCE = "/api/v1/agents"
 REQUEST = "019e5a3c-7d2e-7b1a-9c55-0d6c1f0a7e11"
 
 
-def _problem_answer(status: int) -> dict[str, Any]:
-    """What every operation answers with this status, with an example for each cause, made as the pipeline makes it."""
-    answer: dict[str, Any] = {"description": TITLES[status], "headers": _headers(**OF_STATUS.get(status, {}))}
-    if status >= 400:
-        made = {
-            error.code: {"value": json.loads(problem(error, request_id=REQUEST, instance=INSTANCE).get_body())}
-            for error in EXAMPLES
-            if status_of(type(error)) == status
-        }
-        answer["content"] = {PROBLEM_JSON: {"schema": {"$ref": REF.format(model="Problem")}, "examples": made}}
-    return answer
+def _problems(*statuses: int) -> dict[str, Any]:
+    """The content of an answer of these statuses: an example for each cause, made as the pipeline makes it."""
+    made = {
+        error.code: {"value": json.loads(problem(error, request_id=REQUEST, instance=INSTANCE).get_body())}
+        for error in EXAMPLES
+        if status_of(type(error)) in statuses
+    }
+    return {"content": {PROBLEM_JSON: {"schema": {"$ref": REF.format(model="Problem")}, "examples": made}}}
+
+
+def _own_answer(status: int) -> dict[str, Any]:
+    """What the operations that say so answer with this status."""
+    if status < 400:
+        return {"description": TITLES[status], **_headers(TAGGED)}
+    return {"description": TITLES[status], **_problems(status)}
+
+
+def _any_answer(statuses: set[int]) -> dict[str, Any]:
+    """What any operation answers with these."""
+    told = ", ".join(f"{status} {TITLES[status].lower()}" for status in sorted(statuses))
+    return {"description": f"Any other problem: {told}.", **_headers(HEADERS_OF_ANY), **_problems(*statuses)}
 
 
 def _name(status: int) -> str:
@@ -163,32 +172,35 @@ FIELD_PROBLEM = {
 
 def shared_responses(routes: Sequence[Route]) -> dict[str, Any]:
     """The answers that mean the same whatever was called, as far as one of these routes has them."""
-    met = {status for route in routes for status in _statuses(route)}
-    return {_name(status): _problem_answer(status) for status in TITLES if status in met}
+    met = {status for route in routes for status in statuses(route)}
+    own = {_name(status): _own_answer(status) for status in TITLES if status in met - OF_ANY}
+    return {**own, ANY: _any_answer(met & OF_ANY)}
 
 
 def responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     """Status -> answer, for one route: its own, and those that it shares with others."""
-    success: dict[str, Any] = {"description": "Done.", "headers": _headers(**_own_headers(route))}
+    success: dict[str, Any] = {"description": "Done.", **_headers(_own_headers(route))}
     if isinstance(route.answer, Content):
-        success["content"] = {media_type: {"schema": TEXT} for media_type in (route.answer.media_type, *route.also)}
+        success["content"] = {
+            media_type: {"schema": TEXT} for media_type in (route.answer.media_type, *route.media_types)
+        }
         if route.paged:
             following = '`<path>; rel="next"`: where there is more (RFC 8288).'
-            success["headers"]["Link"] = {"description": following, "schema": TEXT}
+            success.setdefault("headers", {})["Link"] = {"description": following, "schema": TEXT}
         if route.answer.file_name:
             named = f"A file, such as {route.answer.file_name}."
-            success["headers"]["Content-Disposition"] = {"description": named, "schema": TEXT}
+            success.setdefault("headers", {})["Content-Disposition"] = {"description": named, "schema": TEXT}
     elif route.answer is dict:
         success["content"] = {"application/json": {"schema": {"type": "object"}}}
     elif route.answer is not None:
-        others = {media_type: {"schema": TEXT} for media_type in route.also}
+        others = {media_type: {"schema": TEXT} for media_type in route.media_types}
         success["content"] = {"application/json": {"schema": schemas.answer(route.answer)}, **others}
     answers: dict[str, Any] = {str(route.status): success}
-    for status in sorted(_statuses(route)):
+    for status in sorted(statuses(route) - OF_ANY):
         answers[str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}
     if route.name == "get_health":
         answers["503"] = success | {"description": "Degraded: `checks` say what is wrong."}
-    return answers
+    return {**answers, "default": {"$ref": f"#/components/responses/{ANY}"}}
 
 
 def _own_headers(route: Route) -> dict[str, str]:
@@ -200,22 +212,23 @@ def _own_headers(route: Route) -> dict[str, str]:
     return headers
 
 
-def _statuses(route: Route) -> set[int]:
-    statuses = {500, *route.errors, *(() if route.free else (429, 503))}
+def statuses(route: Route) -> set[int]:
+    """Each status, beside that of success, with which this route may answer."""
+    found = {500, *route.errors, *(() if route.free else (429, 503))}
     if route.role is not None:
-        statuses |= {400, 401, 403}
+        found |= {400, 401, 403}
     if route.tagged:
-        statuses.add(304)
+        found.add(304)
     if "{" in route.path:
-        statuses.add(404)
+        found.add(404)
     if route.body is not None:
-        statuses |= {413, 415}
+        found |= {413, 415}
     if route.method == "POST" and route.role is not None:
-        statuses |= {409, 422}
+        found |= {409, 422}
     if route.method in ("PUT", "PATCH", "DELETE"):
-        statuses |= {409, 412}
+        found |= {409, 412}
     if route.method == "PUT":
-        statuses.add(428)
+        found.add(428)
     if route.method != "GET" and route.role is not None:
-        statuses.add(507)
-    return statuses
+        found.add(507)
+    return found

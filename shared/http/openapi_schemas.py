@@ -18,11 +18,14 @@ from shared.database.limits import MAX_INTEGER
 from shared.http.bodies import Json, Merge
 from shared.http.pagination import Page, Query
 from shared.http.routes import Route
+from shared.work.resources import Resource
 
 Schema = dict[str, Any]
 REF = "#/components/schemas/{model}"
 BODY_SUFFIX = "Fields"  # `AgentFields`: what may be set of an `Agent`
 BODY_PREFIX = "New"
+RESOURCE = "Resource"
+FEWEST_INHERITED = 6  # fields that are the same to the letter: fewer may be so by chance
 JSON: Schema = {  # without a type, which generators of clients take for any, as it is meant
     "description": "Any JSON, but for whole numbers that a double cannot hold: send them as strings.",
     "minimum": -MAX_INTEGER,
@@ -85,7 +88,7 @@ class Schemas:
         """All of them, as the document holds them."""
         made = {name: one if _values_of(one) else self._referring(one) for name, one in self._definitions.items()}
         values = {name: {"type": "string", **json.loads(text)} for text, name in self._values.items()}
-        return dict(sorted({"Json": JSON, **values, **made}.items()))
+        return dict(sorted({"Json": JSON, **values, **_inheriting({RESOURCE: _resource(), **made})}.items()))
 
     def _name_values_of(self, query: type[Query]) -> None:
         """The lists of values that only queries have: `ResourceSort`, of the query that says them first."""
@@ -187,6 +190,42 @@ def _whole(schema: Schema) -> None:
         schema["required"] = list(schema["properties"])
         for field in schema["properties"].values():
             field.pop("default", None)
+
+
+def _resource() -> Schema:
+    """What every resource has, whose model is nobody's answer."""
+    made = _terse(Resource.model_json_schema(mode="serialization"))
+    _whole(made)
+    return {**made, "description": "What every resource has."}
+
+
+def _inheriting(definitions: dict[str, Schema]) -> dict[str, Schema]:
+    """The same: of schemas of which one holds all fields of another, the larger one refers to the other."""
+    fields: dict[str, Schema] = {
+        name: schema.get("properties", {})
+        for name, schema in definitions.items()
+        if "additionalProperties" not in schema  # what is closed, as bodies are, cannot be added to
+    }
+    bases = sorted(
+        (name for name in fields if len(fields[name]) >= FEWEST_INHERITED), key=lambda name: -len(fields[name])
+    )
+    found = dict(definitions)
+    for name, own in fields.items():
+        base = next((one for one in bases if len(fields[one]) < len(own) and fields[one].items() <= own.items()), None)
+        if base is not None:
+            found[name] = _extending(base, fields[base], definitions[name])
+    return found
+
+
+def _extending(base: str, fields: Schema, schema: Schema) -> Schema:
+    """A schema as another, and what it says beyond the fields of that.
+
+    In two parts: generators of clients take a single one for another name of what it refers to.
+    """
+    more = {name: field for name, field in schema["properties"].items() if name not in fields}
+    own = {"type": "object", "properties": more, "required": [name for name in schema["required"] if name in more]}
+    rest = {name: value for name, value in schema.items() if name not in own}
+    return {**rest, "allOf": [{"$ref": REF.format(model=base)}, own]}
 
 
 def _borrow(schema: Schema, resource: Schema) -> None:

@@ -49,7 +49,7 @@ class Route:
     errors: tuple[int, ...]
     example: Mapping[str, Any] = field(default_factory=dict)
     begins: Begins | None = None
-    also: tuple[str, ...] = ()  # the media types, beside JSON, that its answer can be had in
+    media_types: tuple[str, ...] = ()  # the media types, beside JSON, that its answer can be had in
     described: bool = True  # False: no part of the API, but of its page
     free: bool = False  # it takes nothing of the address's window: a probe must not be locked out
     own_scope: KeyScope | None = None  # None: the usual one

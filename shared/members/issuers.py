@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from shared.auth.keys import FETCH_SECONDS, SigningKeys
-from shared.auth.pages import MAX_PAGE_BYTES
+from shared.auth.published import MAX_DOCUMENT_BYTES
 from shared.auth.signed import Trusted
 from shared.clock import Clock
 from shared.ids import derived_id
@@ -123,7 +123,7 @@ class OwnIssuers:
 
     async def _fetch(self, url: str) -> dict[str, Any]:
         """A JSON object of a public address. Whatever goes wrong is the issuer's affair (`SigningKeys`)."""
-        answer = await self._outgoing.client(max_bytes=MAX_PAGE_BYTES, seconds=FETCH_SECONDS).get(url)
+        answer = await self._outgoing.client(max_bytes=MAX_DOCUMENT_BYTES, seconds=FETCH_SECONDS).get(url)
         document = answer.json()
         if answer.status_code != 200 or not isinstance(document, dict):
             raise ValueError(f"{url} is no page of an issuer")

@@ -14,7 +14,9 @@ class Lease:
     messages: list[tuple[Message, int]]
 
 
-class Source(Protocol):
+class Receiving(Protocol):
+    """Where queues are received from. `lease_seconds`, `seconds`, `pause`: seconds."""
+
     async def waiting(self, queue: str) -> bool:
         """Whether `receive` may find something."""
         ...

@@ -47,16 +47,19 @@ class Secrets(ABC):
 
 
 def reference(name: str) -> str:
+    """What is stored in place of a secret of this name; ValueError where it is none."""
     return f"{_PREFIX}{checked_name(name)}"
 
 
 def name_of(reference: str) -> str:
+    """The name that `reference` was given; ValueError."""
     if not reference.startswith(_PREFIX):
         raise ValueError("not a reference to a secret")  # without its text: it may be the secret itself
     return checked_name(reference.removeprefix(_PREFIX))
 
 
 def checked_name(name: str) -> str:
+    """The name, if every adapter can keep it; ValueError."""
     if not _NAME.match(name):
         raise ValueError("not the name of a secret")
     return name
@@ -70,6 +73,7 @@ def checked_tenant(tenant_id: str) -> str:
 
 
 def checked_value(value: str) -> str:
+    """The secret, if every adapter can keep it; `TooLarge`."""
     if len(value.encode()) > MAX_BYTES:
         raise TooLarge(f"A secret has at most {MAX_BYTES} bytes.")
     return value

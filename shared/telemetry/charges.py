@@ -21,12 +21,12 @@ FLUSH_SECONDS = 300.0  # each line is a metric and an event, too: each half minu
 class Charges:
     """Collects in memory: a process that is killed loses at most what came since the last flush.
 
-    `also`: gets each tenant's request units at each flush.
+    `listener`: gets each tenant's request units at each flush.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, telemetry: Telemetry = OFF) -> None:
         self._telemetry = telemetry
-        self.also: Callable[[Mapping[str, float]], None] | None = None
+        self.listener: Callable[[Mapping[str, float]], None] | None = None
         self._monotonic = monotonic
         self._units: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._calls: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -52,8 +52,8 @@ class Charges:
             line = {"tenant_id": tenant_id, "operation": operation, "request_units": round(spent, 2)}
             line["calls"] = calls[tenant_id, operation]
             Context().run(self._say, line)  # not as part of the request that happens to be here
-        if self.also is not None and by_tenant:
-            self.also(by_tenant)
+        if self.listener is not None and by_tenant:
+            self.listener(by_tenant)
 
     def _say(self, line: dict[str, Any]) -> None:
         logger.info("request units", extra=line)

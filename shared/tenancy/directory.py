@@ -95,7 +95,7 @@ class Directory:
         self._signer = signer
         self._entries: dict[str, tuple[float, TenantEntry]] = {}
         self._handles: dict[str, tuple[Placement, Handle]] = {}
-        self.platform = TenantEntry(
+        self.flowgrid = TenantEntry(
             id=PLATFORM_TENANT_ID,
             name="Flowgrid",
             slug="platform",
@@ -110,7 +110,7 @@ class Directory:
     async def entry(self, tenant_id: str) -> TenantEntry | None:
         """The tenant's entry, at most five seconds old; None when there is no such tenant."""
         if tenant_id == PLATFORM_TENANT_ID:
-            return self.platform
+            return self.flowgrid
         now = self._clock.monotonic()
         cached = self._entries.get(tenant_id)
         if cached and now - cached[0] < ENTRY_LIVES_SECONDS:

@@ -38,7 +38,7 @@ Told = Callable[[str, str], Awaitable[None]]  # the ids of the key that signs, a
 Purpose = Literal["entry", "segment", "head"]
 Verdict = Literal["good", "unsigned", "forged", "unknown_key"]
 _NOT_COVERED = {"kind", "schema", "ttl", "mac"}  # the store's own, and the signature itself
-_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
+_IN_ORDER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 class AuditKey(BaseModel):
@@ -196,7 +196,7 @@ def canonical(tenant_id: str, id: str, body: Mapping[str, Any]) -> bytes:
     """
     covered = {name: value for name, value in body.items() if name not in _NOT_COVERED and not name.startswith("_")}
     covered |= {"tenant_id": tenant_id, "id": id}
-    return _ENCODE(_as_doubles(covered) if _has_other_numbers(covered.values()) else covered).encode()
+    return _IN_ORDER(_as_doubles(covered) if _has_other_numbers(covered.values()) else covered).encode()
 
 
 def digest(tenant_id: str, body: Mapping[str, Any]) -> tuple[str, int]:

@@ -226,14 +226,17 @@ class Change:
 
     @property
     def tenant_id(self) -> str:
+        """Whose change it is; no operation of it can be another tenant's."""
         return self._scope.id
 
     @property
     def kinds(self) -> Kinds:
+        """All kinds that there are."""
         return self._scope.services.kinds
 
     @property
     def empty(self) -> bool:
+        """Whether there is nothing to commit."""
         return not self._operations
 
     def write(self, operation: Operation, failure: Failure | None = None) -> None:

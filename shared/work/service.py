@@ -23,7 +23,9 @@ Sent = TypeVar("Sent", bound=Body, covariant=True)
 class Patch(Protocol[Sent]):
     """A merge patch of the fields that a client may set."""
 
-    def onto(self, resource: Resource) -> Sent: ...
+    def onto(self, resource: Resource) -> Sent:
+        """The fields as they are after it; `Invalid` where they cannot be."""
+        ...
 
 
 class ResourceService(Generic[R, F]):
@@ -57,18 +59,24 @@ class ResourceService(Generic[R, F]):
         raise Contended("Others keep changing what this refers to; try again.")
 
     async def get(self, tenant: TenantSession, id: str) -> R:
+        """`NotFound` in the same words for what never was and for another tenant's."""
         return (await load(tenant, self.model, id)).value
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[R]:
+        """One page. `filters`: field -> value, None: any."""
         return await find(tenant, self.model, filters, page)
 
     async def replace(self, tenant: TenantSession, id: str, new: F, if_match: str | None) -> R:
+        """All fields anew; `NotFound`, `Stale` by `if_match` (an ETag), and what `check` forbids."""
+
         async def checked(change: Change, old: R, now: R) -> None:
             await self._checked(tenant, change, old, now)
 
         return await tenant.modify(self.model, id, lambda old: self.values(new, old), if_match=if_match, also=checked)
 
     async def patch(self, tenant: TenantSession, id: str, patch: Patch[F], if_match: str | None) -> R:
+        """RFC 7396; `NotFound`, `Stale` by `if_match` (an ETag), and what `check` forbids."""
+
         async def checked(change: Change, old: R, now: R) -> None:
             await self._checked(tenant, change, old, now)
 

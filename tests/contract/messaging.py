@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.port import Message, Messaging
-from shared.messaging.receiving import Lease, Source
+from shared.messaging.receiving import Lease, Receiving
 from shared.tracing import begun, within
 
 QUEUE = "things"
@@ -23,7 +23,7 @@ class Broker(ABC):
     """One broker under test."""
 
     messaging: Messaging
-    source: Source
+    receiving: Receiving
 
     @abstractmethod
     async def lose_locks(self) -> None:
@@ -45,7 +45,7 @@ def message(id: str, **body: object) -> Message:
 async def received(broker: Broker, *, most: int = 100) -> Lease:
     """The next lease with messages in it."""
     for _ in range(WAIT_TRIES):
-        lease = await broker.source.receive(QUEUE, most=most)
+        lease = await broker.receiving.receive(QUEUE, most=most)
         if lease.messages:
             return lease
         await asyncio.sleep(0.01)
@@ -58,12 +58,12 @@ async def all_received(broker: Broker, count: int) -> list[Message]:
     while len(found) < count:
         lease = await received(broker)
         found += [one for one, _ in lease.messages]
-        await broker.source.complete(lease)
+        await broker.receiving.complete(lease)
     return found
 
 
 async def nothing_left(broker: Broker) -> bool:
-    lease = await broker.source.receive(QUEUE, most=100)
+    lease = await broker.receiving.receive(QUEUE, most=100)
     return not lease.messages
 
 
@@ -144,7 +144,7 @@ class MessagingContract:
 
     async def test_a_message_given_back_comes_again(self, broker: Broker) -> None:
         await broker.messaging.send(QUEUE, [message("m-1")])
-        await broker.source.retry(await received(broker), 0.0)
+        await broker.receiving.retry(await received(broker), 0.0)
         await broker.pass_time(0.1)
         assert [(one.id, deliveries) for one, deliveries in (await received(broker)).messages] == [("m-1", 2)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from functions.usage.blocks import pack
 from functions.usage.closing import close_hour
-from functions.usage.fleet import Fleet
+from functions.usage.fleet import FleetHours
 from functions.usage.hours import HOUR, Hours
 from functions.usage.neighbors import Neighbors, NeighborsQuery
 from functions.usage.reading import Event, read
@@ -45,7 +45,7 @@ async def test_open_and_closed_hours_of_all_tenants_are_summed_up_and_ranked(
     assert store is not None
     for stored in (await store.query(HOUR)).items:
         await close_hour(store, stored.body["created_at"], stored.body["opening"])
-    fleet = Fleet(database, directory, clock)
+    fleet = FleetHours(database, directory, clock)
     for _ in range(5):
         await fleet.sweep()
     now = clock.now() + timedelta(seconds=1)

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from azure.servicebus.exceptions import MessageLockLostError
 
-from local.servicebus import ServiceBusSource
+from local.servicebus import ServiceBusReceiving
 from shared.clock import SystemClock
 from shared.messaging.port import Message, Messaging
 from shared.messaging.receiving import Lease
@@ -36,7 +36,7 @@ class OnDouble(Broker):
     def __init__(self, double: ServiceBusDouble) -> None:
         self._double = double
         self.messaging = self.azure = adapter(double.connection)
-        self.source = self.azure_source = ServiceBusSource(double.connection)
+        self.receiving = self.azure_receiving = ServiceBusReceiving(double.connection)
 
     async def lose_locks(self) -> None:
         self._double.expire_locks()
@@ -48,7 +48,7 @@ class OnDouble(Broker):
         self._double.stop()
 
     async def close(self) -> None:
-        await self.azure_source.close()
+        await self.azure_receiving.close()
         await self.azure.close()
 
 
@@ -57,9 +57,9 @@ class OnEmulator(Broker):
         self._connection = connection
         self._prefix = f"{uuid4().hex}:"
         self.azure = adapter(connection)
-        self.azure_source = ServiceBusSource(connection)
+        self.azure_receiving = ServiceBusReceiving(connection)
         self.messaging = PrefixedMessaging(self.azure, self._prefix)
-        self.source = PrefixedSource(self.azure_source, self._prefix)
+        self.receiving = PrefixedReceiving(self.azure_receiving, self._prefix)
 
     async def lose_locks(self) -> None:
         await asyncio.sleep(EMULATOR_LOCK_SECONDS + 0.5)
@@ -74,16 +74,16 @@ class OnEmulator(Broker):
     async def empty(self) -> None:
         """Nothing is left for another test."""
         for queue in (QUEUE, "elsewhere"):
-            while (lease := await self.azure_source.receive(queue, most=100)).messages:
+            while (lease := await self.azure_receiving.receive(queue, most=100)).messages:
                 with suppress(MessageLockLostError):  # buffered for longer than it was locked: it comes again
-                    await self.azure_source.complete(lease)
+                    await self.azure_receiving.complete(lease)
             for message, _ in await self.azure.dead(queue):
                 await self.azure.drop_dead(queue, message.id)
 
     async def close(self) -> None:
         await self.lose_locks()  # what the test still holds would come to the next one
         await self.empty()
-        await self.azure_source.close()
+        await self.azure_receiving.close()
         await self.azure.close()
 
 
@@ -111,8 +111,8 @@ class PrefixedMessaging(Messaging):
         await self._inner.close()
 
 
-class PrefixedSource:
-    def __init__(self, inner: ServiceBusSource, prefix: str) -> None:
+class PrefixedReceiving:
+    def __init__(self, inner: ServiceBusReceiving, prefix: str) -> None:
         self._inner = inner
         self._prefix = prefix
         self.waiting, self.renew = inner.waiting, inner.renew

@@ -14,7 +14,7 @@ class Embedded(Broker):
     def __init__(self, folder: Path, clock: FakeClock) -> None:
         self._folder = folder
         self._clock = clock
-        self.messaging = self.source = SqliteMessaging(folder, clock)
+        self.messaging = self.receiving = SqliteMessaging(folder, clock)
 
     async def lose_locks(self) -> None:
         self._clock.forward(seconds=LEASE_SECONDS + 1)

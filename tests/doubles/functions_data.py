@@ -23,8 +23,8 @@ async def onboarded(core: Core, new: NewTenant) -> TenantSession:
     onboarding = Onboarding(
         database, core.directory, core.names, core.services, settings.flowgrid_shards, settings.flowgrid_region
     )
-    platform = core.directory.platform
-    staff = TenantSession(platform, core.directory.open(platform), SYSTEM, SYSTEM_REQUEST, core.services)
+    flowgrid = core.directory.flowgrid
+    staff = TenantSession(flowgrid, core.directory.open(flowgrid), SYSTEM, SYSTEM_REQUEST, core.services)
     tenant = await onboarding.onboard(staff, new)
     entry = await core.directory.entry(tenant.id)
     assert entry is not None

@@ -185,7 +185,7 @@ async def report(folder: str) -> dict[str, Any]:
     from functions.tenants.models import NewTenant
     from tests.doubles.functions_data import backup_job, onboarded, usage_event_of, what_became_of
 
-    core = function_app.platform
+    core = function_app.own_core
     seen: dict[str, Any] = {"python": sys.version, "functions": {}}
     session = await onboarded(core, NewTenant(name="Acme", slug="acme", admin_email="ada@acme.example"))
     event = usage_event_of(session, datetime.now(UTC) - timedelta(minutes=1))

@@ -12,7 +12,7 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from local.bindings import functions_of
 from local.queues import QueueTrigger
-from local.servicebus import ServiceBusSource
+from local.servicebus import ServiceBusReceiving
 from shared.messaging.queues import MESSAGES_AT_ONCE
 from shared.messaging.servicebus import incoming
 from shared.settings import Settings
@@ -33,7 +33,7 @@ class Listener:
 
     def __init__(self, app: func.FunctionApp, settings: Settings, name: str, connection: str) -> None:
         function = next(one for one in functions_of(app, settings.values()) if one.name == name)
-        self._trigger = QueueTrigger(function, ServiceBusSource(connection))  # its binding; it receives nothing
+        self._trigger = QueueTrigger(function, ServiceBusReceiving(connection))  # its binding; it receives nothing
         self._client = ServiceBusClient.from_connection_string(connection)
         self._receiver: ServiceBusReceiver | None = None
 

@@ -125,7 +125,7 @@ class Host:
         """The infrastructure over the same data, in this process: to look behind the API."""
         settings = load_settings({**self.environment, "FLOWGRID_DATA_DIR": str(self.data)})
         opened = core(settings, KINDS)
-        opened.adapters.charges.also = lambda _: None  # what a look behind costs is no usage of the tenant's
+        opened.adapters.charges.listener = lambda _: None  # what a look behind costs is no usage of the tenant's
         try:
             yield opened
         finally:

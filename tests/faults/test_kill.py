@@ -174,8 +174,8 @@ def _check_resources(told: Acknowledged, agents: dict[str, Any], audit: list[dic
 async def _all_sent(host: Host, tenant: Tenant) -> bool:
     """nothing waits in the outbox or in the queue"""
     async with host.core() as opened:
-        assert opened.adapters.source is not None
-        waiting = await opened.adapters.source.waiting(opened.settings.usage_queue)
+        assert opened.adapters.receiving is not None
+        waiting = await opened.adapters.receiving.waiting(opened.settings.usage_queue)
     with closing(sqlite3.connect(host.data / "queues" / "queues.db")) as queues:
         (queued,) = queues.execute("SELECT count(*) FROM messages WHERE queue = 'usage-events'").fetchone()
     return not waiting and queued == 0 and not await host.items(tenant.id, OUTBOX)

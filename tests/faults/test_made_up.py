@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from local.http import query_parameters
 from shared.auth.roles import Role
 from shared.http.catalogue import entries
+from shared.http.openapi_answers import statuses
 from shared.http.routes import Route
 from shared.limits.memory import MemoryLimiter
 from shared.sqlite import SqliteFiles
@@ -172,7 +173,9 @@ async def judge(folder: Path, calls: list[int]) -> Judge:
     ids |= {name: [NEVER] for route in routes for name in names_in(route) if name not in ids}
     bodies = {route.name: own_body(stage, route) for route in routes}
     known = Known(routes, await site.ok("GET openapi.json", ""), ids, cursors, bodies)
-    described = {route.name: {*map(int, known.operation(route)["responses"])} or {*range(200, 600)} for route in routes}
+    described = {
+        route.name: {route.status, *statuses(route)} if route.described else {*range(200, 600)} for route in routes
+    }
     tokens = {role: staff(site) if role is Role.PLATFORM else token(site, home, role) for role in Role}
     return Judge(site, tokens, spare, known, described, calls)
 

@@ -190,8 +190,8 @@ class Process:
         services = Services(clock, ids, Outbox(adapters.messaging, never), "usage-events", KINDS)
         names = Names(database, directory, clock)
         onboarding = Onboarding(database, directory, names, services, shards=1, region="local")
-        store = directory.open(directory.platform)
-        return cls(onboarding, TenantSession(directory.platform, store, SYSTEM, SYSTEM_REQUEST, services), directory)
+        store = directory.open(directory.flowgrid)
+        return cls(onboarding, TenantSession(directory.flowgrid, store, SYSTEM, SYSTEM_REQUEST, services), directory)
 
 
 class World:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from shared.auth.roles import Role
 from shared.ids import PLATFORM_TENANT_ID
-from shared.issuers import ClaimsSource, Issuer
+from shared.issuers import ClaimsAsker, Issuer
 from tests.doubles.providers import B2C, EXTENSION_APP, Auth0, Entra, Human
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ class Question:
     answer: Any = None
 
 
-def sources(issuer: str) -> tuple[ClaimsSource, ...]:
+def sources(issuer: str) -> tuple[ClaimsAsker, ...]:
     """One of each form, for tokens of the platform's issuer."""
     of = {"issuer": issuer, "verifies_email": True}
     named = {source: {"name": source, "provider": source, **of} for source in SOURCES}
     named["b2c"]["secrets"], named["auth0"]["secrets"] = ("claims-b2c",), ("claims-auth0",)
     named["entra"]["caller"] = Issuer(issuer=issuer, audience=EXTENSION_APP)
-    return tuple(ClaimsSource.model_validate(one) for one in named.values())
+    return tuple(ClaimsAsker.model_validate(one) for one in named.values())
 
 
 async def set_up(site: "Site") -> None:

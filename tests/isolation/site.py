@@ -107,7 +107,9 @@ class Site:
         own = core(settings, KINDS, clock)
         own = replace(own, adapters=replace(own.adapters, outgoing=Elsewhere()))
         own.services.outbox.pause = never
-        own.adapters.charges.also = lambda _: None  # told by the host's own clock, in the middle of whatever goes on
+        own.adapters.charges.listener = lambda _: (
+            None
+        )  # told by the host's own clock, in the middle of whatever goes on
         issuer = Issuer(folder, settings, clock)
         keys = _keys(issuer, clock)
         companies = Companies(own, issuer.public_keys()[-1]["kid"])

@@ -9,12 +9,12 @@ from typing import Any
 import azure.functions as func
 
 import function_app
-from function_app import platform
+from function_app import own_core
 from shared.http.openapi import describe
 from tests.isolation.expected import HEADERS
 
 ROOT = Path(__file__).parents[2]
-ROUTES = platform.endpoint.routes
+ROUTES = own_core.endpoint.routes
 
 
 def test_each_http_function_is_declared_through_the_one_pipeline() -> None:

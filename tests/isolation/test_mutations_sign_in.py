@@ -192,7 +192,7 @@ async def test_a_trail_that_is_read_without_its_tenant(
 
 
 async def test_claims_that_anybody_may_ask_for(on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch, ClaimsService, "_verified", ("await self._asking.verify(source, asked)", "pass"))
+    mutate(monkeypatch, ClaimsService, "_verified", ("await self._asking.verify(asker, asked)", "pass"))
     found = await leaks(on_sqlite, watch, CLAIMS, "no token", "provider, wrong secret", "provider b2c")
     for name, source in (("no token", "entra"), ("provider, wrong secret", "b2c"), ("provider b2c", "auth0")):
         assert f"{CLAIMS} as {name}, the victim's people, of {source}: 200 where 401 must be" in found

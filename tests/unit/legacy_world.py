@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cli.legacy.old_file import quoted
 from cli.legacy.report import Report
-from cli.legacy.source import quoted
 from cli.migrate import Options, migrate, undone
 from functions.kinds import KINDS
 from shared.core import core

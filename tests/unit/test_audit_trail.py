@@ -195,7 +195,7 @@ async def test_there_is_no_new_key_where_nobody_can_be_told_of_it(
         raise Unavailable("The database cannot be reached.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.core.directory.open(world.core.directory.platform), "commit", down)
+        patch.setattr(world.core.directory.open(world.core.directory.flowgrid), "commit", down)
         assert (await world.call("rotate_audit_key", STAFF)).status == 503
     assert len((await world.call("rotate_audit_key", STAFF)).json["keys"]) == 2
 

@@ -26,7 +26,7 @@ AZURE = {
 SDKS = ("azure.cosmos", "azure.servicebus", "azure.storage.blob", "azure.keyvault", "azure.identity")
 REPORT = f"""
 import json, sys, function_app
-adapters = function_app.platform.adapters
+adapters = function_app.own_core.adapters
 names = {{name: type(getattr(adapters, name)).__name__ for name in ("database", "messaging", "blobs", "secrets")}}
 functions = [one.get_function_name() for one in function_app.app.get_functions()]
 print(json.dumps([names, functions, [name for name in {SDKS} if name in sys.modules]]))
@@ -98,7 +98,7 @@ import asyncio, contextlib, json, sys, function_app
 async def use():
     with contextlib.suppress(Exception):
         async with asyncio.timeout(3):
-            await function_app.platform.adapters.{name}.ping()
+            await function_app.own_core.adapters.{name}.ping()
 asyncio.run(use())
 print(json.dumps([one for one in {SDKS[:3]} if one in sys.modules]))
 """

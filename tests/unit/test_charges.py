@@ -59,11 +59,11 @@ def test_what_was_spent_is_written_by_tenant_and_operation_and_then_forgotten(
 def test_what_is_written_is_told_as_a_figure_too(stopwatch: Stopwatch) -> None:
     figures: list[tuple[object, ...]] = []
 
-    class Kept(Telemetry):
+    class KeptTelemetry(Telemetry):
         def metric(self, *told: object, **more: object) -> None:
             figures.append(told)
 
-    charges = Charges(stopwatch, Kept())
+    charges = Charges(stopwatch, KeptTelemetry())
     for tenant, operation, units in (("a", "get", 1.0), ("a", "get", 1.5), ("b", "commit", 7.0)):
         charges.record(tenant, operation, units)
     charges.flush()

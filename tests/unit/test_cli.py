@@ -41,17 +41,17 @@ APP = textwrap.dedent(
     class Adapters:
         def __init__(self):
             self.folder = Path(os.environ["FLOWGRID_DATA_DIR"])
-            self.source = self.messaging = SqliteMessaging(self.folder / "queue", SystemClock())
+            self.receiving = self.messaging = SqliteMessaging(self.folder / "queue", SystemClock())
 
         async def close(self):
             await self.messaging.close()
             (self.folder / "closed").touch()
 
-    class Platform:
+    class Core:
         adapters = Adapters()
         close = adapters.close
 
-    platform = Platform()
+    own_core = Core()
 
     @app.route(route="health")
     async def health(req):

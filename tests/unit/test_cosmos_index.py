@@ -18,7 +18,7 @@ CONTAINERS: tuple[Container, ...] = get_args(Container)
 COMPUTED = ("list_costs",)  # of tenants, but each item is worked out
 LISTS = [
     route
-    for route in function_app.platform.endpoint.routes
+    for route in function_app.own_core.endpoint.routes
     if issubclass(route.query, ListQuery) and route.name not in COMPUTED and not isinstance(route.answer, Content)
 ]
 BY_SORTED = {(): ListQuery, ("updated_at",): ResourceQuery, ("updated_at", "name"): NamedQuery}

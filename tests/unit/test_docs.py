@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.welcome import LINES
-from function_app import platform
+from function_app import own_core
 from functions.claims.asking import SIGNATURE, TIMESTAMP
 from shared.http.addresses import client_address
 from shared.settings import Settings
@@ -80,7 +80,7 @@ def test_every_file_and_decision_that_is_named_is_there(guide: str) -> None:
 
 @pytest.mark.parametrize("text", [README, LINES], ids=["README", "welcome"])
 def test_every_path_that_is_called_exists(text: str) -> None:
-    paths = {route.path.removeprefix("v1/") for route in platform.endpoint.routes}
+    paths = {route.path.removeprefix("v1/") for route in own_core.endpoint.routes}
     called = {path.partition("?")[0] for path in re.findall(r'\$API/([^\s"]+)', text)}
     assert called
     assert {re.sub(r"/\$\w+", "/{}", path) for path in called} <= {re.sub(r"{\w+}", "{}", path) for path in paths}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.usage import fleet as summing
-from functions.usage.fleet import FLEET, SHARES, Fleet
+from functions.usage.fleet import FLEET, SHARES, FleetHours
 from functions.usage.rollups import blocks_of
 from functions.usage.slo import WINDOWS
 from shared.clock import rfc3339
@@ -163,7 +163,7 @@ async def test_an_hour_that_nobody_was_awake_for_is_made_up_for(world: World, te
 async def test_two_that_sum_up_at_once_leave_what_one_would(world: World, tenants: list[str]) -> None:
     await happened(world, tenants[0], (5, 200))
     core = world.core
-    first, second = (Fleet(core.adapters.database, core.directory, world.clock) for _ in range(2))
+    first, second = (FleetHours(core.adapters.database, core.directory, world.clock) for _ in range(2))
     inner = first._shares_of
 
     async def overtaken(hour: str) -> Any:
@@ -320,7 +320,7 @@ async def test_an_hour_that_a_clock_ahead_has_settled_is_looked_at_while_it_last
     core, ahead = world.core, FakeClock()
     ahead.instant = world.clock.now() + timedelta(hours=4)
     for _ in range(3):
-        await Fleet(core.adapters.database, core.directory, ahead).sweep()
+        await FleetHours(core.adapters.database, core.directory, ahead).sweep()
     settled = await hour(world)
     await happened(world, tenants[0], *[(10, 500)] * 90)
     await close_usage(world)
@@ -426,7 +426,7 @@ async def test_no_tenant_sees_the_others(world: World, tenants: list[str], name:
 
 async def test_a_look_that_takes_long_is_gone_on_with_by_the_next(world: World, tenants: list[str]) -> None:
     core = world.core
-    fleet = Fleet(core.adapters.database, core.directory, world.clock)
+    fleet = FleetHours(core.adapters.database, core.directory, world.clock)
     inner = fleet._shares_of
 
     async def slow(hour: str) -> Any:

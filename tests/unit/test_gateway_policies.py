@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from cli.gateway import FILES, by_service, operation, parts
 from cli.policies import OF_AN_ADDRESS, PERIOD
-from function_app import platform
+from function_app import own_core
 from local.issuer import Issuer
 from shared.auth.apikeys import issue
 from shared.auth.roles import Role
@@ -50,7 +50,7 @@ def test_every_route_is_an_operation_under_its_version_and_its_service() -> None
     described = operations(json.loads(read("openapi.v1.json"))), operations(json.loads(read("openapi.json")))
     found = {(method, f"v1{path}") for method, path in described[0]}
     found |= {(method, path.removeprefix("/")) for method, path in described[1]}
-    routes = platform.endpoint.routes
+    routes = own_core.endpoint.routes
     assert found == {(method, one.path) for one in routes for method in one.methods if method != "OPTIONS"}
     routed = [name for version in ("v1", None) for names in parts(version).services.values() for name in names]
     assert sorted(routed) == sorted(operation(one) for one in routes)
@@ -69,7 +69,7 @@ def test_the_importer_keeps_every_operations_id_and_finds_nothing_that_it_cannot
     assert not any("$ref" in json.dumps(one) or "requestBody" in one for _, one in every)
     for path, one in every:
         assert [each["name"] for each in one["parameters"]] == re.findall(r"{(\w+)}", path)
-    assert not any("head-" in operation(route) for route in platform.endpoint.routes), "HEAD is known by that"
+    assert not any("head-" in operation(route) for route in own_core.endpoint.routes), "HEAD is known by that"
 
 
 # what API Management takes
@@ -380,7 +380,7 @@ async def test_pages_of_known_origins_may_call_and_read_refusals_too(site: Site)
 def test_pages_may_send_and_read_what_the_app_lets_them() -> None:
     cors = ElementTree.fromstring(read("cors.xml"))
     assert [one.text for one in cors.iterfind("allowed-headers/header")] == list(SENT)
-    methods = {method for route in platform.endpoint.routes for method in route.methods} - {"OPTIONS"}
+    methods = {method for route in own_core.endpoint.routes for method in route.methods} - {"OPTIONS"}
     assert {one.text for one in cors.iterfind("allowed-methods/method")} == methods
 
 

@@ -102,7 +102,7 @@ async def test_every_list_takes_a_sort_and_a_range_of_times(world: World, tenant
     # by kind; by the time of the events, with `from` and `to`; by the step; by who is loudest; by the file
     own_order = {"export_tenant", "export_audit", "list_usage_events", "list_steps", "list_neighbors"}
     own_order |= {"list_import_items"}
-    routes = [route for route in function_app.platform.endpoint.routes if route.paged and route.name not in own_order]
+    routes = [route for route in function_app.own_core.endpoint.routes if route.paged and route.name not in own_order]
     for route in routes:
         assert {"sort", "created_from", "created_to"} <= set(route.query.model_fields), route.name
     assert {route.name for route in routes} >= {"list_agents", "list_jobs", "list_restores", "list_audit"}

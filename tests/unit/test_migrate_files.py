@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import cli.legacy.old_file
 from cli.errors import CliError
-from cli.legacy import source
+from cli.legacy.old_file import opened
 from cli.legacy.reading import count
-from cli.legacy.source import opened
 from tests.unit.legacy_world import SAMPLE, old_file, put, run
 
 
@@ -75,7 +75,7 @@ def test_a_file_in_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> No
 
 
 def test_a_file_that_another_program_writes_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "WAITS_SECONDS", 0.0)
+    monkeypatch.setattr(cli.legacy.old_file, "WAITS_SECONDS", 0.0)
     old = old_file(tmp_path / "old.db")
     with closing(sqlite3.connect(old, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

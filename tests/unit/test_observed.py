@@ -23,7 +23,7 @@ from shared.tracing import Call, begun, within
 from tests.unit.world import TENANT_ID, FakeClock
 
 
-class Kept(Telemetry):
+class KeptTelemetry(Telemetry):
     """The calls and figures that it was told of."""
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class Kept(Telemetry):
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
+def kept() -> KeptTelemetry:
+    return KeptTelemetry()
 
 
 async def some() -> AsyncIterator[bytes]:
@@ -51,7 +51,7 @@ async def some() -> AsyncIterator[bytes]:
     yield b"two"
 
 
-async def test_of_blobs_the_area_is_told_and_never_a_name(kept: Kept, tmp_path: Path) -> None:
+async def test_of_blobs_the_area_is_told_and_never_a_name(kept: KeptTelemetry, tmp_path: Path) -> None:
     blobs = ObservedBlobs(FileBlobs(tmp_path), "files", kept.dependency)
     space = blobs.space("backups", TENANT_ID)
     await space.write("canary/1", some())
@@ -75,7 +75,7 @@ async def test_of_blobs_the_area_is_told_and_never_a_name(kept: Kept, tmp_path: 
     ]
 
 
-async def test_of_secrets_neither_name_nor_value_is_told(kept: Kept, tmp_path: Path) -> None:
+async def test_of_secrets_neither_name_nor_value_is_told(kept: KeptTelemetry, tmp_path: Path) -> None:
     key = Fernet.generate_key()
     secrets = ObservedSecrets(FileSecrets(tmp_path, lambda: key), "secrets", kept.dependency)
     space = secrets.space(TENANT_ID)
@@ -90,9 +90,11 @@ async def test_of_secrets_neither_name_nor_value_is_told(kept: Kept, tmp_path: P
     assert kept.told == [("secrets", "secrets", name, TENANT_ID, True, result) for name, result in told]
 
 
-async def test_of_messages_the_queue_is_told_and_they_are_of_the_sends_trace(kept: Kept, tmp_path: Path) -> None:
+async def test_of_messages_the_queue_is_told_and_they_are_of_the_sends_trace(
+    kept: KeptTelemetry, tmp_path: Path
+) -> None:
     inner = SqliteMessaging(tmp_path, FakeClock())
-    messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+    messaging = ObservedMessaging(inner, "queue", kept.dependency, usage_queue="usage")
     with within(begun()) as span:
         await messaging.send("jobs", [Sent("m", TENANT_ID, {})])
         await messaging.send("jobs", [], delay=timedelta(seconds=1))
@@ -105,14 +107,16 @@ async def test_of_messages_the_queue_is_told_and_they_are_of_the_sends_trace(kep
     await messaging.close()
 
 
-async def test_a_call_that_fails_is_told_as_failed(kept: Kept, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_call_that_fails_is_told_as_failed(
+    kept: KeptTelemetry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     inner = SqliteMessaging(tmp_path, FakeClock())
 
     async def away(*_: Any, **__: Any) -> None:
         raise Unavailable("away")
 
     monkeypatch.setattr(inner, "send", away)
-    messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+    messaging = ObservedMessaging(inner, "queue", kept.dependency, usage_queue="usage")
     for queue in ("jobs", "usage"):
         with pytest.raises(Unavailable):
             await messaging.send(queue, [Sent("m", TENANT_ID, {})])
@@ -121,12 +125,12 @@ async def test_a_call_that_fails_is_told_as_failed(kept: Kept, monkeypatch: pyte
 
 @pytest.mark.parametrize(("slow", "told"), [(0.0, ["send usage"]), (60.0, [])])
 async def test_of_what_metering_sends_only_what_is_slow_is_told(
-    slow: float, told: list[str], kept: Kept, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    slow: float, told: list[str], kept: KeptTelemetry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(observed, "SLOW_SECONDS", slow)
     inner = SqliteMessaging(tmp_path, FakeClock())
     with within(begun()) as span:
-        messaging = ObservedMessaging(inner, "queue", kept.dependency, metering="usage")
+        messaging = ObservedMessaging(inner, "queue", kept.dependency, usage_queue="usage")
         await messaging.send("usage", [Sent("m", TENANT_ID, {})])
     ((message, _),) = (await inner.receive("usage")).messages
     assert ([call.name for call in kept.calls], message.traceparent) == (told, span.traceparent)
@@ -152,7 +156,7 @@ class Saying(Models):
 
 
 @pytest.mark.parametrize(("model", "told"), [("gpt-5", "gpt-5"), ("ask ada@acme.example", "other")])
-async def test_of_an_answer_tokens_wire_and_model_are_told(kept: Kept, model: str, told: str) -> None:
+async def test_of_an_answer_tokens_wire_and_model_are_told(kept: KeptTelemetry, model: str, told: str) -> None:
     models = ObservedModels(Saying(TokenUsage(100, 20, 50)), kept)
     log_fields.set({"tenant_id": TENANT_ID})
     connection = Connection("openai", "Ada's own", key="canary")
@@ -163,7 +167,7 @@ async def test_of_an_answer_tokens_wire_and_model_are_told(kept: Kept, model: st
     await models.close()
 
 
-async def test_a_model_that_fails_is_a_failed_call_and_no_figure(kept: Kept) -> None:
+async def test_a_model_that_fails_is_a_failed_call_and_no_figure(kept: KeptTelemetry) -> None:
     with pytest.raises(ModelFailed):
         question = Question("gpt-5", [Message("user", "canary")], 100, 5.0)
         await ObservedModels(Saying(None), kept).ask(Connection("openai", "ours"), question)

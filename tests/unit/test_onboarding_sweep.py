@@ -94,7 +94,7 @@ async def test_a_batch_that_is_away_leaves_the_onboarding_to_the_next_sweep(
     await half(world, "acme", monkeypatch)
     world.clock.advance(seconds=31)
     found = (await world.core.adapters.database.platform.query(TENANT)).items[0].body
-    store = world.core.adapters.database.tenant(found["id"], world.core.directory.platform.placement)
+    store = world.core.adapters.database.tenant(found["id"], world.core.directory.flowgrid.placement)
 
     async def away(operations: Sequence[Operation]) -> None:
         raise Unavailable("away")

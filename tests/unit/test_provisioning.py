@@ -267,7 +267,7 @@ async def test_asking_again_with_the_same_key_begins_no_second_job(cloud: World)
     first = await cloud.call("onboard_tenant", STAFF, NEW, headers={"idempotency-key": "k"})
     again = await cloud.call("onboard_tenant", STAFF, NEW, headers={"idempotency-key": "k"})
     assert first.json == again.json
-    found = await cloud.core.directory.open(cloud.core.directory.platform).query(Job.KIND)
+    found = await cloud.core.directory.open(cloud.core.directory.flowgrid).query(Job.KIND)
     assert len(found.items) == 1
 
 
@@ -430,7 +430,7 @@ async def test_who_stalled_in_an_undo_harms_no_later_tenant_of_the_same_id(
     """Meanwhile a sweep has undone it, and the same request (the same idempotency key) has onboarded it again."""
     core, id = cloud.core, "0190c2a8-7e10-7abc-8def-00000000000e"
     onboarding = onboarding_of(cloud, arm)
-    staff = session(core, core.directory.platform, core.directory.open(core.directory.platform), STAFF)
+    staff = session(core, core.directory.flowgrid, core.directory.open(core.directory.flowgrid), STAFF)
     first = await onboarding.onboard(staff, NewTenant.model_validate_json(json.dumps(NEW)), id=id)
     arm.answers = [Full("There is no room.")]
     discard, again = arm.discard, list[str]()

@@ -50,7 +50,7 @@ def test_an_emulator_is_taken_by_its_connection_string(host: str) -> None:
     connection = f"Endpoint=sb://{host};{KEY};UseDevelopmentEmulator=true;"
     environ = {**MODE, "FLOWGRID_SERVICEBUS_EMULATOR": connection}
     adapters = build(Settings.load(environ), SystemClock(), KINDS)
-    assert (isinstance(adapters.messaging, ServiceBusMessaging), adapters.source) == (True, None)
+    assert (isinstance(adapters.messaging, ServiceBusMessaging), adapters.receiving) == (True, None)
 
 
 def test_a_namespace_is_taken_with_the_apps_own_identity() -> None:

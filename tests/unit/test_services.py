@@ -85,7 +85,7 @@ def test_the_description_is_of_the_whole_api_whoever_serves_it(tmp_path: Path) -
     own = core(Settings.model_validate(values), KINDS)
     function_app.compose(own)
     assert {route.name for route in own.endpoint.routes} == {
-        route.name for route in function_app.platform.endpoint.routes
+        route.name for route in function_app.own_core.endpoint.routes
     }
 
 

@@ -138,7 +138,7 @@ def test_a_line_of_a_message_says_whose_it_is_and_of_which_function() -> None:
     assert "operation" not in json.loads(JsonLines().format(record))
 
 
-class Kept(Telemetry):
+class KeptTelemetry(Telemetry):
     """The requests that it was told of."""
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class Kept(Telemetry):
 
 
 def test_an_invocation_that_fails_is_told_of_and_fails() -> None:
-    kept = Kept()
+    kept = KeptTelemetry()
     with pytest.raises(KeyError), invocation(kept, "sweep"):
         raise KeyError("k")
     with invocation(kept, "run_job", tenant_id="t"):
@@ -159,7 +159,7 @@ def test_an_invocation_that_fails_is_told_of_and_fails() -> None:
 
 async def test_every_timer_and_message_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World.over(tmp_path, servicebusconnection="Endpoint=sb://localhost")
-    kept, off = Kept(), world.core.adapters.telemetry
+    kept, off = KeptTelemetry(), world.core.adapters.telemetry
     monkeypatch.setattr(type(off), "request", lambda self, *args, **more: kept.request(*args, **more))
     message = service_bus_message(Message("m", "t", {}), 1)
     others = [one for one in world.functions if one not in {route.name for route in world.core.endpoint.routes}]

@@ -12,6 +12,7 @@ from shared.database.port import Replace
 from shared.jobs.jobs import Job
 from shared.kinds import Kind
 from shared.tenancy.directory import TENANT
+from tests.unit.described import whole
 from tests.unit.world import AGENT, STAFF, World, admin
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT")
@@ -156,7 +157,7 @@ async def test_words_of_an_enumeration_are_lower_case_but_for_those_of_others(wo
 
 async def schemas(world: World) -> dict[str, Any]:
     found: dict[str, Any] = (await world.call("get_openapi")).json["components"]["schemas"]
-    return found
+    return {name: whole(found, one) for name, one in found.items()}
 
 
 def enumerated(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

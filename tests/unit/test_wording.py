@@ -14,7 +14,7 @@ from shared.http.bodies import Json, Merge, invalid
 from shared.http.wording import WORDS, worded
 from tests.unit.world import World, admin
 
-ROUTES = function_app.platform.endpoint.routes
+ROUTES = function_app.own_core.endpoint.routes
 BODIES = list(dict.fromkeys(one.body.model for one in ROUTES if isinstance(one.body, Json | Merge)))
 QUERIES = list(dict.fromkeys(one.query for one in ROUTES))
 WRONG: list[Any] = [

@@ -41,8 +41,8 @@ class Platform:
         self.onboarding = Onboarding(database, self.directory, names, services, 1, "test")
         dead_letters = DeadLetters(database, messaging, clock)
         self.metering = Metering(self.directory, dead_letters, messaging, clock, "usage-events")
-        platform = self.directory.platform
-        self.staff = TenantSession(platform, self.directory.open(platform), SYSTEM, SYSTEM_REQUEST, services)
+        flowgrid = self.directory.flowgrid
+        self.staff = TenantSession(flowgrid, self.directory.open(flowgrid), SYSTEM, SYSTEM_REQUEST, services)
 
     def calls(self) -> list[tuple[str, str]]:
         assert self._cosmos.unkeyed() == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from azure.servicebus.aio import ServiceBusSender
 
-from local.servicebus import ServiceBusSource
+from local.servicebus import ServiceBusReceiving
 from shared.clock import SystemClock
 from shared.database.sqlite import SqliteDatabase
 from shared.errors import TooLarge, Unavailable
@@ -36,10 +36,10 @@ async def messaging(double: ServiceBusDouble) -> AsyncIterator[ServiceBusMessagi
 
 
 @pytest.fixture
-async def source(double: ServiceBusDouble) -> AsyncIterator[ServiceBusSource]:
-    source = ServiceBusSource(double.connection)
-    yield source
-    await source.close()
+async def receiving(double: ServiceBusDouble) -> AsyncIterator[ServiceBusReceiving]:
+    receiving = ServiceBusReceiving(double.connection)
+    yield receiving
+    await receiving.close()
 
 
 def message(id: str, **body: object) -> Message:
@@ -52,12 +52,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def killed(double: ServiceBusDouble, source: ServiceBusSource, count: int) -> None:
+async def killed(double: ServiceBusDouble, receiving: ServiceBusReceiving, count: int) -> None:
     """Let the queue give up on its `count` messages."""
     for _ in range(MAX_DELIVERIES):
         taken = 0
         while taken < count:
-            taken += len((await source.receive(QUEUE, most=count)).messages)
+            taken += len((await receiving.receive(QUEUE, most=count)).messages)
         double.expire_locks()
 
 
@@ -124,10 +124,10 @@ async def test_a_duplicate_is_one_for_ten_minutes(double: ServiceBusDouble, mess
 
 
 async def test_a_hundred_dead_letters_are_collected_without_a_wait_for_each(
-    double: ServiceBusDouble, messaging: ServiceBusMessaging, source: ServiceBusSource, tmp_path: Path
+    double: ServiceBusDouble, messaging: ServiceBusMessaging, receiving: ServiceBusReceiving, tmp_path: Path
 ) -> None:
     await messaging.send(QUEUE, [message(f"m-{number}") for number in range(100)])
-    await killed(double, source, 100)
+    await killed(double, receiving, 100)
     database = SqliteDatabase(tmp_path, SystemClock())
     assert await DeadLetters(database, messaging, SystemClock()).collect(QUEUE) == 100  # or the test's time is over
     assert await messaging.dead(QUEUE) == []
@@ -135,11 +135,11 @@ async def test_a_hundred_dead_letters_are_collected_without_a_wait_for_each(
 
 
 async def test_dead_letters_without_an_id_are_told_apart_and_dropped(
-    double: ServiceBusDouble, messaging: ServiceBusMessaging, source: ServiceBusSource
+    double: ServiceBusDouble, messaging: ServiceBusMessaging, receiving: ServiceBusReceiving
 ) -> None:
     for number in range(2):
         double.put_raw(QUEUE, b'{"n": %d}' % number)
-    await killed(double, source, 2)
+    await killed(double, receiving, 2)
     dead = [one for one, _ in await messaging.dead(QUEUE)]
     assert sorted(one.body["n"] for one in dead) == [0, 1]
     for one in dead:
@@ -148,10 +148,10 @@ async def test_dead_letters_without_an_id_are_told_apart_and_dropped(
 
 
 async def test_a_dead_letter_is_dropped_after_its_lock_was_lost(
-    double: ServiceBusDouble, messaging: ServiceBusMessaging, source: ServiceBusSource
+    double: ServiceBusDouble, messaging: ServiceBusMessaging, receiving: ServiceBusReceiving
 ) -> None:
     await messaging.send(QUEUE, [message("m-1"), message("m-2")])
-    await killed(double, source, 2)
+    await killed(double, receiving, 2)
     await messaging.drop_dead(QUEUE, "m-1")
     double.expire_locks()
     await messaging.drop_dead(QUEUE, "m-2")
@@ -225,7 +225,7 @@ class IdleClock(SystemClock):
 
 
 async def test_after_ten_idle_minutes_sends_and_dead_letters_go_on_at_once(
-    double: ServiceBusDouble, source: ServiceBusSource, monkeypatch: pytest.MonkeyPatch
+    double: ServiceBusDouble, receiving: ServiceBusReceiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries, send = 0, ServiceBusSender.send_messages
 
@@ -242,10 +242,10 @@ async def test_after_ten_idle_minutes_sends_and_dead_letters_go_on_at_once(
     for sent, id in enumerate(("m-1", "m-2"), start=1):
         await messaging.send(QUEUE, [message(id)])
         assert tries == sent
-        await killed(double, source, 1)
+        await killed(double, receiving, 1)
         await messaging.drop_dead(QUEUE, id)
         assert await messaging.dead(QUEUE) == []
-        await source.close()
+        await receiving.close()
         double.forward(601)
         clock.idle += 601
         await until(lambda: double.links() == 0)

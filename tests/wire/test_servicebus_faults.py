@@ -11,7 +11,7 @@ import pytest
 from azure.servicebus.exceptions import MessageLockLostError
 
 from functions.usage.metering import Metering
-from local.servicebus import ServiceBusSource
+from local.servicebus import ServiceBusReceiving
 from shared.clock import SystemClock
 from shared.database.sqlite import SqliteDatabase
 from shared.ids import PLATFORM_TENANT_ID, Uuid7Ids
@@ -38,7 +38,7 @@ class Metered:
         self.messaging = ServiceBusMessaging(
             namespace="", emulator_connection=double.connection, health_queue=QUEUE, clock=clock
         )
-        self.source = ServiceBusSource(double.connection)
+        self.receiving = ServiceBusReceiving(double.connection)
         self.database = SqliteDatabase(folder, clock)
         self.directory = Directory(self.database, clock)
         self.dead_letters = DeadLetters(self.database, self.messaging, clock)
@@ -54,12 +54,12 @@ class Metered:
 
     async def handle(self, *, complete: bool = True) -> int:
         """One delivery through the handler; without `complete` as if the worker had died right after it."""
-        lease = await self.source.receive(QUEUE, most=100)
+        lease = await self.receiving.receive(QUEUE, most=100)
         if lease.messages:
             await self.metering.store([message for message, _ in lease.messages])
             if complete:
                 with suppress(MessageLockLostError):  # on a busy machine; what is not completed comes again
-                    await self.source.complete(lease)
+                    await self.receiving.complete(lease)
         return len(lease.messages)
 
     async def handle_all(self) -> None:
@@ -73,7 +73,7 @@ class Metered:
         return await total_and_count(store)
 
     async def close(self) -> None:
-        await self.source.close()
+        await self.receiving.close()
         await self.messaging.close()
         await self.database.close()
 
@@ -87,7 +87,7 @@ async def metered(double: ServiceBusDouble, tmp_path: Path) -> AsyncIterator[Met
 
 async def received(metered: Metered) -> Lease:
     for _ in range(100):
-        lease = await metered.source.receive(QUEUE)
+        lease = await metered.receiving.receive(QUEUE)
         if lease.messages:
             break
     return lease

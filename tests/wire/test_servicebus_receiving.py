@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from azure.servicebus.exceptions import ServiceBusError
 
-from local.servicebus import ServiceBusSource
+from local.servicebus import ServiceBusReceiving
 from shared.clock import SystemClock
 from shared.messaging.port import Message
 from shared.messaging.receiving import Lease
@@ -18,10 +18,10 @@ TRIES = 100
 
 
 @pytest.fixture
-async def source(double: ServiceBusDouble) -> AsyncIterator[ServiceBusSource]:
-    source = ServiceBusSource(double.connection)
-    yield source
-    await source.close()
+async def receiving(double: ServiceBusDouble) -> AsyncIterator[ServiceBusReceiving]:
+    receiving = ServiceBusReceiving(double.connection)
+    yield receiving
+    await receiving.close()
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ async def messaging(double: ServiceBusDouble) -> AsyncIterator[ServiceBusMessagi
     await messaging.close()
 
 
-async def received(source: ServiceBusSource) -> Lease:
+async def received(receiving: ServiceBusReceiving) -> Lease:
     """The next lease with a message, over what breaks on the way; each break is seen once."""
     for _ in range(TRIES):
         try:
-            lease = await source.receive(QUEUE)
+            lease = await receiving.receive(QUEUE)
         except ServiceBusError:
             continue
         if lease.messages:
@@ -50,38 +50,38 @@ def ids(lease: Lease) -> list[str]:
 
 
 async def test_after_a_broken_connection_the_next_message_comes(
-    double: ServiceBusDouble, source: ServiceBusSource, messaging: ServiceBusMessaging
+    double: ServiceBusDouble, receiving: ServiceBusReceiving, messaging: ServiceBusMessaging
 ) -> None:
     await messaging.send(QUEUE, [Message("m-1", "t", {})])
-    await source.complete(await received(source))
+    await receiving.complete(await received(receiving))
     for number in range(2, 4):
         assert double.drop_connections() >= 1
         await messaging.send(QUEUE, [Message(f"m-{number}", "t", {})])
-        lease = await received(source)
+        lease = await received(receiving)
         assert ids(lease) == [f"m-{number}"]
-        await source.complete(lease)
+        await receiving.complete(lease)
     assert double.waiting(QUEUE) == 0
 
 
 async def test_a_message_whose_connection_broke_before_it_was_settled_comes_again(
-    double: ServiceBusDouble, source: ServiceBusSource, messaging: ServiceBusMessaging
+    double: ServiceBusDouble, receiving: ServiceBusReceiving, messaging: ServiceBusMessaging
 ) -> None:
     await messaging.send(QUEUE, [Message("m-1", "t", {})])
-    first = await received(source)
+    first = await received(receiving)
     double.drop_connections()
     with pytest.raises(ServiceBusError):
-        await source.complete(first)
+        await receiving.complete(first)
     double.expire_locks()
-    again = await received(source)
+    again = await received(receiving)
     assert (ids(again), again.messages[0][1]) == (["m-1"], 2)
 
 
 async def test_queues_are_received_from_at_the_same_time(
-    source: ServiceBusSource, messaging: ServiceBusMessaging
+    receiving: ServiceBusReceiving, messaging: ServiceBusMessaging
 ) -> None:
     for queue in ("a", "b", "c"):
         await messaging.send(queue, [Message(queue, "t", {})])
-    leases = await asyncio.gather(*(source.receive(queue) for queue in ("a", "b", "c", "a")))
+    leases = await asyncio.gather(*(receiving.receive(queue) for queue in ("a", "b", "c", "a")))
     assert sorted(id for lease in leases for id in ids(lease)) == ["a", "b", "c"]
 
 

@@ -73,8 +73,8 @@ class Instance:
     async def onboard(self, slug: str) -> str:
         names = Names(self.database, self.directory, self.services.clock)
         onboarding = Onboarding(self.database, self.directory, names, self.services, 1, "test")
-        platform = self.directory.platform
-        staff = TenantSession(platform, self.directory.open(platform), SYSTEM, SYSTEM_REQUEST, self.services)
+        flowgrid = self.directory.flowgrid
+        staff = TenantSession(flowgrid, self.directory.open(flowgrid), SYSTEM, SYSTEM_REQUEST, self.services)
         new = NewTenant(name=slug, slug=slug, admin_email=f"ada@{slug}.example")
         return (await onboarding.onboard(staff, new)).id
 

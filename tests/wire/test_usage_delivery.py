@@ -186,7 +186,7 @@ async def test_half_a_character_in_what_is_not_kept_is_no_hindrance(
     assert await instance.totals(HEALTHY[0]) == {HEALTHY[0]: (1, 1)}
 
 
-class Kept:
+class KeptMessages:
     """Takes what is sent again."""
 
     def __init__(self) -> None:
@@ -201,7 +201,7 @@ async def test_an_event_that_cosmos_db_refuses_is_a_dead_letter_after_ten_attemp
     instance: Instance, cosmos: CosmosDouble, status: int
 ) -> None:
     cosmos.fail(Fault("Batch", status=status, times=10**9, partition_key=HEALTHY[0]))
-    kept, core = Kept(), instance.core
+    kept, core = KeptMessages(), instance.core
     metering = Metering(core.directory, core.dead_letters, kept, SystemClock(), QUEUE)  # type: ignore[arg-type]
     waiting, deliveries = [instance.event(HEALTHY[0], 1)], 0
     while waiting:

@@ -1,4 +1,4 @@
-"""JSON pages of token issuers, fetched over HTTPS without holding anybody else up.
+"""JSON documents of token issuers, fetched over HTTPS without holding anybody else up.
 
 aiohttp, not urllib: one deadline can then bound name, connection, handshake, headers and a body that trickles.
 """
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse
     from aiohttp.abc import AbstractResolver
 
-MAX_PAGE_BYTES = 256 * 1024
+MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_REDIRECTS = 3
 
 
-class Pages:
-    """What one issuer publishes. `local`: the issuer is on this machine, so its pages may come over plain HTTP."""
+class Published:
+    """What one issuer publishes. `local`: the issuer is on this machine, so that may come over plain HTTP."""
 
     def __init__(self, *, local: bool = False) -> None:
         self._local = local
@@ -118,8 +118,8 @@ async def _read(url: str, response: "ClientResponse") -> bytes:
     body = b""
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_PAGE_BYTES:
-            raise ValueError(f"{url} has more than {MAX_PAGE_BYTES} bytes")
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"{url} has more than {MAX_DOCUMENT_BYTES} bytes")
     return body
 
 

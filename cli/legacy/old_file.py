@@ -30,7 +30,7 @@ _WAL: Final = 2  # of the header's bytes 18 and 19 (https://sqlite.org/fileforma
 
 
 @dataclass(frozen=True)
-class Source:
+class OldFile:
     """A file that can be read: its connection, its name and its hash (of the log beside it too)."""
 
     connection: sqlite3.Connection
@@ -39,7 +39,7 @@ class Source:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def opened(path: Path) -> Iterator[OldFile]:
     """CliError for what is no such file, and when the file has changed by the end."""
     if not path.is_file():
         raise CliError(f"There is no file {path}.")
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[Source]:
             for table in found:
                 if len(columns(connection, table)) > MOST_COLUMNS:
                     raise CliError(f"{path}: {table} has more than {MOST_COLUMNS} columns.")
-            yield Source(connection, path.name, before)
+            yield OldFile(connection, path.name, before)
         except sqlite3.DatabaseError as error:
             raise CliError(_told(path, error)) from error
         if _hash(path) != before:
