@@ -67,7 +67,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "providers": [functions.providers.http.blueprint(endpoint, parts.providers)],
         "publishing": [functions.publishing.http.blueprint(endpoint, parts.publishing)],
         "tenants": [functions.tenants.http.blueprint(endpoint, parts.tenants, parts.onboarding)],
-        "tools": [functions.tools.http.blueprint(endpoint, parts.tools)],
+        "tools": [functions.tools.http.blueprint(endpoint, parts.tools, parts.mcp_servers)],
         "usage": [
             functions.usage.http.blueprint(
                 endpoint, parts.usage, parts.quotas, parts.adjustments, parts.neighbors, parts.slos

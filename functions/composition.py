@@ -52,6 +52,8 @@ from functions.tenants.subscriptions import Subscriptions
 from functions.tenants.trials import Trials
 from functions.tools.calling import HttpToolbox
 from functions.tools.catalog import CatalogTools
+from functions.tools.mcp.calling import McpToolbox
+from functions.tools.mcp.service import McpServerService
 from functions.tools.port import Toolboxes
 from functions.tools.proposing import ProposingTools
 from functions.tools.service import ToolService
@@ -120,6 +122,7 @@ class Parts:
         self._secrets = KeptSecrets(adapters.secrets)
         self.providers = ProviderService(self._secrets, adapters.outgoing.allowed)
         self.tools = ToolService(self._secrets, adapters.outgoing.allowed)
+        self.mcp_servers = McpServerService(self._secrets, adapters.outgoing)
         self.executions = Executions.of(core, runs or self._world())
         self.publishing = Publishing(self.executions.starting, self.executions.service, settings.jobs_queue)
         tokens = HookTokens(RegistryKey(database, services.clock, HOOKS))
@@ -203,7 +206,8 @@ class Parts:
     def _world(self) -> World:
         adapters = self._core.adapters
         catalog = CatalogTools(self.elements, self.relationships)
-        tools = Toolboxes(catalog, ProposingTools(), HttpToolbox(adapters.outgoing, self._secrets))
+        others = (HttpToolbox(adapters.outgoing, self._secrets), McpToolbox(adapters.outgoing, self._secrets))
+        tools = Toolboxes(catalog, ProposingTools(), *others)
         connections = Connections(adapters.secrets, self._core.settings)
         return World(tools, adapters.models, connections.resolve, WizardTools())
 

@@ -14,6 +14,7 @@ from functions.hooks.models import HookItem
 from functions.migration.models import BATCH, Migration
 from functions.migration.models import OPEN as MIGRATING
 from functions.providers.models import Provider
+from functions.tools.mcp.models import McpServer
 from functions.tools.models import Tool
 from functions.tools.proposing import USED
 from functions.usage.adjustments import Adjustment
@@ -54,6 +55,7 @@ KINDS = Kinds(
     Provider.KIND,
     Tool.KIND,
     HookItem.KIND,
+    McpServer.KIND,
     Webhook.KIND,
     AUDIT,
     HEAD,

@@ -22,6 +22,7 @@ FlowgridError
 ├── TooLarge              above a limit that `message` names
 ├── UnsupportedMedia      a body of a type this route does not take
 ├── Unprocessable         well formed, but contradicts an earlier request
+├── PeerFailed            a server of the tenant's own choice gave no result that is one
 ├── LimitReached
 │   ├── QuotaReached      `limit` and `current` of a counted resource
 │   └── RateLimited       `limit` calls are spent for `retry_after` seconds
@@ -207,6 +208,14 @@ class Unprocessable(FlowgridError):
     code = "unprocessable"
     meaning = "The request contradicts an earlier one under the same `Idempotency-Key`."
     remedy = "Use a new key for a new request."
+
+
+class PeerFailed(FlowgridError):
+    """Its kinds belong to who calls such servers; the message holds no secret."""
+
+    code = "peer_failed"
+    meaning = "A server that the tenant has named did not answer as it should; `detail` says how."
+    remedy = "Look at that server, and at its address and secret here."
 
 
 class LimitReached(FlowgridError):

@@ -183,11 +183,11 @@ class Work:
             using = use(tool, self._session, call.arguments, key, self._world.pause)
             found = await watched(using, self._stopped, self._world.pause)
         except ToolFailed as error:
-            return self._refused(step, call, str(error))
+            return self._refused(step, call, str(error), error.code)
         return found if isinstance(found, Stop) else self._at.ended_form(step, {"messages": [_result(call, found)]})
 
-    def _refused(self, step: Step, call: ToolCall, why: str) -> Step:
-        error = StepError(code="tool_failed", message=why)
+    def _refused(self, step: Step, call: ToolCall, why: str, code: str = "tool_failed") -> Step:
+        error = StepError(code=code, message=why)
         return self._at.ended_form(step, {"messages": [_result(call, why)], "error": error})
 
     async def _entered(self, wanted: Next) -> Step | None:

@@ -39,7 +39,7 @@ logger = logging.getLogger("flowgrid.onboarding")
 SWEEP_AFTER = timedelta(seconds=30)
 ROOM_AFTER_SECONDS = 30
 UNDONE = "This onboarding has been undone; begin again."
-COUNTERS = {"agents": 0, "users": 1, "backups": 0}
+COUNTERS = {"agents": 0, "users": 1, "backups": 0, "mcp_servers": 0}  # what a restore counts up is there by then
 
 
 class Undone(Conflict):

@@ -3,6 +3,8 @@
 import azure.functions as func
 
 from functions.tools.importing import ToolImport, ToolImportQuery, ToolsImported
+from functions.tools.mcp.models import McpServer, McpServerFields, McpServerQuery, RefreshQuery
+from functions.tools.mcp.service import McpServerService
 from functions.tools.models import ToolFields, ToolQuery
 from functions.tools.openapi import MAX_DOCUMENT_BYTES
 from functions.tools.service import ToolService
@@ -34,11 +36,13 @@ CLAIMS_API = {
     "servers": [{"url": "https://api.acme.example"}],
     "paths": {"/claims": {"get": {"operationId": "listClaims", "summary": "All claims.", "responses": {}}}},
 }
+TICKETS = {"name": "tickets", "url": "https://mcp.acme.example/mcp", "secret": "the-key-of-our-desk"}
 DOCUMENT = Raw(("application/json", "application/openapi+json"), max_bytes=MAX_DOCUMENT_BYTES)
 
 
-def blueprint(endpoint: Endpoint, tools: ToolService) -> func.Blueprint:
+def blueprint(endpoint: Endpoint, tools: ToolService, servers: McpServerService) -> func.Blueprint:
     routes = func.Blueprint()
+    _mcp_servers(endpoint, routes, servers)
     imports = ToolImport(tools)
     crud(
         endpoint,
@@ -70,3 +74,33 @@ def blueprint(endpoint: Endpoint, tools: ToolService) -> func.Blueprint:
         return await imports.take(call.tenant, call.body, call.query)
 
     return routes
+
+
+def _mcp_servers(endpoint: Endpoint, routes: func.Blueprint, servers: McpServerService) -> None:
+    crud(
+        endpoint,
+        routes,
+        servers,
+        path="mcp-servers",
+        noun="an MCP server",
+        fields=McpServerFields,
+        query=McpServerQuery,
+        example=TICKETS,
+        patch={"timeout_seconds": 20},
+        limit=Limit.AGENTS,
+        writes_by=Role.ADMIN,
+    )
+
+    @endpoint(
+        routes,
+        "POST",
+        "v1/mcp-servers/{mcp_server_id}/refresh",
+        role=Role.ADMIN,
+        query=RefreshQuery,
+        answer=McpServer,
+        limit=Limit.AGENTS,
+        errors=(404, 409, 412, 502),
+        summary="Take the tools of an MCP server as they are now",
+    )
+    async def refresh_mcp_server(call: Call[None, RefreshQuery]) -> McpServer:
+        return await servers.refresh(call.tenant, call.params["mcp_server_id"], call.query.dry_run, call.if_match)

@@ -58,7 +58,7 @@ def tool_of(
     _parameters(document, operation, schemas, arguments)
     _body(document, operation, schemas, arguments)
     parameters = arguments.schema
-    if wrong_with_schema(parameters) and not wrong_with_schema(plain := _without_patterns(parameters)):
+    if wrong_with_schema(parameters) and not wrong_with_schema(plain := without_patterns(parameters)):
         arguments.notes.append("patterns are left out: not all of them can be matched in linear time")
         parameters = plain
     fields = {
@@ -203,7 +203,7 @@ def _auth(document: Document, operation: Operation, notes: list[str]) -> dict[st
             return {}
 
 
-def _without_patterns(schema: dict[str, Any]) -> dict[str, Any]:
+def without_patterns(schema: dict[str, Any]) -> dict[str, Any]:
     """A copy, in which texts may be anything."""
     whole = copy.deepcopy(schema)
     waiting: list[Any] = [whole]

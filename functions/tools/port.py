@@ -11,7 +11,14 @@ from shared.work.session import TenantSession
 
 
 class ToolFailed(Exception):
-    """What was asked of a tool cannot be done; the text is told to the model, which may ask for something else."""
+    """What was asked of a tool cannot be done; the text is told to the model, which may ask for something else.
+
+    `code`: of the step that it was.
+    """
+
+    def __init__(self, message: str, code: str = "tool_failed") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Tool(Protocol):

@@ -10,7 +10,7 @@ from shared.errors import FieldError
 from shared.outgoing.addresses import Allowed
 
 MAX_HEADER_BYTES: Final = 8 * 1024
-_RESERVED: Final = frozenset(
+RESERVED: Final = frozenset(
     {
         "accept-encoding",
         "connection",
@@ -76,11 +76,11 @@ def _arguments(tool: ToolFields) -> Iterator[FieldError]:
 def _headers(tool: ToolFields) -> Iterator[FieldError]:
     own = [("auth_header", tool.auth_header), ("idempotency_header", tool.idempotency_header or "")]
     for field, name in own:
-        if name.lower() in _RESERVED:
+        if name.lower() in RESERVED:
             yield FieldError(field, "is a header that says how a message is carried; choose another", name)
     if tool.idempotency_header and tool.idempotency_header.lower() == tool.auth_header.lower():
         yield FieldError("idempotency_header", "is the header of the secret as well", tool.idempotency_header)
-    taken = {name.lower() for _, name in own} | _RESERVED | _SECRET
+    taken = {name.lower() for _, name in own} | RESERVED | _SECRET
     seen = set[str]()
     for name in tool.headers:
         if name.lower() in taken | seen:

@@ -67,6 +67,7 @@ def crud(
     service: ResourceService[R, F],
     *,
     path: str,
+    noun: str | None = None,
     fields: type[F],
     query: type[Q],
     example: Mapping[str, Any],
@@ -78,11 +79,13 @@ def crud(
     """`v1/<path>` and `v1/<path>/{<kind>_id}`: viewers read, users (`writes_by`) write, admins delete.
 
     `example`: a body that POST and PUT take; `patch`: one for PATCH. `delete` False: its route is declared elsewhere.
+    `noun`: one of them, with its article; None: as its kind is called.
     """
     model, kind = service.model, service.model.KIND.name
     id = f"{kind}_id"
     every, one = f"v1/{path}", f"v1/{path}/{{{id}}}"
-    noun = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('_', ' ')}"
+    several = path if noun is None else f"{noun.partition(' ')[2]}s"
+    noun = noun or f"{'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('_', ' ')}"
 
     async def create(call: Call[F]) -> R:
         return await service.create(call.tenant, call.body)
@@ -108,7 +111,8 @@ def crud(
         example=example,
         **writes,
     )(create)
-    names, summaries = (f"list_{path}", f"get_{kind}"), (f"List {path}", f"Get {noun}")
+    names = (f"list_{path.replace('-', '_')}", f"get_{kind}")
+    summaries = (f"List {several}", f"Get {noun}")
     reads(endpoint, routes, service, one=one, model=model, query=query, names=names, summaries=summaries)
     endpoint(
         routes, "PUT", one, name=f"replace_{kind}", summary=f"Replace {noun}", body=fields, example=example, **writes

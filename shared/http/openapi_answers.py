@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.ai.port import ModelMalformed, ModelRefused, ModelThrottled, ModelTimeout, ModelUnavailable
 from shared.errors import (
     SHOWN_ERRORS,
     AroundTheGateway,
@@ -18,6 +17,7 @@ from shared.errors import (
     KeyEnded,
     NotAMember,
     NotFound,
+    PeerFailed,
     PreconditionRequired,
     QuotaReached,
     RateLimited,
@@ -94,11 +94,7 @@ EXAMPLES: tuple[FlowgridError, ...] = (
     RateLimited("Too many requests of this tenant in a minute", limit=10, retry_after=23),
     QuotaReached("Agent", limit=50, current=50),
     FlowgridError("Something went wrong on our side; quote the request_id when you ask about it."),
-    ModelRefused("The AI provider does not know the key."),
-    ModelMalformed("The AI provider's answer is no JSON."),
-    ModelThrottled("The AI provider asked to slow down."),
-    ModelUnavailable("The AI provider cannot be reached."),
-    ModelTimeout("The AI provider did not answer within 60 s."),
+    PeerFailed("tickets answered 500: whether it has done what was asked is not known."),
     Unavailable("The database cannot be reached; try again.", retry_after=5),
     Throttled("The database asked to slow down.", retry_after=1),
     Unknown("The answer of the database was lost; send the same request again to find out."),

@@ -52,6 +52,7 @@ class Plan:
             "users": self.max_users,
             "api_keys": self.max_api_keys,
             "webhooks": self.max_webhooks,
+            "mcp_servers": MAX_MCP_SERVERS,
         }[counter]
 
     def budget(self, budget: Budget) -> int:
@@ -73,6 +74,9 @@ class Plan:
         }
         return replace(self, **{**routes, **overrides})
 
+
+MAX_MCP_SERVERS = 20
+"""Of a tenant, whatever its plan."""
 
 TRIAL_DAYS = 14
 GRACE_DAYS = 7  # after a trial, before the tenant is suspended

@@ -7,19 +7,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
 
 
 @contextmanager
-def serving(app: ASGIApp, certificate: Path | None = None) -> Iterator[str]:
-    """The address, without a slash at its end."""
+def serving(app: ASGIApp, certificate: Path | None = None, *, lifespan: Literal["on", "off"] = "off") -> Iterator[str]:
+    """The address, without a slash at its end. `lifespan`: whether the app begins and ends with the server."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        lifespan="off",
+        lifespan=lifespan,
         ws="none",
         log_level=logging.CRITICAL,
         access_log=False,

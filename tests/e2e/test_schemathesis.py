@@ -23,11 +23,13 @@ SLOWLY = ("--rate-limit", "550/m")  # of the 600 that staff have
 # - a PUT without If-Match is a 428, which RFC 6585 made for it;
 # - a request that is wrong may be refused for its size (413), or for the version that it is meant for (412);
 # - a request that is right by its schema may still contradict an earlier one under its Idempotency-Key (422).
+# A tenant has few MCP servers (429), and none of those that are made up is there to be asked (502).
 # A restore that the run itself has begun fences the tenant while it runs: a 503 is expected, no other 5xx.
 # What ArchiMate allows between which elements, which backup there is, how long ago is too long, which of two times is
 # later, which address is public, which agent is the tenant's, which keys of a team are there once, what a question was
 # called, which arguments the URL of a tool has, how much of one's own a key may be given, which secret a sender signs
-# with, what is in an old row: no schema can say that, so a 400 is expected there and only there.
+# with, what is in an old row, what a server outside says of its tools: no schema can say that, so a 400 is expected
+# there and only there.
 CONFIG = f"""
 hooks = "{HOOKS}"
 
@@ -46,6 +48,13 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401",
 [[operations]]
 include-path-regex = "/v1/(api-keys|hooks|agents/.*/hooks|webhook|migrations|mcp$|models/.*/)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
+
+[[operations]]
+include-path-regex = "/v1/mcp-servers"
+checks.positive_data_acceptance.expected-statuses = [
+  "2xx", "304", "400", "401", "403", "404", "409", "422", "429", "502", "503"
+]
+checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "502", "503"]
 
 [[operations]]
 include-path-regex = "analytics$"

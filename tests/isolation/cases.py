@@ -12,6 +12,7 @@ from shared.http.routes import Route
 from shared.ids import is_uuid
 from tests.isolation.asking import questions
 from tests.isolation.credentials import Credential
+from tests.isolation.elsewhere import MCP_HOST
 from tests.isolation.expected import BODIES, EXPECTED, TRACES, Expected, refusal
 from tests.isolation.people import MODEL, XML, Tenant
 from tests.isolation.site import Site
@@ -170,7 +171,9 @@ def _queries(stage: Stage, route: Route, own: Mapping[str, str]) -> Iterator[Cas
         if name in ("limit", "cursor", "cascade", "dry_run", "depth", "after", "wait"):
             continue  # numbers and switches
         given = declared.alias or name
-        texts = {what: stage.victim.words[what] for what in ("element", "agent", "model", "provider", "tool")}
+        texts = {
+            what: stage.victim.words[what] for what in ("element", "agent", "model", "provider", "tool", "MCP server")
+        }
         ids = {what: id for what, id in stage.victim.ids.items() if is_uuid(id)}
         values = ids if TAKES_AN_ID.search(name) or name == "model" else texts
         for what, value in {"id that never was": NEVER, **values}.items():
@@ -265,6 +268,10 @@ def own_body(stage: Stage, route: Route) -> Any:
         "PUT v1/cases/{case_id}": {**route.example, "agent_id": home["agent_id"]},
         "POST v1/executions/{execution_id}/decisions": {"step": 1, "decision": "approve"},
         "PUT v1/tools/{tool_id}": {"name": stage.home.words["tool"], "url": "https://api.acme.example/"},
+        "PUT v1/mcp-servers/{mcp_server_id}": {
+            "name": stage.home.words["MCP server"],
+            "url": f"https://{MCP_HOST}/mcp",
+        },
         "PUT v1/providers/{provider_id}": {**route.example, "name": stage.home.words["provider"]},
         "POST v1/elements": ELEMENT,
         "POST v1/relationships": {"type": "Association", **ends},

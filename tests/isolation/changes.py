@@ -14,7 +14,7 @@ from tests.isolation.watch import Watch, changed
 
 UNSAID = (  # words of the victim's that nobody else has ever sent
     *("description", "other element", "instructions", "person", "case", "case input", "prompt", "reason"),
-    *("provider key", "tool secret", "hook secret", "copy", "api key"),
+    *("provider key", "tool secret", "MCP secret", "hook secret", "copy", "api key"),
 )
 
 HOOKS, HOOK = "POST v1/agents/{agent_id}/hooks", {"name": "Own", "style": "plain"}
@@ -40,6 +40,7 @@ def of_ones_own(stage: Stage) -> dict[str, Made]:
     issuer = {"issuer": f"https://login.{company}", "audience": "twin", "email_domains": [company]}
     return {
         "tool_id": Made("POST v1/tools", TWINS["tool"]),
+        "mcp_server_id": Made("POST v1/mcp-servers", TWINS["mcp-server"]),
         "provider_id": Made("POST v1/providers", TWINS["provider"]),
         "user_id": Made("POST v1/users", TWINS["user"]),
         "issuer_id": Made("POST v1/issuers", issuer),

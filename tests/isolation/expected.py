@@ -138,6 +138,13 @@ GET    v1/tools/{tool_id}                         viewer  404  200
 PUT    v1/tools/{tool_id}                         admin   404  412
 PATCH  v1/tools/{tool_id}                         admin   404  412
 DELETE v1/tools/{tool_id}                         admin   404  412
+POST   v1/mcp-servers                             admin   -    201,409
+GET    v1/mcp-servers                             viewer  -    200
+GET    v1/mcp-servers/{mcp_server_id}             viewer  404  200
+PUT    v1/mcp-servers/{mcp_server_id}             admin   404  412
+PATCH  v1/mcp-servers/{mcp_server_id}             admin   404  412
+DELETE v1/mcp-servers/{mcp_server_id}             admin   404  412
+POST   v1/mcp-servers/{mcp_server_id}/refresh     admin   404  412
 POST   v1/openapi/import                          admin   -    200
 GET    v1/usage                                   viewer  -    200
 GET    v1/usage/events                            viewer  -    200

@@ -8,6 +8,7 @@ from shared.auth.roles import Role
 from shared.database.port import Replace
 from shared.messaging.port import Message
 from shared.tenancy.directory import TENANT
+from tests.isolation.elsewhere import MCP_HOST
 from tests.isolation.site import Site
 
 UNLIMITED = {
@@ -24,6 +25,7 @@ API = "flowgrid"
 TWINS: dict[str, dict[str, Any]] = {  # what both have under one name; an id that follows from it is one id in both
     "provider": {"name": "twin", "wire": "openai", "models": ["gpt-5"], "key": "a-key-of-a-twin"},
     "tool": {"name": "twin", "url": "https://api.acme.example/", "secret": "a-secret-of-a-twin"},
+    "mcp-server": {"name": "twin", "url": f"https://{MCP_HOST}/mcp", "secret": "a-secret-of-a-twin"},
     "user": {"email": "twin@example.com", "name": "Twin"},
 }
 XML = {"content-type": "application/xml"}
@@ -137,6 +139,11 @@ async def furnish(site: Site, tenant: Tenant) -> None:
     words["tool"] = tool["name"]
     made = await site.ok("POST v1/tools", admin, tool)
     ids["tool_id"], ids["secret_reference"] = made["id"], made["secret_reference"]
+    server = {"name": f"m-{uuid4().hex}", "url": f"https://{MCP_HOST}/mcp", "secret": word("MCP secret")}
+    words["MCP server"] = server["name"]
+    made = await site.ok("POST v1/mcp-servers", admin, server)
+    ids["mcp_server_id"], ids["MCP secret_reference"] = made["id"], made["secret_reference"]
+    await site.ok("POST v1/mcp-servers/{mcp_server_id}/refresh", admin, params={"mcp_server_id": made["id"]})
     hook = {"name": word("hook"), "style": "github", "secret": word("hook secret")}
     made = await site.ok("POST v1/agents/{agent_id}/hooks", admin, hook, params={"agent_id": ids["agent_id"]})
     ids["hook_id"], ids["hook's secret_reference"] = made["id"], made["secret_reference"]

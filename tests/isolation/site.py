@@ -19,6 +19,7 @@ from functions.kinds import KINDS
 from functions.providers.connections import Connections
 from functions.tools.calling import HttpToolbox
 from functions.tools.catalog import CatalogTools
+from functions.tools.mcp.calling import McpToolbox
 from functions.tools.port import Toolboxes
 from functions.tools.proposing import ProposingTools
 from local.bindings import Function, functions_of
@@ -42,6 +43,7 @@ from tests.doubles.cosmos_setup import KEY
 from tests.doubles.models import ScriptedModels
 from tests.isolation.asking import sources
 from tests.isolation.companies import Companies, pages
+from tests.isolation.elsewhere import Elsewhere
 from tests.unit.world import Answer, FakeClock
 
 QUEUES = ("store_usage", "run_job", "run_execution", "deliver")
@@ -103,6 +105,7 @@ class Site:
         settings = Settings.model_validate(values)
         settings = settings.model_copy(update={"flowgrid_claims": sources(settings.flowgrid_issuers[0].issuer)})
         own = core(settings, KINDS, clock)
+        own = replace(own, adapters=replace(own.adapters, outgoing=Elsewhere()))
         own.services.outbox.pause = never
         own.adapters.charges.listener = lambda _: (
             None
@@ -241,6 +244,7 @@ def _verifier(own: Core, keys: Keys, companies: Companies, clock: FakeClock) -> 
 
 def _runs(core: Core, models: SomeScripted) -> Runs:
     """What runs work with in the app, but for scripts in place of some models."""
-    http = HttpToolbox(core.adapters.outgoing, KeptSecrets(core.adapters.secrets))
-    tools = Toolboxes(CatalogTools(ElementService(), RelationshipService()), ProposingTools(), http)
+    outgoing, secrets = core.adapters.outgoing, KeptSecrets(core.adapters.secrets)
+    others = (HttpToolbox(outgoing, secrets), McpToolbox(outgoing, secrets))
+    tools = Toolboxes(CatalogTools(ElementService(), RelationshipService()), ProposingTools(), *others)
     return Runs(tools, models, Connections(core.adapters.secrets, core.settings).resolve, WizardTools())

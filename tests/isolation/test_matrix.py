@@ -49,6 +49,7 @@ async def test_the_victim_has_something_wherever_anything_is_kept(on_sqlite: Sta
         "design",
         "provider",
         "tool",
+        "mcp_server",
         "audit",
         "job",
     }

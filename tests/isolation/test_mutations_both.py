@@ -128,8 +128,12 @@ async def test_a_removal_that_forgets_the_tenant(
     also = f"if kind is TOMBSTONE:\n                db.execute({others!r}, key)"
     mutate(monkeypatch, sqlite, "_apply", (buries, buries.replace("\n    return", f"\n            {also}\n    return")))
     found = [str(leak) async for leak in changes.through_changes(on_sqlite, watch) if leak]
-    for what in ("tool", "provider"):
-        [leak] = [leak for leak in found if leak.startswith(f"DELETE v1/{what}s/{{{what}_id}} as admin, one's own")]
+    for what in ("tool", "provider", "mcp_server"):
+        [leak] = [
+            leak
+            for leak in found
+            if leak.startswith(f"DELETE v1/{what.replace('_', '-')}s/{{{what}_id}} as admin, one's own")
+        ]
         assert f"/{what}:" in leak and leak.endswith(" changed")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from functions.providers.models import Provider
+from functions.tools.mcp.models import McpServer
 from functions.tools.models import Tool
 from shared.auth.roles import Role
 from shared.blobs.port import BlobSpace
@@ -133,6 +134,8 @@ async def through_agents(stage: Stage, watch: Watch) -> AsyncIterator[Leak | Non
     yield await _refused(stage, admin, "another's agent", {"tools": [f"agent:{theirs.ids['agent_id']}"]})
     yield await _refused(stage, admin, "another's agent by name", {"tools": [f"agent:{theirs.words['agent']}"]})
     yield await _refused(stage, admin, "another's tool", {"tools": [f"http:{theirs.words['tool']}"]})
+    named = f"mcp:{theirs.words['MCP server']}.find_ticket"
+    yield await _refused(stage, admin, "a tool of another's MCP server", {"tools": [named]})
     yield await _refused(stage, admin, "another's provider", {"provider": theirs.words["provider"], "model": "gpt-5"})
     found = changed(before, watch.dump())
     yield Leak("the attacker's agents", f"changed the victim's {found}") if found else None
@@ -163,6 +166,7 @@ async def through_references(stage: Stage) -> AsyncIterator[Leak | None]:
     for kind, id, field in (
         (Tool.KIND, own.ids["tool_id"], "secret_reference"),
         (Provider.KIND, own.ids["provider_id"], "key_reference"),
+        (McpServer.KIND, own.ids["mcp_server_id"], "secret_reference"),
     ):
         held = await store.get(kind, id)
         assert held is not None

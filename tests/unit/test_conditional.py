@@ -100,6 +100,7 @@ async def test_each_get_that_has_an_etag_says_that_it_answers_304(world: World) 
         *("get_issuer", "get_openapi", "get_staff_access"),
         *("get_provider", "get_relationship", "get_restore", "get_tenant", "get_usage_adjustment", "get_user"),
         *("get_publication", "get_tool", "get_view", "get_webhook", "get_api_key", "get_migration", "get_hook"),
+        "get_mcp_server",
     }
 
 

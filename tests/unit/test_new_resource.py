@@ -253,6 +253,7 @@ def test_what_is_referred_to_is_restored_first() -> None:
         "design",
         "provider",
         "tool",
+        "mcp_server",
     ]
     order = [kind.name for kind in Kinds(Note.KIND, *KINDS).restored]
     assert order.index("note") > order.index("element")

@@ -136,7 +136,8 @@ async def test_the_counters_are_exact_afterwards_even_when_they_were_wrong(world
     await change.commit(None)
     job = await world.restore(backup)
     assert (await world.counter("agents"), await world.counter("users")) == (8, 1)
-    assert job.result is not None and job.result["counters"] == {"agents": 8, "users": 1, "api_keys": 0, "webhooks": 0}
+    counted = {"agents": 8, "users": 1, "api_keys": 0, "webhooks": 0, "mcp_servers": 0}
+    assert job.result is not None and job.result["counters"] == counted
 
 
 async def test_a_restore_is_in_the_journal_with_whole_old_and_new_values(world: BackupWorld) -> None:

@@ -227,6 +227,11 @@ STORED = {  # kind -> its schema, and the fields that items of it have beside th
         3,
         "description languages layer legacy_id model_id name properties source_identifier translations type",
     ),
+    "mcp_server": (
+        1,
+        "approval auth_header auth_prefix changes idempotent name protocol_version refreshed_at safe secret_reference "
+        "timeout_seconds tools url",
+    ),
     "model": (2, "description identifier languages last_import name properties translations version"),
     "model_part": (1, "model_id number rows section"),
     "provider": (1, "api_version base_url default_model key_reference models name wire"),

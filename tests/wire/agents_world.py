@@ -79,9 +79,12 @@ class Wired:
     keys: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    async def over(cls, folder: Path, double: AiDouble, wire: Wire, runs: Any = None, **more: Any) -> "Wired":
-        """With one provider, `ours`; the SDK is loaded by then."""
-        world = World.over(folder, runs=runs, flowgrid_outgoing_allowed=f"127.0.0.1:{double.port}", **more)
+    async def over(
+        cls, folder: Path, double: AiDouble, wire: Wire, runs: Any = None, *, beside: Sequence[str] = (), **more: Any
+    ) -> "Wired":
+        """With one provider, `ours`; the SDK is loaded by then. `beside`: addresses that may be called, too."""
+        allowed = ",".join([f"127.0.0.1:{double.port}", *beside])
+        world = World.over(folder, runs=runs, flowgrid_outgoing_allowed=allowed, **more)
         await world.core.adapters.models.ask(connection(double, wire), question(wire))
         double.reset()
         made = await world.onboard("acme", limits=LIMITS)
