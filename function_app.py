@@ -4,6 +4,7 @@ import os
 
 import azure.functions as func
 
+import functions.a2a.http
 import functions.agents.http
 import functions.audit.http
 import functions.backups.http
@@ -42,6 +43,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     """The functions of the services that the settings name, over one core. `runs`: see `Parts`."""
     endpoint, telemetry, parts = core.endpoint, core.adapters.telemetry, Parts(core, runs)
     blueprints = {
+        "a2a": [functions.a2a.http.blueprint(endpoint, parts.a2a, core.settings.flowgrid_public_url)],
         "agents": [functions.agents.http.blueprint(endpoint, parts.agents, parts.teams)],
         "audit": [functions.audit.http.blueprint(endpoint, parts.trail)],
         "backups": [

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
+from functions.a2a.service import A2aService
 from functions.agents.service import AgentService
 from functions.agents.teams import Teams
 from functions.audit.assembly import Trail
@@ -129,6 +130,7 @@ class Parts:
         )
         catalog = CatalogTools(self.elements, self.relationships)
         self.mcp = McpService(Offers(self.agents, self.executions.service, catalog))
+        self.a2a = A2aService(self.agents, self.executions.service, self.executions.starting)
         self.design = DesignService(self.executions.starting, self.agents)
 
         self.webhooks = Webhooks.of(core, self.executions.service.decide_as)

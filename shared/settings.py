@@ -133,7 +133,8 @@ class Settings(BaseModel):
     flowgrid_public_url: str = Field(
         "",
         pattern=r"^(https?://[^\s/]+)?$",
-        description="Where people reach this app, such as https://flowgrid.acme.example; empty: cards have no links.",
+        description="Where people reach this app, such as https://flowgrid.acme.example; empty: cards in chats have no "
+        "links, and those of agents the host that was asked.",
     )
     flowgrid_outgoing_allowed: str = Field(
         "",

@@ -38,7 +38,7 @@ from shared.http.idempotency import Idempotency
 from shared.http.meter import Meter
 from shared.http.observing import observe
 from shared.http.pagination import Cursors, PageQuery, Query
-from shared.http.problems import problem
+from shared.http.problems import Retold, problem
 from shared.http.routes import Begins, Call, Handler, OpenCall, Route
 from shared.ids import is_request_id
 from shared.limits.port import Allowance, RateLimiter, Window
@@ -99,6 +99,7 @@ class Endpoint:
         free: bool = False,
         scope: KeyScope | None = None,
         metadata: str | None = None,
+        retold: Retold | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -109,7 +110,7 @@ class Endpoint:
         `also`: the media types, beside JSON, in which the answer can be asked for.
         `example`: a body that it takes. `described` False: not in OpenAPI. `free`: open, and takes nothing of the
         address's window, nor needs a gateway. `scope`: what an API key has to be for; None: the usual of its method and
-        role.
+        role. `retold`: what its problems say beside, in another protocol's form.
         """
         reader = Json(body) if isinstance(body, type) else body
 
@@ -135,6 +136,7 @@ class Endpoint:
                 free,
                 scope,
                 metadata,
+                retold,
                 leads,
             )
             self.routes.append(route)
@@ -164,12 +166,12 @@ class Endpoint:
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
-            response = _problem(error, req, request)
+            response = _problem(error, req, request, route)
             _refer(response, route, req)
         try:
             await self._told(answered, route, req.method, response.status_code)
         except Unavailable as error:
-            response = _problem(error, req, request)
+            response = _problem(error, req, request, route)
         response = finish(response, answered, self.services.clock.now())
         self._observe(answered, route, req.method, response.status_code)
         self.cors.mark(response, req)
@@ -294,7 +296,7 @@ class Endpoint:
             after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.asked())
             page = query.wanted(after)
         body = route.body.read(req) if route.body else None
-        return Call(session, body, query, req.route_params, if_match, page)
+        return Call(session, body, query, req.route_params, if_match, page, origin_of(req), req.headers)
 
     def _next_cursor(self, route: Route, call: Call[Any, Any], answer: Any) -> str | None:
         if not route.paged:
@@ -310,9 +312,9 @@ class Endpoint:
         )
 
 
-def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
+def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo, route: Route) -> func.HttpResponse:
     instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
-    return problem(error, request_id=request.request_id, instance=f"/{instance}")
+    return problem(error, request_id=request.request_id, instance=f"/{instance}", also=route.retold)
 
 
 def _refer(response: func.HttpResponse, route: Route, req: func.HttpRequest) -> None:
