@@ -1,12 +1,14 @@
 """The audit trail: creating agents signed beside unsigned (goal: at least 0.95), and what sealing costs.
 
-Below HTTP, so that nothing else hides the difference; they take turns, eight calls at a time, on one database. Sealing,
-pruning and verifying are as the double of Cosmos DB charges them.
+As a call through every step of the pipeline but the socket; and below HTTP, where little else hides the difference.
+They take turns, eight calls at a time, on one database. Sealing, pruning and verifying are as the double of Cosmos DB
+charges them.
 """
 
 import asyncio
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -33,35 +35,61 @@ from shared.tenancy.fence import AUDIT, Handle, first_permit
 from shared.tenancy.plans import Tier
 from shared.tenancy.signing import Signatures
 from shared.work.change import COUNTER
+from shared.work.outbox import a_moment
 from shared.work.session import TenantSession
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
+from tests.unit.world import World, admin
 
 TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
 SHARD = Placement("shared", "shard-1")
 ENTRY = TenantEntry(TENANT, "Acme", "acme", Tier.ENTERPRISE, "active", 100_000_000, 10, SHARD)
-AGENT = AgentFields.model_validate({"name": "Claims intake", "pattern": "Orchestrator", "description": "Routes. " * 40})
+AGENT = {"name": "Claims intake", "pattern": "Orchestrator", "description": "Routes. " * 40}
 LANES = ("signed", "unsigned", "unsigned again")  # the third says how much the machine's other work disturbs
 AT_ONCE = 8
 ENTRIES = 100
 HOUR = timedelta(hours=1)
 Row = dict[str, Any]
+Creating = Callable[[bool], Awaitable[None]]  # one agent, with its audit entry signed or not
+Close = Callable[[], Awaitable[None]]
 
 
 async def run(quick: bool) -> list[Row]:
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [await _throughput(Path(folder), 30 if quick else 150, 80)]
+    turns, rows = 30 if quick else 150, list[Row]()
+    for what, begun in (("a call of create agent", _calls), ("create agent, below HTTP", _below)):
+        with tempfile.TemporaryDirectory() as folder:
+            create, close = await begun(Path(folder))
+            rows.append(await _throughput(what, create, turns, 80))
+            await close()
     with tempfile.TemporaryDirectory() as folder:
         rows += await _charged(Path(folder))
     return rows
 
 
-async def _throughput(folder: Path, turns: int, count: int) -> Row:
+async def _calls(folder: Path) -> tuple[Creating, Close]:
+    """Through the registered function, as the worker calls it."""
+    world = World.over(folder, flowgrid_log_level="WARNING")
+    world.core.services.outbox.pause = a_moment  # as it is where no test owns the time
+    tenant = await world.onboard(tier="enterprise", max_agents=1_000_000)
+    caller, endpoint, own = admin(tenant["id"]), world.core.endpoint, world.core
+    directories = {
+        signed: Directory(own.adapters.database, own.services.clock, own.signatures if signed else None)
+        for signed in (False, True)
+    }
+
+    async def create(signed: bool) -> None:
+        endpoint.directory = directories[signed]  # a call takes it before it waits for anything
+        answer = await world.call("create_agent", caller, AGENT)
+        assert answer.status == 201, answer.raw
+
+    return create, world.close
+
+
+async def _below(folder: Path) -> tuple[Creating, Close]:
     own = core(Settings.model_validate({"flowgrid_data_dir": folder, "flowgrid_log_level": "WARNING"}), KINDS)
     database, clock = own.adapters.database, own.services.clock
-    store = database.tenant(TENANT, SHARD)
     counters = [Create(COUNTER, "agents", {"created_at": "", "value": 0})]
-    await store.commit([first_permit(), *counters])
+    await database.tenant(TENANT, SHARD).commit([first_permit(), *counters])
     sessions = {
         signed: TenantSession(
             ENTRY,
@@ -72,12 +100,19 @@ async def _throughput(folder: Path, turns: int, count: int) -> Row:
         )
         for signed in (False, True)
     }
-    agents = AgentService()
+    agents, fields = AgentService(), AgentFields.model_validate(AGENT)
 
+    async def create(signed: bool) -> None:
+        await agents.create(sessions[signed], fields)
+
+    return create, own.close
+
+
+async def _throughput(what: str, create: Creating, turns: int, count: int) -> Row:
     async def turn(lane: str) -> float:
         async def some() -> None:
             for _ in range(count // AT_ONCE):
-                await agents.create(sessions[lane == "signed"], AGENT)
+                await create(lane == "signed")
 
         started = time.perf_counter()
         await asyncio.gather(*(some() for _ in range(AT_ONCE)))
@@ -87,11 +122,10 @@ async def _throughput(folder: Path, turns: int, count: int) -> Row:
     for number in range(turns + 1):
         for lane in (*LANES[number % 3 :], *LANES[: number % 3]):
             rates[lane].append(await turn(lane))
-    await own.close()
     signed, first, again = (median(rates[lane][1:]) for lane in LANES)
     unsigned = (first + again) / 2
     return {
-        "what": "create agent, signed ÷ unsigned",
+        "what": f"{what}, signed ÷ unsigned",
         "figure": f"{signed / unsigned:.3f}",
         "beside": f"{signed:.0f}/s, {unsigned:.0f}/s; unsigned ÷ itself {again / first:.3f}",
     }
@@ -118,8 +152,7 @@ async def _charged(folder: Path) -> list[Row]:
             for _ in range(ENTRIES if hour < 24 else 0):
                 clock.instant += timedelta(seconds=30)
                 body: Row = {"created_at": rfc3339(clock.now()), "action": "agent.created", "resource_type": "agent"}
-                value = {"description": AGENT.description, "name": AGENT.name, "pattern": AGENT.pattern}
-                body |= {"new_value": value, "old_value": None, "user_id": "ada", "resource_id": ids.new()}
+                body |= {"new_value": AGENT, "old_value": None, "user_id": "ada", "resource_id": ids.new()}
                 await handle.control.commit([Create(AUDIT, ids.new(), body)])
             clock.instant += HOUR
             double.forget()

@@ -17,6 +17,7 @@ from typing import Any
 
 import azure.functions as func
 
+from cli.server import collect_seldom
 from functions.billing.models import Account
 from functions.billing.service import BillingService
 from functions.kinds import KINDS
@@ -235,6 +236,7 @@ def _units(double: CosmosDouble) -> float:
 async def _stored(folder: Path, deliveries: int) -> Row:
     """Through the queue function, as the host calls it; in turns with the baseline."""
     own, raw = 0.0, 0.0
+    collect_seldom()  # as the host
     app, world, tenant_id = await _embedded(folder / "own")
     function = _function(app)
     with closing(sqlite3.connect(folder / "raw.db", isolation_level=None)) as baseline:

@@ -209,6 +209,8 @@ def _has_other_numbers(values: Iterable[Any]) -> bool:
     """Whether there are numbers that are not written as digits already."""
     for value in values:
         kind = type(value)
+        if kind is str:  # most are
+            continue
         if kind is float or (kind is int and not -EXACT < value < EXACT):
             return True
         if (kind is dict and _has_other_numbers(value.values())) or (kind is list and _has_other_numbers(value)):

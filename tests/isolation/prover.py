@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from shared.auth.roles import Role
@@ -45,12 +45,24 @@ class Prover:
     _clean: set[bytes] = field(default_factory=set)  # large pages, the same for everybody, that hold nothing
     _last: Dump | None = None
 
-    async def prove(self, routes: Iterable[str] | None = None, credentials: Sequence[str] = tuple(CREDENTIALS)) -> None:
-        """These routes (none named: all of the app's) as these callers."""
+    async def prove(
+        self,
+        routes: Iterable[str] | None = None,
+        credentials: Sequence[str] = tuple(CREDENTIALS),
+        *,
+        every: int = 1,
+        always: Collection[str] = (),
+    ) -> None:
+        """These routes (none named: all of the app's) as these callers.
+
+        `every`: each caller at every so many of them, no two neighbors at the same; those of `always` at all.
+        """
         site, last = self.stage.site, list[list[Case]]()
-        for key in EXPECTED if routes is None else routes:
-            await self._victim_first(key)
-            for name in credentials:
+        for place, key in enumerate(EXPECTED if routes is None else routes):
+            chosen = [name for at, name in enumerate(credentials) if name in always or (place + at) % every == 0]
+            if chosen:
+                await self._victim_first(key)
+            for name in chosen:
                 cases = list(batch(self.stage, site.routes[key], name))
                 await self.batch([case for case in cases if not case.leaves])
                 last.append([case for case in cases if case.leaves])
