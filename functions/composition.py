@@ -129,8 +129,11 @@ class Parts:
             directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting
         )
         catalog = CatalogTools(self.elements, self.relationships)
+        self.issuers = [one.issuer for one in settings.flowgrid_issuers]
         self.mcp = McpService(Offers(self.agents, self.executions.service, catalog))
-        self.a2a = A2aService(self.agents, self.executions.service, self.executions.starting)
+        self.a2a = A2aService(
+            self.agents, self.executions.service, self.executions.starting, settings.flowgrid_public_url
+        )
         self.design = DesignService(self.executions.starting, self.agents)
 
         self.webhooks = Webhooks.of(core, self.executions.service.decide_as)

@@ -24,6 +24,7 @@ from functions.a2a.tasks import (
     state_of,
     task_of,
 )
+from functions.agents.models import Agent
 from functions.agents.service import AgentService
 from functions.executions.deciding import Decision
 from functions.executions.models import Execution as StoredExecution
@@ -38,6 +39,9 @@ from shared.ids import derived_id, is_uuid
 from shared.work.resources import PageRequest
 from shared.work.session import TenantSession
 
+SUBSCRIBE: Final = ":subscribe"
+CANCEL: Final = ":cancel"
+STREAMS: Final = "Nothing is streamed; send with message:send, and ask for the task."
 WAIT_SECONDS: Final = 20
 MOST_LISTED: Final = 20  # each takes a look at what it was given
 LAST_STEPS: Final = 20  # among them are those that wait for somebody
@@ -48,17 +52,17 @@ _DECIDED: Final = "Messages to a task are decisions, one part of data"
 
 
 class A2aService:
-    def __init__(self, agents: AgentService, executions: ExecutionService, starting: Starting) -> None:
+    """`public_url`: where this is reached; empty: where whoever asks for a card has asked."""
+
+    def __init__(self, agents: AgentService, executions: ExecutionService, starting: Starting, public_url: str) -> None:
         self._agents = agents
         self._executions = executions
         self._starting = starting
+        self._public_url = public_url
 
-    async def card(self, session: TenantSession, agent_id: str, url: str) -> dict[str, Any]:
-        """`NotFound` for an agent that is not published."""
-        agent = await self._agents.get(session, agent_id)
-        if agent.status != "active":
-            raise NotFound("There is no such agent.")
-        return card_of(agent, url)
+    async def card(self, session: TenantSession, agent_id: str, origin: str, path: str) -> dict[str, Any]:
+        """`NotFound` for an agent that is not in use. `path`: of its routes."""
+        return card_of(await self._in_use(session, agent_id), f"{self._public_url or origin}{path}")
 
     async def send(self, session: TenantSession, agent_id: str, sent: Sent) -> dict[str, Any]:
         """Begins a task, or answers what one waits for; tells of it when it rests, after `WAIT_SECONDS` at most."""
@@ -74,10 +78,17 @@ class A2aService:
         return {"task": await self._shown(session, run, asked.history_length)}
 
     async def get(self, session: TenantSession, agent_id: str, id: str, history: int | None) -> dict[str, Any]:
+        if id.endswith(SUBSCRIBE):
+            raise Refused("UNSUPPORTED_OPERATION", STREAMS)
         return await self._shown(session, await self._run(session, agent_id, id), history)
 
-    async def cancel(self, session: TenantSession, agent_id: str, id: str) -> dict[str, Any]:
-        """Again changes nothing."""
+    async def act(self, session: TenantSession, agent_id: str, called: str) -> dict[str, Any]:
+        """`<id>:cancel`; again it changes nothing."""
+        if called.endswith(SUBSCRIBE):
+            raise Refused("UNSUPPORTED_OPERATION", STREAMS)
+        if not called.endswith(CANCEL):
+            raise Refused("METHOD_NOT_FOUND", "Of a task there is tasks/{id} to look at, and tasks/{id}:cancel.")
+        id = called.removesuffix(CANCEL)
         await self._run(session, agent_id, id)
         try:
             run = await self._executions.cancel(session, id)
@@ -114,7 +125,7 @@ class A2aService:
         context = message.context_id or id
         about = {ABOUT: {"message_id": message.message_id, "context_id": context}}
         if await session.store.get(StoredExecution.KIND, id) is None:
-            await self.card(session, agent_id, "")
+            await self._in_use(session, agent_id)
             try:
                 await self._starting.start(session, agent_id, Asked(input, about, RunLimits()), id=id)
             except Taken:  # the same message, at the same time
@@ -148,6 +159,12 @@ class A2aService:
         except WrongState as error:
             raise Refused("UNSUPPORTED_OPERATION", error.message) from error
         return id
+
+    async def _in_use(self, session: TenantSession, agent_id: str) -> Agent:
+        agent = await self._agents.get(session, agent_id)
+        if agent.status != "active":
+            raise NotFound("There is no such agent.")
+        return agent
 
     async def _run(self, session: TenantSession, agent_id: str, id: str) -> Execution:
         """A run of this agent; what is another's is told as what never was."""

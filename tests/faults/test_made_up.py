@@ -13,7 +13,7 @@ import azure.functions as func
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from functions.a2a.http import MEDIA_TYPE
+from functions.a2a.speaking import MEDIA_TYPE
 from local.http import query_parameters
 from shared.auth.roles import Role
 from shared.http.catalogue import entries
