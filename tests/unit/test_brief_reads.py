@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.database import sqlite_query as reads
-from shared.database.port import NEWEST_FIRST, Create, Order, Page, Where
+from shared.database.port import NEWEST_FIRST, OLDEST_FIRST, Create, Order, Page, Where
 from shared.database.sqlite import BRIEF_PAGE, LONG_READS, SqliteDatabase
 from shared.database.sqlite_query import select
 from shared.database.sqlite_tables import tables
@@ -133,6 +133,18 @@ async def test_what_is_in_order_of_its_id_is_found_by_the_primary_key(
         statement, values = select(TENANT_ID, THING, where, order, 20, after, 0.0)
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
     assert (len(plan), "PRIMARY KEY" in plan[0] or "sqlite_autoindex_items_1" in plan[0]) == (1, True), plan
+
+
+@pytest.mark.parametrize("order", [OLDEST_FIRST, NEWEST_FIRST, Order("id")])
+@pytest.mark.parametrize("names", [1, 2, 200])
+async def test_what_is_named_is_looked_up_by_its_id_each(tmp_path: Path, order: Order, names: int) -> None:
+    """A few of a million would be looked for among all of them otherwise."""
+    with closing(sqlite3.connect(tmp_path / "plan.db")) as db:
+        db.executescript(tables(Kinds(THING)))
+        where = [Where("id", "in", [str(number) for number in range(names)])]
+        statement, values = select(TENANT_ID, THING, where, order, 200, None, 0.0)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert "(tenant_id=? AND container=? AND id=?)" in plan[0], plan
 
 
 async def test_what_is_in_order_of_time_is_found_by_the_index_of_times(tmp_path: Path) -> None:
