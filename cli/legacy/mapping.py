@@ -61,7 +61,7 @@ def mapped(table: Table, read: Read) -> Mapped:
     notes: list[str] = []
     try:
         fields = _FIELDS[table](read.columns, notes)
-        row: Row[Any] = _ROWS[table].model_construct(legacy_id=key, fields=fields)
+        row: Row[Any] = _ROWS[table](legacy_id=key, fields=fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise Defect(f"{'.'.join(map(str, first['loc']))[:300]}: {first['msg']}") from error

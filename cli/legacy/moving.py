@@ -257,7 +257,7 @@ class Moving:
 
     def _check(self, group: Group, stored: Sequence[str | None]) -> None:
         for (_, one), found in zip(group.rows, stored, strict=True):
-            wanted = digest(group.table, one.row.legacy_id, one.row.fields.model_dump())
+            wanted = digest(group.table, one.row.legacy_id, dict(one.row.fields))
             group.into.sent.update(wanted.encode())
             group.into.stored.update((found or "none").encode())
             self._report.compared += 1

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cli.legacy.source import columns, quoted
+from cli.legacy.source import columns, quoted, texts
 
 TENANT: Final = "tenant_id"
 Value = None | int | float | str | bytes
@@ -93,6 +93,8 @@ def rows(connection: sqlite3.Connection, table: str, known: Container[str]) -> I
     called = [name.lower() if name.lower() in known else name for name in names]
     column = {name: f"{quoted(table)}.{quoted(name)}" for name in names}
     order = [f"CAST({column[folded[name]]} AS TEXT)" for name in (TENANT, "id") if name in folded]
+    if len(order) == 1 and "id" in folded and folded["id"] in texts(connection, table):
+        order = [column[folded["id"]]]  # the same order, which an index may have: nothing is sorted then
     # the types tell apart what the order does not: a column and its value, for NULL and text of any encoding
     picked = ", ".join(f"typeof({column[name]}), {column[name]}" for name in names)
     asked = f"SELECT {picked} FROM {quoted(table)}"  # noqa: S608 - names of the file, quoted
@@ -101,8 +103,9 @@ def rows(connection: sqlite3.Connection, table: str, known: Container[str]) -> I
     before: tuple[str, str | None] | None = None
     for number, raw in enumerate(connection.execute(asked)):
         one = _read(number, called, raw)
-        one.repeated = one.key is not None and (one.tenant, one.key) == before
-        before = (one.tenant, one.key)
+        now = one.tenant, one.key
+        one.repeated = now[1] is not None and now == before
+        before = now
         yield one
 
 

@@ -20,7 +20,7 @@ _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 
 
 def _writable(text: str) -> str:
-    if wrong := _UNWRITABLE.search(text):
+    if not text.isprintable() and (wrong := _UNWRITABLE.search(text)):
         raise ValueError(f"has the character U+{ord(wrong[0]):04X}, which no exchange file can hold")
     return text
 

@@ -31,6 +31,7 @@ MAX_IDENTIFIER: Final = 255
 MAX_NAME: Final = 1000
 MAX_TEXT: Final = 20_000
 _JUNCTION_FIELD = PROPERTY + JUNCTION
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def settled_element(found: FoundElement) -> FoundElement:
@@ -104,7 +105,7 @@ def _kept(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _too_large(fields: Mapping[str, Any]) -> str | None:
-    size = len(json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode())
+    size = len(_ENCODE(fields).encode())
     if size <= MAX_FIELDS_BYTES:
         return None
     return f"Its texts are {size} bytes of JSON; at most {MAX_FIELDS_BYTES} can be kept."
@@ -125,12 +126,22 @@ def _languages(sent: ElementFields | RelationshipFields, old: Element | Relation
 
 def settled_texts(found: FoundElement | FoundRelationship | FoundView | ModelHeader) -> Texts:
     """Each text in its language, the chosen one first."""
+    texts = choose(_fields(found)) if found.languages or found.translations else _plain(found)
+    if isinstance(found, FoundElement) and found.type == "Junction":
+        texts["properties"][JUNCTION] = "or" if found.properties.get(JUNCTION) == "or" else "and"
+    return texts
+
+
+def _fields(found: FoundElement | FoundRelationship | FoundView | ModelHeader) -> Fields:
     fields: Fields = {"name": {}, "description": {}}
     for field, values in spread(found).items():
         for language, text in values:
             if field != _JUNCTION_FIELD and (text or field.startswith(PROPERTY)):
                 fields.setdefault(field, {}).setdefault(language, []).append(text)
-    texts = choose({field: values for field, values in fields.items() if values})
-    if isinstance(found, FoundElement) and found.type == "Junction":
-        texts["properties"][JUNCTION] = "or" if found.properties.get(JUNCTION) == "or" else "and"
-    return texts
+    return {field: values for field, values in fields.items() if values}
+
+
+def _plain(found: FoundElement | FoundRelationship | FoundView | ModelHeader) -> Texts:
+    """Of what is in one language, as most is: nothing has to be chosen."""
+    properties = {name: text for name, text in found.properties.items() if name != JUNCTION}
+    return Texts(name=found.name, description=found.description, languages={}, translations={}, properties=properties)

@@ -31,19 +31,23 @@ NAMING: Final[Mapping[Table, tuple[str, ...]]] = {
     "agents": ("element_id",),
 }
 """Fields that name others; digests take the old keys of those."""
+_ENCODE: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 def digest(table: Table, legacy_id: str, fields: Mapping[str, Any]) -> str:
     """`fields`: at least those of the table, with old keys for ids."""
     told = [table, legacy_id, *(_settled(fields[name]) for name in FIELDS[table])]
-    return sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256(_ENCODE(told).encode()).hexdigest()
 
 
 def _settled(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
+    kind = type(value)
+    if kind is str or value is None:  # as most
+        return value
+    if kind is float and value.is_integer():
         return int(value)
-    if isinstance(value, Mapping):
+    if kind is dict:
         return {name: _settled(inner) for name, inner in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [_settled(inner) for inner in value]
     return value
