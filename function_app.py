@@ -4,6 +4,7 @@ import os
 
 import azure.functions as func
 
+import functions.a2a.http
 import functions.agents.http
 import functions.audit.http
 import functions.backups.http
@@ -42,6 +43,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
     """The functions of the services that the settings name, over one core. `runs`: see `Parts`."""
     endpoint, telemetry, parts = core.endpoint, core.adapters.telemetry, Parts(core, runs)
     blueprints = {
+        "a2a": [functions.a2a.http.blueprint(endpoint, parts.a2a)],
         "agents": [functions.agents.http.blueprint(endpoint, parts.agents, parts.teams)],
         "audit": [functions.audit.http.blueprint(endpoint, parts.trail)],
         "backups": [
@@ -59,9 +61,7 @@ def compose(core: Core, runs: World | None = None) -> func.FunctionApp:
         "executions": [functions.executions.http.blueprint(endpoint, parts.executions.service)],
         "hooks": [functions.hooks.http.blueprint(endpoint, parts.hooks, parts.delivering)],
         "identity": [functions.identity.http.blueprint(endpoint, parts.identity)],
-        "mcp": [
-            functions.mcp.http.blueprint(endpoint, parts.mcp, [one.issuer for one in core.settings.flowgrid_issuers])
-        ],
+        "mcp": [functions.mcp.http.blueprint(endpoint, parts.mcp, parts.issuers)],
         "migration": [functions.migration.http.blueprint(endpoint, parts.migrations)],
         "notifications": [functions.notifications.http.blueprint(endpoint, parts.notifications)],
         "providers": [functions.providers.http.blueprint(endpoint, parts.providers)],

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
+from functions.a2a.service import A2aService
 from functions.agents.service import AgentService
 from functions.agents.teams import Teams
 from functions.audit.assembly import Trail
@@ -131,7 +132,9 @@ class Parts:
             directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting
         )
         catalog = CatalogTools(self.elements, self.relationships)
+        self.issuers = [one.issuer for one in settings.flowgrid_issuers]
         self.mcp = McpService(Offers(self.agents, self.executions.service, catalog))
+        self.a2a = A2aService(self.agents, self.executions.service, self.executions.starting)
         self.design = DesignService(self.executions.starting, self.agents)
 
         self.webhooks = Webhooks.of(core, self.executions.service.decide_as)

@@ -1,6 +1,6 @@
 """What people ask of runs: to be started, shown, followed, decided, cancelled, paused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
 from functions.executions import children
@@ -74,6 +74,15 @@ class ExecutionService:
         """One point read; two, once there is an output."""
         run = (await load(tenant, Execution, id)).value
         return Shown.of(run, await children.output_of(tenant.store, self._conversing(tenant), run))
+
+    async def settled(self, tenant: TenantSession, id: str, rests: Container[str], seconds: int) -> Shown:
+        """The run once it is over or waits for one of `rests`, or after so many seconds; one point read a second."""
+        for _ in range(seconds):
+            run = (await load(tenant, Execution, id)).value
+            if run.ended or (run.status == "waiting" and run.waiting_for in rests):
+                break
+            await self._pause(LOOK_SECONDS)
+        return await self.get(tenant, id)
 
     async def steps(self, tenant: TenantSession, id: str, page: PageRequest) -> Listing[ShownStep]:
         """A page of them, in their order; what is in blobs is left out."""

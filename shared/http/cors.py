@@ -10,7 +10,7 @@ import azure.functions as func
 
 SENT = (
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
-    *("x-request-id", "x-tenant-id"),
+    *("x-request-id", "x-tenant-id", "A2A-Version"),
 )
 READ = (
     *("Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit-Limit"),

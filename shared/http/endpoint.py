@@ -38,7 +38,7 @@ from shared.http.idempotency import Idempotency
 from shared.http.meter import Meter
 from shared.http.observing import observe
 from shared.http.pagination import Cursors, PageQuery, Query
-from shared.http.problems import problem
+from shared.http.problems import Retold, problem
 from shared.http.routes import Begins, Call, Handler, OpenCall, Route
 from shared.ids import is_request_id
 from shared.limits.port import Allowance, RateLimiter, Window
@@ -100,6 +100,7 @@ class Endpoint:
         free: bool = False,
         scope: KeyScope | None = None,
         metadata: str | None = None,
+        retold: Retold | None = None,
     ) -> Callable[[H], H]:
         """Register the decorated handler, under its own name or this one.
 
@@ -110,7 +111,7 @@ class Endpoint:
         `media_types`: those in which, beside JSON, the answer can be asked for.
         `example`: a body that it takes. `described` False: not in OpenAPI. `free`: open, and takes nothing of the
         address's window, nor needs a gateway. `scope`: what an API key has to be for; None: the usual of its method and
-        role.
+        role. `retold`: what its problems say beside, in another protocol's form.
         """
         reader = Json(body) if isinstance(body, type) else body
 
@@ -136,6 +137,7 @@ class Endpoint:
                 free,
                 scope,
                 metadata,
+                retold,
                 leads,
             )
             self.routes.append(route)
@@ -165,12 +167,12 @@ class Endpoint:
         except Exception as error:
             if isinstance(error, RateLimited):
                 answered.allowances.append(Allowance(error.limit, 0, error.retry_after))
-            response = _problem(error, req, request)
+            response = _problem(error, req, request, route)
             self._refer(response, route, req)
         try:
             await self._told(answered, route, req.method, response.status_code)
         except Unavailable as error:
-            response = _problem(error, req, request)
+            response = _problem(error, req, request, route)
         response = finish(response, answered, self.services.clock.now())
         self._observe(answered, route, req.method, response.status_code)
         self.cors.mark(response, req)
@@ -316,7 +318,8 @@ class Endpoint:
             after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.asked())
             page = query.wanted(after)
         body = route.body.read(req) if route.body else None
-        return Call(session, body, query, req.route_params, if_match, page, req.headers)
+        origin = self.origin(req)
+        return Call(session, body, query, req.route_params, if_match, page, origin, req.headers)
 
     def _next_cursor(self, route: Route, call: Call[Any, Any], answer: Any) -> str | None:
         if not route.paged:
@@ -332,9 +335,9 @@ class Endpoint:
         )
 
 
-def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo) -> func.HttpResponse:
+def _problem(error: Exception, req: func.HttpRequest, request: RequestInfo, route: Route) -> func.HttpResponse:
     instance = req.url.partition("?")[0].partition("://")[2].partition("/")[2]
-    return problem(error, request_id=request.request_id, instance=f"/{instance}")
+    return problem(error, request_id=request.request_id, instance=f"/{instance}", also=route.retold)
 
 
 def _parameters(req: func.HttpRequest) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from azure.functions import HttpResponse
@@ -29,6 +30,7 @@ from shared.http.shown import shown
 
 logger = logging.getLogger("flowgrid.http")
 
+Retold = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 PROBLEM_JSON = "application/problem+json"
 STATUS: dict[type[FlowgridError], int] = {
     Invalid: 400,
@@ -78,8 +80,11 @@ def type_of(code: str) -> str:
     return f"/api/problems/{code}"
 
 
-def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse:
-    """The answer for any exception; one that is not ours becomes an opaque 500, its trace goes to the log only."""
+def problem(error: Exception, *, request_id: str, instance: str, also: Retold | None = None) -> HttpResponse:
+    """The answer for any exception; one that is not ours becomes an opaque 500, its trace goes to the log only.
+
+    `also`: what a route's own protocol says of a problem, beside what all say.
+    """
     if not isinstance(error, FlowgridError):
         logger.error("unexpected error", exc_info=error)
         error = FlowgridError("Something went wrong on our side; quote the request_id when you ask about it.")
@@ -95,7 +100,8 @@ def problem(error: Exception, *, request_id: str, instance: str) -> HttpResponse
         "error": error.message,
     }
     body = standard | _members(error) | standard  # a member of our own never hides one of RFC 9457
-    raw = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+    told = body if also is None else {**body, **also(body)}
+    raw = json.dumps(told, ensure_ascii=False).encode(errors="replace")
     response = HttpResponse(raw, status_code=status, mimetype=PROBLEM_JSON)
     if isinstance(error, RateLimited | Unavailable):
         response.headers["Retry-After"] = str(error.retry_after)

@@ -13,6 +13,7 @@ from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope, usual
 from shared.http.bodies import Json, Merge, Raw
 from shared.http.pagination import PageQuery, Query
+from shared.http.problems import Retold
 from shared.tenancy.plans import Limit
 from shared.work.resources import PageRequest, Resource
 from shared.work.session import TenantSession
@@ -54,6 +55,7 @@ class Route:
     free: bool = False  # it takes nothing of the address's window: a probe must not be locked out
     own_scope: KeyScope | None = None  # None: the usual one
     metadata: str | None = None  # the path of what its 401 refers to (RFC 9728 §5.1)
+    retold: Retold | None = None  # what it says of a problem beside, in a protocol of its own
     leads: bool = False  # the first of its path, whose function answers OPTIONS for all of them
 
     def location(self, params: Mapping[str, str]) -> str:
@@ -92,7 +94,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Call(Generic[B, Q]):
-    """One authenticated call, checked and read: all that a handler gets."""
+    """One authenticated call, checked and read: all that a handler gets. `origin`: this app's scheme and host."""
 
     tenant: TenantSession
     body: B
@@ -100,6 +102,7 @@ class Call(Generic[B, Q]):
     params: Mapping[str, str]
     if_match: str | None
     page: PageRequest
+    origin: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -216,7 +216,7 @@ class _Making:
         sent = [(name, self._parameter(route, name)) for name in names]
         if self._once_in(20):
             sent.append((self._text(), self._text()))
-        raw = "&".join(f"{quote(name)}={quote(value)}" for name, value in sent)
+        raw = "&".join(f"{quote(name)}={quote(value, errors='replace')}" for name, value in sent)
         return raw + self._one_of(("&", "%ff=%ff", "&&==", "&a", "&limit", "+")) if self._once_in(20) else raw
 
     def _parameter(self, route: Route, name: str) -> str:

@@ -13,6 +13,7 @@ import azure.functions as func
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from functions.a2a.speaking import MEDIA_TYPE
 from local.http import query_parameters
 from shared.auth.roles import Role
 from shared.http.catalogue import entries
@@ -22,7 +23,7 @@ from shared.limits.memory import MemoryLimiter
 from shared.sqlite import SqliteFiles
 from shared.telemetry.log import log_fields
 from tests.faults.making_up import NEVER, Known, MadeUp, requests
-from tests.isolation.cases import Stage, names_in, own_body
+from tests.isolation.cases import A2A, SPOKEN, Stage, names_in, own_body
 from tests.isolation.people import Tenant, furnish, onboard, staff, token
 from tests.isolation.site import Site
 from tests.isolation.staging import cursors_of
@@ -68,7 +69,7 @@ class Judge:
             self._wrong(made, f"{response.status_code} {response.get_body()[:500]!r}: {error!r}")
 
     def _request(self, made: MadeUp) -> func.HttpRequest:
-        headers = {"x-forwarded-for": "198.51.100.7:50123", "user-agent": "made up"}
+        headers = {"x-forwarded-for": "198.51.100.7:50123", "user-agent": "made up", **SPOKEN}
         if made.who is not None:
             headers["authorization"] = f"Bearer {self.tokens[made.who]}"
         if made.who is Role.PLATFORM:
@@ -99,6 +100,8 @@ class Judge:
             assert raw == b""
         elif made.route.path == "v1/mcp" and status in (400, 404, 405):  # as JSON-RPC says it
             assert status == 405 or "error" in _whole(raw)
+        elif response.mimetype == MEDIA_TYPE and made.route.path.startswith(A2A):  # as google.rpc.Status says it
+            assert status == 200 or _whole(raw)["error"]["code"] == status
         elif status >= 400:
             self._problem(made.route, status, response.mimetype, raw)
         elif status != 304 and response.mimetype == "application/json":
@@ -109,7 +112,8 @@ class Judge:
     def _problem(self, route: Route, status: int, media_type: str, raw: bytes) -> None:
         assert media_type == "application/problem+json"
         problem = _whole(raw)
-        assert problem["status"] == status and problem["detail"] == problem["error"] and problem["title"]
+        error = problem["error"]["message"] if route.retold else problem["error"]
+        assert problem["status"] == status and problem["detail"] == error and problem["title"]
         assert problem["request_id"] and problem["instance"].startswith("/api/")
         assert entries()[problem["code"]].status == status
         assert len(raw) < 50_000, "an echo"
@@ -169,6 +173,7 @@ async def judge(folder: Path, calls: list[int]) -> Judge:
     ids = {name: [id] for name, id in home.ids.items()}
     ids |= {"month": [site.month, "2026-01"], "step": ["1", "2"], "code": ["not_found"], "issuer": ["b2c", "okta"]}
     ids |= {"hook": [f"{home.id}.{home.ids['webhook_id']}"], "token": ["e30.e30"]}  # signed by nobody
+    ids["config"] = ["1"]
     ids["tenant_id"] = [spare.id]
     ids |= {name: [NEVER] for route in routes for name in names_in(route) if name not in ids}
     bodies = {route.name: own_body(stage, route) for route in routes}

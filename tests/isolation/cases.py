@@ -17,7 +17,7 @@ from tests.isolation.expected import BODIES, EXPECTED, TRACES, Expected, refusal
 from tests.isolation.people import MODEL, XML, Tenant
 from tests.isolation.site import Site
 
-WORDS = ("month", "step", "code", "issuer", "hook", "token")  # parameters of paths that take no id
+WORDS = ("month", "step", "code", "issuer", "hook", "token", "config")  # parameters of paths that take no id
 NEVER = "01900000-0000-7000-8000-00000000dead"
 STALE, WHATEVER = {"if-match": '"never-was"'}, {"if-match": "*"}
 TAKES_AN_ID = re.compile(r"(^|_)(ids?|tenant|slug|email|reference)\Z|^(tools|issuer)\Z")
@@ -26,6 +26,12 @@ OPENAPI = {
     "info": {"title": "Claims", "version": "1"},
     "servers": [{"url": "https://api.acme.example/v1"}],
     "paths": {"/claims": {"get": {"operationId": "listClaims", "responses": {"200": {"description": "All."}}}}},
+}
+A2A = "v1/a2a/agents/{agent_id}"
+SPOKEN = {"a2a-version": "1.0"}
+TOLD = {
+    "message": {"messageId": "the-same", "role": "ROLE_USER", "parts": [{"text": "Work."}]},
+    "configuration": {"returnImmediately": True},
 }
 KEY = "a-key-that-the-victim-has-used"
 KEYED = (  # with which route; a key is one caller's, so each has its own
@@ -126,7 +132,7 @@ def _let_in(stage: Stage, route: Route, name: str, method: str, expected: Expect
             params = _of(stage, key)
             open_or_other = expected.least == "open" or 200 not in expected.own
             shown = expected.own if open_or_other else frozenset({200})
-            yield Case(key, method, name, "the victim's ids", "", shown, params, seen=True)
+            yield Case(key, method, name, "the victim's ids", "", shown, params, headers=_type(route), seen=True)
         return
     body, headers = own_body(stage, route), _type(route)
     yield Case(key, method, name, "own ids", "", expected.own, own, {}, body, {**headers, **STALE}, seen=_of_all(key))
@@ -148,15 +154,15 @@ def _let_in(stage: Stage, route: Route, name: str, method: str, expected: Expect
 
 def _foreign_ids(stage: Stage, route: Route, name: str, method: str, status: int, body: Any) -> Iterator[Case]:
     """An id of the victim's in the path is answered as one that never was: the one meant, or all for who may most."""
-    key, [parameter] = f"{route.method} {route.path}", names_in(route)
-    all_of_them = name == "admin" and method != "HEAD"
-    meant = stage.victim.ids if all_of_them else {parameter: stage.victim.ids[parameter]}
-    tried = {"an id that never was": NEVER, **{f"the victim's {what}": id for what, id in meant.items()}}
-    for where, id in tried.items():
-        params = {**_own(stage, key), parameter: id}
-        headers = {**_type(route), **WHATEVER}
-        case = Case(key, method, name, where, id, frozenset({status}), params, {}, body, headers, alike="path")
-        yield replace(case, leaves=name == "staff, own tenant")  # the trail has the path that staff have called
+    key, all_of_them = f"{route.method} {route.path}", name == "admin" and method != "HEAD"
+    for parameter in names_in(route):
+        meant = stage.victim.ids if all_of_them else {parameter: _named(key, stage.victim.ids)[parameter]}
+        tried = {"an id that never was": NEVER, **{f"the victim's {what}": id for what, id in meant.items()}}
+        for where, id in tried.items():
+            params = {**_own(stage, key), parameter: _acting(key, parameter, id)}
+            headers = {**_type(route), **WHATEVER}
+            case = Case(key, method, name, where, id, frozenset({status}), params, {}, body, headers, alike="path")
+            yield replace(case, leaves=name == "staff, own tenant")  # the trail has the path that staff have called
 
 
 def _queries(stage: Stage, route: Route, own: Mapping[str, str]) -> Iterator[Case]:
@@ -168,7 +174,7 @@ def _queries(stage: Stage, route: Route, own: Mapping[str, str]) -> Iterator[Cas
         where = "query tenant_id"
         yield Case(key, route.method, "admin", where, stage.victim.id, wrong, own, asked, body, headers)
     for name, declared in route.query.model_fields.items():
-        if name in ("limit", "cursor", "cascade", "dry_run", "depth", "after", "wait"):
+        if name in ("limit", "cursor", "cascade", "dry_run", "depth", "after", "wait", "version"):
             continue  # numbers and switches
         given = declared.alias or name
         texts = {
@@ -282,6 +288,7 @@ def own_body(stage: Stage, route: Route) -> Any:
         "POST v1/catalog/imports": MODEL,
         "POST v1/openapi/import": OPENAPI,
         "POST v1/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+        f"POST {A2A}/message:send": TOLD,
         "POST v1/migrations/{migration_id}/rows": ROWS,
         "POST v1/platform/dead-letter-replays": {"tenant": stage.home.id},
         "POST v1/platform/tenants/{tenant_id}/usage-adjustments": {"reason": "a trial call", "event": event},
@@ -292,6 +299,8 @@ def own_body(stage: Stage, route: Route) -> Any:
 
 
 def _type(route: Route) -> dict[str, str]:
+    if route.path.startswith(A2A):
+        return SPOKEN
     return XML if route.path in ("v1/catalog/import", "v1/catalog/imports") else {}
 
 
@@ -308,9 +317,20 @@ def _of(stage: Stage, key: str) -> dict[str, str]:
 
 def path_params(stage: Stage, key: str, ids: Mapping[str, str]) -> dict[str, str]:
     """What the route's path takes, out of these ids."""
-    known = {**ids, "month": stage.site.month, "step": "1", "code": "not_found", "issuer": "b2c"}
+    known = {**_named(key, ids), "month": stage.site.month, "step": "1", "code": "not_found", "issuer": "b2c"}
     known |= {"hook": f"{ids['tenant_id']}.{ids['webhook_id']}", "token": "e30.e30"}  # signed by nobody
-    return {name: known[name] for name in re.findall(r"{(\w+)}", key)}
+    known["config"] = "1"
+    return {name: _acting(key, name, known[name]) for name in re.findall(r"{(\w+)}", key)}
+
+
+def _named(key: str, ids: Mapping[str, str]) -> Mapping[str, str]:
+    """What these ids are by the route's names: by A2A only agents are called that are in use."""
+    return {**ids, "agent_id": ids["published agent"], "execution_id": ids["task of it"]} if A2A in key else ids
+
+
+def _acting(key: str, parameter: str, id: str) -> str:
+    """With what is to be done with it, where that is said behind it."""
+    return f"{id}:cancel" if (key, parameter) == (f"POST {A2A}/tasks/{{execution_id}}", "execution_id") else id
 
 
 def _of_all(key: str) -> bool:

@@ -195,6 +195,17 @@ POST   hooks/decisions/{token}                    open    -    401
 POST   claims/{issuer}                            provider  -  200
 POST   v1/mcp                                     viewer  -    200
 GET    v1/mcp                                     viewer  -    405
+GET    v1/a2a/agents/{agent_id}/.well-known/agent-card.json  viewer  404  200
+POST   v1/a2a/agents/{agent_id}/message:send  user  404  200
+POST   v1/a2a/agents/{agent_id}/message:stream  user  400  400
+GET    v1/a2a/agents/{agent_id}/extendedAgentCard  viewer  400  400
+GET    v1/a2a/agents/{agent_id}/tasks  viewer  404  200
+GET    v1/a2a/agents/{agent_id}/tasks/{execution_id}  viewer  404  200
+POST   v1/a2a/agents/{agent_id}/tasks/{execution_id}  user  404  400
+POST   v1/a2a/agents/{agent_id}/tasks/{execution_id}/pushNotificationConfigs  user  400  400
+GET    v1/a2a/agents/{agent_id}/tasks/{execution_id}/pushNotificationConfigs  viewer  400  400
+GET    v1/a2a/agents/{agent_id}/tasks/{execution_id}/pushNotificationConfigs/{config}  viewer  400  400
+DELETE v1/a2a/agents/{agent_id}/tasks/{execution_id}/pushNotificationConfigs/{config}  user  400  400
 GET    .well-known/oauth-protected-resource       open    -    200
 POST   hooks/in/{hook_token}                      open    401  401
 GET    health                                     open    -    200
@@ -323,6 +334,7 @@ HEADERS: Final = {
     "x-slack-signature": "which webhook's Slack app answers",
     "x-slack-request-timestamp": "when it has answered",
     "idempotency-key": "whether it has been asked before",
+    "a2a-version": "which version of A2A is spoken",
     "if-match": "which version is meant",
     "if-none-match": "which version is known",
     "content-type": "what is sent",

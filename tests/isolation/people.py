@@ -217,6 +217,13 @@ async def _work(site: Site, tenant: Tenant, admin: str) -> None:
     tenant.words["prompt"] = f"prompt-{uuid4().hex}"
     run = await site.ok("POST v1/agents/{agent_id}/executions", admin, {"input": tenant.words["prompt"]}, params=agent)
     ids["execution_id"] = run["id"]
+    active = {"name": "In use", "pattern": "Specialist", "status": "active"}
+    ids["published agent"] = (await site.ok("POST v1/agents", admin, active))["id"]
+    of_active = {"agent_id": ids["published agent"]}
+    task = await site.ok(
+        "POST v1/agents/{agent_id}/executions", admin, {"input": tenant.words["prompt"]}, params=of_active
+    )
+    ids["task of it"] = task["id"]
     brief = {"brief": f"Triage new claims and answer them. {tenant.words['prompt']}"}
     ids["design_id"] = (await site.ok("POST v1/design/sessions", admin, brief))["id"]
     backup = await site.ok("POST v1/backups", admin, {"note": "mine"})
@@ -225,7 +232,10 @@ async def _work(site: Site, tenant: Tenant, admin: str) -> None:
     async def over() -> bool:
         shown = [
             await site.ok("GET v1/backups/{backup_id}", admin, params={"backup_id": backup["id"]}),
-            await site.ok("GET v1/executions/{execution_id}", admin, params={"execution_id": run["id"]}),
+            *[
+                await site.ok("GET v1/executions/{execution_id}", admin, params={"execution_id": one["id"]})
+                for one in (run, task)
+            ],
         ]
         return all(one["status"] == "succeeded" for one in shown)
 

@@ -73,7 +73,7 @@ async def test_a_page_of_a_named_origin_may_send_what_the_api_takes(open_world: 
         204,
         [
             *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
-            *("x-request-id", "x-tenant-id"),
+            *("x-request-id", "x-tenant-id", "A2A-Version"),
         ],
     )
     assert told == {
