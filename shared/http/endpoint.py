@@ -179,8 +179,7 @@ class Endpoint:
         return head_of(response) if req.method == "HEAD" else response
 
     def origin(self, req: func.HttpRequest) -> str:
-        """Scheme and host of this app; where it is not told its own, as the caller has named them: for what is told to
-        that caller, and kept by nobody."""
+        """Scheme and host of this app; where it knows none, those that the caller has named, for that caller alone."""
         found = None if self.public_url else _ORIGIN.match(req.url)
         return self.public_url if found is None else found.group()
 
@@ -189,8 +188,7 @@ class Endpoint:
 
         Behind a gateway that is the gateway's to ask: nobody comes around it.
         """
-        known = origin is None or self.gateways.required or origin == self.public_url or self.cors.allows(origin)
-        if not known:
+        if not (origin in (None, self.public_url) or self.gateways.required or self.cors.allows(origin)):
             raise Forbidden("Pages of this origin may not call here (FLOWGRID_CORS_ORIGINS).")
 
     def _refer(self, response: func.HttpResponse, route: Route, req: func.HttpRequest) -> None:
