@@ -56,6 +56,7 @@ TIMER = timedelta(minutes=5)
 NO_BLOBS: Any = None  # sums are in no archive
 MONTH_EVENTS = 1_000_000
 READS = 200
+TURN = 10  # deliveries, in a row, as from a queue that is never empty
 Row = dict[str, Any]
 
 
@@ -243,19 +244,22 @@ async def _stored(folder: Path, deliveries: int) -> Row:
         baseline.execute("PRAGMA journal_mode=WAL")
         baseline.execute("PRAGMA synchronous=FULL")
         baseline.execute("CREATE TABLE events (id TEXT PRIMARY KEY, tenant TEXT, body TEXT) WITHOUT ROWID")
-        for _ in range(deliveries):
-            events = world.events(
-                tenant_id, world.clock.now() - timedelta(minutes=5), GATHERED_WITHIN, MESSAGES_AT_ONCE
-            )
-            batch = service_bus_batch([(one, 1) for one in events], "binary")
-            rows = [(one.id, tenant_id, json.dumps(one.body)) for one in events]
+        for _ in range(deliveries // TURN):
+            turn = [
+                world.events(tenant_id, world.clock.now() - timedelta(minutes=5), GATHERED_WITHIN, MESSAGES_AT_ONCE)
+                for _ in range(TURN)
+            ]
+            batches = [service_bus_batch([(one, 1) for one in events], "binary") for events in turn]
+            rows = [[(one.id, tenant_id, json.dumps(one.body)) for one in events] for events in turn]
             begun = time.perf_counter()
-            baseline.execute("BEGIN")
-            baseline.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
-            baseline.execute("COMMIT")
+            for some in rows:
+                baseline.execute("BEGIN")
+                baseline.executemany("INSERT INTO events VALUES (?, ?, ?)", some)
+                baseline.execute("COMMIT")
             raw += time.perf_counter() - begun
             begun = time.perf_counter()
-            await function(batch)
+            for batch in batches:
+                await function(batch)
             own += time.perf_counter() - begun
     await app.close()
     count = deliveries * MESSAGES_AT_ONCE
