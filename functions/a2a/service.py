@@ -32,6 +32,8 @@ from functions.executions.models import RunLimits, Snapshot, step_id
 from functions.executions.service import ExecutionService
 from functions.executions.starting import Asked, Starting
 from functions.executions.views import Execution, Step
+from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.clock import is_rfc3339
 from shared.database.port import Order, Where
 from shared.errors import NotFound, Taken, WrongState
@@ -183,7 +185,8 @@ class A2aService:
         self, session: TenantSession, run: Execution, history: int | None, artifacts: bool = True
     ) -> dict[str, Any]:
         steps = await self._open_steps(session, run) if state_of(run) == INPUT_REQUIRED else []
-        return task_of(run, await self._snapshot(session, run.id), steps, history, artifacts)
+        wanted = history if _may_read(session, run) else 0
+        return task_of(run, await self._snapshot(session, run.id), steps, wanted, artifacts)
 
     async def _snapshot(self, session: TenantSession, id: str) -> Snapshot | None:
         """None once it is purged."""
@@ -196,6 +199,13 @@ class A2aService:
         found = await self._executions.steps(session, run.id, PageRequest(LAST_STEPS, (before, before)))
         wanted = "approval" if run.waiting_for == "approval" else "tool"
         return [step for step in found.items if step.type == wanted and step.status == "begun"]
+
+
+def _may_read(session: TenantSession, run: Execution) -> bool:
+    """Whether they are shown the message that has begun it: who may send one, and who has sent this."""
+    caller = session.caller
+    sends = caller.role is not None and caller.role.includes(Role.USER) and caller.may(KeyScope.EXECUTE)
+    return sends or run.created_by == session.user_id
 
 
 def _status_is(state: str | None) -> list[Where]:

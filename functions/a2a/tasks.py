@@ -38,7 +38,9 @@ def context_of(run: Execution, snapshot: Snapshot | None) -> str:
 def task_of(
     run: Execution, snapshot: Snapshot | None, open_steps: Sequence[Step], history: int | None, artifacts: bool = True
 ) -> dict[str, Any]:
-    """`open_steps`: those that wait for somebody. `history`: as many messages of it at most."""
+    """`open_steps`: those that wait for somebody. `history`: as many messages of it at most; a run that no message
+    has begun has none.
+    """
     context = context_of(run, snapshot)
     status: dict[str, Any] = {"state": state_of(run), "timestamp": run.updated_at}
     if parts := _told(run, open_steps):
@@ -48,7 +50,7 @@ def task_of(
     task: dict[str, Any] = {"id": run.id, "contextId": context, "status": status}
     if artifacts:
         task["artifacts"] = _artifacts(run)
-    if snapshot is not None and history != 0:
+    if snapshot is not None and _about(snapshot) and history != 0:
         task["history"] = [_given(run, snapshot, context)]
     return task
 

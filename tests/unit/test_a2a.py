@@ -455,6 +455,33 @@ async def test_history_is_told_as_far_as_it_is_wanted(http: httpx.AsyncClient, c
     assert [len(task.history) for task in told] == [0, 1, 1]
 
 
+async def test_a_message_is_shown_to_who_may_send_one_and_to_who_has_sent_it(
+    runs: RunsWorld, grace: Caller, clerk: str
+) -> None:
+    task = (await post(runs, grace, clerk, body())).json["task"]["id"]
+    given = await runs.call("create_execution", {"input": "My roof.", "context": {"claim": 7}}, agent_id=clerk)
+    alan = await member(runs.world, runs.tenant, "alan@acme.example")
+    eve = await member(runs.world, runs.tenant, "eve@acme.example", "viewer")
+
+    async def reads(id: str, caller: Caller, listed: bool = False) -> bool:
+        name, params = "list_a2a_tasks" if listed else "get_a2a_task", {"agent_id": clerk}
+        params |= {} if listed else {"execution_id": id}
+        answer = await runs.world.call(name, caller, params=params, headers=SPOKEN)
+        assert answer.status == 200 and id.encode() in answer.raw
+        return b"My roof." in answer.raw
+
+    for caller, may in ((grace, True), (alan, True), (eve, False)):
+        assert [await reads(task, caller), await reads(task, caller, True)] == [may, may]
+        assert not await reads(given.json["id"], caller)
+    async with program(runs.world, await key(runs, alan, "read")) as http:
+        assert b"My roof." not in (await http.get(f"{base(clerk)}/tasks/{task}")).content
+    users = (await runs.call("list_users")).json["items"]
+    [user] = [one for one in users if one["email"] == grace.email]
+    params, headers = {"user_id": user["id"]}, {"if-match": "*"}
+    await runs.world.call("patch_user", runs.admin, {"role": "viewer"}, params=params, headers=headers)
+    assert await reads(task, grace) and (await post(runs, grace, clerk, body(messageId="m-2"))).status == 403
+
+
 # What is not done here
 
 
