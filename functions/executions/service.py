@@ -60,10 +60,10 @@ class ExecutionService:
         self._queue = queue
         self._pause = pause
 
-    async def start(self, tenant: TenantSession, agent_id: str, new: NewExecution) -> Shown:
+    async def start(self, tenant: TenantSession, agent_id: str, new: NewExecution, *, id: str | None = None) -> Shown:
         """A run of the agent, as `Starting.start` begins it."""
         asked = Asked(new.input, new.context, new.limits.limits())
-        return Shown.of(await self._starting.start(tenant, agent_id, asked, shown=Shown.of))
+        return Shown.of(await self._starting.start(tenant, agent_id, asked, id=id, shown=Shown.of))
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Shown]:
         """One query; without outputs."""
