@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from functions.executions.models import ACTIVE, Snapshot
+from functions.executions.models import ACTIVE, BY_A2A, Snapshot
 from functions.executions.views import Execution, Step
 
 PERSON: Final = ("approval", "decision")  # what only somebody outside can end
@@ -19,7 +19,6 @@ STATES: Final[Mapping[tuple[str, str | None], str]] = {  # by status, and what i
     ("cancelled", None): "TASK_STATE_CANCELED",
 }
 OTHERS: Final = ("TASK_STATE_REJECTED", "TASK_STATE_AUTH_REQUIRED")  # no run is ever one of these
-ABOUT: Final = "a2a"  # under which a run's context says which message has begun it
 
 
 def state_of(run: Execution) -> str:
@@ -33,6 +32,11 @@ def ended(run: Execution) -> bool:
 def context_of(run: Execution, snapshot: Snapshot | None) -> str:
     """The context that the client has named; its own id for a run without one, and when what was said is purged."""
     return str(_about(snapshot).get("context_id") or run.id)
+
+
+def message_of(run: Execution, snapshot: Snapshot | None) -> str:
+    """The id of the message that has begun it; one that no client gives, where there is none, or it is purged."""
+    return str(_about(snapshot).get("message_id") or f"{run.id}.0")
 
 
 def task_of(
@@ -83,11 +87,10 @@ def _artifacts(run: Execution) -> list[dict[str, Any]]:
 
 def _given(run: Execution, snapshot: Snapshot, context: str) -> dict[str, Any]:
     """The message that has begun it, in the words that it was given."""
-    id = str(_about(snapshot).get("message_id") or f"{run.id}.0")
     of = {"taskId": run.id, "contextId": context}
-    return {"messageId": id, "role": "ROLE_USER", "parts": [{"text": snapshot.input}], **of}
+    return {"messageId": message_of(run, snapshot), "role": "ROLE_USER", "parts": [{"text": snapshot.input}], **of}
 
 
 def _about(snapshot: Snapshot | None) -> Mapping[str, Any]:
-    found = None if snapshot is None else snapshot.context.get(ABOUT)
+    found = None if snapshot is None else snapshot.context.get(BY_A2A)
     return found if isinstance(found, dict) else {}

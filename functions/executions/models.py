@@ -29,6 +29,7 @@ MAX_CHILDREN_AT_ONCE = 8
 MAX_INLINE_BYTES = 32 * 1024  # of a step's messages; what is larger is a blob
 AREA = "executions"
 MAX_CONTEXT_BYTES = 16 * 1024
+BY_A2A = "a2a"  # in a run's context: which message has begun it; nobody else may say so
 
 
 class RunLimits(BaseModel):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -241,6 +242,36 @@ async def test_an_id_is_one_messages_of_one_caller_to_one_agent(runs: RunsWorld,
     elsewhere = await post(runs, grace, other, body())
     alan = await post(runs, await member(runs.world, runs.tenant, "alan@acme.example"), clerk, body())
     assert len({one.json["task"]["id"] for one in (first, elsewhere, alan)}) == 3
+
+
+async def test_whoever_has_an_address_next_has_none_of_the_messages_of_who_had_it(
+    runs: RunsWorld, grace: Caller, clerk: str
+) -> None:
+    first = (await post(runs, grace, clerk, body())).json["task"]["id"]
+    users = (await runs.call("list_users")).json["items"]
+    [old] = [one["id"] for one in users if one["email"] == grace.email]
+    gone = await runs.world.call("delete_user", runs.admin, params={"user_id": old}, headers={"if-match": "*"})
+    again = await runs.call("create_user", {"email": grace.email, "role": "user"})
+    assert gone.status == 204 and again.json["id"] == old, "users' ids follow from their addresses"
+    other = replace(grace, subject="another person")
+    for _ in range(2):
+        second = (await post(runs, other, clerk, body({"text": "Mine."}))).json["task"]["id"]
+    assert second != first and len(await runs.runs()) == 2
+    params, headers = {"user_id": old}, {"if-match": "*"}
+    await runs.world.call("patch_user", runs.admin, {"role": "viewer"}, params=params, headers=headers)
+    told = [
+        await runs.world.call("get_a2a_task", other, params={"agent_id": clerk, "execution_id": id}, headers=SPOKEN)
+        for id in (first, second)
+    ]
+    assert ["history" in one.json for one in told] == [False, True]
+
+
+async def test_a_run_that_somebody_has_begun_otherwise_poses_as_no_messages(runs: RunsWorld, clerk: str) -> None:
+    forged = {"a2a": {"message_id": "m-1", "context_id": "claim-7"}}
+    params = {"agent_id": clerk}
+    answer = await runs.world.call("create_execution", runs.admin, {"input": "x", "context": forged}, params=params)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (400, "context.a2a")
+    assert await runs.runs() == []
 
 
 async def test_who_waits_is_told_of_a_task_when_it_is_over(
