@@ -93,7 +93,7 @@ class HttpTool:
             why = f"answers with more than {self._tool.max_answer_bytes} bytes, or packed; it may have done it"
         except OutgoingFailed as error:
             raise ToolFailed(f"{name} was not called: {error}") from None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
             why = "cannot be reached; nothing was done, and it may be tried again later"
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             why = f"gave no whole answer ({type(error).__name__}); whether it has done what was asked is not known"

@@ -8,6 +8,7 @@ from typing import Any
 from functions.tools.mcp.errors import McpTooLarge
 from functions.tools.mcp.models import MAX_TOOLS, McpServer, McpServerFields, RemoteTool, ToolChange, mcp_server_id
 from functions.tools.mcp.peer import Peer, pages
+from functions.tools.mcp.seats import Seats
 from functions.tools.mcp.taking import compared, taken
 from functions.tools.mcp.wire import Wire
 from functions.tools.rules import RESERVED, moved_with_its_secret
@@ -24,6 +25,8 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 NOTHING: dict[str, Any] = {"protocol_version": None, "refreshed_at": None, "tools": [], "changes": []}
 COUNTED = "mcp_servers"
+MAX_REFRESHES = 2  # of a tenant at a time: each may hold a megabyte of schemas
+_REFRESHES = Seats(MAX_REFRESHES)
 CARRIED = RESERVED | {"accept", "content-type", "user-agent"}
 
 
@@ -76,11 +79,16 @@ class McpServerService(ResourceService[McpServer, McpServerFields]):
     async def refresh(self, tenant: TenantSession, id: str, dry_run: bool, if_match: str | None) -> McpServer:
         """Take the tools as the server has them now; `dry_run`: say what that would make of it.
 
-        `PeerFailed` where the server does not tell, `WrongState` where it has become another meanwhile.
+        `PeerFailed` where the server does not tell, `WrongState` where it has become another meanwhile, `Contended`
+        where others are under way.
         """
         asked = await self.get(tenant, id)
         asked.check(if_match)
-        version, tools, refused = await self._told(tenant, asked)
+        seats = _REFRESHES.of(tenant.id)
+        if seats.locked():
+            raise Contended(f"{MAX_REFRESHES} refreshes are under way; try again when they are over.")
+        async with seats:
+            version, tools, refused = await self._told(tenant, asked)
         now = rfc3339(tenant.services.clock.now())
 
         def fields(old: McpServer) -> Mapping[str, Any]:
