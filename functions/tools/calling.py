@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from functions.tools.models import APPROVERS, IN_QUERY, MAX_ANSWER_BYTES, MAX_SECONDS, Tool, tool_id
 from functions.tools.port import Tool as ToolPort
-from functions.tools.port import Toolbox, ToolFailed
+from functions.tools.port import Toolbox, ToolFailed, fingerprint_of
 from functions.tools.schemas import wrong_with_arguments
 from functions.tools.urls import filled, names_in, text_of
 from shared.ai.port import ToolSpec
@@ -58,6 +58,11 @@ class HttpTool:
     @property
     def approval(self) -> Role | None:
         return APPROVERS[self._tool.approval]
+
+    @property
+    def fingerprint(self) -> str:
+        tool = self._tool
+        return fingerprint_of(tool.method, tool.url, tool.query, tool.headers, tool.description, tool.parameters)
 
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
         """What a 2xx answer says: JSON, text, or None. `ToolFailed` for all others, and where there is none."""

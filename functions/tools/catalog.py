@@ -52,6 +52,7 @@ class CatalogTool:
     work: Callable[[TenantSession, Mapping[str, Any]], Awaitable[Any]]
     idempotent: ClassVar[bool] = True
     approval: ClassVar[Role | None] = None
+    fingerprint: ClassVar[str] = ""
 
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
         return await self.work(session, arguments)

@@ -106,6 +106,9 @@ class McpServer(Resource):
     def has_secret(self) -> bool:
         return self.secret_reference is not None
 
+    def tool(self, name: str) -> RemoteTool | None:
+        return next((one for one in self.tools if one.name == name), None)
+
     def approver(self, tool: str) -> Role | None:
         return None if tool in self.safe else APPROVERS[self.approval]
 
