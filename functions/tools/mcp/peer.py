@@ -14,11 +14,11 @@ from functions.tools.mcp.errors import (
     McpUnreachable,
 )
 from functions.tools.mcp.models import MAX_SECONDS, McpServer
-from functions.tools.mcp.seats import Seats
 from functions.tools.mcp.wire import MAX_BYTES, Wire
 from shared.errors import PeerFailed
 from shared.outgoing.client import Outgoing
 from shared.outgoing.masking import Mask
+from shared.outgoing.seats import Seats
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.session import TenantSession
 

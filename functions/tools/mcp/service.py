@@ -8,7 +8,6 @@ from typing import Any
 from functions.tools.mcp.errors import McpTooLarge
 from functions.tools.mcp.models import MAX_TOOLS, McpServer, McpServerFields, RemoteTool, ToolChange, mcp_server_id
 from functions.tools.mcp.peer import Peer, pages
-from functions.tools.mcp.seats import Seats
 from functions.tools.mcp.taking import compared, taken
 from functions.tools.mcp.wire import Wire
 from functions.tools.rules import RESERVED, moved_with_its_secret
@@ -17,6 +16,7 @@ from shared.database.port import Create, Rejected
 from shared.errors import Contended, FieldError, Invalid, PeerFailed, Stale, Taken, WrongState
 from shared.outgoing.addresses import wrong_with
 from shared.outgoing.client import Outgoing
+from shared.outgoing.seats import Seats
 from shared.tenancy.plans import MAX_MCP_SERVERS
 from shared.work.change import COUNTER, Change
 from shared.work.kept_secrets import KeptSecrets

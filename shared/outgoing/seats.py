@@ -1,4 +1,4 @@
-"""How much of one tenant is under way at once on this instance: what its servers hold up is its own, not all's."""
+"""How much of one tenant is under way at once on this instance: what others hold up is its own, not all's."""
 
 import asyncio
 from weakref import WeakKeyDictionary, WeakValueDictionary
