@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.tools.mcp.calling import McpToolbox
-from functions.tools.mcp.models import MAX_DESCRIPTION, MAX_TOOLS_BYTES, McpServer, RemoteTool
+from functions.tools.mcp.models import MAX_DESCRIPTION, MAX_TOOLS_BYTES, McpServer, RemoteTool, returned
 from functions.tools.mcp.service import McpServerService
 from functions.tools.mcp.taking import compared, digest_of, taken
 from functions.tools.schemas import MAX_DEPTH
@@ -398,3 +398,33 @@ async def test_a_server_comes_back_with_a_backup_its_tools_and_its_count(world: 
     after = (await world.call("get_mcp_server", admin(acme), params=params)).json
     moving = {"revision", "updated_at", "updated_by"}
     assert {**after, **{name: before[name] for name in moving}} == before
+
+
+# Restores
+
+
+async def test_a_restore_brings_no_trust_back_that_was_taken_away_since(world: World, acme: str) -> None:
+    server = await made(world, acme)
+    await with_tools(world, acme, server["id"], "find")
+    await patched(world, acme, server["id"], {"safe": ["find"], "idempotent": ["find"], "approval": "none"})
+    other = await made(world, acme, name="other")
+    backup = await world.backed_up(acme)
+    await patched(world, acme, server["id"], {"safe": [], "approval": "admin", "timeout_seconds": 5})
+    asked = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}
+    restore = await world.call("create_restore", admin(acme), asked)
+    over = await world.settled("get_restore", acme, {"restore_id": restore.json["id"]})
+    assert over["status"] == "succeeded"
+    found = (await world.call("list_mcp_servers", admin(acme))).json["items"]
+    back = {one["name"]: one for one in found}["tickets"]
+    assert (back["safe"], back["idempotent"], back["approval"], back["timeout_seconds"]) == ([], [], "admin", 30)
+    assert {one["name"]: one["revision"] for one in found}["other"] == other["revision"]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "back"),
+    [("none", None, "user"), ("none", "none", "user"), ("admin", "none", "admin"), ("user", "admin", "admin")],
+)
+def test_a_restored_server_wants_the_higher_approval(then: str, now: str | None, back: str) -> None:
+    body = {"approval": then, "safe": ["find"], "idempotent": ["find"]}
+    once = returned(body, None if now is None else {"approval": now})
+    assert once == {"approval": back, "safe": [], "idempotent": []} == returned(body, once)

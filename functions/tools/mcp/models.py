@@ -1,6 +1,6 @@
 """MCP servers of a tenant: what is stored and shown, and what a client may set."""
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
@@ -74,6 +74,14 @@ class ToolChange(BaseModel):
     reason: str | None = Field(None, description="Why it cannot be taken.")
 
 
+def returned(body: dict[str, Any], now: dict[str, Any] | None) -> dict[str, Any]:
+    """As a restore brings it back: nothing of it is safe or may be repeated, and calls want the higher approval of the
+    two, a user's at least. What was trusted then an admin may have taken back since, or the server may have changed."""
+    ranks = get_args(Approval)
+    approval = max(("user", body["approval"], *([now["approval"]] if now else [])), key=ranks.index)
+    return {**body, "safe": [], "idempotent": [], "approval": approval}
+
+
 class McpServer(Resource):
     """An MCP server of the tenant's choice, whose tools its agents may use."""
 
@@ -83,6 +91,7 @@ class McpServer(Resource):
         sorted=("updated_at", "name"),
         counter="mcp_servers",
         backup="restored",
+        returns=returned,
         journalled=True,
         exported=True,
     )
