@@ -4,12 +4,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
 
 from shared.ai.port import ToolSpec
 from shared.auth.roles import Role
 from shared.errors import FieldError, Invalid
 from shared.work.session import TenantSession
+
+MAX_WRONG: Final = 5
+MAX_WORDS: Final = 200
 
 
 class ToolFailed(Exception):
@@ -47,6 +52,13 @@ class Tool(Protocol):
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
         """JSON. Raises `ToolFailed`, and `Unavailable` where it may be tried again; cancelled, it ends at once."""
         ...
+
+
+def wrong_in_words(error: ValidationError) -> str:
+    """What is wrong with arguments: the first of it, without long names of somebody else's."""
+    found = error.errors(include_url=False, include_input=False)[:MAX_WRONG]
+    wrong = [f"{'.'.join(map(str, one['loc']))[:MAX_WORDS]}: {one['msg'][:MAX_WORDS]}" for one in found]
+    return f"The arguments are not as they should be: {'; '.join(wrong)}"
 
 
 def fingerprint_of(*parts: Any) -> str:

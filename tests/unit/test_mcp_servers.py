@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.tools.mcp.calling import McpToolbox
-from functions.tools.mcp.models import MAX_DESCRIPTION, MAX_TOOLS_BYTES, McpServer, RemoteTool, returned
+from functions.tools.mcp.models import MAX_DESCRIPTION, MAX_TOOLS_BYTES, McpServer, RefreshQuery, RemoteTool, returned
 from functions.tools.mcp.service import McpServerService
 from functions.tools.mcp.taking import compared, digest_of, taken
 from functions.tools.schemas import MAX_DEPTH
@@ -355,7 +355,7 @@ async def test_a_refresh_of_a_server_that_has_moved_meanwhile_takes_nothing(
 
     telling.meanwhile = moved
     with pytest.raises(Exception, match="was changed while it was asked"):
-        await telling.refresh(await world.session(acme), server["id"], False, None)
+        await telling.refresh(await world.session(acme), server["id"], RefreshQuery(), None)
 
 
 async def test_what_is_made_safe_while_a_refresh_asks_stays_safe_if_it_is_as_it_was(
@@ -368,7 +368,7 @@ async def test_what_is_made_safe_while_a_refresh_asks_stays_safe_if_it_is_as_it_
         assert (await patched(world, acme, server["id"], {"safe": ["find", "close"]})).status == 200
 
     telling.meanwhile = marked
-    found = await telling.refresh(session, server["id"], False, None)
+    found = await telling.refresh(session, server["id"], RefreshQuery(), None)
     assert (found.safe, [one.name for one in found.tools]) == (["find"], ["find"])
     audited = (await world.call("list_audit", admin(acme), query={"action": "mcp_server.refreshed"})).json["items"]
     assert [entry["resource_id"] for entry in audited] == [server["id"]]
@@ -376,7 +376,7 @@ async def test_what_is_made_safe_while_a_refresh_asks_stays_safe_if_it_is_as_it_
 
 async def test_a_dry_run_changes_nothing(world: World, acme: str, telling: Telling) -> None:
     server, session = await made(world, acme), await world.session(acme)
-    seen = await telling.refresh(session, server["id"], True, None)
+    seen = await telling.refresh(session, server["id"], RefreshQuery(dry_run=True), None)
     assert [one.became for one in seen.changes] == ["new"] and seen.revision == 1
     shown = await world.call("get_mcp_server", admin(acme), params={"mcp_server_id": server["id"]})
     assert shown.json == server

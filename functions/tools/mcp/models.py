@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
 from functions.tools.models import APPROVERS, Approval, HeaderName, Secret, ToolName
+from functions.tools.port import fingerprint_of
 from shared.auth.roles import Role
 from shared.http.pagination import NamedQuery, Query
 from shared.ids import derived_id
@@ -115,6 +116,11 @@ class McpServer(Resource):
     def has_secret(self) -> bool:
         return self.secret_reference is not None
 
+    @computed_field(description="SHA-256 over its tools; what a dry run tells, a refresh takes as `expect`.")  # type: ignore[prop-decorator]  # mypy #1362
+    @property
+    def tools_digest(self) -> str:
+        return fingerprint_of(*sorted((one.name, one.digest) for one in self.tools))
+
     def tool(self, name: str) -> RemoteTool | None:
         return next((one for one in self.tools if one.name == name), None)
 
@@ -130,6 +136,11 @@ class McpServerQuery(NamedQuery):
 
 class RefreshQuery(Query):
     dry_run: bool = Field(False, description="Say what would be changed, and change nothing.")
+    expect: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Take no other tools than those of this `tools_digest`, which a dry run has told.",
+    )
 
 
 def mcp_server_id(name: str) -> str:

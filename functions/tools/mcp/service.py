@@ -5,8 +5,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from functions.tools.mcp.errors import McpTooLarge
-from functions.tools.mcp.models import MAX_TOOLS, McpServer, McpServerFields, RemoteTool, ToolChange, mcp_server_id
+from functions.tools.mcp.errors import McpOtherTools, McpTooLarge
+from functions.tools.mcp.models import (
+    MAX_TOOLS,
+    McpServer,
+    McpServerFields,
+    RefreshQuery,
+    RemoteTool,
+    ToolChange,
+    mcp_server_id,
+)
 from functions.tools.mcp.peer import Peer, pages
 from functions.tools.mcp.taking import compared, taken
 from functions.tools.mcp.wire import Wire
@@ -76,8 +84,9 @@ class McpServerService(ResourceService[McpServer, McpServerFields]):
 
         await tenant.remove(McpServer, id, if_match=if_match, also=last)
 
-    async def refresh(self, tenant: TenantSession, id: str, dry_run: bool, if_match: str | None) -> McpServer:
-        """Take the tools as the server has them now; `dry_run`: say what that would make of it.
+    async def refresh(self, tenant: TenantSession, id: str, asked_for: RefreshQuery, if_match: str | None) -> McpServer:
+        """Take the tools as the server has them now; `dry_run`: say what that would make of it. `McpOtherTools` where
+        they are not those that are expected.
 
         `PeerFailed` where the server does not tell, `WrongState` where it has become another meanwhile, `Contended`
         where others are under way.
@@ -105,8 +114,11 @@ class McpServerService(ResourceService[McpServer, McpServerFields]):
                 "idempotent": [name for name in old.idempotent if name in as_before],
             }
 
-        if dry_run:
-            return McpServer.model_validate({**asked.model_dump(), **fields(asked)})
+        seen = McpServer.model_validate({**asked.model_dump(), **fields(asked)})
+        if asked_for.expect not in (None, seen.tools_digest):
+            raise McpOtherTools(f"{asked.name} has other tools by now than those that were looked at; look again.")
+        if asked_for.dry_run:
+            return seen
         return await tenant.modify(McpServer, id, fields, if_match=if_match, action="refreshed")
 
     async def _told(self, tenant: TenantSession, server: McpServer) -> tuple[str, list[RemoteTool], list[ToolChange]]:
