@@ -12,7 +12,7 @@ from functions.agents.service import AgentService
 from functions.executions.models import MAX_INPUT_BYTES, Execution, Snapshot
 from functions.executions.service import ExecutionService
 from functions.executions.views import NewExecution
-from functions.tools.port import Toolbox, ToolFailed
+from functions.tools.port import Toolbox, ToolFailed, wrong_in_words
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope
 from shared.database.port import Order
@@ -31,6 +31,7 @@ from shared.work.resources import PageRequest
 from shared.work.session import TenantSession
 
 MOST_LISTED: Final = 100
+MAX_SAID: Final = 2000  # characters of what went wrong, which may be what the client has sent
 OF_CATALOG: Final = ("catalog.search", "catalog.read", "catalog.neighbors")
 
 
@@ -93,12 +94,11 @@ class Offers:
         try:
             return await offer.use(session, arguments, key), False
         except ToolFailed as error:
-            return {"error": str(error)}, True
+            return {"error": str(error)[:MAX_SAID]}, True
         except ValidationError as error:
-            wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
-            return {"error": f"The arguments are not as they should be: {'; '.join(wrong[:5])}"}, True
+            return {"error": wrong_in_words(error)}, True
         except FlowgridError as error:
-            return {"error": error.message, "code": error.code}, True
+            return {"error": error.message[:MAX_SAID], "code": error.code}, True
 
     @cached_property
     def _own(self) -> Mapping[str, Offer]:

@@ -276,6 +276,13 @@ async def test_arguments_that_are_wrong_are_the_models_to_mend(runs: RunsWorld, 
         assert answer.json["result"]["isError"] and "nonsense" in answer.json["result"]["content"][0]["text"]
 
 
+@pytest.mark.parametrize("tool", ["list_agents", "run_agent", "catalog_search"])
+async def test_what_is_wrong_is_told_in_short_however_long_it_is(runs: RunsWorld, grace: Caller, tool: str) -> None:
+    answer = await rpc(runs.world, grace, "tools/call", name=tool, arguments={"x" * 100_000: 1})
+    assert answer.json["result"]["isError"] is True and "xxx" in answer.json["result"]["structuredContent"]["error"]
+    assert len(answer.raw) < 5000
+
+
 async def test_a_message_is_bounded_and_so_is_who_calls(runs: RunsWorld, grace: Caller) -> None:
     assert (await runs.world.call("speak_mcp", grace, b" " * (MAX_BYTES + 1))).status == 413
     assert (await runs.world.call("listen_to_mcp", grace)).status == 405
