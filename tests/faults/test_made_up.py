@@ -98,7 +98,7 @@ class Judge:
         assert status in self.described[made.route.name], "a status that is not described"
         if made.method == "HEAD":
             assert raw == b""
-        elif made.route.path == "v1/mcp" and status in (400, 404, 405):  # as JSON-RPC says it
+        elif made.route.path == "v1/mcp" and status in (400, 404, 405, 406):  # as JSON-RPC says it
             assert status == 405 or "error" in _whole(raw)
         elif response.mimetype == MEDIA_TYPE and made.route.path.startswith(A2A):  # as google.rpc.Status says it
             assert status == 200 or _whole(raw)["error"]["code"] == status

@@ -92,7 +92,10 @@ async def _left(stage: Stage, key: str, tenant: Tenant) -> int:
 
 
 async def _figures(stage: Stage, routes: Iterable[str]) -> Counter[tuple[str, str]]:
-    """All whole numbers of these answers, those of lists together; and the calls that this took are counted."""
+    """All whole numbers of these answers, those of lists together; and the calls that this took are counted.
+
+    Those of names together as well: the hundred largest are told, so that another one may be `other` by now.
+    """
     found = Counter[tuple[str, str]]()
     for key in routes:
         answer = await _asked(stage, key, stage.home)
@@ -105,7 +108,8 @@ async def _figures(stage: Stage, routes: Iterable[str]) -> Counter[tuple[str, st
 def _numbers(told: Any, above: str = "") -> Iterator[tuple[str, int]]:
     if isinstance(told, Mapping):
         for name, value in told.items():
-            yield from _numbers(value, f"{above}.{name}" if above else name)
+            within = above if above.endswith("dimensions") else f"{above}.{name}" if above else name
+            yield from _numbers(value, within)
     elif isinstance(told, list):
         for value in told:
             yield from _numbers(value, above)
