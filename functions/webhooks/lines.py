@@ -47,6 +47,7 @@ TRIES = 20  # at a line that is lengthened all the time
 PAUSES = (0.1, 0.5, 2.0, 5.0)  # what was acknowledged is recorded, or it is told again
 SUSPENDED_FOR = timedelta(hours=1)  # then somebody looks again
 
+UNFORESEEN = "The call failed here."
 BUSY = "This line is changed all the time; look again."
 
 
@@ -124,13 +125,25 @@ class Lines:
         if due_at is not None and due_at > rfc3339(now):
             return await self._rest(session, line, due_at)
         await self._save(session, line)
-        answered = await self._sender.send(session, webhook, first.value)
+        answered = await self._answered(session, webhook, first.value)
         failing = await self._record(session, line, first, answered)
         if answered.status == GONE:
             await _off(session, line.id, "gone")
         elif failing >= FAILING_FOR:
             await _off(session, line.id, "failing")
         return True
+
+    async def _answered(self, session: TenantSession, webhook: Webhook, delivery: Delivery) -> Answered:
+        """What nobody has foreseen is a failed attempt as well: it counts, and is not tried for ever."""
+        at = rfc3339(session.services.clock.now())
+        try:
+            return await self._sender.send(session, webhook, delivery)
+        except Unavailable:
+            raise
+        except Exception as error:
+            extra = {"tenant_id": session.id, "webhook_id": webhook.id, "reason": type(error).__name__}
+            logger.error("a call of a webhook failed as none should", extra=extra)
+            return Answered(at, 0, error=UNFORESEEN)
 
     async def _record(
         self, session: TenantSession, line: Line, told: Versioned[Delivery], answered: Answered

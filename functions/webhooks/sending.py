@@ -122,6 +122,6 @@ def retry_after(value: str | None, now: datetime) -> float:
     else:
         try:
             seconds = (parse_rfc3339(parsedate_to_datetime(text).isoformat()) - now).total_seconds()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # of a year that no clock has
             return 0.0
     return min(max(seconds, 0.0), LONGEST_PAUSE.total_seconds())
