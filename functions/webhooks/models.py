@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.http.pagination import ListQuery, ResourceQuery
 from shared.http.times import Time
 from shared.kinds import Kind
+from shared.members.makers import Maker
 from shared.work.resources import WHOLE, Body, Id, JsonObject, Resource, Timestamp
 
 SCHEDULE = tuple(  # after the attempt before; Standard Webhooks, "Deliverability and reliability"
@@ -24,6 +25,7 @@ MAX_ATTEMPTS = 10  # that are shown of a delivery: the last ones
 LEASE = timedelta(seconds=60)
 NEVER = "9999-12-31T23:59:59.999999Z"
 TEST = "webhook.test"
+ABOUT_USERS = "user."  # what only those are told who may read who is let in
 WAITING = "execution.waiting"  # of which a card can be answered
 
 EventType = Literal[
@@ -104,6 +106,10 @@ class Webhook(Resource):
     former_reference: str | None = Field(None, description="Where the one before lies, which signs as well for a day.")
     former_until: Timestamp | None = Field(None, description="Until when.")
     approvals: Literal["user", "admin"] | None = Field(None, description="As what an answer from its cards counts.")
+    maker: Maker | None = Field(
+        None,
+        description="Who has said so: answers count as long as they have that role. Whoever sets it anew takes over.",
+    )
     address_reference: str | None = Field(None, description="Where the address of slack and teams lies.")
     signing_reference: str | None = Field(None, description="Where Slack's signing secret lies.")
 
