@@ -7,10 +7,10 @@ whole description (3.1) is the app's own, at `api/openapi.json`.
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import function_app
 import functions
@@ -26,6 +26,7 @@ from shared.version import VERSION
 
 GATEWAY = Path(__file__).parents[1] / "infra" / "gateway"
 V1 = "v1"
+Key = TypeVar("Key", bound=Hashable)
 SERVICES = sorted(one.name for one in pkgutil.iter_modules(functions.__path__) if one.ispkg)
 
 
@@ -60,6 +61,8 @@ def parts(version: str | None) -> Operations:
         {operation(one): one.body.max_bytes for one in every if one.body and one.body.max_bytes > MAX_JSON_BYTES},
         # a probe must not be locked out; who delivers or asks for claims comes from few addresses, and shows itself
         [operation(one) for one in every if one.free or (one in few and one.role is None)],
+        _grouped((one.metadata, one) for one in every),
+        _grouped((one.retold, one) for one in every),
     )
 
 
@@ -97,6 +100,15 @@ FILES: Mapping[Path, Callable[[], str]] = {
     GATEWAY / "issuer.xml": policies.issuer,
     GATEWAY / "cors.xml": lambda: policies.cors(methods()),
 }
+
+
+def _grouped(every: Iterable[tuple[Key | None, Route]]) -> dict[Key, list[str]]:
+    """Operations by what they have, if they have one."""
+    found: dict[Key, list[str]] = {}
+    for key, route in every:
+        if key is not None:
+            found.setdefault(key, []).append(operation(route))
+    return found
 
 
 def _is_of(route: Route, version: str | None) -> bool:

@@ -5,8 +5,9 @@ alone in a line are places that Bicep fills (infra/modules/gatewayapi.bicep).
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import indent
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from shared.auth.apikeys import KEY_PATTERN
@@ -16,7 +17,7 @@ from shared.errors import FlowgridError, NotFound, RateLimited, TooLarge, Unauth
 from shared.http.answers import LIMITS, SECURITY_HEADERS
 from shared.http.bodies import MAX_JSON_BYTES
 from shared.http.cors import MAX_AGE_SECONDS, READ, SENT
-from shared.http.problems import PROBLEM_JSON, TITLES, status_of, type_of
+from shared.http.problems import PROBLEM_JSON, TITLES, Retold, status_of, type_of
 from shared.ids import REQUEST_ID
 from shared.tenancy.plans import GLOBAL_REQUESTS, GLOBAL_WINDOW_MINUTES, PLANS, Limit
 
@@ -27,6 +28,8 @@ LONGEST_SECONDS = 230  # of an answer: Azure's front end waits no longer
 RETRY_SECONDS = 60
 OPERATION = '"," + context.Operation.Id.Replace("head-", "") + ","'
 OWN, CALLERS = "gateway-token", "jwt"  # variables with tokens
+REALM = 'Bearer realm="flowgrid"'
+CHALLENGE = '@((string)context.Variables["challenge"])'
 TENANT = '(string)context.Variables["tenant"]'
 STAFF = '(bool)context.Variables["staff"]'
 ADMITTED = '(bool)context.Variables["admitted"]'  # by the app, which tells only its own users' limits
@@ -38,18 +41,23 @@ BY_KEY = f'Regex.IsMatch({REQUEST.format("Authorization", "")}, "^Bearer {KEY_PA
 
 @dataclass(frozen=True)
 class Operations:
-    """Ids of operations: by service, by limit, and those with a larger body, or without a limit of the address."""
+    """Ids of operations: by service, by limit, and those with a larger body, or without a limit of the address; by
+    what their 401 refers to, and by how they tell problems in another protocol's form.
+    """
 
     services: Mapping[str, Collection[str]]
     limits: Mapping[Limit, Collection[str]]
     larger: Mapping[str, int]
     uncounted: Collection[str]
+    metadata: Mapping[str, Collection[str]] = field(default_factory=dict)
+    retold: Mapping[Retold, Collection[str]] = field(default_factory=dict)
 
 
 def everywhere(all_of: Operations) -> str:
     """The policy of the whole gateway: what no call may bring, what every answer has, and what goes wrong."""
     sizes = [
-        when(f"{_is_one_of([name])} && {_larger_than(most)}", too_large(most)) for name, most in all_of.larger.items()
+        when(f"{_is_one_of([name])} && {_larger_than(most)}", too_large(most, all_of))
+        for name, most in all_of.larger.items()
     ]
     usual = f"!{_is_one_of(list(all_of.larger))} && {_larger_than(MAX_JSON_BYTES)}"
     inbound = [
@@ -57,7 +65,7 @@ def everywhere(all_of: Operations) -> str:
         set_variable("request-id", REQUEST_ID_SENT),
         set_header("x-request-id", '@((string)context.Variables["request-id"])'),
         set_header("x-flowgrid-tenant", None),
-        choose(*sizes, when(usual, too_large(MAX_JSON_BYTES))),
+        choose(*sizes, when(usual, too_large(MAX_JSON_BYTES, all_of))),
         element(
             "authentication-managed-identity",
             resource="{{gateway-audience}}",
@@ -67,19 +75,27 @@ def everywhere(all_of: Operations) -> str:
         set_header("x-gateway-authorization", f'@("Bearer " + (string)context.Variables["{OWN}"])'),
     ]
     forward = element("forward-request", timeout=str(LONGEST_SECONDS), follow_redirects="false")
-    failed = [set_variable("request-id", REQUEST_ID_KNOWN), errors()]
+    failed = [set_variable("request-id", REQUEST_ID_KNOWN), errors(all_of)]
     return policies(inbound, backend=[forward], outbound=[set_header(LIMITS, None)], on_error=failed)
 
 
 def versioned(all_of: Operations, backend: str) -> str:
     """The policy of `api/v1`: whose call it is, within which limits, and to which app it goes."""
     claimed = f'{REQUEST.format("Authorization", "")}.Replace("Bearer ", "").AsJwt()'
-    nobody = unauthenticated("Send a token: Authorization: Bearer <token>.")
+    nobody = unauthenticated("Send a token: Authorization: Bearer <token>.", all_of)
+    metadata = (
+        when(
+            _is_one_of(names), set_variable("challenge", f'{REALM}, resource_metadata="{{{{public-url}}}}/api/{path}"')
+        )
+        for path, names in all_of.metadata.items()
+    )
     limits = [
         choose(when(f'{TENANT} != ""', *_of_the_tenant(all_of.limits))),
         choose(when(f"!{STAFF}", of_the_address(increment_condition=f"@({REFUSED})"))),
     ]
     inbound = [
+        set_variable("challenge", REALM),
+        choose(*metadata),
         set_variable("issuer", f'@({claimed}?.Issuer ?? "")'),
         set_variable("tenant", ""),
         set_variable("staff", "@(false)"),
@@ -141,35 +157,39 @@ def cors(methods: Sequence[str]) -> str:
     )
 
 
-def errors() -> str:
+def errors(all_of: Operations) -> str:
     """What goes wrong in the gateway, as the app would tell it.
 
     By what it is called (https://learn.microsoft.com/azure/api-management/api-management-error-handling-policies). Of
     anything else it is not known whether it was done.
     """
     wait = f'@(context.Variables.ContainsKey("retry-after") ? {WAIT} : "{RETRY_SECONDS}")'
-    unknown = problem(FlowgridError, "The gateway has got no answer; quote the request_id when you ask about it.")
+    told = "The gateway has got no answer; quote the request_id when you ask about it."
+    limited = problem(RateLimited, "Too many calls in a minute", {"Retry-After": wait}, all_of.retold)
     return choose(
-        when(
-            'context.LastError.Reason == "RateLimitExceeded"',
-            problem(RateLimited, "Too many calls in a minute", {"Retry-After": wait}),
-        ),
-        when('context.LastError.Source == "validate-jwt"', unauthenticated("The token does not verify.")),
+        when('context.LastError.Reason == "RateLimitExceeded"', limited),
+        when('context.LastError.Source == "validate-jwt"', unauthenticated("The token does not verify.", all_of)),
         when('context.LastError.Reason == "OperationNotFound"', problem(NotFound, "There is no such route.")),
-        element("otherwise", unknown),
+        element("otherwise", problem(FlowgridError, told, retold=all_of.retold)),
     )
 
 
-def unauthenticated(detail: str) -> str:
-    return problem(Unauthenticated, detail, {"WWW-Authenticate": 'Bearer realm="flowgrid"'})
+def unauthenticated(detail: str, all_of: Operations) -> str:
+    """Only where the policy of `api/v1` has been: it has the challenge."""
+    return problem(Unauthenticated, detail, {"WWW-Authenticate": CHALLENGE}, all_of.retold)
 
 
-def too_large(most: int) -> str:
-    return problem(TooLarge, f"A body here may have {most:,} bytes.")
+def too_large(most: int, all_of: Operations) -> str:
+    return problem(TooLarge, f"A body here may have {most:,} bytes.", retold=all_of.retold)
 
 
-def problem(error: type[FlowgridError], detail: str, headers: Mapping[str, str] | None = None) -> str:
-    """An answer of the gateway's own, in the form of the app's (RFC 9457)."""
+def problem(
+    error: type[FlowgridError],
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    retold: Mapping[Retold, Collection[str]] | None = None,
+) -> str:
+    """An answer of the gateway's own, in the form of the app's (RFC 9457). `retold`: where an operation is known."""
     status = status_of(error)
     members = {
         "type": f'"{type_of(error.code)}"',
@@ -181,13 +201,17 @@ def problem(error: type[FlowgridError], detail: str, headers: Mapping[str, str] 
         "code": f'"{error.code}"',
         "error": f'"{detail}"',
     }
-    properties = ", ".join(f'new JProperty("{name}", {value})' for name, value in members.items())
+    body = f"{_object(members)}.ToString()"
+    for form, names in (retold or {}).items():
+        also = form({"status": status, "code": error.code, "detail": detail})
+        said = {**members, **{name: _literal(value) for name, value in also.items()}}
+        body = f"{_is_one_of(names)} ? {_object(said)}.ToString() : {body}"
     own = {"Content-Type": PROBLEM_JSON, "x-request-id": '@((string)context.Variables["request-id"])'}
     return element(
         "return-response",
         element("set-status", code=str(status), reason=TITLES[status]),
         *(set_header(name, value) for name, value in {**SECURITY_HEADERS, **own, **(headers or {})}.items()),
-        element("set-body", escape(f"@(new JObject({properties}).ToString())")),
+        element("set-body", escape(f"@({body})")),
     )
 
 
@@ -276,6 +300,21 @@ def element(tag: str, /, *children: str, **attributes: str) -> str:
         return f"<{begin}>{children[0]}</{tag}>"
     inside = indent("\n".join(children), "  ")
     return f"<{begin}>\n{inside}\n</{tag}>"
+
+
+def _object(members: Mapping[str, str]) -> str:
+    """`members`: expressions by name."""
+    properties = ", ".join(f'new JProperty("{name}", {value})' for name, value in members.items())
+    return f"new JObject({properties})"
+
+
+def _literal(value: Any) -> str:
+    """JSON as an expression."""
+    if isinstance(value, Mapping):
+        return _object({name: _literal(one) for name, one in value.items()})
+    if isinstance(value, list):
+        return f"new JArray({', '.join(map(_literal, value))})"
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _is_one_of(names: Collection[str]) -> str:

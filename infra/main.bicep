@@ -325,6 +325,7 @@ module gatewayApi 'modules/gatewayapi.bicep' = if (!empty(gatewaySku)) {
     tenantClaim: settings.?FLOWGRID_TENANT_CLAIM ?? defaults.FLOWGRID_TENANT_CLAIM
     rolesClaim: settings.?FLOWGRID_ROLES_CLAIM ?? defaults.FLOWGRID_ROLES_CLAIM
     audience: gatewayAudience
+    publicUrl: settings.?FLOWGRID_PUBLIC_URL ?? before.FLOWGRID_PUBLIC_URL
     corsOrigins: gatewayOrigins
   }
 }

@@ -21,6 +21,7 @@ from shared.outside import client_id
 from shared.secrets.port import Secrets
 from shared.settings import Settings
 from shared.telemetry.charges import Charges
+from shared.telemetry.log import tenant_at_hand
 from shared.telemetry.port import OFF, Telemetry
 from shared.tenancy.directory import shard
 from shared.tracing import Tell
@@ -65,7 +66,7 @@ def build(settings: Settings, clock: Clock, kinds: Kinds) -> Adapters:
     tell = telemetry.dependency if telemetry.on else None
     messaging, receiving = _messaging(settings, clock)
     charges = Charges(telemetry=telemetry)
-    outgoing = Outgoing(settings.outgoing_allowed, tell=tell)
+    outgoing = Outgoing(settings.outgoing_allowed, tell=tell, whose=tenant_at_hand)
     adapters = Adapters(
         database=_database(settings, clock, kinds, charges, tell),
         charges=charges,

@@ -13,6 +13,7 @@ Container = Literal["items", "usage", "tenants", "reservations"]
 Carried = Literal["restored", "history"]
 SortField = Literal["updated_at", "name"]
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+Return = Callable[[dict[str, Any], dict[str, Any] | None], dict[str, Any]]
 
 
 class Kind(str):
@@ -26,6 +27,8 @@ class Kind(str):
       goes last.
     - `counter`: the tenant's counter of its items, which `Plan.quota` bounds.
     - `backup`: whether backups carry its items, and a restore brings them back; `history` is carried only.
+    - `returns`: what a restore makes of a body that is not as it is now (None: is not there now): trust that was taken
+      back since does not come back. Of its own result it makes the same.
     - `journalled`: written by `Change` as a resource, with whole old and new values in the audit, and in no other way.
     - `exported`: part of what a tenant takes away (`GET v1/export`).
     - `told`: the actions of its audit entries that webhooks are told of, as `<kind>.<action>`; `path`: where its items
@@ -42,6 +45,7 @@ class Kind(str):
     refers: Mapping[str, tuple[str, ...]]
     counter: str | None
     backup: Carried | None
+    returns: Return | None
     journalled: bool
     exported: bool
     told: tuple[str, ...]
@@ -60,6 +64,7 @@ class Kind(str):
         refers: Mapping[str, tuple[str, ...]] | None = None,
         counter: str | None = None,
         backup: Carried | None = None,
+        returns: Return | None = None,
         journalled: bool = False,
         exported: bool = False,
         told: Sequence[str] = (),
@@ -79,6 +84,7 @@ class Kind(str):
         kind.refers = refers or {}
         kind.counter = counter
         kind.backup = backup
+        kind.returns = returns
         kind.journalled = journalled
         kind.exported = exported
         kind.told = tuple(told)

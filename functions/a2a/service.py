@@ -14,24 +14,26 @@ from functions.a2a.cards import card_of
 from functions.a2a.errors import Refused
 from functions.a2a.messages import Message, Sent, TasksQuery, data_of, words
 from functions.a2a.tasks import (
-    ABOUT,
     INPUT_REQUIRED,
     OTHERS,
     PERSON,
     STATES,
     context_of,
     ended,
+    message_of,
     state_of,
     task_of,
 )
 from functions.agents.models import Agent
 from functions.agents.service import AgentService
 from functions.executions.deciding import Decision
+from functions.executions.models import BY_A2A, RunLimits, Snapshot, step_id
 from functions.executions.models import Execution as StoredExecution
-from functions.executions.models import RunLimits, Snapshot, step_id
 from functions.executions.service import ExecutionService
 from functions.executions.starting import Asked, Starting
 from functions.executions.views import Execution, Step
+from shared.auth.roles import Role
+from shared.auth.scopes import KeyScope
 from shared.clock import is_rfc3339
 from shared.database.port import Order, Where
 from shared.errors import NotFound, Taken, WrongState
@@ -119,10 +121,9 @@ class A2aService:
         input = words(message.parts)
         if not input.strip():
             raise Refused("INVALID_PARAMS", "The message says nothing.")
-        of = (session.id, agent_id, session.caller.credential, message.message_id)
-        id = derived_id(StoredExecution.KIND, ABOUT, *of)
+        id = _id_of(session, agent_id, message.message_id)
         context = message.context_id or id
-        about = {ABOUT: {"message_id": message.message_id, "context_id": context}}
+        about = {BY_A2A: {"message_id": message.message_id, "context_id": context}}
         if await session.store.get(StoredExecution.KIND, id) is None:
             await self._in_use(session, agent_id)
             try:
@@ -183,7 +184,9 @@ class A2aService:
         self, session: TenantSession, run: Execution, history: int | None, artifacts: bool = True
     ) -> dict[str, Any]:
         steps = await self._open_steps(session, run) if state_of(run) == INPUT_REQUIRED else []
-        return task_of(run, await self._snapshot(session, run.id), steps, history, artifacts)
+        snapshot = await self._snapshot(session, run.id)
+        wanted = history if _may_read(session, run, snapshot) else 0
+        return task_of(run, snapshot, steps, wanted, artifacts)
 
     async def _snapshot(self, session: TenantSession, id: str) -> Snapshot | None:
         """None once it is purged."""
@@ -196,6 +199,18 @@ class A2aService:
         found = await self._executions.steps(session, run.id, PageRequest(LAST_STEPS, (before, before)))
         wanted = "approval" if run.waiting_for == "approval" else "tool"
         return [step for step in found.items if step.type == wanted and step.status == "begun"]
+
+
+def _id_of(session: TenantSession, agent_id: str, message_id: str) -> str:
+    """The id of the run that this message of the caller's begins, or has begun."""
+    return derived_id(StoredExecution.KIND, BY_A2A, session.id, agent_id, session.caller.credential, message_id)
+
+
+def _may_read(session: TenantSession, run: Execution, snapshot: Snapshot | None) -> bool:
+    """Whether they are shown the message that has begun it: who may send one, and who has sent this."""
+    caller = session.caller
+    sends = caller.role is not None and caller.role.includes(Role.USER) and caller.may(KeyScope.EXECUTE)
+    return sends or run.id == _id_of(session, run.agent_id, message_of(run, snapshot))
 
 
 def _status_is(state: str | None) -> list[Where]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from functions.executions.models import ACTIVE, Snapshot
+from functions.executions.models import ACTIVE, BY_A2A, Snapshot
 from functions.executions.views import Execution, Step
 
 PERSON: Final = ("approval", "decision")  # what only somebody outside can end
@@ -19,7 +19,6 @@ STATES: Final[Mapping[tuple[str, str | None], str]] = {  # by status, and what i
     ("cancelled", None): "TASK_STATE_CANCELED",
 }
 OTHERS: Final = ("TASK_STATE_REJECTED", "TASK_STATE_AUTH_REQUIRED")  # no run is ever one of these
-ABOUT: Final = "a2a"  # under which a run's context says which message has begun it
 
 
 def state_of(run: Execution) -> str:
@@ -35,10 +34,17 @@ def context_of(run: Execution, snapshot: Snapshot | None) -> str:
     return str(_about(snapshot).get("context_id") or run.id)
 
 
+def message_of(run: Execution, snapshot: Snapshot | None) -> str:
+    """The id of the message that has begun it; one that no client gives, where there is none, or it is purged."""
+    return str(_about(snapshot).get("message_id") or f"{run.id}.0")
+
+
 def task_of(
     run: Execution, snapshot: Snapshot | None, open_steps: Sequence[Step], history: int | None, artifacts: bool = True
 ) -> dict[str, Any]:
-    """`open_steps`: those that wait for somebody. `history`: as many messages of it at most."""
+    """`open_steps`: those that wait for somebody. `history`: as many messages of it at most; a run that no message
+    has begun has none.
+    """
     context = context_of(run, snapshot)
     status: dict[str, Any] = {"state": state_of(run), "timestamp": run.updated_at}
     if parts := _told(run, open_steps):
@@ -48,7 +54,7 @@ def task_of(
     task: dict[str, Any] = {"id": run.id, "contextId": context, "status": status}
     if artifacts:
         task["artifacts"] = _artifacts(run)
-    if snapshot is not None and history != 0:
+    if snapshot is not None and _about(snapshot) and history != 0:
         task["history"] = [_given(run, snapshot, context)]
     return task
 
@@ -81,11 +87,10 @@ def _artifacts(run: Execution) -> list[dict[str, Any]]:
 
 def _given(run: Execution, snapshot: Snapshot, context: str) -> dict[str, Any]:
     """The message that has begun it, in the words that it was given."""
-    id = str(_about(snapshot).get("message_id") or f"{run.id}.0")
     of = {"taskId": run.id, "contextId": context}
-    return {"messageId": id, "role": "ROLE_USER", "parts": [{"text": snapshot.input}], **of}
+    return {"messageId": message_of(run, snapshot), "role": "ROLE_USER", "parts": [{"text": snapshot.input}], **of}
 
 
 def _about(snapshot: Snapshot | None) -> Mapping[str, Any]:
-    found = None if snapshot is None else snapshot.context.get(ABOUT)
+    found = None if snapshot is None else snapshot.context.get(BY_A2A)
     return found if isinstance(found, dict) else {}

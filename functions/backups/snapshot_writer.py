@@ -108,6 +108,10 @@ class SnapshotWriter:
                 body = narrowed(body, held.value.model_dump())
             if held is not None and same_content(held.value.model_dump(), body):
                 continue
+            if kind.returns is not None:
+                body = kind.returns(body, held.value.model_dump() if held else None)
+                if held is not None and same_content(held.value.model_dump(), body):
+                    continue
             reason = self._reason_to_skip(kind, body, held)
             if reason:
                 outcome.skipped.append(f"{kind} {body['id']}: {reason}")

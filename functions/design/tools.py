@@ -39,6 +39,7 @@ class Work(BaseModel):
 class _WizardTool:
     idempotent: Final = True
     approval: Final[Role | None] = None
+    fingerprint: Final = ""
 
     def __init__(self, name: str, description: str) -> None:
         self.spec = ToolSpec(name.replace(".", "_"), description, Work.model_json_schema())

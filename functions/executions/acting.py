@@ -95,7 +95,9 @@ async def use(tool: Tool, session: TenantSession, arguments: Mapping[str, Any], 
         try:
             async with asyncio.timeout(TOOL_SECONDS):
                 return result_text(await tool.use(session, arguments, key))
-        except ToolFailed:
+        except ToolFailed as error:
+            if error.unknown and not tool.idempotent:
+                raise Undecided from error
             raise
         except (Unavailable, TimeoutError) as error:
             undone = isinstance(error, Fenced | Overtaken)

@@ -29,6 +29,7 @@ MAX_CHILDREN_AT_ONCE = 8
 MAX_INLINE_BYTES = 32 * 1024  # of a step's messages; what is larger is a blob
 AREA = "executions"
 MAX_CONTEXT_BYTES = 16 * 1024
+BY_A2A = "a2a"  # in a run's context: which message has begun it; nobody else may say so
 
 
 class RunLimits(BaseModel):
@@ -184,7 +185,8 @@ class Step(BaseModel):
     """One thing that a run does. `messages`: what it adds to the conversation; in the blob `blob` where they are large.
 
     `begun_in`, `ended_in`: the run's revision in which it was. `reserved`: AI tokens and micro-USD, until it has ended.
-    `told`: what a person has decided of it. `attempts` counts what was begun; only the last one's usage is known.
+    `told`: what a person has decided of it. `fingerprint`: of the tool that is to be approved, or used. `attempts`
+    counts what was begun; only the last one's usage is known.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
@@ -207,6 +209,7 @@ class Step(BaseModel):
     call: ToolCall | None = None
     child_id: str | None = None
     role: Role | None = None
+    fingerprint: str = ""
     until: str | None = None
     told: Told | None = None
     told_by: str | None = None

@@ -9,7 +9,7 @@ from functions.executions.cancelling import Cancelling
 from functions.executions.conversing import Conversing, of_run, steps_of
 from functions.executions.deciding import Deciding, Decision
 from functions.executions.holding import Pause
-from functions.executions.models import ACTIVE, Execution, Step, step_id
+from functions.executions.models import ACTIVE, BY_A2A, Execution, Step, step_id
 from functions.executions.starting import Asked, Starting
 from functions.executions.views import (
     Admission,
@@ -26,7 +26,7 @@ from functions.executions.views import Execution as Shown
 from functions.executions.views import Step as ShownStep
 from shared.blobs.port import Blobs
 from shared.database.port import Database, Order, Where
-from shared.errors import NotFound
+from shared.errors import Invalid, NotFound
 from shared.ids import is_uuid
 from shared.tenancy.directory import Directory
 from shared.work.change import COUNTER
@@ -60,10 +60,12 @@ class ExecutionService:
         self._queue = queue
         self._pause = pause
 
-    async def start(self, tenant: TenantSession, agent_id: str, new: NewExecution) -> Shown:
-        """A run of the agent, as `Starting.start` begins it."""
+    async def start(self, tenant: TenantSession, agent_id: str, new: NewExecution, *, id: str | None = None) -> Shown:
+        """A run of the agent, as `Starting.start` begins it. `Invalid` for a context that says who has begun it."""
+        if BY_A2A in new.context:
+            raise Invalid.of(f"context.{BY_A2A}", "is what A2A's messages say; give it another name")
         asked = Asked(new.input, new.context, new.limits.limits())
-        return Shown.of(await self._starting.start(tenant, agent_id, asked, shown=Shown.of))
+        return Shown.of(await self._starting.start(tenant, agent_id, asked, id=id, shown=Shown.of))
 
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Shown]:
         """One query; without outputs."""

@@ -28,6 +28,7 @@ SLICE_SECONDS = 120.0
 APPROVAL_LASTS = timedelta(days=3)
 MAX_ATTEMPTS = 10  # at one step: what takes its runner with it takes no more
 TOO_OFTEN = "Step {step} was begun {attempts} times, and whoever did it has died each time."
+ANOTHER_TOOL = "This tool was changed after it was asked for, and has not been used again; ask for it anew."
 NO_TOOL = "There is no such tool; use those that you were told of."
 UNKNOWN_PRICE = "The price of {model} is not known, so a limit of the cost cannot be held."
 Look = Callable[[Execution], Awaitable[Stop | None]]
@@ -179,6 +180,8 @@ class Work:
         tool, key = self._tools.get(call.name), f"{step.execution_id}:{step.number}"
         if tool is None:
             return self._refused(step, call, NO_TOOL)
+        if step.fingerprint and step.fingerprint != tool.fingerprint:  # begun by another attempt
+            return self._refused(step, call, ANOTHER_TOOL)
         try:
             using = use(tool, self._session, call.arguments, key, self._world.pause)
             found = await watched(using, self._stopped, self._world.pause)
@@ -221,14 +224,23 @@ class Work:
         return step if begun and not step.over else None
 
     def _approver(self, call: ToolCall) -> Role | None:
-        """Who has still to approve this call. What was approved is one call of one answer, whatever its id is worth."""
+        """Who has still to approve this call. What was approved is one call of one answer, whatever its id is worth, of
+        a tool that means the same still and asks for no higher role."""
         tool, over = self._tools.get(call.name), self._at.over
+        role = None if tool is None else tool.approval
+        if tool is None or role is None:
+            return None
         asked = max((step.number for step in over if step.type == "model"), default=0)
         approved = any(
-            step.type == "approval" and step.number > asked and step.call == call and step.told == "approved"
+            step.type == "approval"
+            and step.number > asked
+            and step.call == call
+            and step.told == "approved"
+            and step.fingerprint == tool.fingerprint
+            and (step.role or Role.USER).includes(role)
             for step in over
         )
-        return None if tool is None or approved else tool.approval
+        return None if approved else role
 
     async def _model_step(self, wanted: AskModel) -> Step | Stop:
         connection, question = self._ready = await self._question(wanted)
@@ -244,8 +256,9 @@ class Work:
         call = wanted.call
         name = self._name_of(call)
         tool = self._tools.get(call.name)
-        role = None if tool is None else tool.approval  # of whoever decides of it later
-        step = self._at.step("tool", name or named(call.name), label=wanted.label, call=call, role=role)
+        # of whoever decides of it later, and of what
+        own = {} if tool is None else {"role": tool.approval, "fingerprint": tool.fingerprint}
+        step = self._at.step("tool", name or named(call.name), label=wanted.label, call=call, **own)
         return step if name is not None else self._refused(step, call, NO_TOOL)
 
     def _name_of(self, call: ToolCall) -> str | None:
@@ -268,6 +281,7 @@ class Work:
     async def _wait_for_approval(self, wanted: Wait) -> None:
         until = min(rfc3339(self._clock.now() + APPROVAL_LASTS), self._at.run.deadline_at)
         own: dict[str, Any] = {"call": wanted.call, "role": wanted.role, "until": until}
+        own["fingerprint"] = self._tools[wanted.call.name].fingerprint
         await self._at.wait(
             "approval", [self._at.step("approval", self._name_of(wanted.call) or named(wanted.call.name), **own)]
         )

@@ -57,13 +57,16 @@ class McpService:
             if id is None:
                 return Reply(None, 202)
             params = message.get("params")
-            result = await self._result(session, message["method"], params if isinstance(params, dict) else {})
+            given, key = params if isinstance(params, dict) else {}, headers.get("idempotency-key")
+            result = await self._result(session, message["method"], given, key)
         except RpcError as error:
             told = {"code": error.code, "message": str(error), **({} if error.data is None else {"data": error.data})}
             return Reply({"jsonrpc": "2.0", "id": id, "error": told}, error.status)
         return Reply({"jsonrpc": "2.0", "id": id, "result": result}, 200)
 
-    async def _result(self, session: TenantSession, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    async def _result(
+        self, session: TenantSession, method: str, params: Mapping[str, Any], key: str | None
+    ) -> dict[str, Any]:
         match method:
             case "initialize":
                 asked = params.get("protocolVersion")
@@ -76,7 +79,7 @@ class McpService:
             case "tools/list":
                 return {"tools": await self._tools(session), **KEPT}
             case "tools/call":
-                return await self._call(session, params)
+                return await self._call(session, params, key)
         raise RpcError(-32601, f"There is no method {method[:100]!r} here.")
 
     async def _tools(self, session: TenantSession) -> list[dict[str, Any]]:
@@ -90,14 +93,14 @@ class McpService:
             for one in (await self._offers.all(session)).values()
         ]
 
-    async def _call(self, session: TenantSession, params: Mapping[str, Any]) -> dict[str, Any]:
+    async def _call(self, session: TenantSession, params: Mapping[str, Any], key: str | None) -> dict[str, Any]:
         name, arguments = params.get("name"), params.get("arguments") or {}
         offer = (await self._offers.all(session)).get(name) if isinstance(name, str) else None
         if offer is None:
             raise RpcError(-32602, "There is no such tool; `tools/list` tells those that there are.")
         if not isinstance(arguments, dict):
             raise RpcError(-32602, "The arguments should be an object.")
-        said, wrong = await self._offers.use(session, offer, arguments)
+        said, wrong = await self._offers.use(session, offer, arguments, key)
         text = {"type": "text", "text": json.dumps(said, ensure_ascii=False)}
         return {"content": [text], "structuredContent": said, "isError": wrong, **WHOLE}
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from functions.tools.models import APPROVERS, IN_QUERY, MAX_ANSWER_BYTES, MAX_SECONDS, Tool, tool_id
 from functions.tools.port import Tool as ToolPort
-from functions.tools.port import Toolbox, ToolFailed
+from functions.tools.port import Toolbox, ToolFailed, fingerprint_of
 from functions.tools.schemas import wrong_with_arguments
 from functions.tools.urls import filled, names_in, text_of
 from shared.ai.port import ToolSpec
@@ -59,6 +59,11 @@ class HttpTool:
     def approval(self) -> Role | None:
         return APPROVERS[self._tool.approval]
 
+    @property
+    def fingerprint(self) -> str:
+        tool = self._tool
+        return fingerprint_of(tool.method, tool.url, tool.query, tool.headers, tool.description, tool.parameters)
+
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
         """What a 2xx answer says: JSON, text, or None. `ToolFailed` for all others, and where there is none."""
         asked = asked_of(self._tool, arguments)
@@ -93,7 +98,7 @@ class HttpTool:
             why = f"answers with more than {self._tool.max_answer_bytes} bytes, or packed; it may have done it"
         except OutgoingFailed as error:
             raise ToolFailed(f"{name} was not called: {error}") from None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
             why = "cannot be reached; nothing was done, and it may be tried again later"
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             why = f"gave no whole answer ({type(error).__name__}); whether it has done what was asked is not known"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from functions.catalog.archimate import ElementType
 from functions.catalog.models import Element, ElementQuery, NeighborQuery, Relationship
 from functions.catalog.service import ElementService, RelationshipService
-from functions.tools.port import Tool, Toolbox, ToolFailed
+from functions.tools.port import Tool, Toolbox, ToolFailed, wrong_in_words
 from shared.ai.port import ToolSpec
 from shared.auth.roles import Role
 from shared.database.port import Order
@@ -52,6 +52,7 @@ class CatalogTool:
     work: Callable[[TenantSession, Mapping[str, Any]], Awaitable[Any]]
     idempotent: ClassVar[bool] = True
     approval: ClassVar[Role | None] = None
+    fingerprint: ClassVar[str] = ""
 
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
         return await self.work(session, arguments)
@@ -111,8 +112,7 @@ def _checked(model: type[A], given: Mapping[str, Any]) -> A:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
-        raise ToolFailed(f"The arguments are not as they should be: {'; '.join(wrong[:5])}") from error
+        raise ToolFailed(wrong_in_words(error)) from error
 
 
 def _brief(element: Element) -> dict[str, Any]:

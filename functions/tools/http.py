@@ -103,4 +103,4 @@ def _mcp_servers(endpoint: Endpoint, routes: func.Blueprint, servers: McpServerS
         summary="Take the tools of an MCP server as they are now",
     )
     async def refresh_mcp_server(call: Call[None, RefreshQuery]) -> McpServer:
-        return await servers.refresh(call.tenant, call.params["mcp_server_id"], call.query.dry_run, call.if_match)
+        return await servers.refresh(call.tenant, call.params["mcp_server_id"], call.query, call.if_match)

@@ -51,6 +51,7 @@ class Propose:
     NAME: Final = "catalog.propose"
     idempotent = True
     approval: Role | None = Role.USER
+    fingerprint: Final = ""
 
     @property
     def spec(self) -> ToolSpec:

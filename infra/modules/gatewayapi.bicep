@@ -23,6 +23,9 @@ param rolesClaim string
 @description('What the gateway\'s own tokens are for: `audience` of FLOWGRID_GATEWAY, an app registration\'s client id.')
 param audience string
 
+@description('FLOWGRID_PUBLIC_URL: where clients reach the gateway.')
+param publicUrl string
+
 @description('Origins of web pages that may call. FLOWGRID_CORS_ORIGINS is then empty: each answer has them once.')
 param corsOrigins array = []
 
@@ -48,6 +51,15 @@ resource gatewayAudience 'Microsoft.ApiManagement/service/namedValues@2024-05-01
   properties: {
     displayName: 'gateway-audience'
     value: audience
+  }
+}
+
+resource publicAddress 'Microsoft.ApiManagement/service/namedValues@2024-05-01' = {
+  parent: gateway
+  name: 'public-url'
+  properties: {
+    displayName: 'public-url'
+    value: publicUrl
   }
 }
 
@@ -202,7 +214,7 @@ resource v1 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
 resource versionedPolicy 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = {
   parent: v1
   name: 'policy'
-  dependsOn: [apps, issuerNames, issuerConfigs, issuerAudiences, issuerTenants, issuerRoles]
+  dependsOn: [apps, publicAddress, issuerNames, issuerConfigs, issuerAudiences, issuerTenants, issuerRoles]
   properties: {
     format: 'xml'
     value: v1Policy

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.auth.roles import Role
 from shared.auth.scopes import KeyScope
+from shared.ids import derived_id
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,11 @@ class Caller:
 
     @property
     def credential(self) -> str:
-        """Under which name requests are repeated: the key's own, or the user's."""
-        return self.user_id if self.key is None else self.key.id
+        """Under which name requests are repeated: the key's own, or the identity's.
+
+        Not the user's, whose id is their address's: whoever has that next is somebody else.
+        """
+        return derived_id("credential", self.issuer, self.subject) if self.key is None else self.key.id
 
     def may(self, scope: KeyScope) -> bool:
         """Whether what they call by is for this."""

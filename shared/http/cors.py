@@ -10,11 +10,11 @@ import azure.functions as func
 
 SENT = (
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
-    *("x-request-id", "x-tenant-id", "A2A-Version"),
+    *("x-request-id", "x-tenant-id", "A2A-Version", "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"),
 )
 READ = (
     *("Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit-Limit"),
-    *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "x-request-id"),
+    *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate", "x-request-id"),
 )
 MAX_AGE_SECONDS = 7200  # no browser keeps it longer, but for Firefox (24 hours)
 

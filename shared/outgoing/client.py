@@ -4,14 +4,12 @@ Nothing is imported before the first client is made; httpx2 takes a while.
 """
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from shared.outgoing.addresses import Allowed
+from shared.outgoing.resolving import Resolver
 from shared.tracing import Tell
 
 if TYPE_CHECKING:
@@ -21,14 +19,13 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_SECONDS = 600.0
-_RESOLVERS = ThreadPoolExecutor(32, "resolver")
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Outgoing:
     """`allowed`: addresses and ports that are called although they are not public. `tell`: is told of each call.
 
-    `resolve`, `tls`: for tests.
+    `whose`: of which tenant the work at hand is; empty: of none. `resolve`, `tls`: for tests.
     """
 
     def __init__(
@@ -36,12 +33,13 @@ class Outgoing:
         allowed: Allowed = frozenset(),
         *,
         tell: Tell | None = None,
+        whose: Callable[[], str] = str,
         resolve: "Resolve | None" = None,
         tls: "ssl.SSLContext | None" = None,
     ) -> None:
         self.allowed = allowed
         self._tell = tell
-        self._resolve = resolve or addresses_of
+        self._resolve = resolve or Resolver(whose)
         self._tls = tls
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, float], httpx2.AsyncClient]]
         self._clients = WeakKeyDictionary()
@@ -65,10 +63,3 @@ class Outgoing:
         """Close the clients of the running loop; those of a loop that is gone are gone with it."""
         for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
             await client.aclose()
-
-
-async def addresses_of(host: str, port: int) -> list[str]:
-    """What a name stands for now, as the system's resolver says; in threads of its own, for a server may hang."""
-    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, ask)
-    return [str(info[4][0]) for info in found]

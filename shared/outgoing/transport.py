@@ -17,6 +17,7 @@ from shared.outgoing.errors import AddressRefused, AnswerTooLarge, AnswerTooSlow
 from shared.tracing import Tell, calling, traceparent
 
 CONNECT_SECONDS = 10.0
+POOL_SECONDS = 5.0  # for a connection, where all are taken
 IDLE_SECONDS = 30.0
 MAX_CONNECTIONS = 100
 ADDRESSES_TRIED = 3
@@ -34,7 +35,7 @@ def guarded_client(
     tell: Tell | None = None,
 ) -> httpx2.AsyncClient:
     transport = GuardedTransport(allowed, resolve, max_bytes=max_bytes, seconds=seconds, tls=tls, tell=tell)
-    timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
+    timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS, pool=POOL_SECONDS)
     return GuardedClient(transport=transport, trust_env=False, timeout=timeout, headers=PLAIN)
 
 

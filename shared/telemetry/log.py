@@ -31,6 +31,11 @@ _STRUCK = (
 )
 
 
+def tenant_at_hand() -> str:
+    """The id of the tenant whose work this is; empty: of none, or of nobody knows whom."""
+    return log_fields.get({}).get("tenant_id", "")
+
+
 class JsonLines(logging.Formatter):
     """The record, the bound context and whatever was passed as `extra`."""
 

@@ -9,6 +9,7 @@ from tests.doubles.gateway import Api, Gateway, loaded, operations
 
 FOLDER = Path(__file__).parents[2] / "infra" / "gateway"
 AUDIENCE = "api://flowgrid"
+PUBLIC_URL = "https://gateway.flowgrid.example"
 TENANT_CLAIM, ROLES_CLAIM = "extension_TenantId", "roles"
 
 
@@ -18,7 +19,7 @@ def read(name: str) -> str:
 
 def named_values(issuers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """`issuers`: as FLOWGRID_ISSUERS has them."""
-    values = {"gateway-audience": AUDIENCE}
+    values = {"gateway-audience": AUDIENCE, "public-url": PUBLIC_URL}
     for n, one in enumerate(issuers):
         values |= {
             f"issuer-{n}": one["issuer"],

@@ -75,6 +75,7 @@ STATICS: Mapping[tuple[str, str], Callable[..., Value]] = {
 NEW: Mapping[str, Callable[..., Value]] = {
     "JProperty": lambda name, value: (name, value),
     "JObject": lambda *members: dict(members),
+    "JArray": lambda *items: list(items),
 }
 NAMES = {name for names in PROPERTIES.values() for name in names} | {name for _, name in METHODS}
 

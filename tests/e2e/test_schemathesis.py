@@ -50,9 +50,15 @@ include-path-regex = "/v1/(api-keys|hooks|agents/.*/hooks|webhook|migrations|mcp
 checks.positive_data_acceptance.expected-statuses = ["2xx", "304", "400", "401", "403", "404", "409", "422", "503"]
 
 [[operations]]
-include-path-regex = "/v1/mcp-servers"
+include-path-regex = "/v1/mcp-servers(/[^/]*)?$"
 checks.positive_data_acceptance.expected-statuses = [
-  "2xx", "304", "400", "401", "403", "404", "409", "422", "429", "502", "503"
+  "2xx", "304", "400", "401", "403", "404", "409", "422", "429", "503"
+]
+
+[[operations]]
+include-path-regex = "/v1/mcp-servers/[^/]*/refresh$"
+checks.positive_data_acceptance.expected-statuses = [
+  "2xx", "304", "400", "401", "403", "404", "409", "412", "422", "429", "502", "503"
 ]
 checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "502", "503"]
 

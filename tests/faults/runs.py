@@ -220,6 +220,7 @@ class Noting:
     life: Life
     idempotent: bool = True
     approval: Role | None = None
+    fingerprint: str = ""
     spec: ToolSpec = field(default_factory=lambda: ToolSpec("note", "Notes.", {"type": "object"}))
 
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:

@@ -338,7 +338,7 @@ async def _check_whole(world: World, tenant: Tenant) -> None:
         item.body async for page in store.scan([kind for kind in KINDS if kind.container == "items"]) for item in page
     ]
     counters = {item["id"]: item["value"] for item in items if item["kind"] == COUNTER}
-    assert counters == {"agents": 0, "users": 1, "backups": 0}
+    assert counters == {"agents": 0, "users": 1, "backups": 0, "mcp_servers": 0}
     assert [item["id"] for item in items if item["kind"] == User.KIND] == [admin]
     actions = sorted(item["action"] for item in items if item["kind"] == AUDIT)
     assert actions == ["tenant.created", "user.created"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.gateway import SERVICES
-from tests.doubles.gateway_setup import AUDIENCE, filled, named_values, read
+from tests.doubles.gateway_setup import AUDIENCE, PUBLIC_URL, filled, named_values, read
 from tests.infra.edge import the_gateway_reads_tokens_as_the_app_does
 from tests.infra.snapshot import ROOT, Snapshot
 
@@ -70,6 +70,7 @@ def api(tmp_path: Path) -> list[Resource]:
         issuers=ISSUERS,
         **CLAIMS,
         audience=AUDIENCE,
+        publicUrl=PUBLIC_URL,
         corsOrigins=PAGES,
     )
 
@@ -124,6 +125,7 @@ def test_versions_share_a_path_and_need_no_key_of_a_subscription(api: list[Resou
 
 def test_without_pages_there_is_no_cors_at_all(tmp_path: Path) -> None:
     given = {"gatewayName": "x", "appHost": "y", "issuers": ISSUERS[:1], "audience": AUDIENCE, **CLAIMS}
+    given["publicUrl"] = PUBLIC_URL
     policies = [one for one in evaluated(tmp_path, "gatewayapi.bicep", **given) if one["type"].endswith("/policies")]
     assert [one for one in policies if "<cors" in one["properties"]["value"]] == []
 
@@ -175,7 +177,9 @@ def test_a_gateway_of_another_kind_is_what_settings_say(tmp_path: Path) -> None:
 def test_the_gateway_reads_the_claims_that_settings_name(tmp_path: Path) -> None:
     gateway = {"gatewaySku": "BasicV2", "gatewayAudience": AUDIENCE, "gatewayEmail": "ops@flowgrid.example"}
     claims = {"FLOWGRID_TENANT_CLAIM": "tid", "FLOWGRID_ROLES_CLAIM": "groups"}
-    found = evaluated(tmp_path, STAMP, **A_STAMP, **gateway, settings=claims)
+    public = {"FLOWGRID_PUBLIC_URL": "https://flowgrid.acme.example"}
+    found = evaluated(tmp_path, STAMP, **A_STAMP, **gateway, settings={**claims, **public})
     assert list(the_gateway_reads_tokens_as_the_app_does(Snapshot(found))) == []
     values = {name: one["value"] for name, one in of(found, "/namedValues").items()}
     assert (values["issuer-0-tenant-claim"], values["issuer-0-roles-claim"]) == ("tid", "groups")
+    assert values["public-url"] == "https://flowgrid.acme.example"

@@ -14,11 +14,11 @@ from tests.isolation.asking import questions
 from tests.isolation.credentials import Credential
 from tests.isolation.elsewhere import MCP_HOST
 from tests.isolation.expected import BODIES, EXPECTED, TRACES, Expected, refusal
+from tests.isolation.naming import NEVER, message, named
 from tests.isolation.people import MODEL, XML, Tenant
 from tests.isolation.site import Site
 
 WORDS = ("month", "step", "code", "issuer", "hook", "token", "config")  # parameters of paths that take no id
-NEVER = "01900000-0000-7000-8000-00000000dead"
 STALE, WHATEVER = {"if-match": '"never-was"'}, {"if-match": "*"}
 TAKES_AN_ID = re.compile(r"(^|_)(ids?|tenant|slug|email|reference)\Z|^(tools|issuer)\Z")
 OPENAPI = {
@@ -29,10 +29,6 @@ OPENAPI = {
 }
 A2A = "v1/a2a/agents/{agent_id}"
 SPOKEN = {"a2a-version": "1.0"}
-TOLD = {
-    "message": {"messageId": "the-same", "role": "ROLE_USER", "parts": [{"text": "Work."}]},
-    "configuration": {"returnImmediately": True},
-}
 KEY = "a-key-that-the-victim-has-used"
 KEYED = (  # with which route; a key is one caller's, so each has its own
     *("POST v1/agents", "POST v1/elements", "POST v1/users"),
@@ -138,6 +134,10 @@ def _let_in(stage: Stage, route: Route, name: str, method: str, expected: Expect
     yield Case(key, method, name, "own ids", "", expected.own, own, {}, body, {**headers, **STALE}, seen=_of_all(key))
     if expected.foreign is not None:
         yield from _foreign_ids(stage, route, name, method, expected.foreign, body)
+    for one in named(stage, key, all_of_them=name == "admin"):
+        params = {**own, **one.params}
+        case = Case(key, method, name, one.where, one.sent, frozenset({one.status}), params, {}, one.body, headers)
+        yield replace(case, alike=one.alike, leaves=one.leaves)
     if name != "admin" or expected.least == "open" or method == "HEAD":
         return
     yield from _queries(stage, route, own)
@@ -288,7 +288,7 @@ def own_body(stage: Stage, route: Route) -> Any:
         "POST v1/catalog/imports": MODEL,
         "POST v1/openapi/import": OPENAPI,
         "POST v1/mcp": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
-        f"POST {A2A}/message:send": TOLD,
+        f"POST {A2A}/message:send": message("the-same"),
         "POST v1/migrations/{migration_id}/rows": ROWS,
         "POST v1/platform/dead-letter-replays": {"tenant": stage.home.id},
         "POST v1/platform/tenants/{tenant_id}/usage-adjustments": {"reason": "a trial call", "event": event},

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest_asyncio
 
 from tests.isolation import both, changes, senders, ways
-from tests.isolation.cases import NEVER, Stage
+from tests.isolation.cases import Stage
 from tests.isolation.expected import QUEUES, TIMERS
+from tests.isolation.naming import NEVER
 from tests.isolation.watch import Watch
 from tests.unit.world import World
 

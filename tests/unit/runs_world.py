@@ -43,6 +43,7 @@ class Letter:
     spec: ToolSpec
     idempotent: bool = False
     approval: Role | None = None
+    fingerprint: str = "as it was"
     raises: Exception | None = None
     hangs: bool = False
     sent: list[str] = field(default_factory=list)

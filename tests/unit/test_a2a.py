@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -243,6 +244,36 @@ async def test_an_id_is_one_messages_of_one_caller_to_one_agent(runs: RunsWorld,
     assert len({one.json["task"]["id"] for one in (first, elsewhere, alan)}) == 3
 
 
+async def test_whoever_has_an_address_next_has_none_of_the_messages_of_who_had_it(
+    runs: RunsWorld, grace: Caller, clerk: str
+) -> None:
+    first = (await post(runs, grace, clerk, body())).json["task"]["id"]
+    users = (await runs.call("list_users")).json["items"]
+    [old] = [one["id"] for one in users if one["email"] == grace.email]
+    gone = await runs.world.call("delete_user", runs.admin, params={"user_id": old}, headers={"if-match": "*"})
+    again = await runs.call("create_user", {"email": grace.email, "role": "user"})
+    assert gone.status == 204 and again.json["id"] == old, "users' ids follow from their addresses"
+    other = replace(grace, subject="another person")
+    for _ in range(2):
+        second = (await post(runs, other, clerk, body({"text": "Mine."}))).json["task"]["id"]
+    assert second != first and len(await runs.runs()) == 2
+    params, headers = {"user_id": old}, {"if-match": "*"}
+    await runs.world.call("patch_user", runs.admin, {"role": "viewer"}, params=params, headers=headers)
+    told = [
+        await runs.world.call("get_a2a_task", other, params={"agent_id": clerk, "execution_id": id}, headers=SPOKEN)
+        for id in (first, second)
+    ]
+    assert ["history" in one.json for one in told] == [False, True]
+
+
+async def test_a_run_that_somebody_has_begun_otherwise_poses_as_no_messages(runs: RunsWorld, clerk: str) -> None:
+    forged = {"a2a": {"message_id": "m-1", "context_id": "claim-7"}}
+    params = {"agent_id": clerk}
+    answer = await runs.world.call("create_execution", runs.admin, {"input": "x", "context": forged}, params=params)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (400, "context.a2a")
+    assert await runs.runs() == []
+
+
 async def test_who_waits_is_told_of_a_task_when_it_is_over(
     runs: RunsWorld, http: httpx.AsyncClient, clerk: str
 ) -> None:
@@ -453,6 +484,33 @@ async def test_history_is_told_as_far_as_it_is_wanted(http: httpx.AsyncClient, c
         begun = await sent(a2a, asking("My roof."))
         told = [await a2a.get_task(GetTaskRequest(id=begun.id, history_length=most)) for most in (0, 1, 9)]
     assert [len(task.history) for task in told] == [0, 1, 1]
+
+
+async def test_a_message_is_shown_to_who_may_send_one_and_to_who_has_sent_it(
+    runs: RunsWorld, grace: Caller, clerk: str
+) -> None:
+    task = (await post(runs, grace, clerk, body())).json["task"]["id"]
+    given = await runs.call("create_execution", {"input": "My roof.", "context": {"claim": 7}}, agent_id=clerk)
+    alan = await member(runs.world, runs.tenant, "alan@acme.example")
+    eve = await member(runs.world, runs.tenant, "eve@acme.example", "viewer")
+
+    async def reads(id: str, caller: Caller, listed: bool = False) -> bool:
+        name, params = "list_a2a_tasks" if listed else "get_a2a_task", {"agent_id": clerk}
+        params |= {} if listed else {"execution_id": id}
+        answer = await runs.world.call(name, caller, params=params, headers=SPOKEN)
+        assert answer.status == 200 and id.encode() in answer.raw
+        return b"My roof." in answer.raw
+
+    for caller, may in ((grace, True), (alan, True), (eve, False)):
+        assert [await reads(task, caller), await reads(task, caller, True)] == [may, may]
+        assert not await reads(given.json["id"], caller)
+    async with program(runs.world, await key(runs, alan, "read")) as http:
+        assert b"My roof." not in (await http.get(f"{base(clerk)}/tasks/{task}")).content
+    users = (await runs.call("list_users")).json["items"]
+    [user] = [one for one in users if one["email"] == grace.email]
+    params, headers = {"user_id": user["id"]}, {"if-match": "*"}
+    await runs.world.call("patch_user", runs.admin, {"role": "viewer"}, params=params, headers=headers)
+    assert await reads(task, grace) and (await post(runs, grace, clerk, body(messageId="m-2"))).status == 403
 
 
 # What is not done here

@@ -337,22 +337,25 @@ def test_bodies_with_secrets_are_those_that_the_canaries_are_sent_in(world: Worl
     bodies = {one.body.model for one in world.core.endpoint.routes if isinstance(one.body, Json | Merge)}
     named = {model.__name__: secret_fields(model) for model in bodies if secret_fields(model)}
     elsewhere = {"NewHook": ["secret"], "HookRotation": ["secret"], "WebhookFields": ["signing_secret"]}  # of their own
-    assert named == {"ProviderFields": ["key"], "ToolFields": ["secret"]} | elsewhere
+    assert named == {"ProviderFields": ["key"], "ToolFields": ["secret"], "McpServerFields": ["secret"]} | elsewhere
 
 
 async def test_no_secret_is_in_an_entry_nor_in_a_segment(world: World, acme: str) -> None:
     who = admin(acme)
     provider = await world.call("create_provider", who, PROVIDER)
     tool = await world.call("create_tool", who, {**TOOL, "secret": CANARIES[1]})
-    assert (provider.status, tool.status) == (201, 201), (provider.raw, tool.raw)
-    for name, made, field in (("provider", provider, "key"), ("tool", tool, "secret")):
+    peer = {"name": "one", "url": "https://mcp.acme.example/mcp", "secret": CANARIES[1]}
+    server = await world.call("create_mcp_server", who, peer)
+    made_of_each = {"provider": (provider, "key"), "tool": (tool, "secret"), "mcp_server": (server, "secret")}
+    for name, (made, field) in made_of_each.items():
+        assert made.status == 201, made.raw
         params = {f"{name}_id": made.json["id"]}
         changed = await world.call(f"patch_{name}", who, {field: CANARIES[2]}, params=params)
         assert changed.status == 200, changed.raw
         gone = await world.call(f"delete_{name}", who, params=params)
         assert gone.status == 204, gone.raw
     said = json.dumps(await trail(world, acme))
-    assert provider.json["id"] in said and tool.json["id"] in said
+    assert all(made.json["id"] in said for made, _ in made_of_each.values())
     assert [canary for canary in CANARIES if canary in said] == []
     lines, _ = await exported(world, acme)
     assert [canary for canary in CANARIES if canary in json.dumps(lines)] == []

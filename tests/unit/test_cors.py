@@ -73,7 +73,7 @@ async def test_a_page_of_a_named_origin_may_send_what_the_api_takes(open_world: 
         204,
         [
             *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
-            *("x-request-id", "x-tenant-id", "A2A-Version"),
+            *("x-request-id", "x-tenant-id", "A2A-Version", "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"),
         ],
     )
     assert told == {
@@ -114,7 +114,7 @@ async def test_every_answer_to_a_named_origin_can_be_read_with_its_headers(open_
         told = of_cors(answer)
         assert told.pop("Access-Control-Expose-Headers").split(", ") == [
             *("Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit-Limit"),
-            *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "x-request-id"),
+            *("RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate", "x-request-id"),
         ]
         assert told == {"Access-Control-Allow-Origin": PAGE}, "never credentials: a token comes in its own header"
 

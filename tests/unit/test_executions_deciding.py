@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from functions.executions.models import LEASE
+from functions.tools.port import ToolFailed
 from shared.auth.roles import Role
 from shared.errors import Unknown
 from tests.doubles.models import calls, says
@@ -85,6 +86,51 @@ async def test_what_is_approved_is_that_call_and_no_later_one_of_the_same_id(run
     await decided(runs, found["id"], 5, "approve")
     assert len({*runs.desk.order.sent}) == len(runs.desk.order.sent) == 2
     assert (await runs.shown(found["id"]))["status"] == "waiting"
+
+
+async def test_what_is_approved_is_the_tool_as_it_was_and_another_is_asked_for_again(runs: RunsWorld) -> None:
+    found = await ordering(runs)
+    runs.desk.order.fingerprint = "another"
+    await decided(runs, found["id"], 2, "approve")
+    waiting = await runs.shown(found["id"])
+    assert (waiting["status"], waiting["waiting_for"], runs.desk.order.sent) == ("waiting", "approval", [])
+    await decided(runs, found["id"], 3, "approve")
+    assert ((await runs.shown(found["id"]))["status"], len(runs.desk.order.sent)) == ("succeeded", 1)
+
+
+async def test_who_approves_a_call_is_who_may_when_it_is_made(runs: RunsWorld) -> None:
+    runs.desk.order.approval = Role.USER
+    found = await ordering(runs)
+    runs.desk.order.approval = Role.ADMIN
+    user, params = person(runs.tenant, Role.USER), {"execution_id": found["id"]}
+    by_user = await runs.world.call("decide_step", user, {"step": 2, "decision": "approve"}, params=params)
+    await runs.drain()
+    assert (by_user.status, runs.desk.order.sent) == (202, [])
+    again = await runs.world.call("decide_step", user, {"step": 3, "decision": "approve"}, params=params)
+    assert (again.status, again.json["code"]) == (403, "role_needed")
+    await decided(runs, found["id"], 3, "approve")
+    assert ((await runs.shown(found["id"]))["status"], len(runs.desk.order.sent)) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize(("tool", "waits"), [("letter", True), ("note", False)])
+async def test_of_a_failure_that_may_be_none_a_person_decides_unless_it_may_be_done_again(
+    runs: RunsWorld, tool: str, waits: bool
+) -> None:
+    used = runs.desk.letter if tool == "letter" else runs.desk.note
+    used.raises = ToolFailed("It is not known whether it was done.", unknown=True)
+    found = await runs.run(await runs.agent("clerk", [calls((tool, {})), says("Done.")], tools=[tool]))
+    assert (found["waiting_for"], len(used.sent)) == ("decision" if waits else None, 1)
+    if waits:
+        await decided(runs, found["id"], 2, "skip")
+    assert (await runs.shown(found["id"]))["status"] == "succeeded"
+
+
+async def test_what_is_repeated_is_the_tool_as_it_was(runs: RunsWorld) -> None:
+    id = await writing(runs)
+    runs.desk.letter.fingerprint = "another"
+    await decided(runs, id, 2, "repeat")
+    assert ((await runs.shown(id))["status"], len(runs.desk.letter.sent)) == ("succeeded", 1)
+    assert "changed" in runs.models.asked[-1].messages[-1].text
 
 
 async def test_only_who_may_approve_does(runs: RunsWorld) -> None:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from cli.gateway import FILES, by_service, operation, parts
 from cli.policies import OF_AN_ADDRESS, PERIOD
 from function_app import own_core
+from functions.a2a.errors import as_status
 from local.issuer import Issuer
 from shared.auth.apikeys import issue
 from shared.auth.roles import Role
@@ -23,7 +24,7 @@ from shared.http.cors import READ, SENT
 from shared.settings import Settings
 from shared.tenancy.plans import GLOBAL_REQUESTS, GLOBAL_WINDOW_MINUTES, PLANS, Limit, Tier
 from tests.doubles.gateway import NAMED, PolicyError, loaded, operations
-from tests.doubles.gateway_setup import assembled, filled, named_values, read
+from tests.doubles.gateway_setup import PUBLIC_URL, assembled, filled, named_values, read
 from tests.doubles.policy_context import Asked, Context, Headers, Url
 from tests.doubles.policy_expressions import ExpressionError, compiled
 from tests.doubles.server import serving
@@ -315,6 +316,39 @@ async def test_api_keys_are_for_the_app_to_judge_and_what_merely_looks_like_one_
     for sent in (key[:-1], f"{key}0", key.upper(), key.replace("fg_", "fg"), "fg_"):
         problem(await site.call("GET", "v1/elements", sent), 401, "unauthenticated")
     assert len(site.app.calls) == 1
+
+
+# what other protocols read of a refusal
+
+
+@pytest.mark.parametrize("sent", [None, "x.y.z", "expired"])
+async def test_who_speaks_mcp_without_a_token_is_told_where_it_says_whose_are_taken(
+    site: Site, sent: str | None
+) -> None:
+    token = site.issuer.mint("x", roles=[], lifetime=-timedelta(minutes=1)) if sent == "expired" else sent
+    for method in ("POST", "GET"):
+        refused = await site.call(method, "v1/mcp", token)
+        problem(refused, 401, "unauthenticated")
+        metadata = f"{PUBLIC_URL}/api/.well-known/oauth-protected-resource"
+        assert refused.headers["www-authenticate"] == f'Bearer realm="flowgrid", resource_metadata="{metadata}"'
+    assert site.app.calls == []
+    assert (await site.call("GET", ".well-known/oauth-protected-resource")).status_code == 200
+
+
+async def test_who_speaks_a2a_is_refused_as_the_app_tells_it(site: Site) -> None:
+    path, token = "v1/a2a/agents/a/message:send", site.token()
+    refused = [await site.call("POST", path), await site.call("GET", "v1/a2a/agents/a/tasks", token + "x")]
+    await site.passed("POST", path, token, 11)
+    refused.append(await site.call("POST", path, token))
+    site.gateway.backends = dict.fromkeys(site.gateway.backends, "http://127.0.0.1:9")
+    refused.append(await site.call("POST", path, site.token(OTHER_ID)))
+    for answer, status in zip(refused, (401, 401, 429, 500), strict=True):
+        told = answer.json()
+        assert (answer.status_code, told["status"]) == (status, status)
+        assert {"error": told["error"]} == as_status(told) and told["error"]["message"] == told["detail"]
+    assert "Retry-After" in refused[2].headers
+    too_large = await too_long(site, path, str(1_048_577))
+    assert b'"error": {"code": 413, "status": "OUT_OF_RANGE"' in too_large
 
 
 # versions, correlation, sizes, pages

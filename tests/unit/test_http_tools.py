@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from functions.tools.calling import HttpToolbox, asked_of
+from functions.tools.calling import HttpTool, HttpToolbox, asked_of
 from functions.tools.http import EXAMPLE
 from functions.tools.models import Tool, ToolFields
 from functions.tools.port import ToolFailed
@@ -484,6 +484,26 @@ def test_what_may_be_made_again_follows_from_the_method_unless_it_is_said(
     method: str, said: bool | None, repeatable: bool
 ) -> None:
     assert tool(method=method, idempotent=said).repeatable is repeatable
+
+
+@pytest.mark.parametrize(
+    ("fields", "another"),
+    [
+        ({"url": "https://api.globex.example/v1"}, True),
+        ({"method": "DELETE"}, True),
+        ({"headers": {"x-account": "2"}}, True),
+        ({"parameters": {"type": "object", "properties": {"force": {"type": "boolean"}}}}, True),
+        ({"description": "Deletes all."}, True),
+        ({"timeout_seconds": 7}, False),
+        ({"approval": "admin"}, False),
+    ],
+)
+async def test_what_a_call_means_is_in_the_fingerprint_of_its_tool(
+    world: World, fields: dict[str, Any], another: bool
+) -> None:
+    secrets = KeptSecrets(world.core.adapters.secrets)
+    before, after = (HttpTool(one, Outgoing(), secrets) for one in (tool(), tool(**fields)))
+    assert (before.fingerprint != after.fingerprint) == another
 
 
 def test_development_may_name_what_the_settings_allow() -> None:

@@ -276,6 +276,13 @@ async def test_arguments_that_are_wrong_are_the_models_to_mend(runs: RunsWorld, 
         assert answer.json["result"]["isError"] and "nonsense" in answer.json["result"]["content"][0]["text"]
 
 
+@pytest.mark.parametrize("tool", ["list_agents", "run_agent", "catalog_search"])
+async def test_what_is_wrong_is_told_in_short_however_long_it_is(runs: RunsWorld, grace: Caller, tool: str) -> None:
+    answer = await rpc(runs.world, grace, "tools/call", name=tool, arguments={"x" * 100_000: 1})
+    assert answer.json["result"]["isError"] is True and "xxx" in answer.json["result"]["structuredContent"]["error"]
+    assert len(answer.raw) < 5000
+
+
 async def test_a_message_is_bounded_and_so_is_who_calls(runs: RunsWorld, grace: Caller) -> None:
     assert (await runs.world.call("speak_mcp", grace, b" " * (MAX_BYTES + 1))).status == 413
     assert (await runs.world.call("listen_to_mcp", grace)).status == 405
@@ -316,6 +323,55 @@ async def test_a_request_under_an_idempotency_key_is_answered_as_without(runs: R
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     answers = [await runs.world.call("speak_mcp", grace, body, headers={"idempotency-key": "same"}) for _ in range(2)]
     assert [(one.status, json.loads(one.raw)["result"]) for one in answers] == [(200, {})] * 2
+
+
+@pytest.mark.parametrize(("header", "argument"), [("same", None), (None, "same"), ("same", "another")])
+async def test_a_call_that_comes_again_is_the_same_run(
+    runs: RunsWorld, grace: Caller, header: str | None, argument: str | None
+) -> None:
+    clerk = await runs.agent("clerk", [says("Filed.")], status="active")
+    headers = {} if header is None else {"idempotency-key": header}
+
+    async def run(caller: Caller, agent: str, said: str = "My roof.", **more: str) -> Any:
+        named = {} if argument is None else {"request_id": argument}
+        params = {"name": "run_agent", "arguments": {"agent_id": agent, "input": said, **named, **more}}
+        body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+        told = (await runs.world.call("speak_mcp", caller, body, headers=headers)).json["result"]["structuredContent"]
+        return told.get("execution_id") or told["code"]
+
+    first = {await run(grace, clerk)} | {*await asyncio.gather(*(run(grace, clerk) for _ in range(3)))}
+    assert len(first) == 1
+    await runs.drain()
+    await runs.world.call("replace_agent", runs.admin, {"name": "clerk", "pattern": "Specialist", "status": "retired"},
+                          params={"agent_id": clerk}, headers={"if-match": "*"})  # fmt: skip
+    assert {await run(grace, clerk)} == first
+    assert await run(grace, clerk, "My door.") == "unprocessable"
+    assert {run.id for run in await runs.runs()} == first
+    other = await runs.agent("other", [says("Filed."), says("Filed.")], status="active")
+    alan = await member(runs.world, runs.tenant, "alan@acme.example")
+    assert len({await run(grace, other), await run(alan, other)} - first) == 2
+    before = {one.id for one in await runs.runs()}
+    assert (await run(grace, other, request_id="next") in before) == (header is not None)
+
+
+async def test_the_same_call_at_the_same_moment_is_one_run(runs: RunsWorld, grace: Caller) -> None:
+    clerk = await runs.agent("clerk", [says("Filed.")], status="active")
+    asked = {"name": "run_agent", "arguments": {"agent_id": clerk, "input": "x", "request_id": "same"}}
+    answers = await asyncio.gather(*(rpc(runs.world, grace, "tools/call", **asked) for _ in range(5)))
+    assert len({one.json["result"]["structuredContent"]["execution_id"] for one in answers}) == 1
+    assert len(await runs.runs()) == 1
+
+
+async def test_calls_that_do_not_say_which_they_are_are_runs_of_their_own(runs: RunsWorld, grace: Caller) -> None:
+    clerk = await runs.agent("clerk", [says("Filed."), says("Filed.")], status="active")
+    asked = {"name": "run_agent", "arguments": {"agent_id": clerk, "input": "x"}}
+    for _ in range(2):
+        await rpc(runs.world, grace, "tools/call", **asked)
+    assert len(await runs.runs()) == 2
+    long = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": asked}
+    told = await runs.world.call("speak_mcp", grace, long, headers={"idempotency-key": "x" * 256})
+    assert told.json["result"]["structuredContent"]["code"] == "invalid_request"
+    assert len(await runs.runs()) == 2
 
 
 async def test_many_at_once_are_answered_each_with_its_own(runs: RunsWorld, grace: Caller) -> None:

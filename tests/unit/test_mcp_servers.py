@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.tools.mcp.calling import McpToolbox
-from functions.tools.mcp.models import MAX_DESCRIPTION, MAX_TOOLS_BYTES, McpServer, RemoteTool
+from functions.tools.mcp.models import MAX_DESCRIPTION, MAX_TOOLS_BYTES, McpServer, RefreshQuery, RemoteTool, returned
 from functions.tools.mcp.service import McpServerService
 from functions.tools.mcp.taking import compared, digest_of, taken
 from functions.tools.schemas import MAX_DEPTH
@@ -355,7 +355,7 @@ async def test_a_refresh_of_a_server_that_has_moved_meanwhile_takes_nothing(
 
     telling.meanwhile = moved
     with pytest.raises(Exception, match="was changed while it was asked"):
-        await telling.refresh(await world.session(acme), server["id"], False, None)
+        await telling.refresh(await world.session(acme), server["id"], RefreshQuery(), None)
 
 
 async def test_what_is_made_safe_while_a_refresh_asks_stays_safe_if_it_is_as_it_was(
@@ -368,7 +368,7 @@ async def test_what_is_made_safe_while_a_refresh_asks_stays_safe_if_it_is_as_it_
         assert (await patched(world, acme, server["id"], {"safe": ["find", "close"]})).status == 200
 
     telling.meanwhile = marked
-    found = await telling.refresh(session, server["id"], False, None)
+    found = await telling.refresh(session, server["id"], RefreshQuery(), None)
     assert (found.safe, [one.name for one in found.tools]) == (["find"], ["find"])
     audited = (await world.call("list_audit", admin(acme), query={"action": "mcp_server.refreshed"})).json["items"]
     assert [entry["resource_id"] for entry in audited] == [server["id"]]
@@ -376,7 +376,7 @@ async def test_what_is_made_safe_while_a_refresh_asks_stays_safe_if_it_is_as_it_
 
 async def test_a_dry_run_changes_nothing(world: World, acme: str, telling: Telling) -> None:
     server, session = await made(world, acme), await world.session(acme)
-    seen = await telling.refresh(session, server["id"], True, None)
+    seen = await telling.refresh(session, server["id"], RefreshQuery(dry_run=True), None)
     assert [one.became for one in seen.changes] == ["new"] and seen.revision == 1
     shown = await world.call("get_mcp_server", admin(acme), params={"mcp_server_id": server["id"]})
     assert shown.json == server
@@ -398,3 +398,33 @@ async def test_a_server_comes_back_with_a_backup_its_tools_and_its_count(world: 
     after = (await world.call("get_mcp_server", admin(acme), params=params)).json
     moving = {"revision", "updated_at", "updated_by"}
     assert {**after, **{name: before[name] for name in moving}} == before
+
+
+# Restores
+
+
+async def test_a_restore_brings_no_trust_back_that_was_taken_away_since(world: World, acme: str) -> None:
+    server = await made(world, acme)
+    await with_tools(world, acme, server["id"], "find")
+    await patched(world, acme, server["id"], {"safe": ["find"], "idempotent": ["find"], "approval": "none"})
+    other = await made(world, acme, name="other")
+    backup = await world.backed_up(acme)
+    await patched(world, acme, server["id"], {"safe": [], "approval": "admin", "timeout_seconds": 5})
+    asked = {"backup_id": backup["id"], "target": "in_place", "confirm": "acme"}
+    restore = await world.call("create_restore", admin(acme), asked)
+    over = await world.settled("get_restore", acme, {"restore_id": restore.json["id"]})
+    assert over["status"] == "succeeded"
+    found = (await world.call("list_mcp_servers", admin(acme))).json["items"]
+    back = {one["name"]: one for one in found}["tickets"]
+    assert (back["safe"], back["idempotent"], back["approval"], back["timeout_seconds"]) == ([], [], "admin", 30)
+    assert {one["name"]: one["revision"] for one in found}["other"] == other["revision"]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "back"),
+    [("none", None, "user"), ("none", "none", "user"), ("admin", "none", "admin"), ("user", "admin", "admin")],
+)
+def test_a_restored_server_wants_the_higher_approval(then: str, now: str | None, back: str) -> None:
+    body = {"approval": then, "safe": ["find"], "idempotent": ["find"]}
+    once = returned(body, None if now is None else {"approval": now})
+    assert once == {"approval": back, "safe": [], "idempotent": []} == returned(body, once)

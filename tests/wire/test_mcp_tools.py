@@ -1,6 +1,6 @@
 """Tools of an MCP server by the official SDK, used in whole runs: routes, queues, provider and sockets are real."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import mcp_types as types
 import pytest
 
-from functions.tools.mcp.calling import McpToolbox
+from functions.tools.mcp.calling import McpTool, McpToolbox
 from functions.tools.mcp.wire import MODERN
 from shared.work.kept_secrets import KeptSecrets
+from shared.work.session import TenantSession
 from tests.doubles.ai import AiDouble, Reply
 from tests.doubles.mcp_server import FIND, McpDouble, mcp_double
 from tests.wire.agents_world import LEAD, NAMES, Wired
@@ -55,6 +56,13 @@ class Desk:
         self.wired.double.script = [*replies]
         agent = await self.wired.agent("Clerk", NAMES["openai"][LEAD], tools=[NAME])
         return await self.wired.run(agent)
+
+    async def approve(self, run: Any) -> Any:
+        """The run as it stands after its last call that waits for it was approved."""
+        *_, step = [one for one in await self.steps(run) if one["type"] == "approval"]
+        await self.wired.call("decide_step", {"step": step["number"], "decision": "approve"}, execution_id=run["id"])
+        await self.wired.drain()
+        return await self.wired.call("get_execution", execution_id=run["id"])
 
     async def steps(self, run: Any) -> list[Any]:
         found: list[Any] = (await self.wired.call("list_steps", execution_id=run["id"]))["items"]
@@ -107,11 +115,18 @@ async def test_a_call_waits_for_a_user_unless_the_tool_is_safe(desk: Desk) -> No
     await desk.refresh()
     run = await desk.run(Reply(calls=[CALL]), Reply("It is open."))
     assert (run["status"], run["waiting_for"], desk.peer.used) == ("waiting", "approval", [])
-    [step] = [one for one in await desk.steps(run) if one["type"] == "approval"]
-    decision = {"step": step["number"], "decision": "approve"}
-    await desk.wired.call("decide_step", decision, execution_id=run["id"])
-    await desk.wired.drain()
-    over = await desk.wired.call("get_execution", execution_id=run["id"])
+    over = await desk.approve(run)
+    assert (over["status"], len(desk.peer.used)) == ("succeeded", 1)
+
+
+async def test_what_is_approved_is_not_what_a_refresh_has_made_of_it_since(desk: Desk) -> None:
+    await desk.refresh()
+    run = await desk.run(Reply(calls=[CALL]), Reply("It is open."))
+    desk.peer.tools[0] = FIND.model_copy(update={"description": "Deletes the ticket."})
+    await desk.refresh()
+    waiting = await desk.approve(run)
+    assert (waiting["waiting_for"], desk.peer.used) == ("approval", [])
+    over = await desk.approve(run)
     assert (over["status"], len(desk.peer.used)) == ("succeeded", 1)
 
 
@@ -144,6 +159,48 @@ async def test_a_tool_that_has_changed_is_not_called_until_an_admin_takes_it(
         await desk.set(safe=["find_ticket"])
         run = await desk.run(Reply(calls=[CALL]), Reply("It is open."))
         assert (run["status"], len(desk.peer.used)) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize("how", ["unsafe", "deleted", "moved"])
+async def test_what_an_admin_takes_back_is_taken_from_a_run_at_work(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    await desk.refresh()
+    await desk.set(safe=["find_ticket"])
+    plain, before = McpTool.use, [how]
+
+    async def use(self: McpTool, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
+        match before.pop() if before else "":
+            case "unsafe":
+                await desk.set(safe=[])
+            case "deleted":
+                assert (await desk.wired.answer("delete_mcp_server", mcp_server_id=desk.server)).status == 204
+            case "moved":
+                await desk.set(safe=[], secret="", url="https://elsewhere.example/mcp")
+        return await plain(self, session, arguments, key)
+
+    monkeypatch.setattr(McpTool, "use", use)
+    run = await desk.run(Reply(calls=[CALL]), Reply(calls=[CALL]), Reply("It is open."))
+    assert (run["status"], desk.peer.used) == ("waiting" if how == "unsafe" else "succeeded", [])
+    errors = [one["error"]["code"] for one in await desk.steps(run) if one["type"] == "tool"]
+    assert {*errors} == {"mcp_tool_changed"}
+    if how == "unsafe":
+        assert ((await desk.approve(run))["status"], len(desk.peer.used)) == ("succeeded", 1)
+
+
+async def test_a_refresh_takes_what_was_looked_at_and_nothing_else(desk: Desk) -> None:
+    seen = await desk.refresh(dry_run="true")
+    desk.peer.tools[0] = FIND.model_copy(update={"description": "Mails all tickets to me."})
+    expect = {"expect": seen["tools_digest"]}
+    refused = await desk.wired.answer("refresh_mcp_server", query=expect, mcp_server_id=desk.server)
+    assert (refused.status, refused.json["code"]) == (409, "mcp_other_tools")
+    assert (await desk.wired.call("get_mcp_server", mcp_server_id=desk.server))["tools"] == []
+    desk.peer.tools[0] = FIND
+    taken = await desk.refresh(**expect)
+    shown = await desk.wired.call("get_mcp_server", mcp_server_id=desk.server)
+    assert taken["tools_digest"] == shown["tools_digest"] == seen["tools_digest"]
+    desk.peer.tools.reverse()
+    assert (await desk.refresh(**expect))["tools_digest"] == seen["tools_digest"]
 
 
 RESULTS: list[tuple[types.CallToolResult, Any]] = [

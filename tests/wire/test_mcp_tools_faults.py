@@ -18,10 +18,11 @@ from starlette.routing import Route
 
 from functions.tools.mcp import wire
 from functions.tools.mcp.calling import McpToolbox
-from functions.tools.mcp.models import MAX_TOOLS
+from functions.tools.mcp.models import MAX_TOOLS, McpServer
 from functions.tools.mcp.wire import MODERN
 from functions.tools.models import MAX_ANSWER_BYTES
 from functions.tools.port import Tool, ToolFailed
+from shared.database.port import Replace
 from shared.outgoing.client import Outgoing
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.session import TenantSession
@@ -132,7 +133,8 @@ async def tenant(tmp_path: Path) -> AsyncIterator[Tenant]:
 
 
 async def endless() -> AsyncIterator[bytes]:
-    while True:
+    """To whoever reads a megabyte of it; a server that goes on sending to nobody would not stop with its test."""
+    for _ in range(100):
         yield b'data: {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}\n\n' * 1000
 
 
@@ -153,7 +155,7 @@ WRONG: list[tuple[Says, str, str]] = [
     (lambda m: result(m, {"resultType": "input_required"}), "mcp_malformed", "ask something back"),
     (lambda m: result(m, {"structuredContent": "x" * MAX_ANSWER_BYTES}), "mcp_too_large", "bytes"),
     (lambda m: stream({"id": m["id"], "result": "x" * MAX_ANSWER_BYTES}), "mcp_too_large", "bytes"),
-    (lambda m: StreamingResponse(endless(), media_type="text/event-stream"), "mcp_too_large", "bytes"),
+    (lambda m: StreamingResponse(endless(), media_type="text/event-stream"), "mcp_too_large", "values"),
     (lambda m: Response(b"\x1f\x8b", headers={"content-encoding": "gzip"}), "mcp_too_large", "packed"),
     (lambda m: RedirectResponse("http://169.254.169.254/"), "mcp_status", "redirects are not followed"),
     (lambda m: Response(status_code=500), "mcp_status", "answered 500"),
@@ -186,6 +188,29 @@ async def test_an_admin_is_told_the_same_of_a_refresh_and_nothing_is_taken(
     assert (shown.json["revision"], shown.json["tools"], shown.json["protocol_version"]) == (1, [], None)
 
 
+@pytest.mark.parametrize(
+    ("at", "says", "unknown"),
+    [
+        ("call", lambda m: stream(), True),
+        ("call", lambda m: result(m, {"structuredContent": "x" * MAX_ANSWER_BYTES}), True),
+        ("call", lambda m: Response("{", media_type="application/json"), True),
+        ("call", lambda m: error(m, -32603, "no"), False),
+        ("call", lambda m: result(m, {"content": "text"}), False),
+        ("call", lambda m: Response(status_code=401), False),
+        ("list", lambda m: stream(), False),
+        ("list", lambda m: result(m, {"tools": []}), False),
+    ],
+)
+async def test_of_a_call_that_has_gone_out_and_has_no_whole_answer_nobody_knows(
+    tenant: Tenant, at: str, says: Says, unknown: bool
+) -> None:
+    tool = await tenant.tool()
+    tenant.server.says[f"tools/{at}"] = says
+    with pytest.raises(ToolFailed) as failed:
+        await tool.use(tenant.session, {}, "run:1")
+    assert failed.value.unknown == unknown
+
+
 async def test_what_else_a_server_says_on_its_stream_is_passed_over(tenant: Tenant) -> None:
     tool = await tenant.tool()
     tenant.server.says["tools/call"] = lambda m: stream(
@@ -208,7 +233,7 @@ async def test_who_hangs_is_given_up(tenant: Tenant) -> None:
     tenant.server.hangs = "tools/call"
     with pytest.raises(ToolFailed, match="did not answer within 1 s; whether it has done") as failed:
         await tool.use(tenant.session, {}, "run:1")
-    assert failed.value.code == "mcp_too_slow"
+    assert (failed.value.code, failed.value.unknown) == ("mcp_too_slow", True)
 
 
 async def test_a_call_that_is_cancelled_ends_at_once(tenant: Tenant) -> None:
@@ -288,8 +313,8 @@ async def test_an_id_of_a_session_that_no_header_can_carry_is_refused(tenant: Te
 # Lists of tools
 
 
-async def test_ten_thousand_tools_are_none(tenant: Tenant) -> None:
-    many = [{**FIND, "name": f"t{number}"} for number in range(10_000)]
+async def test_a_thousand_tools_are_none(tenant: Tenant) -> None:
+    many = [{**FIND, "name": f"t{number}"} for number in range(1000)]
     tenant.server.says["tools/list"] = lambda m: result(m, {"tools": many})
     answer = await tenant.refreshed()
     assert (answer.status, answer.json["code"]) == (502, "mcp_too_large")
@@ -318,9 +343,13 @@ async def test_a_name_that_stands_for_a_private_address_is_not_called(tenant: Te
     async def resolve(host: str, port: int) -> list[str]:
         return ["8.8.8.8", address]
 
-    tool = await tenant.tool(Outgoing(resolve=resolve))
-    moved = {"url": "https://mcp.acme.example/mcp"}
-    tool._peer._server = tool._peer._server.model_copy(update=moved)  # type: ignore[attr-defined]
+    await tenant.tool()
+    held = await tenant.session.store.get(McpServer.KIND, tenant.id)
+    assert held is not None
+    moved = {**held.body, "url": "https://mcp.acme.example/mcp"}
+    await tenant.session.store.commit([Replace(McpServer.KIND, tenant.id, moved, held.etag)])
+    box = McpToolbox(Outgoing(resolve=resolve), KeptSecrets(tenant.world.core.adapters.secrets))
+    tool = (await box.named(tenant.session, ["mcp:one.find"]))["mcp:one.find"]
     with pytest.raises(ToolFailed, match="was not called") as failed:
         await tool.use(tenant.session, {}, "run:1")
     assert failed.value.code == "mcp_unreachable" and address not in str(failed.value)

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from functions.tools.mcp.errors import McpChanged, McpMalformed, in_short
+from functions.tools.mcp.errors import OF_NO_ANSWER, McpChanged, McpMalformed, McpSessionLost, in_short
 from functions.tools.mcp.models import McpServer, RemoteTool, mcp_server_id
 from functions.tools.mcp.peer import Peer, pages
 from functions.tools.mcp.taking import digest_of
 from functions.tools.mcp.wire import Wire
 from functions.tools.models import MAX_ANSWER_BYTES
-from functions.tools.port import Tool, Toolbox, ToolFailed
+from functions.tools.port import Tool, Toolbox, ToolFailed, fingerprint_of
 from functions.tools.schemas import wrong_with_arguments
 from shared.ai.port import ToolSpec
 from shared.auth.roles import Role
@@ -27,10 +27,11 @@ MAX_NAMED: Final = 300  # characters of what a part is named by
 class McpTool:
     """A `Tool` of a server."""
 
-    def __init__(self, server: McpServer, tool: RemoteTool, peer: Peer) -> None:
+    def __init__(self, server: McpServer, tool: RemoteTool, outgoing: Outgoing, secrets: KeptSecrets) -> None:
         self._server = server
         self._tool = tool
-        self._peer = peer
+        self._outgoing = outgoing
+        self._secrets = secrets
 
     @property
     def spec(self) -> ToolSpec:
@@ -44,28 +45,58 @@ class McpTool:
     def approval(self) -> Role | None:
         return self._server.approver(self._tool.name)
 
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self._server.url, self._tool.digest)
+
     async def use(self, session: TenantSession, arguments: Mapping[str, Any], key: str) -> Any:
         """What the server calls structured, or its text. `ToolFailed`, by the code of what went wrong, for all else.
 
-        The protocol has no key of a call.
+        The protocol has no key of a call, so of one without a whole answer nobody knows.
         """
         if wrong := wrong_with_arguments(self._tool.parameters, arguments):
             raise ToolFailed(wrong)
 
+        called = False
+
         async def work(wire: Wire, version: str) -> Mapping[str, Any]:
+            nonlocal called
             await self._check(wire)
+            called = True
             call = {"name": self._tool.name, "arguments": dict(arguments)}
-            return await wire.ask("tools/call", call, MAX_ANSWER_BYTES)
+            try:
+                return await wire.ask("tools/call", call, MAX_ANSWER_BYTES)
+            except McpSessionLost:
+                called = False
+                raise
 
         try:
-            result = await self._peer.talk(session, self._server.protocol_version, work)
+            server = await self._current(session)
+            result = await Peer(server, self._outgoing, self._secrets).talk(session, server.protocol_version, work)
+            called = False  # it was answered
             found = _read(result)
         except PeerFailed as failed:
-            raise ToolFailed(f"{self._server.name} {failed.message}.", failed.code) from None
+            unknown = called and isinstance(failed, OF_NO_ANSWER)
+            raise ToolFailed(f"{self._server.name} {failed.message}.", failed.code, unknown=unknown) from None
         if result.get("isError") is True:
             said = found if isinstance(found, str) else str(found)
             raise ToolFailed(f"{self._server.name} says of {self._tool.name}: {in_short(said)}")
         return found
+
+    async def _current(self, session: TenantSession) -> McpServer:
+        """The server as it is now, whatever it was when the run began to work: an admin's word counts from then on.
+
+        `McpChanged` where the tool is another or gone, or waits for somebody by now; asked for again, it does wait.
+        """
+        stored, before = await session.store.get(McpServer.KIND, self._server.id), self.approval
+        now = None if stored is None else McpServer.model_validate(stored.body)
+        tool = None if now is None else now.tool(self._tool.name)
+        if now is None or tool is None or (now.url, tool.digest) != (self._server.url, self._tool.digest):
+            raise McpChanged(f"has no {self._tool.name} any more that is what it was; not called")
+        self._server = now
+        if self.approval is not None and (before is None or not before.includes(self.approval)):
+            raise McpChanged(f"has a {self._tool.name} that needs an approval by now; not called, ask for it again")
+        return now
 
     async def _check(self, wire: Wire) -> None:
         """`McpChanged` where the server means something else by the name than what was taken."""
@@ -97,9 +128,9 @@ class McpToolbox(Toolbox):
         found: dict[str, Tool] = {}
         for name, (server_name, tool_name) in wanted.items():
             server = there.get(server_name)
-            tool = next((one for one in server.tools if one.name == tool_name), None) if server else None
+            tool = server.tool(tool_name) if server else None
             if server is not None and tool is not None:
-                found[name] = McpTool(server, tool, Peer(server, self._outgoing, self._secrets))
+                found[name] = McpTool(server, tool, self._outgoing, self._secrets)
         return found
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from shared.errors import PeerFailed
+from shared.errors import Conflict, PeerFailed
 
 MAX_SAID: Final = 500  # characters of what a server says went wrong
 NOT_KNOWN: Final = "whether it has done what was asked is not known"
@@ -46,8 +46,14 @@ class McpVersion(PeerFailed):
 
 class McpChanged(PeerFailed):
     code = "mcp_tool_changed"
-    meaning = "The MCP server says something else of the tool than when it was taken: it was not called."
+    meaning = "The tool, or its MCP server, is not what it was, or it needs an approval by now: it was not called."
     remedy = "Have an admin look at what has changed and take it (`POST v1/mcp-servers/{id}/refresh`)."
+
+
+class McpOtherTools(Conflict):
+    code = "mcp_other_tools"
+    meaning = "The MCP server has other tools by now than those that were expected: none was taken."
+    remedy = "Look at them with `dry_run`, and send the `tools_digest` of that as `expect`."
 
 
 class McpSessionLost(PeerFailed):
@@ -82,6 +88,10 @@ class McpStatus(PeerFailed):
         why = "redirects are not followed" if 300 <= status < 400 else NOT_KNOWN
         super().__init__(f"answered {status}: {why}")
         self.status = status
+
+
+OF_NO_ANSWER: Final = (McpTooSlow, McpTooLarge, McpMalformed)
+"""What there is instead of the whole answer to a call that has gone out: it was done, or it was not."""
 
 
 def in_short(said: Any) -> str:

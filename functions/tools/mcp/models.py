@@ -1,10 +1,11 @@
 """MCP servers of a tenant: what is stored and shown, and what a client may set."""
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
 from functions.tools.models import APPROVERS, Approval, HeaderName, Secret, ToolName
+from functions.tools.port import fingerprint_of
 from shared.auth.roles import Role
 from shared.http.pagination import NamedQuery, Query
 from shared.ids import derived_id
@@ -74,6 +75,14 @@ class ToolChange(BaseModel):
     reason: str | None = Field(None, description="Why it cannot be taken.")
 
 
+def returned(body: dict[str, Any], now: dict[str, Any] | None) -> dict[str, Any]:
+    """As a restore brings it back: nothing of it is safe or may be repeated, and calls want the higher approval of the
+    two, a user's at least. What was trusted then an admin may have taken back since, or the server may have changed."""
+    ranks = get_args(Approval)
+    approval = max(("user", body["approval"], *([now["approval"]] if now else [])), key=ranks.index)
+    return {**body, "safe": [], "idempotent": [], "approval": approval}
+
+
 class McpServer(Resource):
     """An MCP server of the tenant's choice, whose tools its agents may use."""
 
@@ -83,6 +92,7 @@ class McpServer(Resource):
         sorted=("updated_at", "name"),
         counter="mcp_servers",
         backup="restored",
+        returns=returned,
         journalled=True,
         exported=True,
     )
@@ -106,6 +116,14 @@ class McpServer(Resource):
     def has_secret(self) -> bool:
         return self.secret_reference is not None
 
+    @computed_field(description="SHA-256 over its tools; what a dry run tells, a refresh takes as `expect`.")  # type: ignore[prop-decorator]  # mypy #1362
+    @property
+    def tools_digest(self) -> str:
+        return fingerprint_of(*sorted((one.name, one.digest) for one in self.tools))
+
+    def tool(self, name: str) -> RemoteTool | None:
+        return next((one for one in self.tools if one.name == name), None)
+
     def approver(self, tool: str) -> Role | None:
         return None if tool in self.safe else APPROVERS[self.approval]
 
@@ -118,6 +136,11 @@ class McpServerQuery(NamedQuery):
 
 class RefreshQuery(Query):
     dry_run: bool = Field(False, description="Say what would be changed, and change nothing.")
+    expect: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Take no other tools than those of this `tools_digest`, which a dry run has told.",
+    )
 
 
 def mcp_server_id(name: str) -> str:

@@ -11,17 +11,21 @@ from functions.tools.mcp.errors import (
     McpTooLarge,
     McpTooSlow,
     McpUnauthorized,
+    McpUnreachable,
 )
 from functions.tools.mcp.models import MAX_SECONDS, McpServer
 from functions.tools.mcp.wire import MAX_BYTES, Wire
 from shared.errors import PeerFailed
 from shared.outgoing.client import Outgoing
 from shared.outgoing.masking import Mask
+from shared.outgoing.seats import Seats
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.session import TenantSession
 
 MAX_PAGES: Final = 20  # of a list of tools
 MAX_CURSOR: Final = 4096
+MAX_CONVERSATIONS: Final = 8  # of a tenant at a time, of the connections that all have
+_CONVERSATIONS: Final = Seats(MAX_CONVERSATIONS)
 T = TypeVar("T")
 
 
@@ -45,11 +49,15 @@ class Peer:
                 raise McpUnauthorized("was not called: its key is not kept any more; set it again")
         headers = {} if secret is None else {server.auth_header.lower(): server.auth_prefix + secret}
         mask, deadline = Mask(secret), asyncio.get_running_loop().time() + server.timeout_seconds
+        seats = _CONVERSATIONS.of(session.id)
         try:
+            await _seated(seats, deadline)
             try:
                 return await self._once(headers, mask, pinned, work, deadline)
             except McpSessionLost:
                 return await self._once(headers, mask, pinned, work, deadline)
+            finally:
+                seats.release()
         except TimeoutError:
             raise McpTooSlow(f"did not answer within {server.timeout_seconds} s; {NOT_KNOWN}") from None
         except PeerFailed as failed:
@@ -75,6 +83,14 @@ class Peer:
             raise
         finally:
             await wire.end()  # beyond the deadline: what was answered in time is not lost by a slow goodbye
+
+
+async def _seated(seats: asyncio.Semaphore, deadline: float) -> None:
+    try:
+        async with asyncio.timeout_at(deadline):
+            await seats.acquire()
+    except TimeoutError:
+        raise McpUnreachable(f"was not called: {MAX_CONVERSATIONS} others are under way; nothing was done") from None
 
 
 async def pages(wire: Wire) -> AsyncIterator[list[Mapping[str, Any]]]:

@@ -5,8 +5,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from functions.tools.mcp.errors import McpTooLarge
-from functions.tools.mcp.models import MAX_TOOLS, McpServer, McpServerFields, RemoteTool, ToolChange, mcp_server_id
+from functions.tools.mcp.errors import McpOtherTools, McpTooLarge
+from functions.tools.mcp.models import (
+    MAX_TOOLS,
+    McpServer,
+    McpServerFields,
+    RefreshQuery,
+    RemoteTool,
+    ToolChange,
+    mcp_server_id,
+)
 from functions.tools.mcp.peer import Peer, pages
 from functions.tools.mcp.taking import compared, taken
 from functions.tools.mcp.wire import Wire
@@ -16,6 +24,7 @@ from shared.database.port import Create, Rejected
 from shared.errors import Contended, FieldError, Invalid, PeerFailed, Stale, Taken, WrongState
 from shared.outgoing.addresses import wrong_with
 from shared.outgoing.client import Outgoing
+from shared.outgoing.seats import Seats
 from shared.tenancy.plans import MAX_MCP_SERVERS
 from shared.work.change import COUNTER, Change
 from shared.work.kept_secrets import KeptSecrets
@@ -24,6 +33,8 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 NOTHING: dict[str, Any] = {"protocol_version": None, "refreshed_at": None, "tools": [], "changes": []}
 COUNTED = "mcp_servers"
+MAX_REFRESHES = 2  # of a tenant at a time: each may hold a megabyte of schemas
+_REFRESHES = Seats(MAX_REFRESHES)
 CARRIED = RESERVED | {"accept", "content-type", "user-agent"}
 
 
@@ -73,14 +84,20 @@ class McpServerService(ResourceService[McpServer, McpServerFields]):
 
         await tenant.remove(McpServer, id, if_match=if_match, also=last)
 
-    async def refresh(self, tenant: TenantSession, id: str, dry_run: bool, if_match: str | None) -> McpServer:
-        """Take the tools as the server has them now; `dry_run`: say what that would make of it.
+    async def refresh(self, tenant: TenantSession, id: str, asked_for: RefreshQuery, if_match: str | None) -> McpServer:
+        """Take the tools as the server has them now; `dry_run`: say what that would make of it. `McpOtherTools` where
+        they are not those that are expected.
 
-        `PeerFailed` where the server does not tell, `WrongState` where it has become another meanwhile.
+        `PeerFailed` where the server does not tell, `WrongState` where it has become another meanwhile, `Contended`
+        where others are under way.
         """
         asked = await self.get(tenant, id)
         asked.check(if_match)
-        version, tools, refused = await self._told(tenant, asked)
+        seats = _REFRESHES.of(tenant.id)
+        if seats.locked():
+            raise Contended(f"{MAX_REFRESHES} refreshes are under way; try again when they are over.")
+        async with seats:
+            version, tools, refused = await self._told(tenant, asked)
         now = rfc3339(tenant.services.clock.now())
 
         def fields(old: McpServer) -> Mapping[str, Any]:
@@ -97,8 +114,11 @@ class McpServerService(ResourceService[McpServer, McpServerFields]):
                 "idempotent": [name for name in old.idempotent if name in as_before],
             }
 
-        if dry_run:
-            return McpServer.model_validate({**asked.model_dump(), **fields(asked)})
+        seen = McpServer.model_validate({**asked.model_dump(), **fields(asked)})
+        if asked_for.expect not in (None, seen.tools_digest):
+            raise McpOtherTools(f"{asked.name} has other tools by now than those that were looked at; look again.")
+        if asked_for.dry_run:
+            return seen
         return await tenant.modify(McpServer, id, fields, if_match=if_match, action="refreshed")
 
     async def _told(self, tenant: TenantSession, server: McpServer) -> tuple[str, list[RemoteTool], list[ToolChange]]:

@@ -8,6 +8,7 @@ may ask of its client is offered, so what it asks is passed over.
 import asyncio
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from functions.tools.mcp.errors import (
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 HANDSHAKES: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN: Final = "2026-07-28"
 VERSIONS: Final = (*HANDSHAKES, MODERN)
-MAX_BYTES: Final = 1024 * 1024  # of one answer with all events before it
+MAX_BYTES: Final = 1024 * 1024  # of all answers of a conversation, with all events before them
+MAX_VALUES: Final = 20_000  # of JSON in them, events included
+MAX_AT_ONCE: Final = 16 * 1024  # bytes of them that are read on the event loop: some milliseconds of it
+_READERS: Final = ThreadPoolExecutor(2, "mcp-reader")
 END_SECONDS: Final = 5.0
 _META: Final = "io.modelcontextprotocol/"
 _SESSION_ID: Final = re.compile(r"[!-~]{1,256}")
@@ -42,7 +46,7 @@ _OWN: Final = {"accept": "application/json, text/event-stream", "user-agent": f"
 
 
 class Wire:
-    """One conversation with the server at `url`. `client`: bounds each answer; `headers`: of each request.
+    """One conversation with the server at `url`, of `MAX_BYTES` and `MAX_VALUES`; `headers`: of each request.
 
     `mask`: of the secret that is in them, laid over each answer before anything of it is cut.
     """
@@ -55,6 +59,8 @@ class Wire:
         self._version: str | None = None
         self._session: str | None = None
         self._asked = 0
+        self._bytes_left = MAX_BYTES
+        self._values_left = MAX_VALUES
 
     async def open(self, pinned: str | None) -> str:
         """The version that is spoken from now on: this one, or the newest that both know."""
@@ -141,28 +147,87 @@ class Wire:
             raise too_large(most) from None
         except OutgoingFailed as error:
             raise McpUnreachable(f"was not called: {error}") from None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
             raise McpUnreachable("cannot be reached; nothing was done") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             why = f"gave no whole answer ({type(error).__name__}); {NOT_KNOWN}"
             raise McpMalformed(why) from None
 
     async def _heard(self, response: "httpx2.Response", message: Mapping[str, Any], most: int) -> Any:
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        said = self._mask.text(response.headers.get("content-type", ""))  # before its letters are changed
+        kind = said.partition(";")[0].strip().lower()
         if response.status_code == 404 and self._session is not None:
             self._session = None
             raise McpSessionLost
         if not response.is_success:
-            raise await _refused(response, kind, self._mask)
+            raise await self._refused(response, kind)
         if message["method"] == "initialize":
             self._session = _session_of(response)
         if "id" not in message or response.status_code == 202:
             return None
         if kind == "text/event-stream":
-            return await _streamed(response, self._mask, most)
+            return await self._streamed(response, most)
         if kind == "application/json":
-            return _json(await _read(response, most), self._mask)
-        raise McpMalformed(f"answered with {self._mask.text(kind)[:100] or 'no media type'}; {NOT_KNOWN}")
+            return await self._json(await self._read(response, most))
+        raise McpMalformed(f"answered with {kind[:100] or 'no media type'}; {NOT_KNOWN}")
+
+    async def _refused(self, response: "httpx2.Response", kind: str) -> PeerFailed:
+        """What the body says of it, where that is an error of JSON-RPC; of a long one, nothing."""
+        status = response.status_code
+        if status in (401, 403):
+            return McpUnauthorized(f"answered {status}: it does not take the secret; nothing was done")
+        if kind == "application/json" and status >= 400:
+            try:
+                said = await self._json(await self._read(response, MAX_BYTES))
+            except PeerFailed:
+                said = None
+            if isinstance(said, dict) and isinstance(said.get("error"), dict):
+                return McpError(said["error"].get("code"), said["error"].get("message"))
+        return McpStatus(status)
+
+    async def _read(self, response: "httpx2.Response", most: int) -> bytes:
+        found = bytearray()
+        async for chunk in response.aiter_bytes():
+            self._take(len(chunk))
+            found += chunk
+            if len(found) > most:
+                raise too_large(most)
+        return bytes(found)
+
+    async def _streamed(self, response: "httpx2.Response", most: int) -> Any:
+        """The first answer of an event stream; progress, logs and questions of the server's own are passed over."""
+        import httpx2
+
+        taken = 0
+        try:
+            async for event in httpx2.EventSource(response, max_event_size=most):
+                self._take(response.num_bytes_downloaded - taken, values=1)
+                taken = response.num_bytes_downloaded
+                said = await self._json(event.data.encode()) if event.event == "message" and event.data else None
+                if isinstance(said, dict) and "method" not in said:
+                    return said
+        except httpx2.SSEError:
+            raise too_large(most) from None
+        raise McpMalformed(f"ended its stream without an answer; {NOT_KNOWN}")
+
+    async def _json(self, raw: bytes) -> Any:
+        """Without the secret. Of who says much all is read beside the event loop, which is everybody's."""
+        if MAX_BYTES - self._bytes_left <= MAX_AT_ONCE:
+            count, said = _read_json(raw, self._mask, self._values_left)
+        else:
+            loop = asyncio.get_running_loop()
+            count, said = await loop.run_in_executor(_READERS, _read_json, raw, self._mask, self._values_left)
+        self._values_left -= count
+        return said
+
+    def _take(self, count: int, values: int = 0) -> None:
+        """Of what the conversation may hold."""
+        self._bytes_left -= count
+        self._values_left -= values
+        if self._bytes_left < 0:
+            raise too_large(MAX_BYTES)
+        if self._values_left < 0:
+            raise _too_many()
 
     def _all_headers(self) -> dict[str, str]:
         headers = dict(self._headers)
@@ -177,51 +242,27 @@ def too_large(most: int) -> PeerFailed:
     return McpTooLarge(f"answers with more than {most} bytes, or packed; {NOT_KNOWN}")
 
 
-async def _refused(response: "httpx2.Response", kind: str, mask: Mask) -> PeerFailed:
-    """What the body says of it, where that is an error of JSON-RPC; of a long one, nothing."""
-    status = response.status_code
-    if status in (401, 403):
-        return McpUnauthorized(f"answered {status}: it does not take the secret; nothing was done")
-    if kind == "application/json" and status >= 400:
-        try:
-            said = _json(await _read(response, MAX_BYTES), mask)
-        except PeerFailed:
-            said = None
-        if isinstance(said, dict) and isinstance(said.get("error"), dict):
-            return McpError(said["error"].get("code"), said["error"].get("message"))
-    return McpStatus(status)
-
-
-async def _read(response: "httpx2.Response", most: int) -> bytes:
-    found = bytearray()
-    async for chunk in response.aiter_bytes():
-        found += chunk
-        if len(found) > most:
-            raise too_large(most)
-    return bytes(found)
-
-
-async def _streamed(response: "httpx2.Response", mask: Mask, most: int) -> Any:
-    """The first answer of an event stream; progress, logs and questions of the server's own are passed over."""
-    import httpx2
-
-    try:
-        async for event in httpx2.EventSource(response, max_event_size=most):
-            said = _json(event.data.encode(), mask) if event.event == "message" and event.data else None
-            if isinstance(said, dict) and "method" not in said:
-                return said
-    except httpx2.SSEError:
-        raise too_large(most) from None
-    raise McpMalformed(f"ended its stream without an answer; {NOT_KNOWN}")
-
-
-def _json(raw: bytes, mask: Mask) -> Any:
+def _read_json(raw: bytes, mask: Mask, most: int) -> tuple[int, Any]:
+    """How many values there are, counted before any is masked, and what they are."""
     from pydantic_core import from_json
 
     try:
-        return mask.over(from_json(raw, allow_inf_nan=False))
+        said = from_json(raw, allow_inf_nan=False)
     except ValueError:
         raise McpMalformed(f"answered with what is no JSON; {NOT_KNOWN}") from None
+    count, waiting = 1, [said]
+    while waiting:
+        one = waiting.pop()
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        count += len(inner)
+        if count > most:
+            raise _too_many()
+        waiting += inner
+    return count, mask.over(said)
+
+
+def _too_many() -> PeerFailed:
+    return McpTooLarge(f"answers with more than {MAX_VALUES} values; {NOT_KNOWN}")
 
 
 def _result(answer: Any, id: int) -> Mapping[str, Any]:
