@@ -129,7 +129,7 @@ class Parts:
         tokens = HookTokens(RegistryKey(database, services.clock, HOOKS))
         self.hooks = HookService(self._secrets, tokens, settings.flowgrid_public_url)
         self.delivering = Delivering(
-            directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting
+            directory, services, adapters.limiter, tokens, self._secrets, self.executions.starting, core.api_keys
         )
         catalog = CatalogTools(self.elements, self.relationships)
         self.issuers = [one.issuer for one in settings.flowgrid_issuers]

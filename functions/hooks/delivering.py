@@ -15,14 +15,14 @@ from functions.executions.starting import Asked, Starting
 from functions.hooks.models import Delivered, HookItem
 from functions.hooks.signatures import Delivery, verified
 from functions.hooks.tokens import HookTokens
-from shared.auth.caller import SYSTEM, Caller, RequestInfo
+from shared.auth.caller import SYSTEM, RequestInfo
 from shared.auth.roles import Role
 from shared.clock import parse_rfc3339
-from shared.errors import Forbidden, Invalid, NotAMember, RoleNeeded, Taken, TenantSuspended, TooLarge, Unauthenticated
+from shared.errors import Forbidden, Invalid, Taken, TenantSuspended, TooLarge, Unauthenticated
 from shared.ids import derived_id
 from shared.limits.port import RateLimiter, Window
-from shared.members.apikeys import ApiKey
-from shared.members.users import User
+from shared.members.apikeys import ApiKeys
+from shared.members.makers import as_maker
 from shared.telemetry.log import log_fields
 from shared.tenancy.directory import Directory, TenantEntry
 from shared.tenancy.fence import Overtaken
@@ -53,6 +53,7 @@ class Delivering:
         tokens: HookTokens,
         secrets: KeptSecrets,
         starting: Starting,
+        keys: ApiKeys,
     ) -> None:
         self._directory = directory
         self._services = services
@@ -60,9 +61,13 @@ class Delivering:
         self._tokens = tokens
         self._secrets = secrets
         self._starting = starting
+        self._keys = keys
 
     async def take(self, sent: Sent, known: Callable[[], None]) -> Delivered:
-        """`known` is called once the sender has shown itself. Until then everybody is told the same."""
+        """`known` is called once the sender has shown itself by something new. Until then everybody is told the same.
+
+        What was caught and comes again is good, and shows nothing of who sends it: it spends what its address has.
+        """
         if len(sent.body) > MAX_INPUT_BYTES:
             raise TooLarge(f"A delivery has at most {MAX_INPUT_BYTES} bytes; this one has {len(sent.body)}.")
         session, hook = await self._named(sent)
@@ -71,14 +76,19 @@ class Delivering:
         delivery = verified(hook.style, secrets, sent.headers, sent.body, now)
         if delivery is None:
             _refuse(sent)
-        known()
         log_fields.set({**log_fields.get(), "tenant_id": session.id, "hook_id": hook.id})
-        await self._limiter.take(window_of(session))
+        id = derived_id(Execution.KIND, "hook", session.id, hook.id, delivery.id)
+        again = await session.store.get(Execution.KIND, id) is not None
+        if not again and not delivery.ping:
+            known()
+            await self._limiter.take(window_of(session))
         _check(session.entry)
-        session = await _as_owner(session, hook)
+        session = await as_maker(session, hook.maker, self._keys, Role.USER)
         if delivery.ping:
             return Delivered(execution_id=None)
-        return Delivered(execution_id=await self._run(session, hook, delivery, _input(sent.body)))
+        if not again:
+            await self._run(session, hook, delivery, _input(sent.body), id)
+        return Delivered(execution_id=id)
 
     async def _named(self, sent: Sent) -> tuple[TenantSession, HookItem]:
         """The hook that the URL names, and its tenant's store, with nobody's rights yet."""
@@ -101,23 +111,19 @@ class Delivering:
         found = await asyncio.gather(*(self._secrets.get(session, one) for one in references if one is not None))
         return [secret for secret in found if secret is not None]
 
-    async def _run(self, session: TenantSession, hook: HookItem, delivery: Delivery, input: str) -> str:
-        id = derived_id(Execution.KIND, "hook", session.id, hook.id, delivery.id)
+    async def _run(self, session: TenantSession, hook: HookItem, delivery: Delivery, input: str, id: str) -> None:
         about = {"id": hook.id, "name": hook.name, "delivery": delivery.id, "event": delivery.event}
         asked = Asked(input, {"hook": about}, RunLimits(), "hook")
         for left in reversed(range(TRIES_AT_A_RACE)):
-            if await session.store.get(Execution.KIND, id) is not None:
-                return id
             try:
                 await self._starting.start(session, hook.agent_id, asked, id=id)
             except Taken:  # the same delivery, at the same time
-                return id
+                return
             except Overtaken:
                 if not left:
                     raise
                 continue
-            return id
-        raise AssertionError("the last try has ended otherwise")
+            return
 
 
 def window_of(session: TenantSession) -> Window:
@@ -137,23 +143,6 @@ def _check(entry: TenantEntry) -> None:
         raise TenantSuspended("This tenant is suspended; its data is kept. Write to support to resume it.")
     if entry.status not in ("active", "trial"):
         raise Forbidden(f"This tenant is {entry.status}; try again when that is done.")
-
-
-async def _as_owner(session: TenantSession, hook: HookItem) -> TenantSession:
-    """The session of the user who made the hook, in the role that the user has now. `Forbidden` when that is over."""
-    stored = await session.store.get(User.KIND, hook.user_id)
-    user = None if stored is None else User.model_validate(stored.body)
-    if user is None or user.created_at != hook.user_since or user.status == "disabled":
-        raise NotAMember("Whoever made this hook is no user of the tenant any more.")
-    if hook.made_with is not None:
-        key = await session.store.get(ApiKey.KIND, hook.made_with)
-        if key is None or parse_rfc3339(key.body["expires_at"]) <= session.services.clock.now():
-            raise NotAMember("The API key that this hook was made with is over.")
-    role = Role(f"tenant:{user.role}")
-    if not role.includes(Role.USER):
-        raise RoleNeeded(f"This needs the role {Role.USER}; whoever made this hook has {role}.")
-    caller = Caller(subject=user.id, email=user.email, name=user.name, tenant_id=session.id, role=role, user=user.id)
-    return TenantSession(session.entry, session.store, caller, session.request, session.services)
 
 
 def _input(body: bytes) -> str:

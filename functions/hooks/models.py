@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from shared.http.pagination import NamedQuery
 from shared.kinds import Kind
+from shared.members.makers import Maker
 from shared.work.resources import WHOLE, Body, Id, Name, Resource, Timestamp
 
 Style = Literal["standard", "github", "stripe", "plain"]
@@ -55,11 +56,16 @@ class HookItem(Resource):
     agent_id: Id = Field(description="The agent that runs.")
     user_id: Id = Field(description="Who made it: runs are started as them, and end with them.")
     user_since: Timestamp = Field(description="Since when they are a user here.")
+    identity: str = Field(description="A digest of the identity that they signed in with: another's starts nothing.")
     made_with: Id | None = Field(description="The API key with which it was made, and with which it ends.")
     style: Style = Field(description="How deliveries are signed.")
     secret_reference: str | None = Field(description="Where the secret is kept; it opens nothing by itself.")
     old_secret_reference: str | None = Field(description="Where the one before is kept.")
     old_secret_until: Timestamp | None = Field(description="Until when that is good as well.")
+
+    @property
+    def maker(self) -> Maker:
+        return Maker.model_validate(self.model_dump(include={*Maker.model_fields}))
 
 
 class Hook(HookItem):

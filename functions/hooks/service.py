@@ -13,7 +13,7 @@ from shared.auth.roles import Role
 from shared.clock import rfc3339
 from shared.database.port import Create, Rejected
 from shared.errors import Forbidden, Invalid
-from shared.members.users import User
+from shared.members.makers import maker_of
 from shared.work.change import COUNTER as COUNTER_KIND
 from shared.work.change import Change
 from shared.work.kept_secrets import KeptSecrets
@@ -42,7 +42,9 @@ class HookService:
     async def create(self, tenant: TenantSession, agent_id: str, new: NewHook) -> Hook:
         """`QuotaReached` beyond `MOST_HOOKS`."""
         await load(tenant, Agent, agent_id)
-        user = await _owner(tenant)
+        maker = await maker_of(tenant)
+        if maker is None:
+            raise Forbidden("Only a user of the tenant can have hooks.")
         if new.secret is not None:
             _check(new.style, new.secret)
         await _counted(tenant)
@@ -53,9 +55,7 @@ class HookService:
             "name": new.name,
             "style": new.style,
             "agent_id": agent_id,
-            "user_id": user.id,
-            "user_since": user.created_at,
-            "made_with": tenant.caller.key.id if tenant.caller.key else None,
+            **maker.model_dump(),
             "secret_reference": kept,
             "old_secret_reference": None,
             "old_secret_until": None,
@@ -130,14 +130,6 @@ def _shown(hook: HookItem, place: Place) -> Hook:
 
 def _references(hook: HookItem) -> list[str]:
     return [one for one in (hook.secret_reference, hook.old_secret_reference) if one is not None]
-
-
-async def _owner(tenant: TenantSession) -> User:
-    """The user whose hook it will be; `Forbidden` for Flowgrid's staff, who are none."""
-    stored = None if tenant.caller.role is Role.PLATFORM else await tenant.store.get(User.KIND, tenant.user_id)
-    if stored is None:
-        raise Forbidden("Only a user of the tenant can have hooks.")
-    return User.model_validate(stored.body)
 
 
 def _check(style: Style, secret: str) -> None:

@@ -19,9 +19,11 @@ from functions.webhooks.models import Webhook
 from functions.webhooks.sending import keys_of
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
-from shared.errors import Conflict, NotFound, Unauthenticated
+from shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from shared.http.routes import Content
 from shared.ids import is_uuid
+from shared.members.apikeys import ApiKeys
+from shared.members.makers import check_maker
 from shared.tenancy.directory import Directory
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.scope import Services
@@ -33,6 +35,7 @@ WINDOW_SECONDS = 300
 SLACK_SIGNATURE = "x-slack-signature"
 SLACK_TIMESTAMP = "x-slack-request-timestamp"
 NOT_SLACK = "This is not signed as this webhook's Slack app signs."
+ROLES = {"user": Role.USER, "admin": Role.ADMIN}  # by `approvals`
 Choice = Literal["approve", "reject"]
 DONE = {"approve": "Approved. The run goes on.", "reject": "Rejected. The run goes on without this call."}
 HTML = """<!doctype html>
@@ -61,11 +64,14 @@ class Posted:
 class Answering:
     """`decide`: what becomes of a waiting step, as if its session's caller had decided in Flowgrid."""
 
-    def __init__(self, decide: Decide, secrets: KeptSecrets, directory: Directory, services: Services) -> None:
+    def __init__(
+        self, decide: Decide, secrets: KeptSecrets, directory: Directory, services: Services, keys: ApiKeys
+    ) -> None:
         self._decide = decide
         self._secrets = secrets
         self._directory = directory
         self._services = services
+        self._keys = keys
 
     async def from_slack(self, hook: str, posted: Posted, known: Callable[[], None]) -> Content:
         """`hook`: `<tenant>.<webhook>`. `Unauthenticated` for what is not Slack's of this webhook."""
@@ -88,17 +94,13 @@ class Answering:
 
     async def ask(self, token: str, known: Callable[[], None]) -> Content:
         """The page that asks; it changes nothing."""
-        link = unproved(token)
-        tenant, webhook = await self._webhook(link.tenant, link.webhook)
-        await self._prove(tenant, webhook, link, token)
+        link, _, _ = await self._of_page(token)
         known()
         return _html("A call waits for approval", f"Step {link.step} of run {link.execution}.", FORM)
 
     async def answer(self, token: str, body: bytes, known: Callable[[], None]) -> Content:
         """What its form has sent: decided once, whoever clicks twice."""
-        link = unproved(token)
-        tenant, webhook = await self._webhook(link.tenant, link.webhook)
-        await self._prove(tenant, webhook, link, token)
+        link, tenant, webhook = await self._of_page(token)
         known()
         choice = _fields(body).get("decision", "")
         if choice not in DONE:
@@ -106,11 +108,20 @@ class Answering:
         done = await self._decided(tenant, webhook, link, token, cast(Choice, choice), "teams")
         return _html("Decided", done, "")
 
+    async def _of_page(self, token: str) -> tuple[Link, TenantSession, Webhook]:
+        """What a page is about. A button of Slack's opens none: there Slack says who has clicked."""
+        link = unproved(token)
+        tenant, webhook = await self._webhook(link.tenant, link.webhook)
+        if webhook.format != "teams":
+            raise Unauthenticated(WRONG, reason="no_page")
+        await self._prove(tenant, webhook, link, token)
+        return link, tenant, webhook
+
     async def _decided(
         self, tenant: TenantSession, webhook: Webhook, link: Link, token: str, choice: Choice, by: str
     ) -> str:
         await self._prove(tenant, webhook, link, token)
-        role = {"user": Role.USER, "admin": Role.ADMIN}[cast(str, webhook.approvals)]
+        role = ROLES[cast(str, webhook.approvals)]
         caller = Caller(f"webhook:{webhook.id}:{by}"[:200], None, None, tenant.id, role)
         request = RequestInfo(self._services.ids.new(), "", "flowgrid-cards")
         session = TenantSession(tenant.entry, tenant.store, caller, request, self._services)
@@ -126,6 +137,10 @@ class Answering:
         if webhook.approvals is None:
             raise Unauthenticated(WRONG, reason="no_approvals")
         prove(token, link, await keys_of(self._secrets, tenant, webhook, now), now)
+        try:
+            await check_maker(tenant, webhook.maker, self._keys, ROLES[webhook.approvals])
+        except Forbidden:
+            raise Unauthenticated(WRONG, reason="maker") from None
 
     async def _webhook(self, tenant_id: str, webhook_id: str) -> tuple[TenantSession, Webhook]:
         """Of a tenant that is open, and not switched off: the same refusal for all else."""
@@ -163,7 +178,7 @@ def _clicked(body: bytes) -> tuple[Choice, str, str] | None:
         payload = json.loads(_fields(body)["payload"])
         action, user = payload["actions"][0], str(payload["user"]["id"])
         choice, token = action["action_id"], action["value"]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
     return (choice, token, user) if choice in DONE and isinstance(token, str) else None
 
@@ -171,7 +186,11 @@ def _clicked(body: bytes) -> tuple[Choice, str, str] | None:
 def _fields(body: bytes) -> dict[str, str]:
     if len(body) > MAX_BODY_BYTES:
         return {}
-    return {name: values[0] for name, values in parse_qs(body.decode(errors="replace"), max_num_fields=20).items()}
+    try:
+        found = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+    except ValueError:  # too many
+        return {}
+    return {name: values[0] for name, values in found.items()}
 
 
 def _html(title: str, text: str, form: str) -> Content:

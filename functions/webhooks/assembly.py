@@ -32,5 +32,5 @@ class Webhooks:
             deliveries=Deliveries(),
             deliverer=Deliverer(lines, directory, services, core.dead_letters, messaging),
             sweeping=Sweeping(adapters.database, services, messaging),
-            answering=Answering(decide, secrets, directory, services),
+            answering=Answering(decide, secrets, directory, services, core.api_keys),
         )

@@ -4,8 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functions.webhooks.messages import nudge
-from functions.webhooks.models import OVER, TEST, Delivery, DeliveryReplay, ReplayedDeliveries, Webhook, stored
+from functions.webhooks.models import (
+    ABOUT_USERS,
+    OVER,
+    TEST,
+    Delivery,
+    DeliveryReplay,
+    ReplayedDeliveries,
+    Webhook,
+    stored,
+)
 from functions.webhooks.telling import Event, lengthen, put_in_line
+from shared.auth.scopes import KeyScope
 from shared.clock import rfc3339
 from shared.database.port import Order, Replace, Where
 from shared.errors import Conflict, NotFound, WrongState
@@ -20,11 +30,11 @@ class Deliveries:
     async def list(self, tenant: TenantSession, filters: Mapping[str, Any], page: PageRequest) -> Listing[Delivery]:
         """One query; those of a webhook that has gone as well."""
         found = await bounded_page(tenant.store, Delivery.KIND, filters, page)
-        return Listing([Delivery.model_validate(one.body) for one in found.items], found.next)
+        return Listing([_seen(tenant, Delivery.model_validate(one.body)) for one in found.items], found.next)
 
     async def get(self, tenant: TenantSession, id: str) -> Delivery:
         """`NotFound` in the same words for what never was and for another tenant's."""
-        return (await self._held(tenant, id)).value
+        return _seen(tenant, (await self._held(tenant, id)).value)
 
     async def redeliver(self, tenant: TenantSession, id: str) -> Delivery:
         """Once more from the first attempt on, under the same id. `WrongState` for one that is not over."""
@@ -35,7 +45,7 @@ class Deliveries:
         change = tenant.change()
         again = _again(tenant, change, held)
         self._line_up(tenant, change, hook, "redelivered", [again])
-        return await change.commit(again)
+        return await change.commit(_seen(tenant, again))
 
     async def replay(self, tenant: TenantSession, webhook_id: str, asked: DeliveryReplay) -> ReplayedDeliveries:
         """Of a range of time, the oldest first, in one batch."""
@@ -85,6 +95,14 @@ class Deliveries:
         if found is None:
             raise NotFound("There is no such delivery.")
         return Versioned.of(Delivery, found)
+
+
+def _seen(tenant: TenantSession, delivery: Delivery) -> Delivery:
+    """For a key that is not for members, who they are is left out: they are named, as what is too large is."""
+    if not delivery.type.startswith(ABOUT_USERS) or tenant.caller.may(KeyScope.MEMBERS):
+        return delivery
+    data = {name: value for name, value in delivery.payload["data"].items() if name != "object"}
+    return delivery.model_copy(update={"payload": {**delivery.payload, "data": data}})
 
 
 def _again(tenant: TenantSession, change: Change, held: Versioned[Delivery]) -> Delivery:

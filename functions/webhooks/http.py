@@ -64,7 +64,7 @@ def _deliveries(endpoint: Endpoint, routes: func.Blueprint, webhooks: Webhooks) 
         routes,
         "GET",
         LOG,
-        role=Role.VIEWER,
+        role=Role.ADMIN,
         query=DeliveryQuery,
         answer=Page[Delivery],
         summary="List what webhooks were told, and what waits for them",
@@ -72,7 +72,7 @@ def _deliveries(endpoint: Endpoint, routes: func.Blueprint, webhooks: Webhooks) 
     async def list_webhook_deliveries(call: Call[None, DeliveryQuery]) -> Listing[Delivery]:
         return await log.list(call.tenant, call.query.filters(), call.page)
 
-    @endpoint(routes, "GET", LOGGED, role=Role.VIEWER, answer=Delivery, summary="Get a delivery and its attempts")
+    @endpoint(routes, "GET", LOGGED, role=Role.ADMIN, answer=Delivery, summary="Get a delivery and its attempts")
     async def get_webhook_delivery(call: Call) -> Delivery:
         return await log.get(call.tenant, call.params["delivery_id"])
 

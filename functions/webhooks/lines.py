@@ -2,14 +2,15 @@
 
 Whoever works on a line has its lease, and each write of his replaces the line by its ETag while he is its holder. So
 two never write of one delivery, and what was acknowledged is recorded before the next is sent. A call takes fifteen
-seconds at most, the lease sixty, and it is renewed before each call. What a crash leaves, the sweep finds by `due_at`.
+seconds at most, the lease sixty and what clocks may differ by, and it is renewed right before each call. What a crash
+leaves, the sweep finds by `due_at`.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from functions.webhooks.messages import look_at
 from functions.webhooks.models import (
@@ -20,6 +21,7 @@ from functions.webhooks.models import (
     MAX_ATTEMPTS,
     NEVER,
     SCHEDULE,
+    SECONDS,
     Attempt,
     Delivery,
     Line,
@@ -27,8 +29,8 @@ from functions.webhooks.models import (
     Webhook,
     stored,
 )
-from functions.webhooks.sending import GONE, Answered, Sender
-from shared.clock import parse_rfc3339, rfc3339, runs
+from functions.webhooks.sending import GONE, Answered, Ready, Sender
+from shared.clock import SKEW, parse_rfc3339, rfc3339, runs
 from shared.database.port import Delete, Increment, Operation, Rejected, Replace, Stored, Where
 from shared.errors import Contended, FlowgridError, NotFound, Unavailable
 from shared.messaging.port import Message, Messaging
@@ -38,6 +40,7 @@ from shared.work.resources import Versioned
 from shared.work.session import TenantSession
 
 logger = logging.getLogger("flowgrid.webhooks")
+T = TypeVar("T")
 Changes = dict[str, Any]
 Pause = Callable[[float], Awaitable[None]]
 AT_ONCE = 20  # deliveries for a message; another goes on
@@ -45,8 +48,10 @@ SLICE_SECONDS = 60.0
 CANCELLED_AT_ONCE = 40
 TRIES = 20  # at a line that is lengthened all the time
 PAUSES = (0.1, 0.5, 2.0, 5.0)  # what was acknowledged is recorded, or it is told again
+CALL = SKEW + timedelta(seconds=2 * SECONDS)  # so long a lease has to run yet when a call is made
 SUSPENDED_FOR = timedelta(hours=1)  # then somebody looks again
 
+UNFORESEEN = "The call failed here."
 BUSY = "This line is changed all the time; look again."
 
 
@@ -123,8 +128,14 @@ class Lines:
         due_at = first.value.due_at if first.value.tried else None  # until then it is due, whatever clocks say
         if due_at is not None and due_at > rfc3339(now):
             return await self._rest(session, line, due_at)
-        await self._save(session, line)
-        answered = await self._sender.send(session, webhook, first.value)
+        ready = await _foreseen(session, webhook, self._sender.ready(session, webhook))
+        until = (await self._save(session, line)).lease_until
+        if rfc3339(session.services.clock.now() + CALL) > until:  # it took long to write: once more
+            return True
+        if isinstance(ready, Ready):
+            answered = await _foreseen(session, webhook, self._sender.send(ready, first.value))
+        else:
+            answered = ready
         failing = await self._record(session, line, first, answered)
         if answered.status == GONE:
             await _off(session, line.id, "gone")
@@ -282,6 +293,19 @@ async def _is_written(session: TenantSession, made: Delivery) -> bool:
     """Whether it was this that was written, by a commit whose answer was lost."""
     found = await session.store.get(Delivery.KIND, made.id)
     return found is not None and Delivery.model_validate(found.body) == made
+
+
+async def _foreseen(session: TenantSession, webhook: Webhook, doing: Awaitable[T]) -> T | Answered:
+    """What nobody has foreseen is a failed attempt as well: it counts, and is not tried for ever."""
+    at = rfc3339(session.services.clock.now())
+    try:
+        return await doing
+    except Unavailable:
+        raise
+    except Exception as error:
+        extra = {"tenant_id": session.id, "webhook_id": webhook.id, "reason": type(error).__name__}
+        logger.error("a call of a webhook failed as none should", extra=extra)
+        return Answered(at, 0, error=UNFORESEEN)
 
 
 async def _acknowledge(session: TenantSession, webhook_id: str, write: Operation) -> None:

@@ -43,7 +43,7 @@ def unproved(token: str) -> Link:
         if not all(isinstance(one, str) for one in texts) or type(found["step"]) is not int:
             raise ValueError
         return Link(texts[0], texts[1], texts[2], found["step"], texts[3])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Unauthenticated(WRONG, reason="no_link") from None
 
 

@@ -5,9 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.clock import SKEW
 from shared.http.pagination import ListQuery, ResourceQuery
 from shared.http.times import Time
 from shared.kinds import Kind
+from shared.members.makers import Maker
 from shared.work.resources import WHOLE, Body, Id, JsonObject, Resource, Timestamp
 
 SCHEDULE = tuple(  # after the attempt before; Standard Webhooks, "Deliverability and reliability"
@@ -21,9 +23,10 @@ ROTATION = timedelta(days=1)  # in which the former secret signs as well
 KEPT_SECONDS = 30 * 86400  # a delivery, after its end
 MAX_WAITING = 10_000  # deliveries of one webhook
 MAX_ATTEMPTS = 10  # that are shown of a delivery: the last ones
-LEASE = timedelta(seconds=60)
+LEASE = SKEW + timedelta(seconds=60)  # whose clock is ahead takes no line in whose first a call is made
 NEVER = "9999-12-31T23:59:59.999999Z"
 TEST = "webhook.test"
+ABOUT_USERS = "user."  # what only those are told who may read who is let in
 WAITING = "execution.waiting"  # of which a card can be answered
 
 EventType = Literal[
@@ -104,6 +107,10 @@ class Webhook(Resource):
     former_reference: str | None = Field(None, description="Where the one before lies, which signs as well for a day.")
     former_until: Timestamp | None = Field(None, description="Until when.")
     approvals: Literal["user", "admin"] | None = Field(None, description="As what an answer from its cards counts.")
+    maker: Maker | None = Field(
+        None,
+        description="Who has said so: answers count as long as they have that role. Whoever sets it anew takes over.",
+    )
     address_reference: str | None = Field(None, description="Where the address of slack and teams lies.")
     signing_reference: str | None = Field(None, description="Where Slack's signing secret lies.")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -39,6 +39,15 @@ class Answered:
         return self.status is not None and 200 <= self.status < 300
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A webhook, with what signs its messages, and where they go; nothing of which may be kept any more."""
+
+    webhook: Webhook
+    keys: list[str] = field(repr=False)
+    url: str | None = field(repr=False)
+
+
 class Sender:
     """Calls what a tenant names through the guarded client: no private address, no redirect, fifteen seconds."""
 
@@ -48,11 +57,17 @@ class Sender:
         self._secrets = secrets
         self._clock = clock
 
-    async def send(self, tenant: TenantSession, webhook: Webhook, delivery: Delivery) -> Answered:
-        """Never raises for what the receiver does. `Unavailable` while the secret cannot be read."""
+    async def ready(self, tenant: TenantSession, webhook: Webhook) -> Ready:
+        """What calls of this webhook need. `Unavailable` while a secret cannot be read."""
+        keys = await keys_of(self._secrets, tenant, webhook, self._clock.now())
+        reference = webhook.address_reference
+        url = webhook.url if reference is None else await self._secrets.get(tenant, reference)
+        return Ready(webhook, keys, url)
+
+    async def send(self, ready: Ready, delivery: Delivery) -> Answered:
+        """Never raises for what the receiver does."""
         now, since = self._clock.now(), self._clock.monotonic()
-        keys = await keys_of(self._secrets, tenant, webhook, now)
-        url = await self._address(tenant, webhook)
+        webhook, keys, url = ready.webhook, ready.keys, ready.url
         if not keys or not url:
             return Answered(rfc3339(now), 0, error=KEYLESS)
         body = to_json(delivery.payload if webhook.format == "webhook" else self._card(webhook, delivery, keys[0]))
@@ -61,10 +76,6 @@ class Sender:
             headers |= signed(keys, delivery.event_id, now, body)
         status, error, wait = await self._call(url, headers, body, now)
         return Answered(rfc3339(now), int((self._clock.monotonic() - since) * 1000), status, error, wait)
-
-    async def _address(self, tenant: TenantSession, webhook: Webhook) -> str | None:
-        reference = webhook.address_reference
-        return webhook.url if reference is None else await self._secrets.get(tenant, reference)
 
     def _card(self, webhook: Webhook, delivery: Delivery, key: str) -> dict[str, Any]:
         """A waiting run's can be answered, where the webhook says as whom."""
@@ -122,6 +133,6 @@ def retry_after(value: str | None, now: datetime) -> float:
     else:
         try:
             seconds = (parse_rfc3339(parsedate_to_datetime(text).isoformat()) - now).total_seconds()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # of a year that no clock has
             return 0.0
     return min(max(seconds, 0.0), LONGEST_PAUSE.total_seconds())

@@ -6,10 +6,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from functions.webhooks.messages import nudge
-from functions.webhooks.models import ROTATION, Line, Webhook, WebhookFields, stored
+from functions.webhooks.models import ABOUT_USERS, ROTATION, Line, Webhook, WebhookFields, stored
+from shared.auth.scopes import KeyScope
 from shared.clock import rfc3339
 from shared.database.port import Create, Database, Rejected, Replace
-from shared.errors import Contended, FieldError, Invalid, NotFound
+from shared.errors import Contended, FieldError, Forbidden, Invalid, NotFound, ScopeNeeded
+from shared.members.makers import Maker, maker_of
 from shared.outgoing.addresses import Allowed, wrong_with
 from shared.tenancy.directory import TENANT, Directory
 from shared.work.change import COUNTER, Change
@@ -36,11 +38,12 @@ class WebhookService(ResourceService[Webhook, WebhookFields]):
     async def create(self, tenant: TenantSession, new: WebhookFields) -> Webhook:
         """With its secret. `QuotaReached` beyond the plan's number."""
         self._check(new)
+        vouched = _vouched(tenant, await maker_of(tenant), new, None)
         await self._listen(tenant)
         await _counted(tenant)
         id, secret = tenant.services.ids.new(), _secret()
         kept = await self._secrets.put(tenant, Webhook.KIND, id, secret)
-        own = {**_fields(new), "secret_reference": kept, **await self._given(tenant, id, new, None)}
+        own = {**_fields(new), **vouched, "secret_reference": kept, **await self._given(tenant, id, new, None)}
         change = tenant.change()
         made = change.create(Webhook, own, id=id)
         change.write(Create(Line.KIND, id, stored(Line(id=id, created_at=change.at))))
@@ -91,12 +94,15 @@ class WebhookService(ResourceService[Webhook, WebhookFields]):
         before.check(if_match)
         first: WebhookFields = sent(before)
         self._check(first, before)
+        maker = await maker_of(tenant)
+        _vouched(tenant, maker, first, before)
         given = await self._given(tenant, id, first, before)
 
         def fields(old: Webhook) -> dict[str, Any]:
             new: WebhookFields = sent(old)
             self._check(new, old)
-            return {**_fields(new), **given, "off_reason": None if new.enabled else old.off_reason}
+            vouched = _vouched(tenant, maker, new, old)
+            return {**_fields(new), **vouched, **given, "off_reason": None if new.enabled else old.off_reason}
 
         async def also(change: Change, old: Webhook, now: Webhook) -> None:
             for name in given:
@@ -150,6 +156,24 @@ class WebhookService(ResourceService[Webhook, WebhookFields]):
             self._directory.forget(tenant.id)
             return
         raise Contended("Others keep changing this tenant at the same time; try again.")
+
+
+def _vouched(tenant: TenantSession, maker: Maker | None, new: WebhookFields, old: Webhook | None) -> dict[str, Any]:
+    """Who answers for the answers from its cards: whoever says where they go and as what they count.
+
+    `ScopeNeeded` where the caller's key is not for what the webhook is told, or decides.
+    """
+    elsewhere = old is None or new.url != old.url
+    listens = elsewhere or old is None or {*new.events} != {*old.events}
+    counts = elsewhere or old is None or new.approvals != old.approvals or new.signing_secret is not None
+    told = listens and any(one.startswith(ABOUT_USERS) for one in new.events)
+    decides = counts and new.approvals is not None
+    for scope, needed in ((KeyScope.MEMBERS, told), (KeyScope.EXECUTE, decides)):
+        if needed and not tenant.caller.may(scope):
+            raise ScopeNeeded(f"This needs the scope {scope}, which the API key lacks.")
+    if decides and maker is None:
+        raise Forbidden("Only a user of the tenant says as whom its cards are answered.")
+    return {"maker": maker} if decides else {} if new.approvals else {"maker": None}
 
 
 def _secret() -> str:

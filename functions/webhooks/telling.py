@@ -61,20 +61,24 @@ class Event:
 
 
 async def hand_out(tenant: TenantSession) -> None:
-    """All that is left; again, or two at once, do no harm."""
+    """All that is left; again, or two at once, do no harm: who finds that another is at it leaves the rest to them.
+
+    What was there when somebody lost against another, that one finds: they have written later.
+    """
     session = tenant.past_the_fence().without_key()
     await session.store.catch_up()
-    full: set[str] = set()
+    full, refused = set[str](), ""
     for _ in range(MOST):
         found = (await session.store.query(HAPPENED, limit=1)).items
-        if not found:
+        if not found or refused not in ("", found[0].etag):
             break
+        refused = ""
         try:
             await _hand_out(session, found[0], full)
         except FullLine as error:
             full.add(error.webhook_id)
-        except Conflict:  # another has handed it out, or a webhook has gone: look again
-            continue
+        except Conflict:  # another has handed it out, or a webhook has gone: then it is as it was
+            refused = found[0].etag
     else:
         services = session.services
         change = session.change()

@@ -58,8 +58,11 @@ class Deliverer:
                 self._services.deliveries_queue, message, "names no webhook of a tenant"
             )
         if not _is_id(webhook):
-            return await hand_out(await self._session(message.tenant_id))
+            return await self._places.give(message, partial(self._hand_out, message.tenant_id))
         await self._places.give(message, partial(self._work, message.tenant_id, str(webhook), urgent))
+
+    async def _hand_out(self, tenant_id: str) -> None:
+        await hand_out(await self._session(tenant_id))
 
     async def _work(self, tenant_id: str, webhook_id: str, urgent: bool) -> None:
         await self._lines.work(await self._session(tenant_id), webhook_id, urgent=urgent)

@@ -105,7 +105,7 @@ class ApiKeys:
         found, has_maker, taken = await asyncio.gather(
             store.get(ApiKey.KIND, text.id),
             _has_maker(store, proof["made_with"]),
-            self._is_taken(store, proof["issuer"]),
+            self.is_taken(store, proof["issuer"]),
         )
         if found is None:
             raise self._unknown(text)
@@ -117,7 +117,7 @@ class ApiKeys:
         until = min(parse_rfc3339(one) for one in (key.expires_at, secret["until"]) if one is not None)
         return _Known(at, until, _caller(key, proof))
 
-    async def _is_taken(self, store: TenantStore, issuer: str) -> bool:
+    async def is_taken(self, store: TenantStore, issuer: str) -> bool:
         """Whether tokens of this issuer would be taken now. Not as `OwnIssuers` knows it, for seconds of its own."""
         if issuer in self._issuers:
             return True
@@ -134,6 +134,15 @@ class ApiKeys:
 async def _has_maker(store: TenantStore, id: str | None) -> bool:
     """Whether the key with which this one was made is there, if it was made with one."""
     return id is None or await store.get(ApiKey.KIND, id) is not None
+
+
+async def living(store: TenantStore, id: str, now: datetime) -> ApiKey | None:
+    """The key of this id; None where it, or the key with which it was made, is gone or over."""
+    stored = await store.get(ApiKey.KIND, id)
+    key = None if stored is None else ApiKey.model_validate(stored.body)
+    if key is None or parse_rfc3339(key.expires_at) <= now or not await _has_maker(store, key.made_with):
+        return None
+    return key
 
 
 def _secret(proof: Mapping[str, Any], digest: str) -> Mapping[str, Any] | None:

@@ -8,10 +8,9 @@ tenant; but a removed admin who may still invite for a moment would invite himse
 from collections.abc import Mapping
 
 from shared.auth.roles import Role
-from shared.clock import parse_rfc3339
 from shared.errors import Forbidden
 from shared.ids import PLATFORM_TENANT_ID
-from shared.members.apikeys import ApiKey
+from shared.members.apikeys import living
 from shared.members.breakglass import access_id, check_open
 from shared.members.issuers import MOST_OF_A_TENANT
 from shared.members.users import OWN_ISSUER, User
@@ -81,9 +80,5 @@ async def _is_own(session: TenantSession, issuer: str) -> bool:
 
 async def _lives(session: TenantSession, standing: Standing) -> bool:
     """Whether the key is there, and the one that it was made with."""
-    stored = await session.store.get(ApiKey.KIND, standing["key"])
-    if stored is None:
-        return False
-    key = ApiKey.model_validate(stored.body)
-    has_maker = key.made_with is None or await session.store.get(ApiKey.KIND, key.made_with) is not None
-    return has_maker and key.role == "admin" and parse_rfc3339(key.expires_at) > session.services.clock.now()
+    key = await living(session.store, standing["key"], session.services.clock.now())
+    return key is not None and key.role == "admin"

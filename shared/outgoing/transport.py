@@ -97,14 +97,11 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             raise too_slow(self._seconds) from None
         except HTTPCORE_ERRORS as error:
             raise as_httpx(error) from error
-        body = BoundedBody(answered.stream, self._max_bytes, self._seconds, deadline)
         # one tenant's cookies are not another's, though the client is one
         headers = [(name, value) for name, value in answered.headers if name.lower() != b"set-cookie"]
-        response = httpx2.Response(answered.status, headers=headers, stream=body)
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            await body.aclose()
-            raise AnswerTooLarge("The answer is packed, although it was asked for as it is.")
-        return response
+        packed = httpx2.Headers(headers).get("content-encoding", "identity").lower() != "identity"
+        body = BoundedBody(answered.stream, self._max_bytes, self._seconds, deadline, packed=packed)
+        return httpx2.Response(answered.status, headers=headers, stream=body)
 
     async def aclose(self) -> None:
         await self._pool.aclose()
@@ -159,15 +156,18 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class BoundedBody(httpx2.AsyncByteStream):
-    """A body that is cut at `most` bytes, or at the loop's time `deadline`."""
+    """A body that is cut at `most` bytes, or at the loop's time `deadline`. A `packed` one can only be left unread."""
 
-    def __init__(self, inner: Any, most: int, seconds: float, deadline: float) -> None:
+    def __init__(self, inner: Any, most: int, seconds: float, deadline: float, *, packed: bool = False) -> None:
+        self._packed = packed
         self._inner = inner
         self._most = most
         self._seconds = seconds
         self._deadline = deadline
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._packed:
+            raise AnswerTooLarge("The answer is packed, although it was asked for as it is.")
         taken, chunks = 0, aiter(self._inner)
         while True:
             try:

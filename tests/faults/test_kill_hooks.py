@@ -24,6 +24,7 @@ from shared.database.port import Database
 from shared.errors import RateLimited, Unavailable
 from shared.limits.memory import MemoryLimiter
 from shared.limits.port import Allowance, Window
+from shared.members.apikeys import ApiKeys
 from shared.members.users import User
 from shared.secrets.file import FileSecrets
 from shared.secrets.port import Secrets, SecretSpace
@@ -39,6 +40,7 @@ from tests.unit.world import FakeClock
 
 DELIVERIES = 3  # one more than runs may be at a time: it waits for its turn
 MOST_TRIES = 6
+ISSUER = "https://login.flowgrid.test"
 SAMPLED = {"SqliteDatabase": 1, "CosmosDatabase": 7}  # every so many calls are killed, where not all are
 
 
@@ -102,8 +104,9 @@ class Sender:
         session = await self.plant.process().session(self.plant.tenant)
         change = session.change()
         named = {"email": "grace@acme.example", "name": "Grace", "role": "user", "status": "active"}
+        named |= {"issuer": ISSUER, "subject": "grace"}
         user = await change.commit(change.create(User, named))
-        grace = Caller("grace", user.email, user.name, session.id, Role.USER, user=user.id)
+        grace = Caller("grace", user.email, user.name, session.id, Role.USER, ISSUER, user=user.id)
         own = TenantSession(session.entry, session.store, grace, SYSTEM_REQUEST, session.services)
         new = NewHook(name="Claims", style="standard", secret=SECRETS["standard"])
         hooks = HookService(KeptSecrets(self.secrets), self.tokens())
@@ -113,7 +116,8 @@ class Sender:
         life, services = process.life, process.services
         secrets = KeptSecrets(LivingSecrets(self.secrets, life))
         limiter = LivingLimiter(self.plant.clock, life)
-        return Delivering(process.directory, services, limiter, self.tokens(), secrets, process.starting)
+        keys = ApiKeys(process.directory, self.plant.clock, "test", {ISSUER})
+        return Delivering(process.directory, services, limiter, self.tokens(), secrets, process.starting, keys)
 
     async def send(self, number: int, to: Delivering) -> None:
         assert self.hook is not None

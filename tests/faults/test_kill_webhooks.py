@@ -12,8 +12,8 @@ import pytest
 from functions.agents.models import Agent, AgentFields
 from functions.kinds import KINDS
 from functions.webhooks.lines import Lines
-from functions.webhooks.models import Delivery, Line, Webhook, stored
-from functions.webhooks.sending import Answered, Sender
+from functions.webhooks.models import LEASE, Delivery, Line, Webhook, stored
+from functions.webhooks.sending import Answered, Ready, Sender
 from functions.webhooks.working import Deliverer, Sweeping
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import rfc3339
@@ -91,7 +91,10 @@ class LivingSender:
         self._life = life
         self._clock = clock
 
-    async def send(self, tenant: TenantSession, webhook: Webhook, delivery: Delivery) -> Answered:
+    async def ready(self, tenant: TenantSession, webhook: Webhook) -> Ready:
+        return Ready(webhook, ["a key"], webhook.url)
+
+    async def send(self, ready: Ready, delivery: Delivery) -> Answered:
         at = rfc3339(self._clock.now())
         answered: Answered = await self._life.call(lambda: self._receiver.take(delivery, at))
         return answered
@@ -187,7 +190,7 @@ class Plant:
                 return
 
     async def settle(self, *workers: Process) -> None:
-        """Until everything is told: who is dead is replaced, and a minute passes between two sweeps."""
+        """Until everything is told: who is dead is replaced, and a lease runs out between two sweeps."""
         alive = list(workers)
         for _ in range(ROUNDS):
             while due := self.queue.come():
@@ -196,7 +199,7 @@ class Plant:
                 alive = [one if not one.life.dead else self.process() for one in alive]
             if await self.over():
                 return
-            self.clock.advance(seconds=61)
+            self.clock.advance(seconds=LEASE.total_seconds() + 1)
             await alive[0].sweep()
             alive = [one if not one.life.dead else self.process() for one in alive]
         raise AssertionError("this never comes to its end")

@@ -186,8 +186,8 @@ DELETE v1/webhooks/{webhook_id}                   admin   404  412
 POST   v1/webhooks/{webhook_id}/secret            admin   404  412
 POST   v1/webhooks/{webhook_id}/test              admin   404  409
 POST   v1/webhooks/{webhook_id}/replay            admin   404  409
-GET    v1/webhook-deliveries                      viewer  -    200
-GET    v1/webhook-deliveries/{delivery_id}        viewer  404  200
+GET    v1/webhook-deliveries                      admin   -    200
+GET    v1/webhook-deliveries/{delivery_id}        admin   404  200
 POST   v1/webhook-deliveries/{delivery_id}/redeliver  admin  404  409
 POST   hooks/slack/{hook}                         open    -    401
 GET    hooks/decisions/{token}                    open    -    401

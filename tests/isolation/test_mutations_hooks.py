@@ -8,6 +8,7 @@ import pytest_asyncio
 
 import functions.hooks.delivering as delivering
 import functions.hooks.signatures as signatures
+import shared.members.makers as makers
 from functions.hooks.delivering import Delivering
 from functions.hooks.tokens import HookTokens
 from tests.isolation.cases import Stage
@@ -52,7 +53,7 @@ async def test_a_delivery_whose_id_is_forgotten(
     on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = 'derived_id(Execution.KIND, "hook", session.id, hook.id, delivery.id)'
-    mutate(monkeypatch, Delivering, "_run", (name, "session.services.ids.new()"))
+    mutate(monkeypatch, Delivering, "take", (name, "session.services.ids.new()"))
     found = await leaks(on_sqlite, watch)
     assert f"{IN}, the same delivery again: starts 1 runs where 0 must be" in found
     assert f"{IN}, the same delivery, at another instance: starts 1 runs where 0 must be" in found
@@ -78,23 +79,31 @@ async def test_a_delivery_that_is_taken_to_the_tenant_that_it_names(
 
 
 @pytest.mark.parametrize(
-    ("check", "without", "who"),
+    ("owner", "name", "check", "without", "who"),
     [
-        ('or user.status == "disabled"', "", "a disabled user"),
-        ("not role.includes(Role.USER)", "False", "a user who is a viewer now"),
+        (makers, "_user", ' or user.status == "disabled"', "", "a disabled user"),
+        (delivering, "as_maker", "not role.includes(needs)", "False", "a user who is a viewer now"),
     ],
     ids=["disabled", "viewer"],
 )
 async def test_an_owner_of_whom_something_is_not_checked(
-    on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch, check: str, without: str, who: str
+    on_sqlite: Stage,
+    watch: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    check: str,
+    without: str,
+    who: str,
 ) -> None:
-    mutate(monkeypatch, delivering, "_as_owner", (check, without))
+    mutate(monkeypatch, owner, name, (check, without))
     assert f"{IN}, the hook of {who}: 202 where 403 must be" in await leaks(on_sqlite, watch)
 
 
 async def test_an_owner_who_is_remembered(on_sqlite: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a hook were good by itself."""
-    monkeypatch.setattr(delivering, "_as_owner", remembering(delivering._as_owner, lambda session, hook: hook.id))
+    by_user = remembering(makers.as_maker, lambda session, maker, *_: maker.user_id)
+    monkeypatch.setattr(delivering, "as_maker", by_user)
     found = await leaks(on_sqlite, watch)
     for who in ("a removed user", "a removed user, at another instance"):
         assert f"{IN}, the hook of {who}: 202 where 403 must be" in found

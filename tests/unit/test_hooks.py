@@ -214,6 +214,29 @@ async def test_a_sender_who_shows_himself_spends_nothing_of_his_address(tmp_path
     await world.close()
 
 
+async def test_what_was_caught_and_comes_again_spends_its_address(tmp_path: Path) -> None:
+    world = World.over(tmp_path, flowgrid_global_limit=10)
+    grace = await member(world, str((await world.onboard())["id"]))
+    agent = await world.call("create_agent", grace, {"name": "Clerk", "pattern": "Specialist"})
+    hook = await hook_of(world, grace, agent.json["id"])
+    first = await delivered(world, hook)
+    ping = {"x-github-event": "ping"}  # which is not signed
+    again = [await delivered(world, hook, id=f"other_{one}", **more) for one in range(8) for more in ({}, ping)]
+    assert [answer.status for answer in again[:5]] == [202] * 5 and again[-1].status == 429
+    assert {answer.json["execution_id"] for answer in again[:5]} == {first.json["execution_id"], None}
+    await world.close()
+
+
+async def test_what_was_caught_and_comes_again_takes_no_place_of_what_is_new(tmp_path: Path) -> None:
+    runs = await RunsWorld.over(tmp_path, requests_per_minute=12)
+    grace, clerk = await member(runs.world, runs.tenant), await runs.agent("clerk", [says("Filed.")])
+    hook = await hook_of(runs.world, grace, clerk)
+    assert [(await delivered(runs.world, hook)).status for _ in range(20)] == [202] * 20
+    assert [(await delivered(runs.world, hook, {"number": one})).status for one in range(11)] == [202] * 11
+    assert (await delivered(runs.world, hook, {"number": 11})).status == 429
+    await runs.world.close()
+
+
 # --- whose it is -----------------------------------------------------------------------------------------------------
 
 

@@ -15,9 +15,12 @@ from functions.executions.working import World as Runs
 from functions.tools.catalog import CatalogTools
 from functions.tools.port import Toolboxes
 from functions.webhooks.answering import slack_signature
+from functions.webhooks.links import unproved
+from shared.auth.caller import Caller
 from tests.doubles.models import ScriptedModels, anywhere, calls, says
 from tests.doubles.receiver import Receiver, receiving
 from tests.doubles.time import Time
+from tests.unit.keys_world import member
 from tests.unit.runs_world import LIMITS, Desk, RunsWorld
 from tests.unit.world import Answer, FakeClock, World
 
@@ -33,6 +36,7 @@ class Chat:
 
     runs: RunsWorld
     receiver: Receiver
+    boss: Caller
 
     @classmethod
     @asynccontextmanager
@@ -45,7 +49,9 @@ class Chat:
             own = {"flowgrid_outgoing_allowed": receiver.address, "flowgrid_public_url": PUBLIC, **settings}
             world = World.over(folder, clock=clock, runs=parts, **own)
             made = await world.onboard("acme", limits=LIMITS)
-            yield cls(RunsWorld(world, models, time, made["id"], desk, Executions.of(world.core, parts)), receiver)
+            boss = await member(world, made["id"], "boss@acme.example")
+            runs = RunsWorld(world, models, time, made["id"], desk, Executions.of(world.core, parts))
+            yield cls(runs, receiver, boss)
             await world.close()
 
     async def hook(self, kind: str, **fields: Any) -> dict[str, Any]:
@@ -56,7 +62,7 @@ class Chat:
             "events": EVENTS,
             "approvals": "admin",
         }
-        answer = await self.runs.call("create_webhook", {**body, **own, **fields})
+        answer = await self.runs.world.call("create_webhook", self.boss, {**body, **own, **fields})
         assert answer.status == 201, answer.raw
         made: dict[str, Any] = answer.json
         return made
@@ -73,6 +79,12 @@ class Chat:
         """The card of this event."""
         found = [one.json for one in self.receiver.of(f"/{kind}/{SECRET_PATH}") if what in one.body.decode()]
         return found[-1]
+
+    def button_of(self, hook: dict[str, Any]) -> dict[str, Any]:
+        """Approve, on the card that this webhook of Slack's was sent."""
+        cards = [one.json for one in self.receiver.of(f"/slack/{SECRET_PATH}") if b"waiting" in one.body]
+        (found,) = [one for one in (buttons(card)["approve"] for card in cards) if _webhook_of(one) == hook["id"]]
+        return found
 
     async def clicked(
         self, hook: dict[str, Any], button: dict[str, Any], secret: str = SIGNING, late: int = 0
@@ -105,6 +117,10 @@ class Chat:
 def buttons(message: Any) -> dict[str, dict[str, Any]]:
     (actions,) = [one for one in message["blocks"] if one["type"] == "actions"]
     return {one["action_id"]: one for one in actions["elements"]}
+
+
+def _webhook_of(button: dict[str, Any]) -> str:
+    return unproved(button["value"]).webhook
 
 
 def token_of(message: Any) -> str:

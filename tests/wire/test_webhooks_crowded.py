@@ -12,11 +12,12 @@ import functions.webhooks.telling as telling
 from functions.webhooks.lines import Lines
 from functions.webhooks.messages import look_at
 from functions.webhooks.models import Delivery, Webhook
-from functions.webhooks.sending import Answered, Sender
+from functions.webhooks.sending import Answered, Ready, Sender
 from functions.webhooks.working import Deliverer
 from shared.clock import rfc3339
 from shared.messaging.places import SIDE_BY_SIDE
 from shared.messaging.port import Message
+from shared.work.happenings import HAPPENED
 from shared.work.session import TenantSession
 from tests.unit.world import UNLIMITED, World
 from tests.wire.webhooks_world import WebhooksWorld
@@ -79,13 +80,17 @@ class Hanging:
     released: asyncio.Event = field(default_factory=asyncio.Event)
     another: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, tenant: TenantSession, webhook: Webhook, delivery: Delivery) -> Answered:
-        self.begun.append(tenant.id)
-        if tenant.id == self.who:
+    async def ready(self, tenant: TenantSession, webhook: Webhook) -> Ready:
+        return Ready(webhook, ["a key"], webhook.url)
+
+    async def send(self, ready: Ready, delivery: Delivery) -> Answered:
+        tenant = delivery.payload["tenant_id"]
+        self.begun.append(tenant)
+        if tenant == self.who:
             await self.released.wait()
         else:
             self.another.set()
-        self.told.append(tenant.id)
+        self.told.append(tenant)
         return Answered(rfc3339(self.world.clock.now()), 1, 204)
 
 
@@ -124,3 +129,27 @@ async def test_a_tenant_whose_receivers_hang_keeps_nobody_elses_deliveries_waiti
         await world.drain()
         assert len(acme.receiver.calls) > before, "nothing moves any more"
     assert hanging.told.count(loud) + len(acme.receiver.calls) == 2 * SIDE_BY_SIDE
+
+
+async def test_of_a_burst_one_hands_out_and_the_others_leave_it_to_them(
+    acme: WebhooksWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, core, tried = acme.world, acme.world.core, list[str]()
+    await listening(acme, acme.tenant, 3)
+    for number in range(20):
+        await acme.agent(f"agent {number}")
+    inner = telling._hand_out
+
+    async def counted(session: TenantSession, *rest: Any) -> None:
+        tried.append(session.id)
+        await inner(session, *rest)
+
+    monkeypatch.setattr(telling, "_hand_out", counted)
+    lines = Lines(cast(Sender, Hanging(world, "")), core.adapters.messaging)
+    deliverer = Deliverer(lines, core.directory, core.services, core.dead_letters, core.adapters.messaging)
+    await deliverer.take_all([Message(core.services.ids.new(), acme.tenant, {"happened": ""}) for _ in range(20)])
+    entry = await core.directory.entry(acme.tenant)
+    assert entry is not None
+    store = core.directory.open(entry)
+    assert (await store.query(HAPPENED)).items == []
+    assert len(tried) <= 20 + 20, "each of them loses once at most"
