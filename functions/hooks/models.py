@@ -1,6 +1,6 @@
 """Hooks: signed URLs by which others start runs of an agent. What is stored and shown, and what a client may set."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -43,6 +43,11 @@ class HookRotation(Body):
     )
 
 
+def of_no_known_identity(body: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 to 2: whose it was is known by the user alone, so it starts nothing any more; it can be looked at."""
+    return {"identity": "", **body}
+
+
 class HookItem(Resource):
     """A hook as it is stored and audited, without its secrets and its URL. It is in no backup and no export: a restore
     lets nobody in.
@@ -50,7 +55,9 @@ class HookItem(Resource):
     `user_since`: of the user whose hook it is, who may be removed and another be invited by the same address.
     """
 
-    KIND: ClassVar[Kind] = Kind("hook", filtered=("agent_id",), sorted=("updated_at", "name"))
+    KIND: ClassVar[Kind] = Kind(
+        "hook", filtered=("agent_id",), sorted=("updated_at", "name"), upcasts=[of_no_known_identity]
+    )
 
     name: str = Field(description="What it is called.")
     agent_id: Id = Field(description="The agent that runs.")

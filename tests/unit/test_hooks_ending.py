@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from functions.hooks.models import HookItem
 from shared.auth.caller import Caller
 from shared.auth.roles import Role
+from shared.database.documents import opened
 from tests.doubles.models import says
 from tests.unit.hooks_world import SECRETS, delivered, hook_of
 from tests.unit.keys_world import by_key, key_of, member
@@ -98,3 +100,8 @@ async def test_a_run_of_a_hook_that_a_key_has_made_is_in_the_audit_under_that_ke
         (hook["user_id"], None),
     ]
     assert {one.api_key_id for one in await runs.runs()} == {key["id"], None}
+
+
+def test_a_hook_of_an_older_release_can_be_looked_at_and_rests_on_nobody() -> None:
+    stored = opened(HookItem.KIND, {"id": "hook:1", "kind": "hook", "name": "Claims"})
+    assert stored["identity"] == "" and stored["name"] == "Claims"
