@@ -41,7 +41,7 @@ TESTS := $(BIN)/python -m pytest
 ONE_BY_ONE := --dist load --maxschedchunk 1 # each takes long
 
 test: $(DEV) ## Run the tests, but for the long ones
-	$(TESTS) -n 4 --dist loadfile -m "not long and not exhaustive" # they wait for sockets as long as they compute
+	$(TESTS) -n 4 --dist loadfile --no-loadscope-reorder -m "not long and not exhaustive" # they wait for sockets as long as they compute
 
 test-long: $(DEV) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
 	$(TESTS) -n 3 $(ONE_BY_ONE) -m "long and not exhaustive"

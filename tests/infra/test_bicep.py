@@ -28,6 +28,7 @@ def test_nothing_is_said_of_what_is_checked_in() -> None:
     assert found(INFRA) == []
 
 
+@pytest.mark.long
 @with_compiler
 def test_whatever_the_compiler_says_is_told(infra: Path) -> None:
     wrong = {  # a misspelt property, a wrong type, a parameter that nobody reads

@@ -154,6 +154,7 @@ def test_what_the_gateway_tells_has_a_trace_and_nothing_of_persons(gateway: list
             assert message == {"headers": [], "body": {"bytes": 0}}
 
 
+@pytest.mark.long
 def test_a_stamp_with_a_gateway_has_an_app_that_takes_calls_of_it_only(tmp_path: Path) -> None:
     gateway = {"gatewaySku": "StandardV2", "gatewayAudience": AUDIENCE, "gatewayEmail": "ops@flowgrid.example"}
     resources = evaluated(tmp_path, STAMP, **A_STAMP, **gateway)
@@ -166,6 +167,7 @@ def test_a_stamp_with_a_gateway_has_an_app_that_takes_calls_of_it_only(tmp_path:
     assert len(of(resources, "/apis")) == 2
 
 
+@pytest.mark.long
 def test_a_gateway_of_another_kind_is_what_settings_say(tmp_path: Path) -> None:
     """One that Bicep has not made, in front of one proxy more."""
     own = {"FLOWGRID_GATEWAY": '[{"issuer": "https://a", "audience": "b", "caller": "c"}]'}
@@ -174,6 +176,7 @@ def test_a_gateway_of_another_kind_is_what_settings_say(tmp_path: Path) -> None:
     assert {name: settings[name] for name in own} == own
 
 
+@pytest.mark.long
 def test_the_gateway_reads_the_claims_that_settings_name(tmp_path: Path) -> None:
     gateway = {"gatewaySku": "BasicV2", "gatewayAudience": AUDIENCE, "gatewayEmail": "ops@flowgrid.example"}
     claims = {"FLOWGRID_TENANT_CLAIM": "tid", "FLOWGRID_ROLES_CLAIM": "groups"}

@@ -19,7 +19,7 @@ async def test_nothing_leaks(on_sqlite: Stage, capsys: pytest.CaptureFixture[str
     """Every route as the decisive callers and some of the others; as everybody in test_whole.py."""
     watch = Watch(on_sqlite.site, on_sqlite.victim.id)
     prover = Prover(on_sqlite, watch)
-    await prover.prove(every=10, always=DECISIVE)
+    await prover.prove(every=20, always=DECISIVE)
     found = [str(leak) async for leak in through_belongings(on_sqlite, on_sqlite.home.id) if leak]
     watch.close()
     with capsys.disabled():

@@ -78,7 +78,7 @@ async def test_nothing_leaks_to_api_keys(on_cosmos: Stage, watch: Watch) -> None
 
 @pytest.mark.timeout(300)
 async def test_nothing_leaks_to_the_decisive_callers(on_cosmos: Stage, watch: Watch) -> None:
-    assert await leaks(on_cosmos, watch, tuple(EXPECTED), *DECISIVE, every=3) == ""
+    assert await leaks(on_cosmos, watch, tuple(EXPECTED), *DECISIVE, every=4) == ""
 
 
 @pytest.mark.long

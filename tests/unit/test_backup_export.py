@@ -138,7 +138,7 @@ class Writers:
 
 
 @pytest.mark.usefixtures("small_parts")
-@profile(max_examples=40, deadline=None)
+@profile(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_is_written_meanwhile_a_backup_shows_the_moment_it_names(seed: int) -> None:
     async def story(folder: Path) -> None:

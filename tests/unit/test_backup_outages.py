@@ -116,7 +116,7 @@ async def sound(world: BackupWorld, id: str, state: State) -> None:
 # Backups
 
 
-@some_or_all(2)
+@some_or_all(4)
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_backup_is_sound_whatever_strikes_at_any_call(tmp_path: Path, way: str, every: int) -> None:
     calls = await _backed_up(tmp_path / "whole", way, None)

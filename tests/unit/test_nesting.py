@@ -145,7 +145,7 @@ async def test_a_new_type_from_a_file_brings_its_layer_and_is_checked_against_wh
     assert [one.identifier for one in report.skipped_items] == ["a"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_is_accepted_is_exported_to_what_an_import_takes_whole(data: st.DataObject) -> None:
     async def run() -> None:

@@ -301,7 +301,7 @@ def steps(*what: str) -> st.SearchStrategy[list[Step]]:
     return st.lists(step, min_size=10, max_size=80)
 
 
-@profile(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@profile(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     skews=st.lists(st.integers(-MOST_SECONDS, MOST_SECONDS), min_size=WRITERS + RUNNERS, max_size=WRITERS + RUNNERS),
     steps=steps("put", "put", "put", "delete", "later", "back up", "restore"),

@@ -138,6 +138,7 @@ async def endless() -> AsyncIterator[bytes]:
         yield b'data: {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}\n\n' * 1000
 
 
+PACKED = {"content-encoding": "gzip", "content-type": "application/json"}
 WRONG: list[tuple[Says, str, str]] = [
     (lambda m: result({"id": 99}, FOUND), "mcp_malformed", "answered another question"),
     (lambda m: result({"id": True}, FOUND), "mcp_malformed", "answered another question"),
@@ -156,7 +157,7 @@ WRONG: list[tuple[Says, str, str]] = [
     (lambda m: result(m, {"structuredContent": "x" * MAX_ANSWER_BYTES}), "mcp_too_large", "bytes"),
     (lambda m: stream({"id": m["id"], "result": "x" * MAX_ANSWER_BYTES}), "mcp_too_large", "bytes"),
     (lambda m: StreamingResponse(endless(), media_type="text/event-stream"), "mcp_too_large", "values"),
-    (lambda m: Response(b"\x1f\x8b", headers={"content-encoding": "gzip"}), "mcp_too_large", "packed"),
+    (lambda m: Response(b"\x1f\x8b", headers=PACKED), "mcp_too_large", "packed"),
     (lambda m: RedirectResponse("http://169.254.169.254/"), "mcp_status", "redirects are not followed"),
     (lambda m: Response(status_code=500), "mcp_status", "answered 500"),
     (lambda m: Response(status_code=404), "mcp_status", "answered 404"),
