@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, cast
@@ -12,6 +12,7 @@ import pytest
 from functions.agents.models import Agent, AgentFields
 from functions.kinds import KINDS
 from functions.webhooks.lines import Lines
+from functions.webhooks.messages import look_at
 from functions.webhooks.models import LEASE, Delivery, Line, Webhook, stored
 from functions.webhooks.sending import Answered, Ready, Sender
 from functions.webhooks.working import Deliverer, Sweeping
@@ -257,6 +258,58 @@ async def test_all_is_told_in_order_although_its_process_dies_at_some_of_its_cal
     while await killed(plant, dies_at + 1, dies_at, done_all_the_same, competing=competing):
         dies_at += SAMPLED[type(plant.database).__name__]
     assert dies_at > 20
+
+
+class Slow(LivingSender):
+    """Stands still in one of its two steps, the first time, until it is let go."""
+
+    def __init__(self, plant: Plant, stands_in: str) -> None:
+        super().__init__(plant.receiver, Life(), plant.clock)
+        self._stands_in = stands_in
+        self.stands, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def ready(self, tenant: TenantSession, webhook: Webhook) -> Ready:
+        await self._stand("ready")
+        return await super().ready(tenant, webhook)
+
+    async def send(self, ready: Ready, delivery: Delivery) -> Answered:
+        await self._stand("send")
+        return await super().send(ready, delivery)
+
+    async def _stand(self, step: str) -> None:
+        if step == self._stands_in and not self.stands.is_set():
+            self.stands.set()
+            await self.goes_on.wait()
+
+
+@pytest.mark.parametrize(
+    ("stands_in", "ahead", "passes"),
+    [
+        pytest.param("send", 61, 0, id="another's clock is ahead while it calls"),
+        pytest.param("ready", 0, 61, id="its secrets take a minute"),
+        pytest.param("ready", 0, LEASE.total_seconds() + 1, id="its secrets take longer than its lease"),
+    ],
+)
+async def test_whoever_is_slow_or_behind_tells_nothing_that_another_has_told(
+    plant: Plant, stands_in: str, ahead: float, passes: float
+) -> None:
+    hook = await plant.open(1)
+    plant.receiver.refused = 0
+    elsewhere = replace(plant, clock=FakeClock(plant.clock.now() + timedelta(seconds=ahead + passes)))
+    elsewhere.queue = plant.queue
+    slow, sender, other = plant.process(), Slow(plant, stands_in), elsewhere.process()
+    slow.deliverer._lines._sender = cast(Sender, sender)
+    await plant.agents(plant.process())
+    await slow.deliverer.take(Message("handed out", plant.tenant, {"happened": ""}))
+    working = asyncio.ensure_future(slow.take(look_at("one", plant.tenant, hook)))
+    await sender.stands.wait()
+    plant.clock.advance(seconds=passes)
+    await other.take(look_at("another", plant.tenant, hook))
+    sender.goes_on.set()
+    await working
+    await plant.settle(slow)
+    assert len(plant.receiver.taken) == len(set(plant.receiver.taken)) == EVENTS
+    await elsewhere.close()
 
 
 @pytest.mark.exhaustive
