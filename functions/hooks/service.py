@@ -1,7 +1,6 @@
 """The hook service: who may make, see, rotate and revoke which, and nothing about deliveries."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -11,11 +10,10 @@ from functions.hooks.signatures import wrong_with_secret
 from functions.hooks.tokens import HookTokens
 from shared.auth.roles import Role
 from shared.clock import rfc3339
-from shared.database.port import Create, Rejected
 from shared.errors import Forbidden, Invalid
 from shared.members.makers import maker_of
-from shared.work.change import COUNTER as COUNTER_KIND
 from shared.work.change import Change
+from shared.work.counting import begin_to_count
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.resources import Listing, PageRequest, find, load
 from shared.work.session import TenantSession
@@ -47,7 +45,7 @@ class HookService:
             raise Forbidden("Only a user of the tenant can have hooks.")
         if new.secret is not None:
             _check(new.style, new.secret)
-        await _counted(tenant)
+        await begin_to_count(tenant, COUNTER)
         id = tenant.services.ids.new()
         kept = None if new.secret is None else await self._secrets.put(tenant, HookItem.KIND, id, new.secret)
         change = tenant.change()
@@ -136,11 +134,3 @@ def _check(style: Style, secret: str) -> None:
     """`Invalid`; a secret is never repeated, not even a wrong one."""
     if wrong := wrong_with_secret(style, secret):
         raise Invalid.of("secret", wrong)
-
-
-async def _counted(tenant: TenantSession) -> None:
-    """There is something to count in: nobody has it from the start."""
-    if await tenant.store.get(COUNTER_KIND, COUNTER) is None:
-        begun = {"created_at": rfc3339(tenant.services.clock.now()), "value": 0}
-        with suppress(Rejected):  # somebody else has begun to count
-            await tenant.store.commit([Create(COUNTER_KIND, COUNTER, begun)])

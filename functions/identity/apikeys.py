@@ -1,7 +1,6 @@
 """API keys of a tenant: who may make, see, rotate and revoke which."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
@@ -12,15 +11,15 @@ from shared.auth.caller import Caller
 from shared.auth.roles import Role
 from shared.auth.scopes import MEANING, KeyScope
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Create, Delete, Rejected, Replace, Stored
+from shared.database.port import Create, Delete, Replace, Stored
 from shared.errors import Conflict, Contended, FieldError, Forbidden, Invalid, NotFound, Stale
 from shared.http.pagination import NamedQuery
 from shared.http.times import Time
 from shared.members.apikeys import COUNTER, MOST_SECRETS, PROOF, ApiKey, ApiKeys
 from shared.members.users import User, UserRole
 from shared.tenancy.fence import Overtaken
-from shared.work.change import COUNTER as COUNTER_KIND
 from shared.work.change import Change
+from shared.work.counting import begin_to_count
 from shared.work.resources import WHOLE, Body, Listing, Name, PageRequest, ToldOnce, Versioned, find, load
 from shared.work.service import Patch
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -86,7 +85,7 @@ class ApiKeyService:
     async def create(self, tenant: TenantSession, new: NewKey) -> IssuedKey:
         """`QuotaReached` beyond the plan's number."""
         user, expires_at = await _owner(tenant), await _checked(tenant, new)
-        await _counted(tenant)
+        await begin_to_count(tenant, COUNTER)
         id = tenant.services.ids.new()
         text = issue(self._keys.environment, tenant.id, id)
         change, by = tenant.change(), tenant.caller.key
@@ -213,14 +212,6 @@ async def _end_of_maker(tenant: TenantSession, id: str) -> datetime:
     if maker.made_with is not None:
         raise Forbidden("A key that was made with a key makes none itself.")
     return parse_rfc3339(maker.expires_at)
-
-
-async def _counted(tenant: TenantSession) -> None:
-    """There is something to count in: tenants that are older than API keys have none."""
-    if await tenant.store.get(COUNTER_KIND, COUNTER) is None:
-        begun = {"created_at": rfc3339(tenant.services.clock.now()), "value": 0}
-        with suppress(Rejected):  # somebody else has begun to count
-            await tenant.store.commit([Create(COUNTER_KIND, COUNTER, begun)])
 
 
 async def _is_orphan(session: TenantSession, key: ApiKey) -> bool:

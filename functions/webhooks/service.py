@@ -14,7 +14,8 @@ from shared.errors import Contended, FieldError, Forbidden, Invalid, NotFound, S
 from shared.members.makers import Maker, maker_of
 from shared.outgoing.addresses import Allowed, wrong_with
 from shared.tenancy.directory import TENANT, Directory
-from shared.work.change import COUNTER, Change
+from shared.work.change import Change
+from shared.work.counting import begin_to_count
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.resources import load
 from shared.work.service import Patch, ResourceService
@@ -40,7 +41,7 @@ class WebhookService(ResourceService[Webhook, WebhookFields]):
         self._check(new)
         vouched = _vouched(tenant, await maker_of(tenant), new, None)
         await self._listen(tenant)
-        await _counted(tenant)
+        await begin_to_count(tenant, "webhooks")
         id, secret = tenant.services.ids.new(), _secret()
         kept = await self._secrets.put(tenant, Webhook.KIND, id, secret)
         own = {**_fields(new), **vouched, "secret_reference": kept, **await self._given(tenant, id, new, None)}
@@ -189,13 +190,3 @@ def _fields(new: WebhookFields) -> dict[str, Any]:
 def _showing(webhook: Webhook, secret: str) -> Webhook:
     """After the commit: what is recorded of this answer is without the secret. That of a chat nobody needs."""
     return webhook if webhook.format != "webhook" else webhook.model_copy(update={"secret": secret})
-
-
-async def _counted(tenant: TenantSession) -> None:
-    """The counter, at 0, where the tenant has had none yet."""
-    if await tenant.store.get(COUNTER, "webhooks") is None:
-        zero = {"created_at": rfc3339(tenant.services.clock.now()), "value": 0}
-        try:
-            await tenant.store.commit([Create(COUNTER, "webhooks", zero)])
-        except Rejected:  # another has just made it
-            return

@@ -8,6 +8,7 @@ import pytest
 
 from shared.telemetry import log as lines
 from shared.telemetry.log import JsonLines
+from tests.unit.runs_world import RunsWorld
 from tests.unit.world import World
 
 
@@ -17,6 +18,14 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     own = World.over(tmp_path / "data")
     yield own
     await own.close()
+
+
+@pytest.fixture
+async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
+    """The same with agents at work, whose models a test scripts."""
+    made = await RunsWorld.over(tmp_path)
+    yield made
+    await made.world.close()
 
 
 @pytest.fixture

@@ -46,13 +46,6 @@ NEVER = "01900000-0000-7000-8000-00000000dead"
 
 
 @pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
-    made = await RunsWorld.over(tmp_path)
-    yield made
-    await made.world.close()
-
-
-@pytest.fixture
 async def grace(runs: RunsWorld) -> Caller:
     return await member(runs.world, runs.tenant)
 

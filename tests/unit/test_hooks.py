@@ -1,7 +1,6 @@
 """Hooks: deliveries of others start runs, once each, as whoever made the hook, and as nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from tests.unit.runs_world import RunsWorld
 from tests.unit.world import STAFF, World, admin
 
 STYLES = list(SECRETS)
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
-    made = await RunsWorld.over(tmp_path)
-    yield made
-    await made.world.close()
 
 
 @pytest.fixture

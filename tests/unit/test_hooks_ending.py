@@ -1,8 +1,6 @@
 """Hooks end with whatever they rest on: the person, their identity, its issuer, the key, and the key that made that."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +16,6 @@ from tests.unit.runs_world import RunsWorld
 from tests.unit.world import admin, person
 
 OWN = "https://login.acme.example"
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
-    made = await RunsWorld.over(tmp_path)
-    yield made
-    await made.world.close()
 
 
 @pytest.fixture

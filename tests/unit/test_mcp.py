@@ -29,13 +29,6 @@ URL = "https://flowgrid.test/api/v1/mcp"
 
 
 @pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
-    made = await RunsWorld.over(tmp_path)
-    yield made
-    await made.world.close()
-
-
-@pytest.fixture
 async def grace(runs: RunsWorld) -> Caller:
     return await member(runs.world, runs.tenant)
 

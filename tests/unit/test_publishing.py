@@ -1,21 +1,10 @@
 """Publishing: an agent's cases are run against its revision, and it becomes active if all of them pass."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.doubles.models import Reply, says
 from tests.unit.runs_world import RunsWorld
 from tests.unit.world import admin
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
-    made = await RunsWorld.over(tmp_path)
-    yield made
-    await made.world.close()
 
 
 async def agent(runs: RunsWorld, *replies: Reply, cases: int = 2) -> str:

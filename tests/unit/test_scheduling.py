@@ -1,8 +1,6 @@
 """Agents that run by themselves: each slot once, whoever asks and however often."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +16,6 @@ from tests.unit.runs_world import RunsWorld
 from tests.unit.world import STAFF
 
 HOURLY = "0 * * * *"
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[RunsWorld]:
-    made = await RunsWorld.over(tmp_path)
-    yield made
-    await made.world.close()
 
 
 async def scheduled(runs: RunsWorld, schedule: str = HOURLY, **fields: Any) -> str:

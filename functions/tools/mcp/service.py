@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from functions.tools.mcp.errors import McpOtherTools, McpTooLarge
@@ -20,13 +19,13 @@ from functions.tools.mcp.taking import compared, taken
 from functions.tools.mcp.wire import Wire
 from functions.tools.rules import RESERVED, moved_with_its_secret
 from shared.clock import rfc3339
-from shared.database.port import Create, Rejected
 from shared.errors import Contended, FieldError, Invalid, PeerFailed, Stale, Taken, WrongState
 from shared.outgoing.addresses import wrong_with
 from shared.outgoing.client import Outgoing
 from shared.outgoing.seats import Seats
 from shared.tenancy.plans import MAX_MCP_SERVERS
-from shared.work.change import COUNTER, Change
+from shared.work.change import Change
+from shared.work.counting import begin_to_count
 from shared.work.kept_secrets import KeptSecrets
 from shared.work.service import Patch, ResourceService
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
@@ -53,7 +52,7 @@ class McpServerService(ResourceService[McpServer, McpServerFields]):
         id = mcp_server_id(new.name)
         if await tenant.store.get(McpServer.KIND, id) is not None:
             raise Taken("There is such an MCP server already.", id=id)
-        await _counted(tenant)
+        await begin_to_count(tenant, COUNTED)
         kept = await self._secrets.put(tenant, McpServer.KIND, id, new.secret) if new.secret else None
         for _ in range(TRIES_AT_A_RACE):
             buried = (await tenant.buried(McpServer.KIND, [id])).get(id)
@@ -187,11 +186,3 @@ class McpServerService(ResourceService[McpServer, McpServerFields]):
 def _fields(sent: McpServerFields, secret_reference: str | None) -> dict[str, Any]:
     """All but the secret."""
     return {**sent.model_dump(exclude={"secret"}), "secret_reference": secret_reference}
-
-
-async def _counted(tenant: TenantSession) -> None:
-    """There is something to count in: nobody has it from the start."""
-    if await tenant.store.get(COUNTER, COUNTED) is None:
-        begun = {"created_at": rfc3339(tenant.services.clock.now()), "value": 0}
-        with suppress(Rejected):  # somebody else has begun to count
-            await tenant.store.commit([Create(COUNTER, COUNTED, begun)])
