@@ -28,6 +28,19 @@ Secret = Annotated[str, StringConstraints(pattern=r"^([!-~]([ -~]{6,4094}[!-~]))
 EMPTY: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 
 
+AuthHeader = Annotated[HeaderName, Field(description="The header that carries the secret.")]
+AuthPrefix = Annotated[
+    str, Field(pattern=r"^([!-~][ -~]{0,49})?$", description="What stands before the secret in its header.")
+]
+NewSecret = Annotated[
+    Secret | None,
+    Field(
+        description="The key, 8 characters or more, which is never shown again. Without it: as it was; empty: none.",
+        json_schema_extra={"writeOnly": True},
+    ),
+]
+
+
 class ToolFields(Body):
     """What a client may set of a tool: the body of POST and PUT, and what a merge patch applies to."""
 
@@ -50,15 +63,9 @@ class ToolFields(Body):
     headers: dict[HeaderName, HeaderValue] = Field(
         {}, max_length=MAX_HEADERS, description="Headers of every call; nothing secret."
     )
-    auth_header: HeaderName = Field("Authorization", description="The header that carries the secret.")
-    auth_prefix: str = Field(
-        "Bearer ", pattern=r"^([!-~][ -~]{0,49})?$", description="What stands before the secret in its header."
-    )
-    secret: Secret | None = Field(
-        None,
-        description="The key, 8 characters or more, which is never shown again. Without it: as it was; empty: none.",
-        json_schema_extra={"writeOnly": True},
-    )
+    auth_header: AuthHeader = "Authorization"
+    auth_prefix: AuthPrefix = "Bearer "
+    secret: NewSecret = None
     idempotent: bool | None = Field(
         None, description="Whether a call may be made again after a crash; null: with GET, PUT and DELETE."
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
-from functions.tools.models import APPROVERS, Approval, HeaderName, Secret, ToolName
+from functions.tools.models import APPROVERS, Approval, AuthHeader, AuthPrefix, NewSecret, ToolName
 from functions.tools.port import fingerprint_of
 from shared.auth.roles import Role
 from shared.http.pagination import NamedQuery, Query
@@ -31,15 +31,9 @@ class McpServerFields(Body):
     url: str = Field(
         max_length=2000, description="Where it answers: https, public.", examples=["https://mcp.acme.example/mcp"]
     )
-    auth_header: HeaderName = Field("Authorization", description="The header that carries the secret.")
-    auth_prefix: str = Field(
-        "Bearer ", pattern=r"^([!-~][ -~]{0,49})?$", description="What stands before the secret in its header."
-    )
-    secret: Secret | None = Field(
-        None,
-        description="The key, 8 characters or more, which is never shown again. Without it: as it was; empty: none.",
-        json_schema_extra={"writeOnly": True},
-    )
+    auth_header: AuthHeader = "Authorization"
+    auth_prefix: AuthPrefix = "Bearer "
+    secret: NewSecret = None
     timeout_seconds: Annotated[int, WHOLE] = Field(
         30, ge=1, le=MAX_SECONDS, description="Of a call or a refresh, all in all."
     )
