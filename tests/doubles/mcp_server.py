@@ -8,6 +8,7 @@ from typing import Any
 
 import mcp_types as types
 from mcp.server.lowlevel.server import Server
+from sse_starlette.sse import AppStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.doubles.server import serving
@@ -107,6 +108,8 @@ async def _missing_session(send: Send) -> None:
 
 @contextmanager
 def mcp_double(*, json_answers: bool, stateless: bool, old: bool) -> Iterator[McpDouble]:
+    # The library keeps for the whole process that a server was told to end by a signal, and then cuts each stream off.
+    AppStatus.should_exit = False
     double = McpDouble(json_answers, stateless, old)
     with serving(double.app(), lifespan="on") as address:
         double.url = f"{address}/mcp"
