@@ -141,6 +141,12 @@ class Chain:
             await self._move(session, found, state)
         raise Contended("Others keep changing this chain.")
 
+    async def expect(self, session: TenantSession, segment: int) -> None:
+        """`Contended` when somebody has moved the chain beyond this segment."""
+        state = (await self.find(session)).state
+        if state is not None and state.segment > segment:
+            raise Contended("Another sealer has moved this chain.")
+
     async def advance(self, session: TenantSession, found: Found, new: State) -> None:
         """To a state that follows what was found. `Contended` when somebody else has moved it meanwhile."""
         if not await self._move(session, found, new):

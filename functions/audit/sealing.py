@@ -62,11 +62,11 @@ class Sealer:
                 return sealed
             taken = self._fitting(lines)
             made = self._made(session, state, lines[:taken], taken < len(lines))
-            segment, what = await _written(segments, made)
-            state = noted(session, state, what)
-            if segment.lines == made.lines:
-                place = replace(place, segment=segment.number, after=(made.lines[-1].at, made.lines[-1].id))
-            with suppress(Contended):  # by whoever has found the same segment
+            with suppress(Contended):  # by another sealer: one that is ahead, or has found the same segment
+                segment, what = await self._written(session, segments, made)
+                state = noted(session, state, what)
+                if segment.lines == made.lines:
+                    place = replace(place, segment=segment.number, after=(made.lines[-1].at, made.lines[-1].id))
                 await self._chain.advance(session, now.found, after(state, segment))
                 logger.info("audit entries are sealed", extra=_witness(session, segment))
                 sealed += len(segment.lines)
@@ -102,6 +102,24 @@ class Sealer:
             lines=tuple(lines),
         )
 
+    async def _written(self, session: TenantSession, segments: Segments, made: Segment) -> tuple[Segment, list[str]]:
+        """This segment, or the one that another sealer has put in its place; and what no crash explains."""
+        written, ours = await _put(segments, made)
+        if written is not None:
+            # a crash leaves one segment that no head names, not two
+            beyond = not ours and await segments.exists(made.number + 1)
+            return written, [f"there were segments beyond {made.number}: the heads were set back"] if beyond else []
+        free = await segments.free_after(made.number)
+        left = await segments.readable(free - 1)  # by a sealer that has leapt before, and died
+        if left is None or left.previous != made.previous:
+            await self._chain.expect(session, made.number - 1)  # whoever has leapt and gone on, has moved it before
+            left, _ = await _put(segments, replace(made, number=free))
+        if left is None:
+            raise Unavailable(
+                f"The number {free} was taken meanwhile by what is not of this chain; it is sealed next time."
+            )
+        return left, [f"a blob that is not of this chain has the number {made.number}; it goes on behind it"]
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -128,25 +146,6 @@ async def _look_back(segments: Segments, state: State) -> _Place:
         if segment.until <= since:
             break
     return _Place(state.segment, since, frozenset(known))
-
-
-async def _written(segments: Segments, made: Segment) -> tuple[Segment, list[str]]:
-    """This segment, or the one that another sealer has put in its place; and what no crash explains."""
-    written, ours = await _put(segments, made)
-    if written is not None:
-        # a crash leaves one segment that no head names, not two
-        beyond = not ours and await segments.exists(made.number + 1)
-        return written, [f"there were segments beyond {made.number}: the heads were set back"] if beyond else []
-    free = await segments.free_after(made.number)
-    foreign = f"a blob that is not of this chain has the number {made.number}; it goes on behind it"
-    left = await segments.readable(free - 1)  # by a sealer that has leapt before, and died
-    if left is None or left.previous != made.previous:
-        left, _ = await _put(segments, replace(made, number=free))
-    if left is None:
-        raise Unavailable(
-            f"The number {free} was taken meanwhile by what is not of this chain; it is sealed next time."
-        )
-    return left, [foreign]
 
 
 async def _put(segments: Segments, made: Segment) -> tuple[Segment | None, bool]:

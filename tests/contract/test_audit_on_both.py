@@ -10,6 +10,7 @@ import pytest
 from functions.audit import sealing, verifying
 from functions.audit.chain import ANCHOR, ID, Chain, Found
 from functions.audit.sealing import LOOKED_BACK, SETTLED
+from functions.audit.segments import Segments
 from shared.clock import SKEW, rfc3339
 from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Database, Delete
@@ -338,6 +339,25 @@ async def test_two_sealers_leap_as_one(trail: Trail) -> None:
     await asyncio.gather(trail.sealer.seal(trail.session), trail.other.seal(trail.session))
     assert await trail.chained(without=[2]) == ids
     assert {kind for kind, _ in await trail.findings()} == {"head", "segment_changed"}
+
+
+async def test_a_sealer_that_is_overtaken_while_it_leaps_seals_nothing_again(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await trail.sealed(5) + await trail.write(9)
+    await trail.put_blob(2, b"x")
+    trail.clock.forward(seconds=SETTLED_SECONDS)
+    free_after = Segments.free_after
+
+    async def overtaken(segments: Segments, number: int) -> int:
+        monkeypatch.setattr(Segments, "free_after", free_after)
+        await trail.other.seal(trail.session)
+        return await free_after(segments, number)
+
+    monkeypatch.setattr(Segments, "free_after", overtaken)
+    await trail.sealer.seal(trail.session)
+    assert await trail.chained(without=[2]) == ids
+    assert await trail.sealed(3) and {kind for kind, _ in await trail.findings()} == {"head", "segment_changed"}
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
