@@ -1,7 +1,8 @@
 """A million rows of an old database, beside the store's own batches of the same documents (goal: 0.6; memory flat).
 
 The same folder, the same number of batches side by side. The store's are made beforehand and not counted; the
-migration reads, converts, checks, signs and writes, then reads all back and compares.
+migration reads, converts, checks, signs and writes, then reads all back and compares. Both in a process that collects
+as the command's does.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, Final, TypeVar
 
+from cli.heap import seldom_collected
 from cli.legacy.here import MIGRATION, REQUEST, HereTarget
 from cli.migrate import Options, migrate
 from functions.catalog.models import Element
@@ -52,7 +54,7 @@ class Spent:
 
 async def run(quick: bool) -> list[dict[str, Any]]:
     count = QUICK if quick else WHOLE
-    with tempfile.TemporaryDirectory(prefix="flowgrid-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="flowgrid-bench-") as folder, seldom_collected():
         return await measured(Path(folder), count)
 
 

@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from cli.environment import add_settings_file, default_settings_file, load_settings, writable_folder
 from cli.errors import CliError
+from cli.heap import seldom_collected
 from cli.legacy.moving import Advance, Moving
 from cli.legacy.old_file import opened
 from cli.legacy.quarantine import Quarantine
@@ -93,7 +94,8 @@ def run(path: Path, options: Options, *, dry_run: bool, quarantine: Path | None,
     where = quarantine or Path(f"{path.stem}.quarantine.jsonl")
     if where.resolve() == path.resolve():
         raise CliError(f"{where} is the source; choose another --quarantine.")
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json or not sys.stderr.isatty()) as bar:
+    progress = Progress(console=Console(stderr=True), transient=True, disable=as_json or not sys.stderr.isatty())
+    with progress as bar, seldom_collected():
         report = asyncio.run(migrate(path, options, dry_run=dry_run, quarantine=where, advance=_shown(bar)))
     if as_json:
         print(json.dumps(report.as_json(), ensure_ascii=False, indent=2))

@@ -4,8 +4,9 @@ import os
 import re
 import time
 import uuid
+from hashlib import sha1
 from threading import Lock
-from typing import Protocol
+from typing import Final, Protocol
 
 PLATFORM_TENANT_ID = "00000000-0000-0000-0000-000000000000"
 DEFAULT_TENANT_ID = "00000000-0000-0000-0000-000000000001"
@@ -16,6 +17,8 @@ REQUEST_ID = r"[A-Za-z0-9._-]{1,128}"
 _REQUEST_ID = re.compile(REQUEST_ID)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FLOWGRID = uuid.UUID("6b1f4f9e-52a5-5c0e-9d1c-0d6c1f0a7e11")
+_BEGUN: Final = sha1(_FLOWGRID.bytes, usedforsecurity=False)
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class Ids(Protocol):
@@ -46,8 +49,15 @@ class Uuid7Ids:
 
 
 def derived_id(*parts: str) -> str:
-    """The same parts give the same id, always (uuid5 over a length-prefixed join, so parts cannot run together)."""
-    return str(uuid.uuid5(_FLOWGRID, "".join(f"{len(part)}:{part}" for part in parts)))
+    """The same parts give the same id, always (uuid5 over a length-prefixed join, so parts cannot run together).
+
+    Written out, as `uuid` takes three times as long and a migration makes one of each row (RFC 9562, 5.5).
+    """
+    hashed = _BEGUN.copy()
+    hashed.update("".join([f"{len(part)}:{part}" for part in parts]).encode())
+    digits = hashed.hexdigest()
+    rest = f"{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{rest}"
 
 
 def is_uuid(text: str) -> bool:

@@ -9,8 +9,9 @@ from cli.legacy.target import LATER, Place, Target
 from cli.patience import patiently
 from functions.composition import Parts
 from functions.kinds import KINDS
-from functions.migration.models import Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows
+from functions.migration.models import Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows, Table
 from functions.migration.service import MigrationService
+from functions.migration.taking import AT_ONCE
 from functions.tenants.default import SLUG, DefaultAdmin, make_default
 from functions.tenants.models import NewTenant
 from shared.auth.caller import Caller, RequestInfo
@@ -24,6 +25,8 @@ from shared.work.resources import PageRequest
 from shared.work.session import TenantSession
 
 T = TypeVar("T")
+BATCHES: Final = 2
+"""Of a call: fewer rows under way at once than the API takes, so that less is held."""
 MIGRATION: Final = Caller("migration", None, "Migration", None, Role.PLATFORM)
 """Who writes, in the audit."""
 REQUEST: Final = RequestInfo("", "", "flowgrid migrate")
@@ -57,6 +60,10 @@ class HereTarget(Target):
     """`made_up`: a folder that is thrown away, in which every tenant that is asked for is made (a dry run)."""
 
     at_once = 4
+
+    def rows_of_a_call(self, table: Table) -> int:
+        """Whole batches: a call of any other number would end in a small one."""
+        return BATCHES * AT_ONCE[table]
 
     def __init__(self, settings: Settings, admin_email: str, *, made_up: bool = False) -> None:
         self._core: Core = core(settings, KINDS)

@@ -6,7 +6,7 @@ properties, a date. Unknown columns become properties of an element or relations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, get_args
@@ -36,11 +36,16 @@ KNOWN: Final = frozenset[str]().union(*_OF_TABLE.values(), DATES)
 """Columns that mean something, whatever case they are written in."""
 
 
+_ELEMENT_TYPES: Final = dict.fromkeys(ELEMENT_TYPES)
+_RELATIONSHIP_TYPES: Final = dict.fromkeys(RELATIONSHIP_TYPES)
+"""In their order, and found at once."""
+
+
 class Defect(Exception):
     """Why a row cannot become an item, for a person to mend."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Mapped:
     """An item, and what was written otherwise for it."""
 
@@ -71,7 +76,7 @@ def mapped(table: Table, read: Read) -> Mapped:
 
 
 def _element(row: Mapping[str, Value], notes: list[str]) -> ElementFields:
-    type = _word(row, "type", ELEMENT_TYPES, notes)
+    type = _word(row, "type", _ELEMENT_TYPES, notes)
     name = _text(row, "name")
     if not name.strip() and type != "Junction":
         raise Defect("name is empty")
@@ -92,7 +97,7 @@ def _element(row: Mapping[str, Value], notes: list[str]) -> ElementFields:
 
 
 def _relationship(row: Mapping[str, Value], notes: list[str]) -> RelationshipFields:
-    type = _word(row, "type", RELATIONSHIP_TYPES, notes)
+    type = _word(row, "type", _RELATIONSHIP_TYPES, notes)
     only = {"access_type": "Access", "influence": "Influence", "is_directed": "Association"}
     details: dict[str, Any] = {}
     for name, of in only.items():
@@ -167,6 +172,8 @@ def _key(row: Mapping[str, Value], name: str) -> str:
 def _text(row: Mapping[str, Value], name: str) -> str:
     """The text of a column, empty for none. Numbers are what SQLite makes of them in text."""
     value = row.get(name)
+    if isinstance(value, str):
+        return value
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -176,12 +183,13 @@ def _text(row: Mapping[str, Value], name: str) -> str:
 
 
 def _trimmed(text: str, notes: list[str]) -> str:
-    if text != text.strip():
+    trimmed = text.strip()
+    if text != trimmed:
         notes.append("the name had spaces around it")
-    return text.strip()
+    return trimmed
 
 
-def _word(row: Mapping[str, Value], name: str, known: tuple[str, ...], notes: list[str]) -> str:
+def _word(row: Mapping[str, Value], name: str, known: Collection[str], notes: list[str]) -> str:
     """One of the known words, in whatever case, with `archimate:` before it, dashes in it or `Relationship` behind."""
     said = _text(row, name)
     if said in known:
@@ -219,6 +227,8 @@ def _add_columns(
     written: Callable[[str | int | float], Any],
 ) -> None:
     """Columns of no field; a name that is taken gets `legacy_` before it, as dates have."""
+    if row.keys() <= _OF_TABLE[table]:
+        return
     for name, value in row.items():
         if name in _OF_TABLE[table] or value is None:
             continue

@@ -34,13 +34,14 @@ from functions.migration.models import (
     Tables,
     Told,
 )
+from functions.migration.taking import item_id
 
 T = TypeVar("T")
 DIFFERENT_TOLD: Final = 20
 REASONS_TOLD: Final = 100
 KEYED: Final[Sequence[Sequence[Table]]] = (("elements", "relationships"), ("agents",))
 """Tables in which a key means one row: an end is named by a key of the first two."""
-ROWS_BETWEEN_CALLS: Final = 8
+ROWS_BETWEEN_CALLS: Final = 24
 """Rows that are read and converted before the calls under way go on."""
 Advance = Callable[[str, int, int], None]
 """Told of each call: what is being done, how many rows of how many."""
@@ -168,7 +169,7 @@ class Moving:
         return counts.source - counts.migrated - counts.quarantined
 
     async def _pass(self, table: Table, wanted: Callable[[bytes], bool], *, last: bool) -> None:
-        groups = self._groups(table, wanted, defects=True)
+        groups = self._groups(table, wanted, self._target.rows_of_a_call(table), defects=True)
         async for group, outcomes in _answered(groups, _take, self._target.at_once):
             for (read, one), outcome in zip(group.rows, outcomes, strict=True):
                 self._settle(group, read, one, outcome, last=last)
@@ -196,10 +197,15 @@ class Moving:
             self._report.reasons[reason] += 1
         (into or self._into[""]).quarantined[table] += 1
 
-    async def _groups(self, table: Table, wanted: Callable[[bytes], bool], *, defects: bool) -> AsyncIterator[Group]:
-        """Rows that are wanted, as calls: of one tenant each. What can be no item goes into quarantine on the way."""
+    async def _groups(
+        self, table: Table, wanted: Callable[[bytes], bool], most: int, *, defects: bool
+    ) -> AsyncIterator[Group]:
+        """Rows that are wanted, as calls: of one tenant each, and of so many rows at most.
+
+        What can be no item goes into quarantine on the way.
+        """
         group: Group | None = None
-        for read in rows(self._old.connection, table, KNOWN):
+        for read in rows(self._old.connection, table, KNOWN, self._placed(table)):
             if read.number % ROWS_BETWEEN_CALLS == 0:
                 await asyncio.sleep(0)
             if not wanted(self._marks.get(table, read.number)):
@@ -212,13 +218,18 @@ class Moving:
                 if defects:
                     self._refuse(table, read, str(defect), into)
                 continue
-            if group is not None and (group.into is not into or len(group.rows) == MOST_ROWS):
+            if group is not None and (group.into is not into or len(group.rows) == most):
                 yield group
                 group = None
             group = group or Group(table, into)
             group.rows.append((read, one))
         if group is not None:
             yield group
+
+    def _placed(self, table: Table) -> Callable[[str, str], str]:
+        """The id that a row of a tenant gets. Tenants that rows can go into are all open by now."""
+        ids = {value: into.place.tenant_id for value, into in self._into.items()}
+        return lambda value, key: item_id(ids.get(value, ids[""]), table, key)
 
     def _value(self, read: Read) -> str:
         held = read.columns.get(TENANT)
@@ -231,8 +242,8 @@ class Moving:
 
     async def _of(self, value: str) -> Into:
         """The tenant that a value means; opened, and its run begun, when it is first met."""
-        if value in self._into:
-            return self._into[value]
+        if (known := self._into.get(value)) is not None:
+            return known
         tenant = self._tenants[value]
         for other, into in self._into.items():
             if self._tenants[other] == tenant:
@@ -250,14 +261,14 @@ class Moving:
 
     async def _compare(self, table: Table) -> None:
         """Each migrated row once more, from the file and from the store."""
-        groups = self._groups(table, lambda mark: mark == b"m", defects=False)
+        groups = self._groups(table, lambda mark: mark == b"m", MOST_ROWS, defects=False)
         async for group, stored in _answered(groups, _look, self._target.at_once):
             self._check(group, stored)
             self._advance(f"{table}, compared", self._report.compared, self._report.tables[table].source)
 
     def _check(self, group: Group, stored: Sequence[str | None]) -> None:
         for (_, one), found in zip(group.rows, stored, strict=True):
-            wanted = digest(group.table, one.row.legacy_id, dict(one.row.fields))
+            wanted = digest(group.table, one.row.legacy_id, vars(one.row.fields))
             group.into.sent.update(wanted.encode())
             group.into.stored.update((found or "none").encode())
             self._report.compared += 1

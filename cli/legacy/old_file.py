@@ -70,13 +70,6 @@ def columns(connection: sqlite3.Connection, table: str) -> list[str]:
         raise CliError(f"{said}; give it another name in a copy, and migrate that.") from error
 
 
-def texts(connection: sqlite3.Connection, table: str) -> set[str]:
-    """Those of a table's columns that hold numbers as text (https://sqlite.org/datatype3.html, 3.1)."""
-    found = connection.execute("SELECT name, upper(type) FROM pragma_table_xinfo(?)", (table,))
-    kept = (b"CHAR", b"CLOB", b"TEXT")
-    return {name.decode() for name, type in found if b"INT" not in type and any(word in type for word in kept)}
-
-
 def _name(raw: Any) -> str:
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
 

@@ -6,7 +6,17 @@ What fails in passing is tried again by the adapter, for a bounded while; CliErr
 from abc import ABC, abstractmethod
 from typing import Final
 
-from functions.migration.models import Digests, Finished, Look, Migration, NewMigration, Outcomes, Rows
+from functions.migration.models import (
+    MOST_ROWS,
+    Digests,
+    Finished,
+    Look,
+    Migration,
+    NewMigration,
+    Outcomes,
+    Rows,
+    Table,
+)
 
 LATER: Final = "Migrate again later: it goes on where it is."
 
@@ -41,6 +51,10 @@ class Target(ABC):
     """A Flowgrid. `at_once`: calls side by side."""
 
     at_once: int
+
+    def rows_of_a_call(self, table: Table) -> int:
+        """How many rows of a table one call takes at most."""
+        return MOST_ROWS
 
     @abstractmethod
     async def place(self, tenant: str, *, make: bool = True) -> Place:

@@ -6,6 +6,7 @@ SHA-256 of JSON with sorted names; a whole number is written as one, since datab
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii as _QUOTED
 from typing import Any, Final
 
 from functions.migration.models import Table
@@ -36,14 +37,24 @@ _ENCODE: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_c
 
 def digest(table: Table, legacy_id: str, fields: Mapping[str, Any]) -> str:
     """`fields`: at least those of the table, with old keys for ids."""
-    told = [table, legacy_id, *(_settled(fields[name]) for name in FIELDS[table])]
-    return sha256(_ENCODE(told).encode()).hexdigest()
+    told = [_QUOTED(table), _QUOTED(legacy_id), *[_text(fields[name]) for name in FIELDS[table]]]
+    return sha256(f"[{','.join(told)}]".encode()).hexdigest()
+
+
+def _text(value: Any) -> str:
+    """As JSON. Texts, and objects of texts, are nearly all that there is: those are put together here."""
+    kind = type(value)
+    if kind is str:
+        return _QUOTED(value)
+    if value is None:
+        return "null"
+    if kind is dict:
+        return f"{{{','.join([f'{_QUOTED(name)}:{_text(value[name])}' for name in sorted(value)])}}}"
+    return _ENCODE(_settled(value))
 
 
 def _settled(value: Any) -> Any:
     kind = type(value)
-    if kind is str or value is None:  # as most
-        return value
     if kind is float and value.is_integer():
         return int(value)
     if kind is dict:

@@ -19,7 +19,7 @@ DIGITS: Final = 32
 
 def fingerprint(table: Table, row: Row[Any]) -> str:
     """What a record keeps of a row, by which the same one is known again."""
-    return digest(table, row.legacy_id, dict(row.fields))[:DIGITS]
+    return digest(table, row.legacy_id, vars(row.fields))[:DIGITS]
 
 
 def record(run: Migration, table: Table, made: Sequence[Sequence[Any]], at: str) -> Create:

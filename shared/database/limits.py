@@ -79,6 +79,8 @@ def _check_value(value: Any, path: str, depth: int) -> None:
             _check_value(inner, f"{path}.{name}" if path else name, depth + 1)
     elif isinstance(value, list):
         for position, inner in enumerate(value):
+            if type(inner) is str:
+                continue
             _check_value(inner, f"{path}.{position}", depth + 1)
     elif isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise Invalid.of(path, "is an integer beyond 2^53; send it as a string", str(value))

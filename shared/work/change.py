@@ -291,11 +291,13 @@ class Change:
         return QuotaReached(counted.called, limit=counted.limit or 0, current=current)
 
     def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Versioned[Tombstone] | None) -> None:
-        taken = Taken(f"There is such a {kind} already.", id=id)
+        def taken(_: Rejected) -> FlowgridError:
+            return Taken(f"There is such a {kind} already.", id=id)
+
         if buried is None:
-            self._add(Create(kind, id, body), lambda _: taken)
+            self._add(Create(kind, id, body), taken)
         else:
-            self._add(Replace(kind, id, body, buried.etag), lambda _: taken)
+            self._add(Replace(kind, id, body, buried.etag), taken)
 
     def _add(self, operation: Operation, failure: Failure) -> None:
         self._operations.append(operation)

@@ -137,3 +137,9 @@ def test_a_users_id_does_not_depend_on_the_case_of_the_address() -> None:
 )
 def test_only_the_canonical_form_is_a_uuid_here(text: Any) -> None:
     assert not is_uuid(text)
+
+
+@given(st.lists(TEXTS, max_size=3))
+def test_a_derived_id_is_the_uuid5_of_its_parts(parts: list[str]) -> None:
+    named = "".join(f"{len(part)}:{part}" for part in parts)
+    assert derived_id(*parts) == str(uuid.uuid5(uuid.UUID("6b1f4f9e-52a5-5c0e-9d1c-0d6c1f0a7e11"), named))
