@@ -42,6 +42,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
+class Answer(BaseModel):
+    """What is answered beside resources. As with them its validator is built at its first use: cold starts pay none."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
 class Resource(BaseModel):
     """The envelope that every resource has; times are RFC 3339 UTC with microseconds."""
 
