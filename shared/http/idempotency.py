@@ -1,8 +1,9 @@
 """`Idempotency-Key` on every POST: 24 hours long the same key gives the same answer, and the work is done once.
 
-The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded. What
-was made may be gone since, by a deletion, a restore or an onboarding that was undone: then it is not told again (one
-point read, at a repetition).
+The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded. Work
+outside the caller's own partition has its record where it is (`TenantSession.once_in`), or sets a state that it sets
+again; only then the answer is recorded afterwards (decision 0003). What was made may be gone since, by a deletion, a
+restore or an onboarding that was undone: then it is not told again (one point read, at a repetition).
 """
 
 import re
