@@ -66,9 +66,10 @@ class NewExecution(Body):
 
 
 class Execution(Resource):
-    """A run of an agent."""
+    """A run of an agent. What it has come to is forgotten after the tenant's days (retention.py)."""
 
     KIND: ClassVar[Kind] = StoredExecution.KIND
+    BESIDE = ("output", "result", "error")
 
     agent_id: Id = Field(description="The agent that runs.")
     agent_name: str = Field(description="What it was called when the run began.")
