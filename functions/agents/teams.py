@@ -67,6 +67,9 @@ class TeamImported(Answer):
     agents: list[ImportedAgent] = Field(description="In the team's order.")
     warnings: list[str] = Field(description="What could not be taken as it was.")
 
+    def makes(self) -> list[tuple[Kind, str]]:
+        return [(Agent.KIND, one.id) for one in self.agents if one.id is not None]
+
 
 class Teams:
     """`element_kind`: of the catalog's elements, which agents name by id."""

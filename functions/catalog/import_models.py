@@ -6,7 +6,9 @@ from typing import Literal
 from pydantic import Field
 
 from functions.catalog.exchange import ItemKind
+from functions.catalog.models import Model
 from shared.http.pagination import PageQuery, Query
+from shared.kinds import Kind
 from shared.work.resources import Answer, Id
 
 Mode = Literal["merge", "mirror"]
@@ -87,6 +89,9 @@ class ImportReport(Answer):
     skipped_items: list[ImportedItem] = Field(description="The first 200; `GET v1/catalog/imports/{id}/items` has all.")
     removed_items: list[ImportedItem] = Field(description="The first 200, likewise.")
     file_sha256: str = Field(description="Hash of the file, under which it is kept.")
+
+    def makes(self) -> list[tuple[Kind, str]]:
+        return [] if self.dry_run or self.model_id is None else [(Model.KIND, self.model_id)]
 
 
 class ImportItemsQuery(PageQuery):

@@ -11,6 +11,7 @@ from functions.tools.openapi_tools import name_of, tool_of
 from functions.tools.service import ToolService
 from shared.errors import FieldError, Invalid
 from shared.http.pagination import Query
+from shared.kinds import Kind
 from shared.work.resources import Answer, Id
 from shared.work.session import TenantSession
 
@@ -48,6 +49,9 @@ class ToolsImported(Answer):
     count: int = Field(description="How many tools were made, or would be.")
     operations: list[ImportedTool] = Field(description="One by one, in the document's order.")
     more: int = Field(description="How many more there are, which were not looked at; name those that are meant.")
+
+    def makes(self) -> list[tuple[Kind, str]]:
+        return [(Tool.KIND, one.id) for one in self.operations if one.id is not None]
 
 
 Read = tuple[ImportedTool, ToolFields | None]

@@ -48,6 +48,10 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(defer_build=True)
 
+    def makes(self) -> list[tuple[Kind, str]]:
+        """What was made that it names by kind and id: once some of that is gone, it is not told again."""
+        return []
+
 
 class Resource(BaseModel):
     """The envelope that every resource has; times are RFC 3339 UTC with microseconds."""
