@@ -74,6 +74,15 @@ def collect_seldom() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
+def open_many_files() -> None:
+    """As many as the system lets us: each tenant with a database of its own has files open in several threads."""
+    with suppress(ImportError, ValueError, OSError):  # not on Windows; not above what macOS means by no limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Server(uvicorn.Server):
     """uvicorn that says when it is up: `ready` runs beside the server and may call it; `close` is the last to run."""
 
@@ -101,6 +110,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started:
             collect_seldom()
+            open_many_files()
             self._announcing = asyncio.create_task(self._announce())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -72,7 +73,7 @@ class Issuer:
         optional = {"email": email, "email_verified": verified, "name": name, self._tenant_claim: tenant_id}
         claims |= {claim: value for claim, value in optional.items() if value is not None}
         current = self._keys()[-1]
-        return jwt.encode(claims, jwt.PyJWK(current).key, ALGORITHM, headers={"kid": current["kid"]})
+        return jwt.encode(claims, _signing_key(json.dumps(current)), ALGORITHM, headers={"kid": current["kid"]})
 
     def rotate(self) -> str:
         """Sign with a new key from now on (its `kid`); the old ones stay published, so their tokens stay valid."""
@@ -126,6 +127,14 @@ class Issuer:
 
     async def _jwks(self, request: Request) -> Response:
         return JSONResponse({"keys": await asyncio.to_thread(self.public_keys)})
+
+
+@lru_cache(maxsize=8)
+def _signing_key(jwk: str) -> Any:
+    """Kept, as a private half is checked when it is read, which takes thirty times as long as to sign."""
+    import jwt
+
+    return jwt.PyJWK(json.loads(jwk)).key
 
 
 def _new_key() -> dict[str, Any]:

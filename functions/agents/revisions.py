@@ -2,18 +2,18 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.agents.models import Agent
 from shared.database.port import Document
 from shared.errors import NotFound
 from shared.kinds import Kind
 from shared.tenancy.fence import AUDIT
-from shared.work.resources import Listing, PageRequest, Timestamp, bounded_page
+from shared.work.resources import Answer, Listing, PageRequest, Timestamp, bounded_page
 from shared.work.session import TenantSession
 
 
-class AgentRevision(BaseModel):
+class AgentRevision(Answer):
     """An agent as a change has left it."""
 
     KIND: ClassVar[Kind] = AUDIT

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from functions.agents.models import AGENT, Agent, AgentFields
 from functions.agents.service import AgentService
@@ -11,7 +11,7 @@ from shared.database.port import Where
 from shared.errors import FieldError, Invalid, NotFound, TooLarge
 from shared.http.pagination import Query
 from shared.kinds import Kind
-from shared.work.resources import Body, Id, Name, PageRequest, bounded_page, find
+from shared.work.resources import Answer, Body, Id, Name, PageRequest, bounded_page, find
 from shared.work.session import TenantSession
 
 MAX_AGENTS = 20  # of a team: with their elements they are one batch
@@ -51,7 +51,7 @@ class TeamImportQuery(Query):
     dry_run: bool = Field(False, description="Say what would be made, and make nothing.")
 
 
-class ImportedAgent(BaseModel):
+class ImportedAgent(Answer):
     """What became of an agent of a team."""
 
     key: str = Field(description="Its key in the team.")
@@ -60,12 +60,15 @@ class ImportedAgent(BaseModel):
     element_id: Id | None = Field(description="The element of the same name and type here; null: there is none.")
 
 
-class TeamImported(BaseModel):
+class TeamImported(Answer):
     """What an import of a team has made, or would."""
 
     dry_run: bool = Field(description="Whether nothing was made.")
     agents: list[ImportedAgent] = Field(description="In the team's order.")
     warnings: list[str] = Field(description="What could not be taken as it was.")
+
+    def makes(self) -> list[tuple[Kind, str]]:
+        return [(Agent.KIND, one.id) for one in self.agents if one.id is not None]
 
 
 class Teams:

@@ -62,7 +62,7 @@ def blueprint(endpoint: Endpoint, backups: BackupService) -> func.Blueprint:
         errors=(409,),
     )
     async def delete_backup(call: Call) -> None:
-        await backups.delete(call.tenant, call.params["backup_id"])
+        await backups.delete(call.tenant, call.params["backup_id"], call.if_match)
 
     @endpoint(
         routes,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from types import new_class
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from shared.auth.emails import Email
 from shared.clock import parse_rfc3339, rfc3339
@@ -15,7 +15,7 @@ from shared.http.pagination import ResourceQuery
 from shared.jobs.jobs import Job, JobStatus, Progress
 from shared.kinds import Kind
 from shared.work.change import Change
-from shared.work.resources import Body, Id, Resource, Timestamp
+from shared.work.resources import Answer, Body, Id, Resource, Timestamp
 from shared.work.session import TenantSession
 
 BackupType = Literal["daily", "manual", "pre_restore"]
@@ -106,7 +106,7 @@ class BackupQuery(ResourceQuery):
         return [*super().where(), *([Where("status", "in", stored_as(self.status))] if self.status else [])]
 
 
-class Verification(BaseModel):
+class Verification(Answer):
     """What reading all of a backup back has found; `ok` when `problems` is empty."""
 
     backup_id: Id = Field(description="The backup that was read.")

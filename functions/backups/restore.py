@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.backups.archive import Archive, Damaged, Manifest
 from functions.backups.copies import Copies, copy_id
@@ -33,7 +33,7 @@ from shared.members.users import User
 from shared.tenancy.directory import Directory, TenantEntry
 from shared.tenancy.fence import AUDIT
 from shared.work.fencing import close, reopen, settled_moment
-from shared.work.resources import load
+from shared.work.resources import Answer, load
 from shared.work.session import TenantSession
 
 BATCHES_PER_SLICE = 100
@@ -48,7 +48,7 @@ class Onboard(Protocol):
     async def __call__(self, *, tenant_id: str, name: str, slug: str, admin_email: str, like: TenantEntry) -> None: ...
 
 
-class State(BaseModel):
+class State(Answer):
     """A restore's checkpoint."""
 
     phase: Literal["check", "keep", "target", "write", "delete", "finish"] = "check"

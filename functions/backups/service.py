@@ -62,9 +62,10 @@ class BackupService:
         tenant = tenant.past_the_fence()
         return await self._begin(tenant.change(), tenant, "daily", id=id, job_id=job_id)
 
-    async def delete(self, tenant: TenantSession, id: str) -> None:
-        """Take a manual backup away, with all that was written of it. `Conflict` for one that is in use."""
+    async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
+        """Take a manual backup away, with all that was written of it. `Conflict` for one that is in use, `Stale`."""
         held = await load(tenant, Backup, id)
+        (await _shown(tenant, held.value)).check(if_match)
         if held.value.type != "manual":
             raise WrongState(f"A {held.value.type} backup goes when its time is over, on {held.value.expires_at}.")
         if held.value.status == "running":

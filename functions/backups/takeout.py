@@ -2,18 +2,18 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 
 from functions.backups.models import plain
 from shared.database.port import Order
 from shared.errors import Invalid
 from shared.http.pagination import PageQuery
 from shared.kinds import Kinds
-from shared.work.resources import Listing, PageRequest, bounded_page
+from shared.work.resources import Answer, Listing, PageRequest, bounded_page
 from shared.work.session import TenantSession
 
 
-class Exported(BaseModel):
+class Exported(Answer):
     """An item as it is kept."""
 
     kind: str = Field(examples=["agent"], description="Its kind.")

@@ -10,7 +10,7 @@ from shared.kinds import Kind
 from shared.tenancy.history import PlanChange, Standing
 from shared.tenancy.plans import Tier
 from shared.work.events import Metric
-from shared.work.resources import Body, Id, Timestamp
+from shared.work.resources import Answer, Body, Id, Timestamp
 
 Month = Annotated[str, Field(examples=["2026-11"], pattern=r"^\d{4}-\d{2}$")]
 Format = Literal["json", "csv", "html"]
@@ -31,14 +31,14 @@ class Account(BaseModel):
     plan_changes: list[PlanChange] = []
 
 
-class TranchePrice(BaseModel):
+class TranchePrice(Answer):
     """A price of what is beyond the included amount."""
 
     up_to: int | None = Field(description="Up to so many units beyond it; null: all further ones.")
     price: int = Field(description="Of `per` units, in micro-units.")
 
 
-class MetricPrice(BaseModel):
+class MetricPrice(Answer):
     """What a metric costs in a month."""
 
     metric: Metric = Field(description="What is counted.")
@@ -47,7 +47,7 @@ class MetricPrice(BaseModel):
     tranches: list[TranchePrice] = Field(description="Prices of what is beyond, the first ones first.")
 
 
-class Subscription(BaseModel):
+class Subscription(Answer):
     """The tenant's plan: as it is, what it costs, and what becomes of it."""
 
     tier: Tier = Field(description="The plan.")

@@ -81,7 +81,7 @@ EXCHANGE: Final = Format(
     most_in={f"{NS}view": MAX_NODES_OF_VIEW, f"{NS}organizations": MAX_FOLDERS},
     max_of={LANG: MAX_LANGUAGE, **dict.fromkeys(REFERENCES, MAX_IDENTIFIER)},
 )  # fmt: skip
-_DECLARED: Final = re.compile(rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_DECLARED: Final = rb"""<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']"""
 _SINGLE_BYTE: Final = re.compile(r"iso8859-\d{1,2}|cp125\d")
 HOW_TO_EXPORT: Final = "Export the model with File > Export > Model to Open Exchange File, and send that."
 
@@ -131,7 +131,7 @@ def _decoder(body: bytes) -> codecs.IncrementalDecoder | None:
         return codecs.getincrementaldecoder("utf-16")()
     if wide := {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(body[:2]):
         return codecs.getincrementaldecoder(wide)()
-    declared = _DECLARED.match(body.removeprefix(codecs.BOM_UTF8))
+    declared = re.match(_DECLARED, body.removeprefix(codecs.BOM_UTF8))
     name = codecs.lookup(declared[1].decode()).name if declared else "utf-8"
     if name in ("utf-8", "ascii"):
         return None

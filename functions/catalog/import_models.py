@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.catalog.exchange import ItemKind
+from functions.catalog.models import Model
 from shared.http.pagination import PageQuery, Query
-from shared.work.resources import Id
+from shared.kinds import Kind
+from shared.work.resources import Answer, Id
 
 Mode = Literal["merge", "mirror"]
 What = Literal["skipped", "removed", "created", "updated"]
@@ -41,7 +43,7 @@ class ImportQuery(Query):
         return Asked(self.model, self.mode, self.dry_run)
 
 
-class ImportCounts(BaseModel):
+class ImportCounts(Answer):
     """What became of what a file holds."""
 
     created: int = Field(0, description="Made.")
@@ -59,7 +61,7 @@ class ImportCounts(BaseModel):
         return self.created + self.updated + self.unchanged
 
 
-class ImportedItem(BaseModel):
+class ImportedItem(Answer):
     """Something in a file, or in the model, and what became of it."""
 
     identifier: str = Field(description="Its identifier in the file.")
@@ -67,7 +69,7 @@ class ImportedItem(BaseModel):
     reason: str = Field(description="Why it was not taken; of others their name.")
 
 
-class ImportReport(BaseModel):
+class ImportReport(Answer):
     """What an import has done, or would do (`dry_run`); the uploaded file itself is kept under `file_sha256`."""
 
     id: Id = Field(description="Of this report, by which it is read again.")
@@ -87,6 +89,9 @@ class ImportReport(BaseModel):
     skipped_items: list[ImportedItem] = Field(description="The first 200; `GET v1/catalog/imports/{id}/items` has all.")
     removed_items: list[ImportedItem] = Field(description="The first 200, likewise.")
     file_sha256: str = Field(description="Hash of the file, under which it is kept.")
+
+    def makes(self) -> list[tuple[Kind, str]]:
+        return [] if self.dry_run or self.model_id is None else [(Model.KIND, self.model_id)]
 
 
 class ImportItemsQuery(PageQuery):

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.catalog.deleting import OutOfTime, delete_model
 from functions.catalog.import_models import Asked, ImportReport
@@ -14,7 +14,7 @@ from shared.errors import NotFound, RoleNeeded, TooLarge, Unavailable
 from shared.ids import is_uuid
 from shared.jobs.jobs import Continue, Done, Job, Progress, enqueue
 from shared.members.standing import check_standing, standing_of
-from shared.work.resources import Id, load
+from shared.work.resources import Answer, Id, load
 from shared.work.session import TenantSession
 
 IMPORT: Final = "import"
@@ -24,7 +24,7 @@ MAX_AT_ONCE_BYTES: Final = 8 * 1024 * 1024
 """Of a file that is imported while its sender waits."""
 
 
-class ImportRun(BaseModel):
+class ImportRun(Answer):
     """An import as a job."""
 
     id: Id = Field(description="Its id, and that of its report.")
@@ -34,7 +34,7 @@ class ImportRun(BaseModel):
     report: ImportReport | None = Field(description="What it has done, once it has succeeded.")
 
 
-class ModelDeletion(BaseModel):
+class ModelDeletion(Answer):
     """A deletion of a model as a job; see `GET v1/jobs/{id}`."""
 
     id: Id = Field(description="The job's.")

@@ -6,13 +6,13 @@ Words of ArchiMate are spelled as ArchiMate spells them (`BusinessProcess`, `Rea
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from functions.catalog.archimate import ElementType, Layer, RelationshipType
 from functions.catalog.exchange import AccessType
 from shared.http.pagination import NamedQuery, Query
 from shared.kinds import Kind
-from shared.work.resources import Body, Id, Resource, Timestamp
+from shared.work.resources import Answer, Body, Id, Resource, Timestamp
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """Of an exchange file, whichever way it goes."""
@@ -45,7 +45,7 @@ def that_says_nothing(body: dict[str, Any]) -> dict[str, Any]:
     return {"description": "", "version": None, "properties": {}, "languages": {}, "translations": {}, **body}
 
 
-class LastImport(BaseModel):
+class LastImport(Answer):
     """The file that changed a model last."""
 
     at: Timestamp = Field(description="When it came to its end.")
@@ -212,14 +212,14 @@ class NeighborQuery(Query):
     type: RelationshipType | None = Field(None, description="Only relationships of this type.")
 
 
-class Neighbor(BaseModel):
+class Neighbor(Answer):
     """An element, and how far it is."""
 
     distance: int = Field(description="Relationships between it and the center.")
     element: Element = Field(description="The neighbor.")
 
 
-class Neighborhood(BaseModel):
+class Neighborhood(Answer):
     """What is around an element, nearest first; `truncated` when there is more than is shown."""
 
     center: Element = Field(description="The element that was asked about.")

@@ -5,13 +5,13 @@ Elements and relationships are named by id; one that has been deleted since is s
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from functions.catalog.exchange import Section
 from functions.catalog.models import Imported, Writable
 from shared.http.pagination import NamedQuery
 from shared.kinds import Kind
-from shared.work.resources import Id, JsonObject, Resource, Timestamp
+from shared.work.resources import Answer, Id, JsonObject, Resource, Timestamp
 
 MAX_CHILD_IDENTIFIER = 200  # in an export that holds it twice, it begins with the id of its view
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHILD_IDENTIFIER)]
@@ -22,14 +22,14 @@ Color = Annotated[
 ]
 
 
-class LabelText(BaseModel):
+class LabelText(Answer):
     """A text in a language; "" where none is said."""
 
     language: str = Field("", max_length=50, description="As xml:lang has it.")
     text: Annotated[str, Field(max_length=20_000, description="The words."), Writable]
 
 
-class Style(BaseModel):
+class Style(Answer):
     """What is not said is left to who draws."""
 
     fill: Color | None = Field(None, description="Of a box; with a percentage where it is not opaque.")
@@ -41,14 +41,14 @@ class Style(BaseModel):
     font_color: Color | None = Field(None, description="Of the text.")
 
 
-class Point(BaseModel):
+class Point(Answer):
     """From the top left corner of the view, in pixels."""
 
     x: int = Field(description="To the right.")
     y: int = Field(description="Down.")
 
 
-class Drawn(BaseModel):
+class Drawn(Answer):
     """What boxes and lines have in common."""
 
     identifier: Identifier = Field(description="What the file calls it; unique in its view.")
@@ -108,7 +108,7 @@ class View(Imported):
     connections: list[ViewConnection] = Field(description="Its lines.")
 
 
-class ViewSummary(BaseModel):
+class ViewSummary(Answer):
     """A view, without what it draws."""
 
     KIND: ClassVar[Kind] = View.KIND

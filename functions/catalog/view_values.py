@@ -20,7 +20,7 @@ _NAMES: Final = ("identifier", "parent", "element_id", "relationship_id", "sourc
 class _Kept(BaseModel):
     """What a view may hold."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     name: Name
     description: Text

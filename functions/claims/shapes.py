@@ -28,7 +28,7 @@ BEFORE_THE_TOKEN = "PreTokenIssuance"  # noqa: S105 - a step of a user flow
 class _Asked(BaseModel):
     """A provider says much more than is asked for here, and may say more tomorrow."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
 
 class EntraUser(_Asked):

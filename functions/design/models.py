@@ -2,13 +2,13 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from functions.agents.models import Pattern
 from functions.catalog.additions import AddedElement, AddedRelationship, Key
 from shared.http.pagination import ResourceQuery
 from shared.kinds import Kind
-from shared.work.resources import Body, Id, Name, Resource
+from shared.work.resources import Answer, Body, Id, Name, Resource
 
 Status = Literal["asking", "proposed", "accepted"]
 Prose = Annotated[str, Field(max_length=5000)]
@@ -71,7 +71,7 @@ class Proposal(Body):
     relationships: list[AddedRelationship] = Field([], max_length=MAX_ITEMS, description="New ones between these.")
 
 
-class Made(BaseModel):
+class Made(Answer):
     """What acceptance has made, by the proposal's keys."""
 
     agents: dict[str, Id] = Field(description="Key -> id.")
@@ -107,6 +107,8 @@ class Design(Resource):
 
 class DesignView(Design):
     """A session, and how far its run is."""
+
+    BESIDE = ("working", "error")
 
     working: bool = Field(description="Whether its run is under way: read it again in a moment.")
     error: str | None = Field(description="Why its last run has come to nothing; ask again.")

@@ -149,7 +149,11 @@ class DesignService:
         raise Contended("Others keep changing what this is about; try again.")
 
     async def delete(self, tenant: TenantSession, id: str, if_match: str | None) -> None:
-        """The session; what it has made stays."""
+        """The session; what it has made stays. `Stale` by `if_match`: of what is shown."""
+        if if_match is not None:
+            design = (await load(tenant, Design, id)).value
+            (await self._viewed(tenant, design)).check(if_match)
+            if_match = design.etag
         await tenant.remove(Design, id, if_match=if_match)
 
     async def _propose(
@@ -213,7 +217,12 @@ def _updated(held: Versioned[Design], changes: Mapping[str, Any], change: Change
 
 
 def _view(design: Design, run: Execution | None) -> DesignView:
-    """A session whose run is gone (it was restored, or copied) is one whose run came to nothing."""
+    """A session whose run is gone (it was restored, or copied) is one whose run came to nothing.
+
+    Of one that is accepted nothing is to be asked again: it is told as acceptance has told it.
+    """
+    if design.status == "accepted":
+        return DesignView.model_validate({**design.model_dump(), "working": False, "error": None})
     if run is None:
         gone = design.execution_id is not None and design.proposal is None and not design.questions
         error = "Its run is not there any more; ask again." if gone else None

@@ -19,7 +19,7 @@ from functions.tools.port import Tool, Toolbox, ToolFailed
 from shared.ai.port import ToolSpec
 from shared.auth.roles import Role
 from shared.errors import NotFound
-from shared.work.resources import load
+from shared.work.resources import Answer, load
 from shared.work.session import TenantSession
 
 Phase = Literal["asking", "proposing"]
@@ -27,7 +27,7 @@ SHOWN_ERRORS: Final = 20
 T = TypeVar("T", bound=BaseModel)
 
 
-class Work(BaseModel):
+class Work(Answer):
     """What both are told: whose answer it is, and to what."""
 
     design_id: str

@@ -22,7 +22,7 @@ from functions.executions.models import (
 from functions.executions.models import Step as StoredStep
 from shared.http.pagination import Query, ResourceQuery
 from shared.kinds import Kind
-from shared.work.resources import WHOLE, Body, Id, JsonObject, Resource, Timestamp
+from shared.work.resources import WHOLE, Answer, Body, Id, JsonObject, Resource, Timestamp
 
 MAX_WAIT_SECONDS = 20
 OPERATIONS: Mapping[StepType, str] = {
@@ -66,9 +66,10 @@ class NewExecution(Body):
 
 
 class Execution(Resource):
-    """A run of an agent."""
+    """A run of an agent. What it has come to is forgotten after the tenant's days (retention.py)."""
 
     KIND: ClassVar[Kind] = StoredExecution.KIND
+    BESIDE = ("output", "result", "error")
 
     agent_id: Id = Field(description="The agent that runs.")
     agent_name: str = Field(description="What it was called when the run began.")
@@ -110,7 +111,7 @@ class PlatformQuery(Query):
     tenant_id: str | None = Field(None, max_length=100, description="Of this tenant alone.")
 
 
-class StepCall(BaseModel):
+class StepCall(Answer):
     """What a model wants to be done."""
 
     id: str = Field(description="Its id in the conversation.")
@@ -118,7 +119,7 @@ class StepCall(BaseModel):
     arguments: dict[str, Any] = Field(description="What with.")
 
 
-class StepMessage(BaseModel):
+class StepMessage(Answer):
     """One turn of the conversation."""
 
     role: Literal["user", "assistant", "tool"] = Field(description="Whose turn it is.")
@@ -128,7 +129,7 @@ class StepMessage(BaseModel):
     name: str | None = Field(description="Of a result: what was called.")
 
 
-class Step(BaseModel):
+class Step(Answer):
     """One thing that a run does."""
 
     number: int = Field(description="1, 2, …, in the order in which they were begun.")
@@ -181,7 +182,7 @@ def _attributes(step: StoredStep) -> dict[str, Any]:
     return named
 
 
-class Event(BaseModel):
+class Event(Answer):
     """One thing that has happened in a run."""
 
     number: int = Field(description="Grows with time; several at one moment have the same.")
@@ -191,7 +192,7 @@ class Event(BaseModel):
     name: str | None = Field(description="Its name.")
 
 
-class Events(BaseModel):
+class Events(Answer):
     """What has happened since; ask again with `next_after`."""
 
     status: Status = Field(description="The run's, now.")
@@ -204,14 +205,14 @@ class EventsQuery(Query):
     wait: int = Field(0, ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for something to happen.")
 
 
-class Cancelled(BaseModel):
+class Cancelled(Answer):
     """How many runs were cancelled, each with all that it has started."""
 
     cancelled: int = Field(description="So many.")
     more: bool = Field(description="Whether there are others: send the same again.")
 
 
-class Admission(BaseModel):
+class Admission(Answer):
     """Whether waiting runs begin."""
 
     paused: bool = Field(description="True: none begins until they are resumed.")
@@ -222,7 +223,7 @@ class Admission(BaseModel):
 class PlatformExecution(BaseModel):
     """A run as staff see it without a grant: whose, how it stands, what it uses, and nothing of what it is about."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     id: Id = Field(description="Its id, for ever.")
     tenant_id: Id = Field(description="The tenant that it belongs to.")
@@ -244,7 +245,7 @@ class PlatformExecution(BaseModel):
         return cls.model_validate(run.model_dump())
 
 
-class PlatformExecutions(BaseModel):
+class PlatformExecutions(Answer):
     """Runs that are not over, the oldest first."""
 
     items: list[PlatformExecution] = Field(description="At most two hundred.")

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from shared.http.pagination import NamedQuery
 from shared.kinds import Kind
 from shared.members.makers import Maker
-from shared.work.resources import WHOLE, Body, Id, Name, Resource, Timestamp
+from shared.work.resources import WHOLE, Answer, Body, Id, Name, Resource, Timestamp
 
 Style = Literal["standard", "github", "stripe", "plain"]
 MOST_HOOKS = 100
@@ -88,7 +88,7 @@ class HookQuery(NamedQuery):
     agent_id: str | None = Field(None, max_length=100)
 
 
-class Delivered(BaseModel):
+class Delivered(Answer):
     """What has come of a delivery; the same again when it comes again."""
 
     execution_id: Id | None = Field(description="The run that it has started; null: it was a ping.")

@@ -1,6 +1,7 @@
 """Grants of staff: opened by themselves with a reason, told to the tenant, ended by either side."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -46,9 +47,15 @@ class AccessService:
         self._directory = directory
 
     async def open(self, staff: TenantSession, tenant_id: str, new: NewAccess) -> StaffAccess:
-        """A grant for who asks, from now on; one that is open already is what this one says from now on."""
-        tenant, caller = await self._of(staff, tenant_id), staff.caller
-        id, now = access_id(tenant_id, caller), staff.services.clock.now()
+        """A grant for who asks, from now on; one that is open already is what this one says from now on.
+
+        Again under the same idempotency key it opens nothing that was ended since.
+        """
+        return await staff.once_in(await self._of(staff, tenant_id), StaffAccess, partial(self._open, new=new))
+
+    async def _open(self, tenant: TenantSession, new: NewAccess) -> StaffAccess:
+        caller, now = tenant.caller, tenant.services.clock.now()
+        id = access_id(tenant.id, caller)
         fields = {
             "staff": caller.subject,
             "email": caller.email,

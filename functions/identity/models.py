@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from shared.auth.emails import Email
 from shared.http.pagination import NamedQuery
 from shared.members.users import User, UserRole, UserStatus
-from shared.work.resources import Body, Id
+from shared.work.resources import Answer, Body, Id
 
 PersonName = Annotated[str, Field(max_length=255)]
 
@@ -33,7 +33,7 @@ class UserQuery(NamedQuery):
     status: UserStatus | None = None
 
 
-class MyTenant(BaseModel):
+class MyTenant(Answer):
     """The caller's tenant, in short."""
 
     id: Id = Field(description="The tenant's id.")
@@ -43,7 +43,7 @@ class MyTenant(BaseModel):
     status: str = Field(description="Whether it is in use.")
 
 
-class Me(BaseModel):
+class Me(Answer):
     """The caller as Flowgrid sees it; `user` is null for Flowgrid's own staff only."""
 
     subject: str = Field(description="Who the token speaks of.")

@@ -2,13 +2,13 @@
 
 from typing import Annotated, ClassVar, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from functions.agents.models import Agent, AgentFields
 from functions.catalog.models import Element, ElementFields, Relationship, RelationshipFields
 from shared.http.pagination import ResourceQuery
 from shared.kinds import Kind
-from shared.work.resources import WHOLE, Body, Id, Resource
+from shared.work.resources import WHOLE, Answer, Body, Id, Resource
 
 Table = Literal["elements", "relationships", "agents"]
 MODELS: Final[dict[Table, type[Element] | type[Relationship] | type[Agent]]] = {
@@ -54,7 +54,7 @@ class Rows(Body):
     agents: list[AgentRow] = Field([], max_length=MOST_ROWS, description="Taken last.")
 
 
-class Outcome(BaseModel):
+class Outcome(Answer):
     """What became of a row."""
 
     outcome: Literal["created", "unchanged", "kept", "waiting", "refused"] = Field(
@@ -64,7 +64,7 @@ class Outcome(BaseModel):
     reason: str | None = Field(None, description="Why it was not created.")
 
 
-class Outcomes(BaseModel):
+class Outcomes(Answer):
     """What became of each row, in their order."""
 
     elements: list[Outcome] = Field(description="Of the elements.")
@@ -79,7 +79,7 @@ class Look(Body):
     legacy_ids: list[LegacyId] = Field(min_length=1, max_length=MOST_ROWS, description="Their old keys.")
 
 
-class Digests(BaseModel):
+class Digests(Answer):
     """What is stored of rows, as digests of all their fields."""
 
     digests: list[str | None] = Field(
@@ -116,7 +116,7 @@ class Finished(Body):
     checksum: Sha256 = Field(description="Over the digests of all that was migrated, as it was read back.")
 
 
-class KeptItem(BaseModel):
+class KeptItem(Answer):
     """Something that an undo has left."""
 
     table: Table = Field(description="Where it came from.")

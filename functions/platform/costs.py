@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.platform.prices import Prices, What, prices_of
 from shared.clock import Clock
@@ -21,7 +21,7 @@ from shared.tenancy.plans import Budget
 from shared.work.budgets import counter_of
 from shared.work.change import COUNTER
 from shared.work.events import Metric
-from shared.work.resources import Id, Listing, PageRequest, bounded_page
+from shared.work.resources import Answer, Id, Listing, PageRequest, bounded_page
 from shared.work.session import TenantSession
 
 TARGET = 5_000_000  # micro-USD a tenant and month
@@ -33,7 +33,7 @@ Totals = Callable[[TenantStore, datetime, datetime], Awaitable[Mapping[Metric, i
 logger = logging.getLogger("flowgrid.costs")
 
 
-class CostLine(BaseModel):
+class CostLine(Answer):
     """What one thing has cost."""
 
     what: What = Field(description="What was used: `storage` is by the byte and day.")
@@ -41,7 +41,7 @@ class CostLine(BaseModel):
     micro_usd: int = Field(description="What it has cost, in millionths of a dollar.")
 
 
-class TenantCost(BaseModel):
+class TenantCost(Answer):
     """What a tenant has cost in a month, by list prices."""
 
     tenant_id: Id = Field(description="The tenant.")

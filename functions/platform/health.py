@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from shared.clock import Clock, rfc3339
 from shared.errors import Concern, FlowgridError
 from shared.telemetry.port import OFF, Telemetry
 from shared.version import VERSION
-from shared.work.resources import Timestamp
+from shared.work.resources import Answer, Timestamp
 
 logger = logging.getLogger("flowgrid.health")
 CHECK_SECONDS = 2.0
@@ -46,14 +46,14 @@ class Seen:
 Ask = Callable[[], Awaitable[Seen | None]]
 
 
-class Alive(BaseModel):
+class Alive(Answer):
     """That this process answers; it has asked nobody."""
 
     status: Literal["ok"] = Field("ok", description="It does.")
     commit: str | None = Field(None, description="Of which it was packaged; null: it was not.")
 
 
-class Check(BaseModel):
+class Check(Answer):
     """One part of the platform."""
 
     status: Literal["ok", "error"] = Field(description="How it is; `error`, too, where somebody should look.")
@@ -64,7 +64,7 @@ class Check(BaseModel):
     waiting: int | None = Field(None, description="How much of it waits; counted up to a bound.")
 
 
-class Health(BaseModel):
+class Health(Answer):
     """How the platform is."""
 
     status: Literal["healthy", "degraded"] = Field(

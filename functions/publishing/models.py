@@ -2,17 +2,17 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from shared.http.pagination import ResourceQuery
 from shared.jobs.jobs import Job, JobStatus
 from shared.kinds import Kind
-from shared.work.resources import Id, Resource
+from shared.work.resources import Answer, Id, Resource
 
 TYPE = "publish"
 
 
-class CaseResult(BaseModel):
+class CaseResult(Answer):
     """How a case went."""
 
     case_id: Id = Field(description="The case.")

@@ -5,18 +5,19 @@ the last place at once are both let through here; Azure refuses one, or both whe
 that was begun later is undone, and the other waits for that.
 """
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from shared.clock import Clock
 from shared.database.port import NEWEST_FIRST, Database, Document, Where
 from shared.errors import Concern, Full, Unavailable
 from shared.tenancy.directory import TENANT
+from shared.work.resources import Answer
 
 FEW = 10
 KEPT_SECONDS = 60.0  # anybody may ask for health
 
 
-class Stamp(BaseModel):
+class Stamp(Answer):
     """What one deployment has room for; the numbers are null where a database of its own costs no place."""
 
     region: str = Field(description="Where it is.")

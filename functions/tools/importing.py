@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.tools.models import Approval, Tool, ToolFields, tool_id
 from functions.tools.openapi import Document, NotTaken, Operation
@@ -11,7 +11,8 @@ from functions.tools.openapi_tools import name_of, tool_of
 from functions.tools.service import ToolService
 from shared.errors import FieldError, Invalid
 from shared.http.pagination import Query
-from shared.work.resources import Id
+from shared.kinds import Kind
+from shared.work.resources import Answer, Id
 from shared.work.session import TenantSession
 
 MAX_TOOLS = 30  # of one import: they are one batch, each with its entry of the audit
@@ -31,7 +32,7 @@ class ToolImportQuery(Query):
     approval: Approval = Field("user", description="Who approves calls of those tools that are no GET.")
 
 
-class ImportedTool(BaseModel):
+class ImportedTool(Answer):
     """What became of an operation."""
 
     operation: str = Field(description="Its method and path.")
@@ -41,13 +42,16 @@ class ImportedTool(BaseModel):
     notes: list[str] = Field(description="What of it is left out, and what is to be done.")
 
 
-class ToolsImported(BaseModel):
+class ToolsImported(Answer):
     """What an import has made, or would."""
 
     dry_run: bool = Field(description="Whether nothing was made.")
     count: int = Field(description="How many tools were made, or would be.")
     operations: list[ImportedTool] = Field(description="One by one, in the document's order.")
     more: int = Field(description="How many more there are, which were not looked at; name those that are meant.")
+
+    def makes(self) -> list[tuple[Kind, str]]:
+        return [(Tool.KIND, one.id) for one in self.operations if one.id is not None]
 
 
 Read = tuple[ImportedTool, ToolFields | None]

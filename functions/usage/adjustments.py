@@ -7,6 +7,7 @@ usage queue in one batch; each message becomes a block of voids, which reopens i
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -102,8 +103,14 @@ class Adjustments:
         return (await load(await self._of(staff, tenant_id), Adjustment, id)).value
 
     async def create(self, staff: TenantSession, tenant_id: str, new: NewAdjustment) -> Adjustment:
-        """`AlreadyVoided` for what counts no more, `NotFound` for what never did, `Invalid` for too much or too old."""
+        """`AlreadyVoided` for what counts no more, `NotFound` for what never did, `Invalid` for too much or too old.
+
+        Again under the same idempotency key it takes out nothing more, whatever has come since.
+        """
         tenant = await self._of(staff, tenant_id)
+        return await staff.once_in(tenant, Adjustment, partial(self._create, new=new))
+
+    async def _create(self, tenant: TenantSession, new: NewAdjustment) -> Adjustment:
         found = await _by_id(tenant, new.event) if new.event else await _by_filter(tenant, new.filter)
         voided = [VoidedEvent(id=event.id, source=event.source, hour=event.hour) for event in found]
         keys = sorted(f"{one.hour}|{one.source}|{one.id}" for one in voided)
@@ -123,7 +130,7 @@ class Adjustments:
             raise AlreadyVoided("An adjustment has taken out just these events.", adjustment_id=id) from error
 
     async def _of(self, staff: TenantSession, tenant_id: str) -> TenantSession:
-        """The tenant's session for staff; the answer to a repeated request is kept with staff's own."""
+        """The tenant's session for staff."""
         entry = None if tenant_id == PLATFORM_TENANT_ID else await self._directory.entry(tenant_id)
         if entry is None:
             raise NotFound("There is no such tenant.")

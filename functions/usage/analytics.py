@@ -7,7 +7,7 @@ calls are counted, and not among the `measured`.
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.usage.blocks import Sums, bounded
 from functions.usage.details import COST, PRICED, total
@@ -18,13 +18,13 @@ from functions.usage.rollups import sums
 from functions.usage.tally import merged
 from shared.clock import rfc3339
 from shared.work.events import Metric
-from shared.work.resources import Timestamp
+from shared.work.resources import Answer, Timestamp
 from shared.work.session import TenantSession
 
 _TOOK = "took no longer, in milliseconds; at most 10 % wrong, null where none is measured."
 
 
-class Quality(BaseModel):
+class Quality(Answer):
     """How some calls went. What is told of errors and times is of those that are `measured`."""
 
     calls: int = Field(description="Calls.")
@@ -51,7 +51,7 @@ class PeriodQuality(Quality):
     start: Timestamp = Field(description="When the period begins.")
 
 
-class ModelUse(BaseModel):
+class ModelUse(Answer):
     """What one model was used for."""
 
     provider: str = Field(examples=["platform"], description="The provider, by the name that agents call it.")
@@ -61,7 +61,7 @@ class ModelUse(BaseModel):
     cost_micro_usd: int | None = Field(description="What those cost, in millionths of a dollar; null: of none it is.")
 
 
-class Analytics(BaseModel):
+class Analytics(Answer):
     """How a tenant's calls went, and what its AI has cost."""
 
     period: Period = Field(description="How long each of `items` is.")

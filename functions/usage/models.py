@@ -9,7 +9,7 @@ from functions.usage.tally import Standing
 from shared.http.pagination import PageQuery, Query
 from shared.http.times import Time
 from shared.work.events import Metric
-from shared.work.resources import Timestamp
+from shared.work.resources import Answer, Timestamp
 
 Told = Literal[
     Metric.API_CALLS, Metric.AGENTS_CREATED, Metric.AI_TOKENS, Metric.EXECUTIONS, Metric.STORAGE_BYTES
@@ -47,7 +47,7 @@ class Bucket(BaseModel):
     )
 
 
-class Usage(BaseModel):
+class Usage(Answer):
     """A metric over time; periods in which nothing happened are left out."""
 
     metric: Metric = Field(description="What was counted.")

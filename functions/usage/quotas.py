@@ -6,20 +6,20 @@ number for some minutes, and is what is billed.
 
 import asyncio
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.usage.periods import end_of
 from shared.clock import rfc3339
 from shared.tenancy.plans import Budget
 from shared.work.budgets import counter_of
 from shared.work.change import COUNTER
-from shared.work.resources import Timestamp
+from shared.work.resources import Answer, Timestamp
 from shared.work.session import TenantSession
 
 NEAR_PERCENT = 80
 
 
-class Quota(BaseModel):
+class Quota(Answer):
     """One thing that is limited."""
 
     resource: str = Field(description="What is limited.")
@@ -37,7 +37,7 @@ class Quota(BaseModel):
         )
 
 
-class Quotas(BaseModel):
+class Quotas(Answer):
     """What the plan allows."""
 
     tier: str = Field(description="The tenant's plan.")

@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from functions.usage.details import total
 from functions.usage.fleet import FleetHours, hours_until
 from functions.usage.latency import PROMISED_MS, Calls
 from shared.clock import Clock, rfc3339
 from shared.database.port import Document
-from shared.work.resources import Timestamp
+from shared.work.resources import Answer, Timestamp
 
 AVAILABLE = 0.999  # the roadmap's uptime, of calls
 IN_TIME = 0.95  # p95 below the promise
@@ -24,7 +24,7 @@ KEPT_SECONDS = 60.0
 WINDOWS = {1: 14.4, 6: 6.0, 24: 3.0, 720: 1.0}  # hours -> the burn rate above which somebody should look
 
 
-class PromiseKept(BaseModel):
+class PromiseKept(Answer):
     """What was kept of one promise."""
 
     target: float = Field(examples=[AVAILABLE], description="The share of calls that is promised.")
@@ -33,7 +33,7 @@ class PromiseKept(BaseModel):
     alert: bool = Field(description="Whether that is faster than `burn_rate_limit`.")
 
 
-class Window(BaseModel):
+class Window(Answer):
     """What was kept in a time: the hour that it is, and whole hours before it."""
 
     window_hours: int = Field(examples=[*WINDOWS], description="How long, beside the hour that it is.")
@@ -48,7 +48,7 @@ class Window(BaseModel):
     p95_ms: float | None = Field(description="95 % took no longer, in milliseconds; at most 10 % wrong.")
 
 
-class Slo(BaseModel):
+class Slo(Answer):
     """What is promised of the platform, and what was kept of it; by usage, which is some minutes behind."""
 
     windows: list[Window] = Field(description="The shortest first.")

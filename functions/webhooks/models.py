@@ -10,7 +10,7 @@ from shared.http.pagination import ListQuery, ResourceQuery
 from shared.http.times import Time
 from shared.kinds import Kind
 from shared.members.makers import Maker
-from shared.work.resources import WHOLE, Body, Id, JsonObject, Resource, Timestamp
+from shared.work.resources import WHOLE, Answer, Body, Id, JsonObject, Resource, Timestamp
 
 SCHEDULE = tuple(  # after the attempt before; Standard Webhooks, "Deliverability and reliability"
     timedelta(seconds=seconds) for seconds in (0, 5, 300, 1800, 7200, 18_000, 36_000, 36_000)
@@ -170,7 +170,7 @@ class DeliveryReplay(Body):
     limit: Annotated[int, Field(ge=1, le=30), WHOLE] = Field(30, description="At most so many, the oldest first.")
 
 
-class ReplayedDeliveries(BaseModel):
+class ReplayedDeliveries(Answer):
     """What a replay has put in line again."""
 
     replayed: int = Field(description="How many.")

@@ -18,7 +18,7 @@ FORMATS = {
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
-_WORD = re.compile(r"[^\W_]{3,}")
+_WORD = r"[^\W_]{3,}"
 _COMMON = frozenset(
     (
         *(
@@ -47,7 +47,7 @@ _COMMON = frozenset(
 
 def words_of(text: str) -> set[str]:
     """Its words of three letters and more, without the commonest; a plural counts as its singular."""
-    found = {word.lower() for word in _WORD.findall(text)} - _COMMON
+    found = {word.lower() for word in re.findall(_WORD, text)} - _COMMON
     return {word.removesuffix("s") if len(word) > 3 else word for word in found}
 
 

@@ -16,6 +16,7 @@ from shared.errors import Unauthenticated
 from shared.ids import is_uuid
 from shared.issuers import Issuer
 
+MAX_NAME = 255  # as a member's
 MAX_SUBJECT = 255  # OpenID Connect Core §2
 
 Keys = Callable[[Issuer], SigningKeys]
@@ -61,8 +62,8 @@ class TokenVerifier:
         by = found.by
         caller = self._caller(found.claims, by.issuer)
 
-        async def still() -> bool:
-            return await self._trusted(by.issuer.issuer, found.claims) is by
+        async def still() -> bool:  # kept with the token: it holds on to nothing that the token says
+            return await self._trusted(by.issuer.issuer, {"aud": by.issuer.audience}) is by
 
         if by.tenant_id is not None:
             caller = _of_its_tenant(caller, by)
@@ -83,7 +84,7 @@ class TokenVerifier:
         return Caller(
             subject=_subject(claims, issuer),
             email=_email(claims),
-            name=_text(claims.get("name")),
+            name=(_text(claims.get("name")) or "")[:MAX_NAME] or None,
             tenant_id=tenant_id,
             role=highest(claims.get(issuer.roles_claim or self._roles_claim)),
             issuer=issuer.issuer,

@@ -14,6 +14,7 @@ from shared.auth.keys import SigningKeys
 
 T = TypeVar("T")
 MOST = 4096  # of a kilobyte or two
+MOST_OF_ONE = 512  # of an issuer that may go, a tenant's own: it pushes nobody else's out
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class VerifiedTokens(Generic[T]):
         self._now = now
         self._most = MOST if most is None else most
         self._known: OrderedDict[bytes, Verified[T]] = OrderedDict()
+        self._of_one: dict[SigningKeys, OrderedDict[bytes, None]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -50,16 +52,40 @@ class VerifiedTokens(Generic[T]):
         if known is None:
             return None
         if known.still is not None and not await known.still():
-            self._known.pop(digest, None)
+            self._forget(digest)
             return None
         if known.at <= self._now() < known.expires_at and await known.keys.get(known.kid) is known.key:
-            self._known.move_to_end(digest)
+            if digest in self._known:
+                self._remember(digest, known)
             return known.whose
-        self._known.pop(digest, None)
+        self._forget(digest)
         return None
 
     def keep(self, token: str, verified: Verified[T]) -> None:
         """The one that was not used for longest makes room for it."""
-        self._known[sha256(token.encode()).digest()] = verified
+        digest = sha256(token.encode()).digest()
+        self._forget(digest)
+        self._remember(digest, verified)
+        own = self._of_one.get(verified.keys, ())
+        if len(own) > MOST_OF_ONE:
+            self._forget(next(iter(own)))
         if len(self._known) > self._most:
-            self._known.popitem(last=False)
+            self._forget(next(iter(self._known)))
+
+    def _remember(self, digest: bytes, verified: Verified[T]) -> None:
+        """As the one that was used last."""
+        self._known[digest] = verified
+        self._known.move_to_end(digest)
+        if verified.still is not None:
+            own = self._of_one.setdefault(verified.keys, OrderedDict())
+            own[digest] = None
+            own.move_to_end(digest)
+
+    def _forget(self, digest: bytes) -> None:
+        known = self._known.pop(digest, None)
+        if known is None or known.still is None:
+            return
+        own = self._of_one[known.keys]
+        own.pop(digest)
+        if not own:
+            del self._of_one[known.keys]

@@ -131,7 +131,8 @@ class _Partition(TenantStore):
                 return await self._files.read(self._file, lambda db: reads.query(db, *asked))
         found = await self._files.read(self._file, lambda db: reads.rows(db, *asked), brief=True)
         if sum(len(text) for text, _ in found) > BRIEF_CHARACTERS:
-            return await asyncio.to_thread(reads.page, kind, order, limit, found)
+            async with self._long:
+                return await asyncio.to_thread(reads.page, kind, order, limit, found)
         return reads.page(kind, order, limit, found)
 
     async def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:

@@ -43,7 +43,7 @@ class Cors:
         if origin not in self._origins:
             return
         headers["Access-Control-Allow-Origin"] = origin
-        if req.method == "OPTIONS":
+        if "Allow" in headers:  # OPTIONS, and it was not refused
             headers["Access-Control-Allow-Methods"] = headers["Allow"]
             headers["Access-Control-Allow-Headers"] = ", ".join(SENT)
             headers["Access-Control-Max-Age"] = str(MAX_AGE_SECONDS)

@@ -313,7 +313,7 @@ class Endpoint:
             raise PreconditionRequired("A PUT replaces a version that you name: send the ETag of it in If-Match.")
         page = PageRequest(0)
         if isinstance(query, PageQuery):
-            after = self.cursors.open(query.cursor, f"{session.id}:{route.name}", query.asked())
+            after = self.cursors.open(query.cursor, route.list_of(session.id, req.route_params), query.asked())
             page = query.wanted(after)
         body = route.body.read(req) if route.body else None
         origin = self.origin(req)
@@ -322,7 +322,7 @@ class Endpoint:
     def _next_cursor(self, route: Route, call: Call[Any, Any], answer: Any) -> str | None:
         if not route.paged:
             return None
-        return self.cursors.sign(answer.next, f"{call.tenant.id}:{route.name}", call.query.asked())
+        return self.cursors.sign(answer.next, route.list_of(call.tenant.id, call.params), call.query.asked())
 
     def _request_info(self, req: func.HttpRequest) -> RequestInfo:
         asked = req.headers.get("x-request-id", "")

@@ -1,10 +1,12 @@
 """`Idempotency-Key` on every POST: 24 hours long the same key gives the same answer, and the work is done once.
 
-The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded. What
-was made may be gone since, by a deletion, a restore or an onboarding that was undone: then it is not told again (one
-point read, at a repetition).
+The record is committed in the handler's own batch, so there is no moment in which work was done and not recorded. Work
+outside the caller's own partition has its record where it is (`TenantSession.once_in`), or sets a state that it sets
+again; only then the answer is recorded afterwards (decision 0003). What was made may be gone since, by a deletion, a
+restore or an onboarding that was undone: then it is not told again (a point read of each, at a repetition).
 """
 
+import asyncio
 import re
 from dataclasses import replace
 from hashlib import sha256
@@ -79,16 +81,21 @@ class Idempotency:
     async def _replay(self, recorded: Stored, slot: IdempotencySlot, tenant: TenantSession) -> Replay:
         if recorded.body["fingerprint"] != slot.fingerprint:
             raise Unprocessable("This Idempotency-Key was used for another request; use a new key for a new request.")
-        kind, id = recorded.body.get("made") or ("", "")
-        if kind and await self._is_gone(
-            tenant.services.kinds.named(kind), id, recorded.body["body"]["tenant_id"], tenant
-        ):
+        if gone := await self._gone(recorded, tenant):
             raise Conflict(
                 "This Idempotency-Key was answered before, and what it made is gone since; "
                 "use a new key to make it again.",
-                id=id,
+                id=gone[0],
             )
         return Replay(recorded.body["body"], recorded.body["etag"])
+
+    async def _gone(self, recorded: Stored, tenant: TenantSession) -> list[str]:
+        """The ids of what is gone of that which was made."""
+        made = [one for one in (recorded.body.get("made"), *recorded.body.get("others", ())) if one is not None]
+        whose = recorded.body["body"].get("tenant_id", tenant.id) if made else tenant.id
+        kinds = tenant.services.kinds
+        looks = [self._is_gone(kinds.named(kind), id, whose, tenant) for kind, id in made]
+        return [id for (_, id), gone in zip(made, await asyncio.gather(*looks), strict=True) if gone]
 
     async def _is_gone(self, kind: Kind, id: str, tenant_id: str, tenant: TenantSession) -> bool:
         if kind == TENANT:

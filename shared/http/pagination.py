@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.database.port import Order, Where
 from shared.errors import Invalid
 from shared.http.times import Time
-from shared.work.resources import PageRequest
+from shared.work.resources import Answer, PageRequest
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
@@ -90,7 +90,7 @@ class NamedQuery(ResourceQuery):
         return [*super().where(), *([Where("name", "begins", self.q)] if self.q is not None else [])]
 
 
-class Page(BaseModel, Generic[T]):
+class Page(Answer, Generic[T]):
     """A page of a list."""
 
     items: list[T] = Field(description="Fewer than asked for where they are large.")

@@ -62,6 +62,10 @@ class Route:
         """The path of this route with these parameters; without scheme and host, for a caller names those."""
         return f"/api/{self.path.format_map({name: quote(value, safe='') for name, value in params.items()})}"
 
+    def list_of(self, tenant_id: str, params: Mapping[str, str]) -> str:
+        """Which list this is, for its cursors: one of a tenant, and of what its path names."""
+        return f"{tenant_id}:{self.location(params)}"
+
     @property
     def methods(self) -> list[str]:
         """What its function is asked by: what has a GET has a HEAD (RFC 9110 §9.3.2), and a path has one OPTIONS."""

@@ -17,7 +17,7 @@ from shared.errors import FlowgridError, Invalid, NotFound, Unavailable
 from shared.ids import PLATFORM_TENANT_ID, derived_id
 from shared.kinds import Kind
 from shared.messaging.port import Message, Messaging
-from shared.work.resources import Id, Listing, PageRequest, Timestamp, bounded_page
+from shared.work.resources import Answer, Id, Listing, PageRequest, Timestamp, bounded_page
 
 logger = logging.getLogger("flowgrid.deadletters")
 MAX_LETTER_BYTES = 1024 * 1024  # half of what the store takes for one item
@@ -44,7 +44,7 @@ class DeadLetter(BaseModel):
     body: dict[str, Any] = Field(description="What it said.")
 
 
-class Replayed(BaseModel):
+class Replayed(Answer):
     """What has become of many letters."""
 
     replayed: int = Field(description="Sent to their queues again.")

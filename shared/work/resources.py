@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -42,6 +43,16 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
+class Answer(BaseModel):
+    """What is answered beside resources. As with them its validator is built at its first use: cold starts pay none."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    def makes(self) -> list[tuple[Kind, str]]:
+        """What was made that it names by kind and id: once some of that is gone, it is not told again."""
+        return []
+
+
 class Resource(BaseModel):
     """The envelope that every resource has; times are RFC 3339 UTC with microseconds."""
 
@@ -50,6 +61,8 @@ class Resource(BaseModel):
     )  # for `encode` to refuse
 
     KIND: ClassVar[Kind]
+    BESIDE: ClassVar[tuple[str, ...]] = ()
+    """What is shown of it, and changes or goes, at the same revision."""
 
     id: Id = Field(description="Its id, for ever.")
     tenant_id: Id = Field(description="The tenant that it belongs to.")
@@ -62,7 +75,11 @@ class Resource(BaseModel):
     @property
     def etag(self) -> str:
         """Strong and known before the write: the revision and its instant (see docs/decisions/0002)."""
-        return f'"{self.revision}-{int(parse_rfc3339(self.updated_at).timestamp() * 1_000_000):x}"'
+        version = f"{self.revision}-{int(parse_rfc3339(self.updated_at).timestamp() * 1_000_000):x}"
+        beside = [getattr(self, name) for name in self.BESIDE]
+        if any(beside):
+            version += f"-{sha256(json.dumps(beside, sort_keys=True).encode()).hexdigest()[:16]}"
+        return f'"{version}"'
 
     def check(self, if_match: str | None) -> None:
         """Raise `Stale` when an If-Match header names other versions than this one (RFC 9110 §13.1.1)."""

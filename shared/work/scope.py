@@ -2,6 +2,7 @@
 
 from asyncio import Future
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -14,7 +15,7 @@ from shared.telemetry.port import OFF, Telemetry
 from shared.tenancy.directory import TenantEntry
 from shared.tenancy.plans import Plan
 from shared.work.outbox import Outbox
-from shared.work.resources import Resource, ToldOnce
+from shared.work.resources import Answer, Resource, ToldOnce
 
 IDEMPOTENCY = Kind("idempotency", append_only=True)
 IDEMPOTENCY_SECONDS = 24 * 3600
@@ -32,9 +33,16 @@ class IdempotencySlot:
         answer = answer.again() if isinstance(answer, ToldOnce) else answer
         body = None if answer is None else answer.model_dump(mode="json")
         etag = answer.etag if isinstance(answer, Resource) else None
-        made = [answer.KIND.name, answer.id] if isinstance(answer, Resource) else None
-        document = {"created_at": at, "fingerprint": self.fingerprint, "body": body, "etag": etag, "made": made}
+        made = [[kind.name, id] for kind, id in _made(answer)]
+        document: dict[str, Any] = {"created_at": at, "fingerprint": self.fingerprint, "body": body, "etag": etag}
+        document |= {"made": made[0] if made else None, "others": made[1:]}
         return Create(IDEMPOTENCY, self.id, document, ttl=IDEMPOTENCY_SECONDS)
+
+
+def _made(answer: BaseModel | None) -> list[tuple[Kind, str]]:
+    if isinstance(answer, Resource):
+        return [(answer.KIND, answer.id)]
+    return answer.makes() if isinstance(answer, Answer) else []
 
 
 @dataclass(frozen=True)

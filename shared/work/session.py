@@ -14,9 +14,9 @@ from shared.errors import Contended, Stale
 from shared.kinds import Kind
 from shared.tenancy.directory import Directory, TenantEntry
 from shared.tenancy.fence import Overtaken
-from shared.work.change import Change
+from shared.work.change import AnsweredMeanwhile, Change
 from shared.work.resources import Resource, Tombstone, Versioned, load
-from shared.work.scope import Scope, Services
+from shared.work.scope import IDEMPOTENCY, IdempotencySlot, Scope, Services
 
 R = TypeVar("R", bound=Resource)
 
@@ -38,8 +38,29 @@ class TenantSession(Scope):
         return replace(self, idempotency=None)
 
     def in_tenant(self, entry: TenantEntry, store: TenantStore) -> "TenantSession":
-        """The same caller at work in another tenant, where the request's key means nothing."""
+        """The same caller at work in another tenant, where the request's key means nothing but to `once_in`."""
         return replace(self, entry=entry, store=store, idempotency=None)
+
+    async def once_in(
+        self, tenant: "TenantSession", model: type[R], work: Callable[["TenantSession"], Awaitable[R]]
+    ) -> R:
+        """What this request makes in another tenant, by `work`: once under its key.
+
+        The answer is kept in the batch of the work, in that tenant's partition; the request's own record, in this one,
+        comes later, and may not come.
+        """
+        if self.idempotency is None:
+            return await work(tenant)
+        slot = IdempotencySlot(self.repeatable_id(IDEMPOTENCY.name), self.idempotency.fingerprint)
+        for _ in range(2):
+            recorded = await tenant.store.get(IDEMPOTENCY, slot.id)
+            if recorded is not None:
+                return model.model_validate(recorded.body["body"])
+            try:
+                return await work(replace(tenant, idempotency=slot))
+            except AnsweredMeanwhile:
+                continue
+        raise Contended("A request with this Idempotency-Key is being worked on; ask again in a moment.")
 
     def past_the_fence(self) -> "TenantSession":
         """The same session for what goes on while the tenant is fenced: jobs, backups, the fence; never resources."""

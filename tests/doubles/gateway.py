@@ -53,6 +53,7 @@ class Gateway:
     """`backends`: URL by id. `own_token`: of the gateway's identity, for a resource.
 
     `address`: that of all who call, in place of their own. `seen`: what backends were sent, and its headers.
+    `transport`: by which backends and issuers are reached; None: the network.
     """
 
     everywhere: Element
@@ -62,6 +63,7 @@ class Gateway:
     clock: FakeClock = field(default_factory=FakeClock)
     address: str | None = None
     seen: list[tuple[str, Headers]] = field(default_factory=list)
+    transport: httpx.AsyncBaseTransport | None = None
 
     def __post_init__(self) -> None:
         self._calls: defaultdict[str, list[float]] = defaultdict(list)
@@ -100,10 +102,13 @@ class Gateway:
                 return one, below.removeprefix(f"/{one.version}")
         return next((one for one in self.apis if one.version is None), None), below
 
+    def reaching(self, timeout: float = 5.0) -> httpx.AsyncClient:
+        return httpx.AsyncClient(timeout=timeout, trust_env=False, verify=False, transport=self.transport)
+
     async def published(self, url: str) -> Mapping[str, Any]:
         """An issuer's keys by id, asked for once (the real gateway: each hour)."""
         if url not in self._keys:
-            async with httpx.AsyncClient(trust_env=False, verify=False) as http:
+            async with self.reaching() as http:
                 document = (await http.get(url)).json()
                 listed = (await http.get(document["jwks_uri"])).json()
             self._keys[url] = {one["kid"]: jwt.PyJWK(one).key for one in listed["keys"]}

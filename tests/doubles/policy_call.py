@@ -30,6 +30,8 @@ class Around(Protocol):
     @property
     def seen(self) -> list[tuple[str, Headers]]: ...
 
+    def reaching(self, timeout: float) -> httpx.AsyncClient: ...
+
     async def published(self, url: str) -> Mapping[str, Any]: ...
 
     def take(self, key: str, calls: int, period: int, *, count: bool = True) -> int: ...
@@ -192,7 +194,7 @@ class Call:
         url = f"{self._backend}{self._path}{'?' if query else ''}{query}"
         self._gateway.seen.append((f"{self._incoming.method} {unquote(self._path)}", sent))
         try:
-            async with httpx.AsyncClient(timeout=float(one.attrib["timeout"]), trust_env=False, verify=False) as http:
+            async with self._gateway.reaching(float(one.attrib["timeout"])) as http:
                 body = await self._incoming.body()
                 answer = await http.request(self._incoming.method, url, headers=sent, content=body)
         except httpx.TransportError as error:

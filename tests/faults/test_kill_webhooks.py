@@ -1,7 +1,7 @@
 """Deliveries killed at each call of whoever makes them: everything is told, in order, and what was recorded once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
@@ -224,12 +224,30 @@ async def plant(killed_on: Database, moved_clock: FakeClock) -> AsyncIterator[Pl
     await made.close()
 
 
-async def killed(plant: Plant, number: int, dies_at: int, done_all_the_same: bool, *, competing: bool) -> bool:
-    """Four events told by a process that dies at this call, beside another or before it; whether it has died."""
+class Unheard(Life):
+    """It lives on: one of its calls is not made, or its answer is lost on the way."""
+
+    missed: bool = False
+
+    async def call(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        misses = self.calls == self.dies_at
+        self.calls += 1
+        self.missed |= misses
+        found = await work() if self.done_all_the_same or not misses else None
+        if misses:
+            raise Unavailable("The database does not answer.")
+        return found
+
+
+async def told_by(plant: Plant, number: int, life: Life, *, competing: bool) -> int:
+    """How often something was told twice, of four events told by a process with this life, beside another or alone."""
     await plant.open(number)
-    first, second = plant.process(Life()), plant.process()
+    first, second = plant.process(life), plant.process()
+    if isinstance(life, Unheard):  # of the database and the queue: of what a receiver does not answer, its sender knows
+        first.deliverer._lines._sender = cast(Sender, LivingSender(plant.receiver, Life(), plant.clock))
+    dies_at, life.dies_at = life.dies_at, None
     await plant.agents(second)
-    first.life.dies_at, first.life.done_all_the_same = dies_at, done_all_the_same
+    life.calls, life.dies_at = 0, dies_at
     await plant.settle(*([first, second] if competing else [first]))
     store = plant.database.tenant(plant.tenant, SHARD)
     deliveries = [Delivery.model_validate(one.body) for one in (await store.query(Delivery.KIND)).items]
@@ -239,9 +257,16 @@ async def killed(plant: Plant, number: int, dies_at: int, done_all_the_same: boo
     assert list(dict.fromkeys(taken)) == in_order
     twice = [one for one, after in pairwise(taken) if one == after]
     assert len(taken) == EVENTS + len(twice), "one that was told again was told again at once"
-    assert len(twice) <= (1 if first.life.dead else 0), "only what a death has left without a record is told again"
     await plant.close()
-    return first.life.dead
+    return len(twice)
+
+
+async def killed(plant: Plant, number: int, dies_at: int, done_all_the_same: bool, *, competing: bool) -> bool:
+    """Whether a process that dies at this call has died."""
+    life = Life(dies_at, done_all_the_same)
+    twice = await told_by(plant, number, life, competing=competing)
+    assert twice <= (1 if life.dead else 0), "only what a death has left without a record is told again"
+    return life.dead
 
 
 async def test_events_that_nobody_kills_are_told_in_order_and_each_once(plant: Plant) -> None:
@@ -258,6 +283,18 @@ async def test_all_is_told_in_order_although_its_process_dies_at_some_of_its_cal
     while await killed(plant, dies_at + 1, dies_at, done_all_the_same, competing=competing):
         dies_at += SAMPLED[type(plant.database).__name__]
     assert dies_at > 20
+
+
+@BEFORE_OR_AFTER
+@ALONE_OR_NOT
+async def test_whoever_does_not_hear_of_one_of_its_calls_tells_each_once(
+    plant: Plant, competing: bool, done_all_the_same: bool
+) -> None:
+    life, number = Unheard(0, done_all_the_same), 1
+    while not await told_by(plant, number, life, competing=competing) and life.missed:
+        number += SAMPLED[type(plant.database).__name__]
+        life = Unheard(number - 1, done_all_the_same)
+    assert not life.missed and number > 20, "all is told once, whatever was not heard of"
 
 
 class Slow(LivingSender):

@@ -59,10 +59,10 @@ def of(resources: list[Resource], kind: str) -> dict[str, Resource]:
     return {one["id"].rpartition("/")[2]: one["properties"] for one in found}
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> list[Resource]:
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> list[Resource]:
     return evaluated(
-        tmp_path,
+        tmp_path_factory.mktemp("api"),
         "gatewayapi.bicep",
         gatewayName="flowgrid-test",
         appHost="flowgrid-test.azurewebsites.net",
@@ -130,10 +130,10 @@ def test_without_pages_there_is_no_cors_at_all(tmp_path: Path) -> None:
     assert [one for one in policies if "<cors" in one["properties"]["value"]] == []
 
 
-@pytest.fixture
-def gateway(tmp_path: Path) -> list[Resource]:
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> list[Resource]:
     given = {"name": "flowgrid-test", "publisherEmail": "ops@flowgrid.example", "insightsName": "flowgrid-insights"}
-    return evaluated(tmp_path, "gateway.bicep", **given)
+    return evaluated(tmp_path_factory.mktemp("gateway"), "gateway.bicep", **given)
 
 
 def test_the_gateway_has_an_identity_and_may_write_telemetry_and_nothing_else(gateway: list[Resource]) -> None:

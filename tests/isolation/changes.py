@@ -53,6 +53,7 @@ def of_ones_own(stage: Stage) -> dict[str, Made]:
         "element_id": fresh("POST v1/elements"),
         "model_id": fresh("POST v1/catalog/import", "model_id"),
         "design_id": fresh("POST v1/design/sessions"),
+        "backup_id": fresh("POST v1/backups"),
     }
 
 

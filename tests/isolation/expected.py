@@ -44,7 +44,7 @@ POST   v1/backups/{backup_id}/verify              admin   404  200
 POST   v1/restores                                admin   -    202,409
 GET    v1/restores                                admin   -    200
 GET    v1/restores/{restore_id}                   admin   404  200
-DELETE v1/backups/{backup_id}                     admin   404  409
+DELETE v1/backups/{backup_id}                     admin   404  412
 GET    v1/export                                  admin   -    200
 GET    v1/billing                                 admin   -    200
 GET    v1/billing/statements                      admin   -    200

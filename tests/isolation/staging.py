@@ -53,7 +53,8 @@ async def cursors_of(site: Site, victim: Tenant) -> dict[str, str]:
             position = ("2026-01-01T00:00:00.000000Z", victim.ids["agent_id"])
             if key == "GET v1/catalog/imports/{import_id}/items":  # which counts
                 position = ("50", "")
-            signed = cursors.sign(position, f"{owner}:{route.name}", route.query.model_validate({}).asked())
+            named = {**victim.ids, "tenant_id": victim.id}
+            signed = cursors.sign(position, route.list_of(owner, named), route.query.model_validate({}).asked())
             assert signed is not None
             found[key] = signed
     return found

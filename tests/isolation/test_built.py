@@ -11,7 +11,7 @@ import azure.functions as func
 import function_app
 from function_app import own_core
 from shared.http.openapi import describe
-from tests.isolation.expected import HEADERS
+from tests.isolation.expected import EXPECTED, HEADERS
 
 ROOT = Path(__file__).parents[2]
 ROUTES = own_core.endpoint.routes
@@ -31,6 +31,14 @@ def test_function_names_are_unique() -> None:
     assert len(names) == len(set(names))
     operations = [(route.method, re.sub(r"{\w+}", "{}", route.path)) for route in ROUTES]
     assert len(operations) == len(set(operations))
+
+
+def test_whatever_has_an_etag_is_deleted_only_as_the_version_that_is_meant() -> None:
+    """The matrix sends each of these an If-Match that never was."""
+    versioned = {route.path for route in ROUTES if route.tagged and route.of_resource}
+    deleted = {f"DELETE {route.path}" for route in ROUTES if route.method == "DELETE" and route.path in versioned}
+    assert len(deleted) >= 15
+    assert {key for key in deleted if 412 not in EXPECTED[key].own} == set()
 
 
 def test_what_is_read_of_a_requests_headers_has_an_expectation() -> None:

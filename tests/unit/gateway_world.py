@@ -1,6 +1,6 @@
 """The gateway before an app that takes everything, an issuer, and those who call."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from local.issuer import Issuer
 from shared.auth.roles import Role
@@ -17,6 +18,8 @@ from shared.tenancy.plans import PLANS, Limit, Tier
 from tests.doubles.gateway import Gateway
 from tests.doubles.server import serving
 from tests.unit.world import OTHER_ID, TENANT_ID
+
+GATEWAY = "gateway.test"
 
 
 class App:
@@ -41,11 +44,23 @@ def told(tier: Tier) -> str:
     return ",".join(map(str, (plan.requests_per_minute, *map(plan.route_limit, Limit))))
 
 
-class Site:
-    """A gateway before such an app, an issuer, and those who call."""
+class Within(httpx.AsyncBaseTransport):
+    """Calls apps by their host's name, without sockets and threads; at any other address nobody listens."""
 
-    def __init__(self, gateway: Gateway, app: App, issuer: Issuer, url: str, http: httpx.AsyncClient) -> None:
-        self.gateway, self.app, self.issuer, self.url, self._http = gateway, app, issuer, url, http
+    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+        self._apps = {host: httpx.ASGITransport(app) for host, app in apps.items()}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if (app := self._apps.get(request.url.host)) is None:
+            raise httpx.ConnectError(f"nobody listens at {request.url}")
+        return await app.handle_async_request(request)
+
+
+class Site:
+    """A gateway before such an app, an issuer, and those who call; over sockets it is asked in tests/e2e."""
+
+    def __init__(self, gateway: Gateway, app: App, issuer: Issuer, http: httpx.AsyncClient) -> None:
+        self.gateway, self.app, self.issuer, self._http = gateway, app, issuer, http
 
     def token(self, tenant: str | None = TENANT_ID, role: Role = Role.USER) -> str:
         return self.issuer.mint("somebody", roles=[role.value], tenant_id=tenant)
@@ -54,7 +69,7 @@ class Site:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             sent["authorization"] = f"Bearer {token}"
-        return await self._http.request(method, f"{self.url}/api/{path}", headers=sent)
+        return await self._http.request(method, f"http://{GATEWAY}/api/{path}", headers=sent)
 
     async def passed(self, method: str, path: str, token: str, tries: int) -> int:
         """How many of so many calls came to the app."""
@@ -69,10 +84,14 @@ def issuing(folder: Path, audience: str = "flowgrid") -> Iterator[Issuer]:
     """A token issuer on an address of its own."""
     web = Starlette()
     with serving(web) as url:
-        values = {"flowgrid_issuers": [{"issuer": f"{url}/oidc", "audience": audience}]}
-        issuer = Issuer(folder, Settings.model_validate(values))
+        issuer = issuer_at(url, folder, audience)
         web.router.routes += issuer.routes()
         yield issuer
+
+
+def issuer_at(url: str, folder: Path, audience: str = "flowgrid") -> Issuer:
+    values = {"flowgrid_issuers": [{"issuer": f"{url}/oidc", "audience": audience}]}
+    return Issuer(folder, Settings.model_validate(values))
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> None:

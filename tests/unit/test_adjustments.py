@@ -8,7 +8,7 @@ import pytest
 from functions.usage.adjustments import MOST_EVENTS
 from shared.clock import rfc3339
 from shared.work.events import Metric, usage_event
-from tests.unit.world import STAFF, START, Answer, World, admin
+from tests.unit.world import STAFF, START, Answer, World, admin, unrecorded
 
 
 @pytest.fixture
@@ -196,3 +196,17 @@ async def test_only_staff_takes_events_out(world: World, tenant: str) -> None:
     assert (
         await world.call("create_usage_adjustment", admin(tenant), one("x"), params={"tenant_id": tenant})
     ).status == 403
+
+
+async def test_a_repetition_takes_nothing_more_out(world: World, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process was killed after the work, before what staff asked was recorded as answered."""
+    sent, named = {"idempotency-key": "k-1"}, {"tenant_id": tenant}
+    await happened(world, tenant, 5)
+    async with unrecorded(world, monkeypatch):
+        await world.call("create_usage_adjustment", STAFF, those(), params=named, headers=sent)
+    await world.drain()
+    assert await total(world, tenant) == 0
+    await happened(world, tenant, 1000)
+    again = await world.call("create_usage_adjustment", STAFF, those(), params=named, headers=sent)
+    await world.drain()
+    assert (again.status, again.json["value"], await total(world, tenant)) == (201, 5, 1000)

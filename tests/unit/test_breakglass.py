@@ -13,7 +13,7 @@ from shared.auth.roles import Role
 from shared.errors import Forbidden, Unavailable
 from shared.members.breakglass import StaffAccess
 from shared.work.fencing import close
-from tests.unit.world import AGENT, STAFF, Answer, World, admin, person
+from tests.unit.world import AGENT, STAFF, Answer, World, admin, person, unrecorded
 
 GRACE = replace(STAFF, subject="staff-2", email="grace@flowgrid.example")
 
@@ -294,3 +294,17 @@ def test_a_restore_brings_no_grant_back() -> None:
 
 def _parameters(path: str) -> list[str]:
     return re.findall(r"{(\w+)}", path)
+
+
+async def test_a_repetition_opens_nothing_that_the_tenant_has_ended(
+    world: World, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process was killed after the work, before what staff asked was recorded as answered."""
+    sent, about = {"idempotency-key": "k-1"}, {"tenant_id": tenant}
+    async with unrecorded(world, monkeypatch):
+        await world.call("open_staff_access", STAFF, {"reason": "Case 4711"}, params=about, headers=sent)
+    (grant,) = (await world.call("list_staff_access", admin(tenant))).json["items"]
+    await world.call("end_staff_access", admin(tenant), params={"access_id": grant["id"]})
+    again = await world.call("open_staff_access", STAFF, {"reason": "Case 4711"}, params=about, headers=sent)
+    assert (again.status, again.json) == (200, grant)
+    await refused(world, tenant)

@@ -327,6 +327,11 @@ async def test_a_repeated_import_under_one_idempotency_key_gives_the_whole_repor
     again = await world.call("import_catalog", admin(tenant), file, headers=headers)
     assert first.json["created"] == 119
     assert again.json == first.json
+    gone = first.json["model_id"]
+    where, query = {"model_id": gone}, {"cascade": "true"}
+    assert (await world.call("delete_model", admin(tenant), params=where, query=query)).status == 204
+    late = await world.call("import_catalog", admin(tenant), file, headers=headers)
+    assert (late.status, late.json["id"]) == (409, gone)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[chr(c) for c in range(32)]), max_size=6)

@@ -329,6 +329,19 @@ def test_on_ready_may_call_the_server(
     assert capsys.readouterr().out.startswith("Flowgrid is ready on http://127.0.0.1:")
 
 
+def test_the_server_may_open_as_many_files_as_the_system_lets_it() -> None:
+    code = (
+        "import resource, cli.server\n"
+        "own = resource.RLIMIT_NOFILE\n"
+        "resource.setrlimit(own, (64, resource.getrlimit(own)[1]))\n"
+        "cli.server.open_many_files()\n"
+        "soft, hard = resource.getrlimit(own)\n"
+        "print(soft == hard > 64)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "True"
+
+
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     heavy = "{'starlette', 'uvicorn', 'azure', 'jwt', 'cryptography', 'pydantic', 'httpx'}"
     code = f"import sys, cli.app; print({heavy} & set(sys.modules))"

@@ -104,6 +104,29 @@ async def test_each_get_that_has_an_etag_says_that_it_answers_304(world: World) 
     }
 
 
+# Who deletes the version that is meant
+
+
+async def test_another_version_of_a_backup_is_not_deleted(world: World, tenant: str) -> None:
+    """Of all that is deleted: tests/isolation/test_built.py."""
+    made = await world.backed_up(tenant)
+    where = {"backup_id": made["id"]}
+    shown = await world.call("get_backup", admin(tenant), params=where)
+    sent = [{"if-match": '"99-0"'}, {"if-match": shown.etag}]
+    answers = [await world.call("delete_backup", admin(tenant), params=where, headers=headers) for headers in sent]
+    assert [answer.status for answer in answers] == [412, 204]
+
+
+async def test_a_backup_that_is_being_made_is_not_deleted_by_the_version_that_is_shown(
+    world: World, tenant: str
+) -> None:
+    made = await world.call("create_backup", admin(tenant))
+    where = {"backup_id": made.json["id"]}
+    shown = await world.call("get_backup", admin(tenant), params=where)
+    answer = await world.call("delete_backup", admin(tenant), params=where, headers={"if-match": shown.etag})
+    assert (answer.status, answer.json["code"]) == (409, "wrong_state")
+
+
 # HEAD
 
 

@@ -81,6 +81,46 @@ async def test_a_brief_is_answered_with_questions(wizard: RunsWorld) -> None:
     assert [one["key"] for one in found["questions"]] == ["approval", "subject"]
 
 
+async def test_who_looks_again_by_the_etag_hears_that_the_run_is_over(wizard: RunsWorld) -> None:
+    made = await wizard.call("create_design", {"brief": BRIEF})
+    where = {"design_id": made.json["id"]}
+    before = await wizard.call("get_design", **where)
+    await wizard.call("cancel_execution", execution_id=made.json["execution_id"])
+    after = await wizard.call("get_design", **where)
+    assert (before.json["working"], before.etag) == (True, made.etag)
+    assert (after.json["working"], after.json["error"], after.json["revision"]) == (False, "cancelled", 1)
+    look = [
+        await wizard.world.call(
+            "get_design", admin(wizard.tenant), params=where, headers={"if-none-match": answer.etag}
+        )
+        for answer in (before, after)
+    ]
+    assert [answer.status for answer in look] == [200, 304]
+
+
+async def test_a_session_is_deleted_as_the_version_that_is_shown(wizard: RunsWorld) -> None:
+    made = await wizard.call("create_design", {"brief": BRIEF})
+    where = {"design_id": made.json["id"]}
+    await wizard.call("cancel_execution", execution_id=made.json["execution_id"])
+    etags = [made.etag, (await wizard.call("get_design", **where)).etag]
+    deleted = [
+        await wizard.world.call("delete_design", admin(wizard.tenant), params=where, headers={"if-match": etag})
+        for etag in etags
+    ]
+    assert [answer.status for answer in deleted] == [412, 204]
+
+
+async def test_of_an_accepted_session_nothing_is_asked_again(wizard: RunsWorld) -> None:
+    """Though the last change of its proposal came to nothing: it is shown as acceptance has shown it."""
+    id = await proposed(wizard)
+    again = await wizard.call("revise_design", {"feedback": "Leave the alerts out."}, design_id=id)
+    await wizard.call("cancel_execution", execution_id=again.json["execution_id"])
+    assert (await shown(wizard, id))["error"] == "cancelled"
+    accepted = await wizard.call("accept_design", design_id=id)
+    found = await wizard.call("get_design", design_id=id)
+    assert (accepted.status, found.json["error"], found.etag) == (200, None, accepted.etag)
+
+
 async def test_answers_lead_to_a_proposal_and_feedback_to_another(wizard: RunsWorld) -> None:
     await landscape(wizard)
     id = await proposed(wizard, approval="yes, with approval")

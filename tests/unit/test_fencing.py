@@ -343,7 +343,7 @@ async def test_the_plan_says_how_many_backups_on_demand_are_kept(tmp_path: Path)
     with pytest.raises(QuotaReached):
         await world.service.create(world.tenant, NewBackup())
     await world.daily.queue("2026-11-24")
-    await world.service.delete(world.tenant, kept.id)
+    await world.service.delete(world.tenant, kept.id, None)
     assert world.files(kept) == []
     await world.service.create(world.tenant, NewBackup())
     await world.close()
@@ -352,15 +352,15 @@ async def test_the_plan_says_how_many_backups_on_demand_are_kept(tmp_path: Path)
 async def test_a_backup_that_is_made_restored_or_not_the_tenants_own_is_not_deleted(world: BackupWorld) -> None:
     running = await world.service.create(world.tenant, NewBackup())
     with pytest.raises(Conflict, match="being made"):
-        await world.service.delete(world.tenant, running.id)
+        await world.service.delete(world.tenant, running.id, None)
     await world.run(running.job_id)
     id = await world.start_restore(running)
     with pytest.raises(Conflict, match="being restored"):
-        await world.service.delete(world.tenant, running.id)
+        await world.service.delete(world.tenant, running.id, None)
     await world.run(id)
     safety = str((await world.job(id)).result and (await world.job(id)).result["pre_restore_backup_id"])  # type: ignore[index]
     with pytest.raises(Conflict, match="pre_restore"):
-        await world.service.delete(world.tenant, safety)
+        await world.service.delete(world.tenant, safety, None)
 
 
 async def test_a_kept_backup_that_retention_takes_makes_room(world: BackupWorld) -> None:
@@ -468,7 +468,7 @@ async def test_a_backup_whose_job_gives_up_has_failed_and_makes_room(world: Back
     for _ in range(2):
         await world.export.give_up(world.tenant, job)
     assert (await world.service.get(world.tenant, backup.id)).status == "failed"
-    await world.service.delete(world.tenant, backup.id)
+    await world.service.delete(world.tenant, backup.id, None)
     assert await world.counter("backups") == 0
 
 

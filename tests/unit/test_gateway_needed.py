@@ -223,3 +223,13 @@ async def test_a_process_takes_its_gateways_from_the_setting(tmp_path: Path) -> 
 def test_a_gateway_that_proves_nothing_is_refused_at_start(value: str, what: str) -> None:
     (line,) = wrong(FLOWGRID_GATEWAY=value)
     assert line.startswith("FLOWGRID_GATEWAY") and what in line
+
+
+async def test_a_preflight_around_it_is_refused_as_all_else_is(tmp_path: Path) -> None:
+    world = World.over(tmp_path / "data", flowgrid_cors_origins="https://app.example")
+    world.core.endpoint.gateways = make(Web(), FakeClock(), GATEWAY)
+    sent = {"origin": "https://app.example", "access-control-request-method": "GET"}
+    refused = await world.call("list_agents", method="OPTIONS", headers=sent)
+    assert (refused.status, refused.json["code"]) == (403, "gateway_needed")
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    await world.close()

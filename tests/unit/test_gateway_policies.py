@@ -28,7 +28,7 @@ from tests.doubles.gateway_setup import PUBLIC_URL, assembled, filled, named_val
 from tests.doubles.policy_context import Asked, Context, Headers, Url
 from tests.doubles.policy_expressions import ExpressionError, compiled
 from tests.doubles.server import serving
-from tests.unit.gateway_world import App, Site, issuing, problem, told
+from tests.unit.gateway_world import GATEWAY, App, Site, Within, issuer_at, problem, told
 from tests.unit.world import OTHER_ID, TENANT_ID
 
 BICEP = Path(__file__).parents[2] / "infra" / "modules"
@@ -146,17 +146,23 @@ def test_the_window_of_an_address_is_the_apps_as_far_as_the_gateway_has_such_lon
     assert OF_AN_ADDRESS / PERIOD <= GLOBAL_REQUESTS / (GLOBAL_WINDOW_MINUTES * 60) < (OF_AN_ADDRESS + 1) / PERIOD
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the issuer's keys, which take long to make."""
+    return tmp_path_factory.mktemp("issuer")
+
+
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(keys: Path) -> AsyncIterator[Site]:
     app = App()
     web = Starlette(routes=[Route("/{path:path}", app.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])])
-    with issuing(tmp_path) as issuer, serving(web) as backend:
-        known = {"issuer": issuer.issuer, "audience": "flowgrid"}
-        gateway = assembled([ISSUERS[0], known], backend, origins=[PAGE])
-        gateway.address = CALLER
-        with serving(gateway) as url:
-            async with httpx.AsyncClient(trust_env=False) as http:
-                yield Site(gateway, app, issuer, url, http)
+    issuer = issuer_at("http://issuer.test", keys)
+    known = {"issuer": issuer.issuer, "audience": "flowgrid"}
+    gateway = assembled([ISSUERS[0], known], "http://app.test", origins=[PAGE])
+    gateway.address = CALLER
+    gateway.transport = Within({"app.test": web, "issuer.test": Starlette(routes=issuer.routes())})
+    async with httpx.AsyncClient(trust_env=False, transport=Within({GATEWAY: gateway})) as http:
+        yield Site(gateway, app, issuer, http)
 
 
 def counted(tier: Tier) -> int:
@@ -278,7 +284,7 @@ async def test_the_tenant_is_the_tokens_and_never_what_a_client_says(site: Site)
     assert {one["x-gateway-authorization"] for _, one in site.app.calls} == {"Bearer token-for-api://flowgrid"}
 
 
-async def test_tokens_that_do_not_verify_never_come_to_the_app(site: Site, tmp_path: Path) -> None:
+async def test_tokens_that_do_not_verify_never_come_to_the_app(site: Site, keys: Path, tmp_path: Path) -> None:
     issuer = site.issuer
     known = {"issuer": issuer.issuer, "audience": "flowgrid"}
     forger = Issuer(tmp_path / "forged", Settings.model_validate({"flowgrid_issuers": [known]}))
@@ -287,7 +293,7 @@ async def test_tokens_that_do_not_verify_never_come_to_the_app(site: Site, tmp_p
     for sent in (
         None,
         "no token",
-        Issuer(tmp_path, others).mint("x", roles=[], tenant_id=TENANT_ID),  # for another audience
+        Issuer(keys, others).mint("x", roles=[], tenant_id=TENANT_ID),  # for another audience
         forger.mint("x", roles=[], tenant_id=TENANT_ID),
         issuer.mint("x", roles=[], lifetime=-timedelta(minutes=1)),
         f"{head}.{claims[:-4]}AAAA.{signature}",
@@ -299,9 +305,9 @@ async def test_tokens_that_do_not_verify_never_come_to_the_app(site: Site, tmp_p
 
 
 async def test_tokens_of_an_issuer_that_only_the_app_can_know_are_for_it_to_judge(site: Site, tmp_path: Path) -> None:
-    with issuing(tmp_path / "companys") as company:
-        sent = company.mint("x", roles=[Role.PLATFORM], tenant_id=TENANT_ID)
-        assert (await site.call("GET", "v1/elements", sent, x_tenant_id=OTHER_ID)).status_code == 200
+    company = issuer_at("http://company.test", tmp_path)
+    sent = company.mint("x", roles=[Role.PLATFORM], tenant_id=TENANT_ID)
+    assert (await site.call("GET", "v1/elements", sent, x_tenant_id=OTHER_ID)).status_code == 200
     (_, headers) = site.app.calls[0]
     assert headers["authorization"] == f"Bearer {sent}"
     assert not {"x-flowgrid-tenant", "x-tenant-id"} & set(headers)
@@ -389,12 +395,13 @@ async def test_a_body_above_the_largest_that_its_route_takes_is_refused(site: Si
 
 async def too_long(site: Site, path: str, length: str) -> bytes:
     """What is answered to who announces so many bytes, and sends none."""
-    url = httpx.URL(site.url)
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    token = f"authorization: Bearer {site.token()}\r\n"
-    writer.write(f"POST /api/{path} HTTP/1.1\r\nhost: x\r\n{token}content-length: {length}\r\n\r\n".encode())
-    answer = await reader.readuntil(b"}")
-    writer.close()
+    with serving(site.gateway) as address:
+        url = httpx.URL(address)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        token = f"authorization: Bearer {site.token()}\r\n"
+        writer.write(f"POST /api/{path} HTTP/1.1\r\nhost: x\r\n{token}content-length: {length}\r\n\r\n".encode())
+        answer = await reader.readuntil(b"}")
+        writer.close()
     return answer
 
 

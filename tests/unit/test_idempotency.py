@@ -16,7 +16,7 @@ from shared.tenancy.fence import AUDIT, PERMIT
 from shared.work.change import COUNTER
 from shared.work.outbox import OUTBOX
 from shared.work.scope import IDEMPOTENCY
-from tests.unit.world import AGENT, STAFF, Answer, WatchedStore, World, admin
+from tests.unit.world import AGENT, STAFF, Answer, WatchedStore, World, admin, unrecorded
 
 KEY = {"idempotency-key": "key-1"}
 
@@ -261,6 +261,29 @@ async def test_two_processes_that_race_for_a_derived_id_give_the_same_answer(
     stores[ada.tenant_id or ""].before = meanwhile
     slower = await world.call("create_user", ada, new, headers=KEY)
     assert [(slower.status, slower.raw)] == [(answer.status, answer.raw) for answer in faster]
+
+
+async def test_two_processes_that_race_for_work_in_another_tenant_give_the_same_answer(
+    world: World, twin: World, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower one finds what the faster one has written in that tenant."""
+    stores, faster = watch(world, monkeypatch), list[Answer]()
+    await agents(world, ada)
+
+    async def opened(world: World) -> Answer:
+        about = {"tenant_id": ada.tenant_id or ""}
+        return await world.call("open_staff_access", STAFF, {"reason": "Case 4711"}, params=about, headers=KEY)
+
+    async def meanwhile(operations: Sequence[Operation]) -> None:
+        stores[ada.tenant_id or ""].before = None
+        async with unrecorded(twin, monkeypatch):
+            faster.append(await opened(twin))
+
+    stores[ada.tenant_id or ""].before = meanwhile
+    slower = await opened(world)
+    (grant,) = (await world.call("list_staff_access", ada)).json["items"]
+    assert ([answer.status for answer in faster], slower.status, slower.json) == ([503], 200, grant)
+    assert grant["revision"] == 1
 
 
 async def test_two_processes_at_once_count_the_work_once(world: World, twin: World, ada: Caller) -> None:

@@ -91,6 +91,21 @@ async def test_a_cursor_of_another_sort_or_search_says_how_to_go_on(
     assert "send them as they were" in refused.json["detail"] and "begin again without" in refused.json["detail"]
 
 
+async def test_a_cursor_of_one_agents_revisions_is_none_of_anothers(world: World, tenant: dict[str, Any]) -> None:
+    caller = admin(tenant["id"])
+    one, other = [(await world.call("create_agent", caller, AGENT)).json["id"] for _ in range(2)]
+    for name in "ab":
+        world.clock.advance(seconds=1)
+        await world.call("patch_agent", caller, {"name": name}, params={"agent_id": one})
+    first = await world.call("list_agent_revisions", caller, params={"agent_id": one}, query={"limit": "1"})
+    more = {"limit": "1", "cursor": first.json["next_cursor"]}
+    found = [
+        await world.call("list_agent_revisions", caller, params={"agent_id": id}, query=more) for id in (one, other)
+    ]
+    assert [answer.status for answer in found] == [200, 400]
+    assert found[1].json["errors"][0]["field"] == "cursor"
+
+
 async def test_tenants_are_sorted_and_searched_as_all_else_is(world: World) -> None:
     for slug in ("zeta", "acme", "acorn"):
         await world.onboard(slug)

@@ -167,6 +167,15 @@ async def test_each_tenants_events_are_its_own(world: World, metering: Metering)
     assert [set((await rollups(world, id)).values()) for id in (TENANT_ID, OTHER_ID)] == [{(5, 1)}, {(7, 1)}]
 
 
+def test_data_is_kept_as_it_was_said_although_much_of_it_was_said_before() -> None:
+    said: list[Any] = [1, 1.0, True, "1", None, [1], {"a": [1.0]}, {"a": [1]}]
+    for _ in range(2):
+        kept = [read(event(1, metric=Metric.EXECUTIONS, status="ok", data=one), START) for one in said]
+        assert [json.dumps(json.loads(one.data)["data"]) for one in kept if isinstance(one, Event)] == [
+            json.dumps(one) for one in said
+        ]
+
+
 async def test_dimensions_add_up_by_kind(world: World, metering: Metering) -> None:
     await metering.store([event(1, operation="list_agents"), event(2, operation="create_agent")])
     await metering.store([event(3, operation="list_agents"), event(4)])

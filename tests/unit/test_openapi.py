@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from shared.errors import FlowgridError
@@ -19,9 +20,18 @@ MOST_BYTES = 1_850
 """Of one operation, with its share of schemas, problems and examples: half of it are fields, their types and words."""
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """It is made once for all that look at it."""
+    world = World.over(tmp_path_factory.mktemp("described") / "data")
+    described = (await world.call("get_openapi")).raw
+    await world.close()
+    return described
+
+
 @pytest.fixture
-async def document(world: World) -> dict[str, Any]:
-    described: dict[str, Any] = (await world.call("get_openapi")).json
+def document(written: bytes) -> dict[str, Any]:
+    described: dict[str, Any] = json.loads(written)
     return described
 
 

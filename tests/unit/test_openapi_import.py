@@ -185,6 +185,15 @@ async def test_a_tool_that_was_deleted_can_be_imported_again(world: World, acme:
     assert again["id"] == first["id"]
 
 
+async def test_tools_that_are_gone_are_not_told_again(world: World, acme: str) -> None:
+    sent, raw = {"content-type": "application/json", "idempotency-key": "k-1"}, json.dumps(PETS).encode()
+    first, again = [await world.call("import_tools", admin(acme), raw, headers=sent) for _ in range(2)]
+    gone = next(one["id"] for one in first.json["operations"] if one["id"])
+    await world.call("delete_tool", admin(acme), params={"tool_id": gone})
+    late = await world.call("import_tools", admin(acme), raw, headers=sent)
+    assert (again.status, again.raw, late.status, late.json["id"]) == (200, first.raw, 409, gone)
+
+
 async def test_one_import_makes_what_one_batch_holds(world: World, acme: str) -> None:
     wide = {
         "type": "object",

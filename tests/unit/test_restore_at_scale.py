@@ -330,7 +330,7 @@ async def test_the_backup_that_a_point_in_time_fell_back_to_is_in_use(world: Bac
     id = await world.start_restore(as_of=rfc3339(world.clock.now()))
     await until(world, id, "keep")
     with pytest.raises(Conflict, match="being restored"):
-        await world.service.delete(world.tenant, good.id)
+        await world.service.delete(world.tenant, good.id, None)
     assert await index.being_restored(world.tenant) == {good.id, bad.id}
     assert (await world.run(id)).status == "succeeded"
 
@@ -403,7 +403,7 @@ async def test_a_backup_that_is_deleted_while_a_restore_of_it_begins_is_not_rest
     async def deleted(operations: Sequence[Operation]) -> None:
         if any(operation.kind is Job.KIND for operation in operations):
             store.before = None
-            await world.service.delete(world.tenant, backup.id)
+            await world.service.delete(world.tenant, backup.id, None)
 
     store.before = deleted
     with pytest.raises(NotFound):
@@ -424,7 +424,7 @@ async def test_a_restore_that_begins_while_its_backup_is_deleted_keeps_it(world:
 
     store.before = restore_first
     with pytest.raises(Conflict, match="changing this backup"):
-        await world.service.delete(world.tenant, backup.id)
+        await world.service.delete(world.tenant, backup.id, None)
     assert (await world.run(begun[0])).status == "succeeded"
 
 
@@ -435,7 +435,7 @@ async def test_a_copy_whose_backup_is_deleted_meanwhile_leaves_its_slug_free(wor
     async def deleted(operations: Sequence[Operation]) -> None:
         if any(operation.kind is Job.KIND for operation in operations):
             store.before = None
-            await world.service.delete(world.tenant, backup.id)
+            await world.service.delete(world.tenant, backup.id, None)
 
     store.before = deleted
     new = {"name": "Again", "slug": "again", "admin_email": "grace@elsewhere.example"}

@@ -10,6 +10,7 @@ from shared.blobs.port import BlobSpace
 from shared.errors import Unavailable
 from tests.doubles.models import calls, says
 from tests.unit.runs_world import RunsWorld
+from tests.unit.world import admin
 
 DAYS = 30
 
@@ -51,6 +52,20 @@ async def test_what_is_older_than_the_tenants_days_is_forgotten_and_what_is_not_
     found = await runs.shown(old)
     assert (found["status"], found["output"], found["tokens"]["output"]) == ("succeeded", None, 10)
     assert await days_pass(runs, 0) == 0
+
+
+async def test_a_run_that_is_forgotten_has_another_etag(runs: RunsWorld) -> None:
+    id = (await runs.run(await runs.agent("clerk", [says("private words")])))["id"]
+    before = await runs.call("get_execution", execution_id=id)
+    await days_pass(runs, DAYS + 1)
+    after = await runs.call("get_execution", execution_id=id)
+    assert (before.json["output"], after.json["output"]) == ("private words", None)
+    assert (before.json["revision"], before.json["updated_at"]) == (after.json["revision"], after.json["updated_at"])
+    where, known = {"execution_id": id}, [{"if-none-match": answer.etag} for answer in (before, after)]
+    look = [
+        await runs.world.call("get_execution", admin(runs.tenant), params=where, headers=headers) for headers in known
+    ]
+    assert [answer.status for answer in look] == [200, 304]
 
 
 async def test_a_run_that_is_not_over_is_kept(runs: RunsWorld) -> None:

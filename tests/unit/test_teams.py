@@ -139,3 +139,22 @@ async def test_revisions_are_told_as_they_were(world: World, acme: str, globex: 
     paged = await world.call("list_agent_revisions", viewer, params=params, query={"limit": "2"})
     rest = await world.call("list_agent_revisions", viewer, params=params, query={"cursor": paged.json["next_cursor"]})
     assert [one["revision"] for one in paged.json["items"] + rest.json["items"]] == [2, 1]
+
+
+async def test_a_team_of_which_some_is_gone_is_not_told_again(world: World, acme: str, globex: str) -> None:
+    for name in ("one", "two"):
+        await made(world, acme, name)
+    team, sent = await exported(world, acme), {"idempotency-key": "k-1"}
+    first, again = [await world.call("import_team", admin(globex), team, headers=sent) for _ in range(2)]
+    gone = first.json["agents"][1]["id"]
+    await world.call("delete_agent", admin(globex), params={"agent_id": gone})
+    late = await world.call("import_team", admin(globex), team, headers=sent)
+    assert (again.status, again.raw) == (200, first.raw)
+    assert (late.status, late.json["code"], late.json["id"]) == (409, "conflict", gone)
+
+
+async def test_what_was_told_in_a_dry_run_is_told_again(world: World, acme: str) -> None:
+    await made(world, acme, "one")
+    team, sent, query = await exported(world, acme), {"idempotency-key": "k-1"}, {"dry_run": "true"}
+    told = [await world.call("import_team", admin(acme), team, query=query, headers=sent) for _ in range(2)]
+    assert (told[1].status, told[1].raw) == (200, told[0].raw)

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import gc
 import json
 import time
+import tracemalloc
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from shared.auth.caller import Caller
 from shared.auth.keys import FRESH_SECONDS
 from shared.auth.roles import Role
-from shared.auth.signed import LEEWAY_SECONDS
+from shared.auth.signed import LEEWAY_SECONDS, Trusted
 from shared.auth.tokens import TokenVerifier
 from shared.errors import Unauthenticated
 from shared.issuers import Issuer
@@ -389,3 +391,45 @@ async def test_so_many_tokens_are_known_and_no_more(
     assert len(verifications) == 3
     await verifier.verify(two)
     assert len(verifications) == 4
+
+
+# Of a tenant's own issuer, which says what it likes
+
+
+def with_own(web: Web) -> TokenVerifier:
+    """The platform takes issuer two, a tenant has issuer one."""
+    theirs, keys = Issuer(issuer=ONE, audience="flowgrid"), web.keys(FakeClock())
+    trusted = Trusted(theirs, keys(theirs), TENANT_ID, frozenset({"acme.example"}))
+
+    async def find(issuer: str, claims: Mapping[str, Any]) -> Trusted | None:
+        return trusted if (issuer, claims["aud"]) == (ONE, "flowgrid") else None
+
+    two = Issuer(issuer=TWO, audience="flowgrid")
+    return TokenVerifier([two], tenant_claim="tid", roles_claim="roles", keys=keys, own=find)
+
+
+async def test_what_is_kept_of_a_token_is_small_whatever_it_says(web: Web) -> None:
+    verifier = with_own(web)
+    tokens = [signed(sub=str(number), name="x" * 1000, x=[[{}]] * 1500) for number in range(21)]
+    await verifier.verify(tokens.pop())
+    tracemalloc.start()
+    for token in tokens:
+        assert (await verifier.verify(token)).name == "x" * 255
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / len(tokens) < 4096
+
+
+async def test_a_tenants_issuer_pushes_out_no_tokens_of_others(
+    web: Web, verifications: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.auth.verified.MOST_OF_ONE", 2)
+    verifier, other = with_own(web), signed("k2", iss=TWO, sub="other")
+    one, two, three = (signed(sub=name) for name in ("one", "two", "three"))
+    for token in (other, one, two, one, three, one, three, other):
+        await verifier.verify(token)
+    assert len(verifications) == 4
+    await verifier.verify(two)
+    assert len(verifications) == 5
+    assert len(verifier._verified) == 3

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import azure.functions as func
+import pytest
 
 import function_app
 from functions.executions.working import World as Runs
@@ -18,8 +20,9 @@ from shared.auth.roles import Role
 from shared.auth.tokens import ByKeys, TokenVerifier
 from shared.core import Core, core
 from shared.database.port import OLDEST_FIRST, Create, Operation, Order, Page, Placement, Stored, TenantStore, Where
-from shared.errors import Unauthenticated
+from shared.errors import Unauthenticated, Unavailable
 from shared.http.endpoint import Endpoint
+from shared.ids import PLATFORM_TENANT_ID
 from shared.kinds import Container, Kind, Kinds
 from shared.members.members import Members
 from shared.members.users import user_id
@@ -334,6 +337,19 @@ async def register(core: Core, tenant_id: str = TENANT_ID, **changes: Any) -> Te
     counters = [Create(COUNTER, name, {"created_at": "", "value": 0}) for name in ("agents", "users", "backups")]
     await store.commit([*counters, first_permit()])
     return store
+
+
+@asynccontextmanager
+async def unrecorded(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Within it a process dies before it writes anything to staff's own partition: what was done elsewhere is done."""
+    store = (await world.session(PLATFORM_TENANT_ID)).store
+
+    async def killed(*_: object) -> None:
+        raise Unavailable("killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "commit", killed)
+        yield
 
 
 class WatchedStore(TenantStore):

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.blobs.azure import BLOCK_BYTES, AzureBlobs, _explained
+import shared.blobs.azure
+from shared.blobs.azure import AzureBlobs, _explained
 from shared.blobs.port import BlobSpace
 from shared.errors import Conflict, NotFound, Stale, Throttled, Unavailable, Unknown
 from tests.contract.blobs import content, names, stream
@@ -15,9 +16,16 @@ from tests.doubles.azurite import azurite, connection_string
 from tests.doubles.cutting_proxy import Cut, CuttingProxy
 
 How = Literal["before", "half", "answer"]
+BLOCK_BYTES = 512 * 1024
+"""Of their real size they are in the contract (tests/contract/blobs.py); to the proxy all are alike."""
 WHOLE = b"x" * BLOCK_BYTES + b"y" * BLOCK_BYTES + b"z"
 REQUESTS_OF_A_WRITE = 4  # three blocks and their commit
 CUTS = [(how, at) for how in ("before", "half", "answer") for at in range(REQUESTS_OF_A_WRITE)]
+
+
+@pytest.fixture(autouse=True)
+def smaller_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared.blobs.azure, "BLOCK_BYTES", BLOCK_BYTES)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ SCHEMA: Final[dict[str, Any]] = {
 class Verdict(BaseModel):
     """What the model answers."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, defer_build=True)
 
     accepted: bool
     feedback: str = ""

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
-
 from functions.executions.models import Snapshot, Step
 from functions.executions.patterns.conversation import asked
 from functions.executions.patterns.next import AskModel, ChildCall, Finish, Next, RunChildren
 from functions.executions.patterns.structured import TRIES, asked_again, read
 from shared.ai.port import Message, ToolCall
+from shared.work.resources import Answer
 
 CHOICE = "choice"
 NOBODY = "This Router has no agents to choose from: name them in its tools (agent:<name or id>)."
 
 
-class Choice(BaseModel):
+class Choice(Answer):
     """What the model answers."""
 
     agent: str
