@@ -94,6 +94,13 @@ class Store:
             for container in containers.values():
                 container.seen_by(container.lsn, 0)
 
+    def drop(self, key: str) -> None:
+        """What has this partition key is nowhere any more."""
+        for containers in self.databases.values():
+            for container in containers.values():
+                container.partitions.pop(key, None)
+                container._replica.pop(key, None)
+
     def create_database(self, name: str) -> Document:
         if name in self.databases:
             raise Refused(409, "the database exists")
