@@ -96,10 +96,11 @@ class Store:
 
     def drop(self, key: str) -> None:
         """What has this partition key is nowhere any more."""
+        written = json.dumps([key])  # as the header has it
         for containers in self.databases.values():
             for container in containers.values():
-                container.partitions.pop(key, None)
-                container._replica.pop(key, None)
+                container.partitions.pop(written, None)
+                container._replica.pop(written, None)
 
     def create_database(self, name: str) -> Document:
         if name in self.databases:
