@@ -28,6 +28,7 @@ from functions.usage.fleet import FLEET, FleetHours
 from functions.usage.metering import Metering
 from functions.usage.models import UsageQuery
 from functions.usage.neighbors import Neighbors, NeighborsQuery
+from functions.usage.reading import AHEAD
 from functions.usage.rollups import totals
 from functions.usage.service import UsageService
 from functions.usage.slo import SloService
@@ -201,7 +202,7 @@ async def _summed_up(tenants: int) -> Row:
         fleet = FleetHours(database, world.directory, clock)
         for number in range(tenants):
             id = await world.register(number)
-            for start in (START, START + ONE_HOUR / 2):
+            for start in (START, START + AHEAD / 2):
                 await world.metering.store(world.events(id, start - timedelta(minutes=1), ONE_HOUR / 60, 6))
         looks = []
         for hours in (0, 1.2):
