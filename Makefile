@@ -40,8 +40,10 @@ run: $(RUN) ## Serve on http://127.0.0.1:7071 with demo tenants, tokens and curl
 TESTS := $(BIN)/python -m pytest
 ONE_BY_ONE := --dist load --maxschedchunk 1 # each takes long
 
+FIRST := tests/wire tests/infra tests/contract # those that wait: at the end they would keep one process busy, and others idle
+
 test: $(DEV) ## Run the tests, but for the long ones
-	$(TESTS) -n 4 --dist loadfile --no-loadscope-reorder -m "not long and not exhaustive" # they wait for sockets as long as they compute
+	$(TESTS) -n 5 --dist loadfile --no-loadscope-reorder -m "not long and not exhaustive" $(FIRST) tests
 
 test-long: $(DEV) ## Run the long ones: the API fuzzed, everything on the Azure adapters, faults under load
 	$(TESTS) -n 3 $(ONE_BY_ONE) -m "long and not exhaustive"

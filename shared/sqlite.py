@@ -26,6 +26,7 @@ from shared.sqlite_file import Opened, names, open_file
 T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 10.0
 TOGETHER = 64  # writes at most that one commit makes durable
+READER_CACHE_KIB = 256  # an eighth of SQLite's, for a file and thread
 LEAST_FREE_BYTES = 16 * 2**20  # with less, health says so while writes still work
 _PROBE = "INSERT OR REPLACE INTO file VALUES ('probe', datetime('now'))"
 _PROBED = "SELECT value FROM file WHERE name = 'probe'"
@@ -58,7 +59,7 @@ class SqliteFiles:
         self._opening = Lock()
         self._whole: set[str] = set()
         self._writer = _Writer(lambda: _Thread(self._open, "sqlite-writer"))
-        self._readers = [_Thread(self._open, "sqlite-reader") for _ in range(READERS)]
+        self._readers = [_Thread(self._open_to_read, "sqlite-reader") for _ in range(READERS)]
         self._here: dict[str, Opened] = {}
 
     async def read(self, name: str, work: Callable[[sqlite3.Connection], T], *, brief: bool = False) -> T:
@@ -111,6 +112,12 @@ class SqliteFiles:
             file = open_file(self._folder, name, self._schema, timeout=BUSY_TIMEOUT_SECONDS, check=check)
             self._whole.add(name)
             return file
+
+    def _open_to_read(self, name: str) -> Opened:
+        """Of several threads each opens each file, and what they read is kept once for all by the system."""
+        file = self._open(name)
+        file.connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
+        return file
 
     def _open_here(self, name: str) -> None:
         if name not in self._here:
