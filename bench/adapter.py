@@ -49,7 +49,7 @@ async def run(quick: bool) -> list[dict[str, Any]]:
             async def raw_list() -> object:
                 query = items.query_items(
                     "SELECT TOP 20 * FROM c WHERE c.tenant_id = @p0 AND c.kind = @p1"
-                    " ORDER BY c.created_at DESC, c.id DESC",
+                    " ORDER BY c.tenant_id DESC, c.kind DESC, c.created_at DESC, c.id DESC",
                     parameters=[{"name": "@p0", "value": TENANT}, {"name": "@p1", "value": "agent"}],
                     partition_key=TENANT,
                 )

@@ -36,6 +36,7 @@ def serve() -> None:
     from tests.doubles.servicebus import service_bus
 
     with CosmosDouble() as cosmos, service_bus() as bus:
+        cosmos.store.stale_reads = 0  # a bare SDK beside ours has no session to read in
         settings = {
             "FLOWGRID_DATABASE": "cosmos",
             "FLOWGRID_COSMOS_ENDPOINT": cosmos.endpoint,

@@ -171,6 +171,23 @@ async def test_containers_are_made_with_the_policy_that_bicep_gives_them(world: 
     assert {"path": "/*"} in properties["indexingPolicy"]["excludedPaths"]
 
 
+async def test_proxies_of_the_environment_are_used_and_looked_for_once_a_client(
+    cosmos: CosmosDouble, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked(url: object) -> None:
+        raise AssertionError("a proxy is looked for at a call")
+
+    database = cosmos_database(cosmos.endpoint, clock)
+    monkeypatch.setattr("aiohttp.client.get_env_proxy_for_url", looked)
+    assert await database.tenant(TENANT, SHARD).get(Agent.KIND, "none") is None
+    await database.close()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    database = cosmos_database(cosmos.endpoint, clock)
+    with pytest.raises(AssertionError, match="looked for"):
+        await database.tenant(TENANT, SHARD).get(Agent.KIND, "none")
+    await database.close()
+
+
 def test_the_sdk_is_not_loaded_before_it_is_needed() -> None:
     loaded = "[name for name in sys.modules if name.startswith(('azure', 'aiohttp'))]"
     code = f"import sys, shared.database.cosmos.store; assert not {loaded}"

@@ -9,6 +9,7 @@ for an answer. It also forgets the session token of a batch, so that a read afte
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies
 
 from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definitions
 from shared.database.cosmos.retry import NoContainer
@@ -166,6 +167,7 @@ class Account:
                 await client.close()
 
     async def _open(self) -> Client:
+        from azure.core.pipeline.transport import AioHttpTransport
         from azure.cosmos.aio import CosmosClient
         from azure.cosmos.documents import ConnectionPolicy
 
@@ -185,6 +187,8 @@ class Account:
             retry_write=False,
             enable_endpoint_discovery=self._key is None,
             enable_compact_utf8_item_writes=True,
+            # Else aiohttp looks for a proxy, and into a .netrc, at each call, in the threads that all share.
+            transport=AioHttpTransport(use_env_settings=bool(getproxies())),
         )
         client = Client(sdk, credential)
         try:
