@@ -17,7 +17,7 @@ from typing import Any
 
 import azure.functions as func
 
-from cli.server import collect_seldom
+from cli.heap import collect_seldom
 from functions.billing.models import Account
 from functions.billing.service import BillingService
 from functions.kinds import KINDS

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from cli.errors import CliError
+from cli.heap import collect_seldom
 
 logger = logging.getLogger("flowgrid.cli")
 GRACE_SECONDS = 20
@@ -66,12 +66,6 @@ def stopping_on_sigterm() -> Iterator[None]:
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def collect_seldom() -> None:
-    """What the app is made of stays, and a call makes few cycles: the collector looks at the rest, and less often."""
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
 
 
 def open_many_files() -> None:

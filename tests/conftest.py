@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from azure.functions.decorators import utils
 
+from cli.heap import collect_seldom
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 
@@ -36,8 +37,7 @@ def pytest_collection() -> Iterator[None]:
     gc.disable()
     yield
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)  # as the server does (cli/server.py)
+    collect_seldom()
     gc.enable()
 
 
