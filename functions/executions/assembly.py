@@ -43,6 +43,6 @@ class Executions:
                 runner, cancelling, directory, services, core.dead_letters, core.adapters.messaging, queue
             ),
             sweeping=Sweeping(runner, database, directory, core.adapters.messaging, services, queue, pause),
-            scheduling=Scheduling(starting, TenantSweep(database, directory, services)),
+            scheduling=Scheduling(starting, TenantSweep(database, directory, services), database),
             retention=Retention(blobs),
         )

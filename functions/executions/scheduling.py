@@ -13,7 +13,7 @@ from functions.executions.models import ACTIVE, Execution, RunLimits
 from functions.executions.starting import Asked, Starting
 from shared.apart import apart
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import Where
+from shared.database.port import Database, Where
 from shared.errors import Taken
 from shared.ids import derived_id
 from shared.jobs.tenant_sweep import TenantSweep
@@ -23,19 +23,26 @@ from shared.work.session import TenantSession
 logger = logging.getLogger("flowgrid.executions")
 CAUGHT_UP = timedelta(days=1)
 PAGE = 200
+DUE = [Where("status", "=", "active"), Where("schedule", ">", "")]
 INPUT = "It is time: do what your instructions say."
 
 
 class Scheduling:
     """Starts what is due, tenant by tenant: nobody's many schedules keep another's from their slots."""
 
-    def __init__(self, starting: Starting, each: TenantSweep) -> None:
+    def __init__(self, starting: Starting, each: TenantSweep, database: Database) -> None:
         self._starting = starting
         self._each = each
+        self._database = database
 
     async def sweep(self) -> int:
-        """How many runs were started."""
-        return int((await self._each.each(self.of_tenant))["done"])
+        """How many runs were started.
+
+        One query says which tenants have schedules, as most have none; where there may be more, each is asked.
+        """
+        found = (await self._database.platform.sweep(Agent.KIND, DUE, limit=PAGE)).items
+        whose = {one.body["tenant_id"] for one in found} if len(found) < PAGE else None
+        return int((await self._each.each(self.of_tenant, only=whose))["done"])
 
     async def of_tenant(self, session: TenantSession) -> int:
         """The tenant's agents in use that have a schedule: one query for each two hundred. One's trouble is its own."""
@@ -43,9 +50,8 @@ class Scheduling:
             return 0
         started, now = 0, session.services.clock.now()
         after: tuple[str, str] | None = None
-        where = [Where("status", "=", "active"), Where("schedule", ">", "")]
         while True:
-            page = await session.store.query(Agent.KIND, where, limit=PAGE, after=after)
+            page = await session.store.query(Agent.KIND, DUE, limit=PAGE, after=after)
             for stored in page.items:
                 with apart(logger, "a scheduled run was not started", agent_id=stored.body["id"]):
                     started += await self._run(session, Agent.model_validate(stored.body), now)

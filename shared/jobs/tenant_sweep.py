@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -43,16 +43,19 @@ class TenantSweep:
         """`each` of this work, to be called when it is due."""
         return partial(self.each, work)
 
-    async def each(self, work: Work, before: Summary | None = None) -> dict[str, Any]:
+    async def each(
+        self, work: Work, before: Summary | None = None, *, only: Collection[str] | None = None
+    ) -> dict[str, Any]:
         """Do `work` for every tenant that has data; the summary adds up what it returns. One failure stops no other.
 
         `before`: the summary of an earlier try, to which those are added for whom it failed, and nobody else is asked.
+        `only`: for these alone; None: for all.
         """
         summary: dict[str, Any] = {"tenants": 0, "done": 0, "failed": 0, "failures": {}}
         again = before["failures"] if before is not None and before["failed"] == len(before["failures"]) else None
         if before is not None and again is not None:
             summary |= {"tenants": before["tenants"] - before["failed"], "done": before["done"]}
-        async for stored in self._tenants():
+        async for stored in self._tenants(only):
             tenant_id = stored.body["id"]
             if again is not None and tenant_id not in again:
                 continue
@@ -72,12 +75,15 @@ class TenantSweep:
     def _session(self, stored: Stored) -> TenantSession:
         return TenantSession.of_system(self._directory.remember(stored), self._directory, self._services)
 
-    async def _tenants(self) -> AsyncIterator[Stored]:
+    async def _tenants(self, only: Collection[str] | None) -> AsyncIterator[Stored]:
+        if only is not None and not only:
+            return
         after: tuple[str, str] | None = None
+        where = [Where("status", "in", STATUSES)]
+        if only is not None:
+            where.append(Where("id", "in", sorted(only)))
         while True:
-            page = await self._database.platform.query(
-                TENANT, [Where("status", "in", STATUSES)], order=Order("id"), limit=PAGE_ITEMS, after=after
-            )
+            page = await self._database.platform.query(TENANT, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
             for stored in page.items:
                 yield stored
             after = page.next

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from functions.agents.models import CRON, AgentFields
 from functions.executions.scheduling import last_slot
+from shared.work.session import TenantSession
 from tests.doubles.models import says
 from tests.unit.runs_world import RunsWorld
 from tests.unit.world import STAFF
@@ -99,6 +100,34 @@ async def test_paused_and_suspended_tenants_run_nothing(runs: RunsWorld) -> None
     await runs.world.call("suspend_tenant", STAFF, params={"tenant_id": runs.tenant})
     await hours_pass(runs, 2)
     assert await runs.runs() == []
+
+
+async def test_only_tenants_with_schedules_are_asked_for_what_is_due(
+    runs: RunsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runs.agent("clerk", [], status="active")
+    other = await runs.beside("other")
+    await scheduled(other)
+    asked: list[str] = []
+
+    async def of_tenant(session: TenantSession) -> int:
+        asked.append(session.id)
+        return 0
+
+    monkeypatch.setattr(runs.executions.scheduling, "of_tenant", of_tenant)
+    await runs.executions.scheduling.sweep()
+    assert asked == [other.tenant]
+    monkeypatch.setattr("functions.executions.scheduling.PAGE", 1)  # there may be more than are told
+    await runs.executions.scheduling.sweep()
+    assert sorted(asked[1:]) == sorted([runs.tenant, other.tenant])
+
+
+async def test_where_nobody_has_a_schedule_nobody_is_asked(runs: RunsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def of_tenant(session: TenantSession) -> int:
+        raise AssertionError("was asked")
+
+    monkeypatch.setattr(runs.executions.scheduling, "of_tenant", of_tenant)
+    assert await runs.executions.scheduling.sweep() == 0
 
 
 @given(schedule=st.from_regex(CRON, fullmatch=True))
