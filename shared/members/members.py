@@ -62,12 +62,21 @@ class Members:
             return known.user
         self._known.pop(key, None)
         found = self._sign_in.user if session.caller.key is None else self._sign_in.keys_user
-        user = await found(session)
+        user = await _unchanged(session, known) or await found(session)
         if forgotten == self._forgotten:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[key] = _Known(now, user)
         return user
+
+
+async def _unchanged(session: TenantSession, known: _Known | None) -> User | None:
+    """Whom this identity was known as, where not even the revision is another: then it is still bound to that user, as
+    a binding goes in the batch of a change of its user. One point read; None where the binding has to be looked at.
+    """
+    stored = None if known is None else await session.store.get(User.KIND, known.user.id)
+    user = None if stored is None else User.model_validate(stored.body)
+    return user if known is not None and user == known.user else None
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ import pytest
 
 from shared.auth.caller import Caller
 from shared.auth.roles import Role, highest
-from shared.database.port import Operation, Stored, TenantStore, Upsert
+from shared.database.port import Delete, Operation, Stored, TenantStore, Upsert
 from shared.errors import Forbidden, QuotaReached, Unavailable
 from shared.kinds import Kind
 from shared.members.members import MOST_KNOWN, Members
@@ -439,6 +439,43 @@ async def test_what_is_known_is_read_anew_after_seconds(world: World, store: Ten
     await know(store, "viewer")
     world.clock.advance(seconds=PROMISED_SECONDS)
     assert await role(world, store, members, caller(Role.ADMIN)) is Role.VIEWER
+
+
+async def test_of_whom_nothing_has_changed_only_the_user_is_read_anew(
+    world: World, store: WatchedStore, members: Members
+) -> None:
+    await know(store, "admin")
+    await role(world, store, members, caller(Role.ADMIN))
+    world.clock.advance(seconds=PROMISED_SECONDS)
+    read: list[Kind] = []
+
+    async def get(kind: Kind, id: str) -> Stored | None:
+        read.append(kind)
+        return await store.inner.get(kind, id)
+
+    store.get = get  # type: ignore[method-assign]
+    assert await role(world, store, members, caller(Role.ADMIN)) is Role.ADMIN
+    assert read == [User.KIND]
+
+
+async def test_who_was_bound_to_another_identity_since_is_let_in_no_more(
+    world: World, store: TenantStore, members: Members
+) -> None:
+    await know(store, "admin")
+    await role(world, store, members, caller(Role.ADMIN))
+    await know(store, "admin", subject="s-2", revision=3)
+    world.clock.advance(seconds=PROMISED_SECONDS)
+    with pytest.raises(Forbidden, match="another identity"):
+        await role(world, store, members, caller(Role.ADMIN))
+
+
+async def test_who_was_removed_since_is_let_in_no_more(world: World, store: TenantStore, members: Members) -> None:
+    await know(store, "admin")
+    await role(world, store, members, caller(Role.ADMIN))
+    await store.commit([Delete(User.KIND, ADA_ID)])
+    world.clock.advance(seconds=PROMISED_SECONDS)
+    with pytest.raises(Forbidden, match="no user of this tenant"):
+        await role(world, store, members, caller(Role.ADMIN))
 
 
 async def test_what_is_forgotten_is_read_anew_at_once(world: World, store: TenantStore, members: Members) -> None:
