@@ -35,6 +35,8 @@ class Kind(str):
       are, under `v1/`.
     - `append_only`: its items are never changed; `transient`: they go soon. Of a batch whose answer is lost, the first
       kind bears the better witness, the second the worst.
+    - `packed`: fields that nothing asks by, of items that are never changed, and what stands for each where what is
+      stored of them cannot be read. A store that is paid by the byte keeps them as one compressed text.
     - `upcasts`: the steps from schema version 1 to 2, 2 to 3, …; each gets a stored body and returns the next
       version's. They run when an old item is read, in whatever store or backup it lies.
     """
@@ -52,6 +54,7 @@ class Kind(str):
     path: str
     append_only: bool
     transient: bool
+    packed: Mapping[str, Any]
     upcasts: tuple[Upcast, ...]
 
     def __new__(
@@ -71,12 +74,15 @@ class Kind(str):
         path: str = "",
         append_only: bool = False,
         transient: bool = False,
+        packed: Mapping[str, Any] | None = None,
         upcasts: Sequence[Upcast] = (),
     ) -> "Kind":
         if backup == "restored" and not journalled:
             raise ValueError(f"{name} is restored to a point in time, so it has to be journalled")
         if told and not path:
             raise ValueError(f"{name} is told of, so it has to be somewhere")
+        if packed and (not append_only or not {*packed}.isdisjoint(filtered)):
+            raise ValueError(f"{name} is changed, or filtered by what is packed")
         kind = super().__new__(cls, name)
         kind.container = container
         kind.filtered = tuple(filtered)
@@ -91,6 +97,7 @@ class Kind(str):
         kind.path = path
         kind.append_only = append_only
         kind.transient = transient
+        kind.packed = packed or {}
         kind.upcasts = tuple(upcasts)
         return kind
 

@@ -44,6 +44,17 @@ AUDIT = Kind(
     filtered=("user_id", "action", "resource_type", "resource_id", "api_key_id"),
     backup="history",
     append_only=True,
+    packed={  # a value that is `{}` is of no resource: nobody takes it for one that was made or deleted
+        "revision": 0,
+        "old_value": {},
+        "new_value": {},
+        "value_schema": 1,
+        "ip_address": "",
+        "user_agent": "",
+        "request_id": "",
+        "key_id": None,
+        "mac": None,
+    },
 )
 PERMIT = Kind("open")
 FENCE = Kind("fence")

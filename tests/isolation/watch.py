@@ -12,7 +12,9 @@ from typing import Any
 
 from zstandard import ZstdDecompressor
 
+from shared.database.cosmos.packing import unpacked
 from shared.ids import PLATFORM_TENANT_ID
+from shared.tenancy.fence import AUDIT
 from tests.isolation.site import Site
 
 NAMED = "it is named here"
@@ -87,7 +89,8 @@ class Watch:
             for name, container in containers.items():
                 version, dump = self._containers.get((database, name), (0, {}))
                 if version != container.lsn:
-                    found = [one for one in container.documents(None, store.now()) if self._names(one)]
+                    lies = container.documents(None, store.now())
+                    found = [one for one in (unpacked(AUDIT, document) for document in lies) if self._names(one)]
                     dump = {f"{database}/{name}/{one['id']}": _as_text(one) for one in found}
                     self._containers[database, name] = container.lsn, dump
                 yield from dump.items()

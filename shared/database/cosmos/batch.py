@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal
 
+from shared.database.cosmos.packing import packed, unpacked
 from shared.database.cosmos.query import path
 from shared.database.documents import envelope, opened, position
 from shared.database.limits import MAX_PATCHES, check_id
@@ -41,7 +42,7 @@ Wire = tuple[str, tuple[Any, ...], dict[str, Any]]
 def stored(kind: Kind, document: Document, order: Order = OLDEST_FIRST) -> Stored:
     """A document of Cosmos DB as the port shows it, found in this order."""
     body = {name: value for name, value in document.items() if name not in _OURS}
-    return Stored(opened(kind, body), document["_etag"], position(kind, order, document))
+    return Stored(opened(kind, unpacked(kind, body)), document["_etag"], position(kind, order, document))
 
 
 class Batch:
@@ -130,7 +131,7 @@ class Batch:
         own: Document = {**envelope(kind, id, self._tenant_id, operation.body), MARK: self.mark}
         if not isinstance(operation, Bury) and operation.ttl is not None:
             own["ttl"] = operation.ttl
-        return {**operation.body, **own}
+        return packed(kind, {**operation.body, **own})
 
     def _patches(self, operation: Increment) -> Iterator[tuple[list[Document], dict[str, Any]]]:
         """Patches of at most ten steps each; the first one sets the mark where no document of the batch carries it."""
