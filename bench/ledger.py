@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from shared.auth.caller import Caller
 from shared.messaging.port import Message
 from shared.messaging.sqlite import SqliteMessaging
 from shared.telemetry.insights import Insights
+from shared.tenancy.fence import AUDIT
 from shared.work.events import Metric, usage_event
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import KEY
@@ -118,7 +119,7 @@ class Bench:
         self._cosmos.forget()
         self._kept.items.clear()
         self._messages = self._answered = 0
-        before = self._blob_bytes()
+        before, told_before = self._blob_bytes(), self._audit_bytes()
         await work
         await self.idle()
         calls = [one for one in list(self._cosmos.calls) if metering or one.container != "usage"]
@@ -134,6 +135,7 @@ class Bench:
             "blob_writes": sum(outside["files", name] for name in ("write", "list")),
             "blob_reads": sum(outside["files", name] for name in ("read", "info")),
             "blob_bytes": self._blob_bytes() - before,
+            "audit_bytes": self._audit_bytes() - told_before,
             "secrets": sum(count for (kind, _), count in outside.items() if kind == "secrets"),
             "telemetry_items": len(told),
             "telemetry_bytes": self._kept.bytes(told),
@@ -146,11 +148,18 @@ class Bench:
     def sizes(self) -> dict[str, int]:
         """Bytes of an item, as JSON, by kind: the mean of those that are in the database."""
         found: defaultdict[str, list[int]] = defaultdict(list)
+        for document in self._documents():
+            found[document["kind"]].append(_size(document))
+        return {kind: sum(sizes) // len(sizes) for kind, sizes in sorted(found.items())}
+
+    def _audit_bytes(self) -> int:
+        """Of all entries, as they lie in the database."""
+        return sum(_size(document) for document in self._documents() if document["kind"] == AUDIT)
+
+    def _documents(self) -> Iterator[Figures]:
         for containers in self._cosmos.store.databases.values():
             for container in containers.values():
-                for document in container.documents(None, self._now.timestamp()):
-                    found[document["kind"]].append(len(json.dumps(document, separators=(",", ":"))))
-        return {kind: sum(sizes) // len(sizes) for kind, sizes in sorted(found.items())}
+                yield from container.documents(None, self._now.timestamp())
 
     def metric_bytes(self) -> int:
         """Of what is told each half minute of a tenant and an operation: its request units."""
@@ -218,3 +227,8 @@ class Bench:
     @property
     def _now(self) -> datetime:
         return self._world.clock.now()
+
+
+def _size(document: Figures) -> int:
+    """Bytes of JSON, the store's own fields included."""
+    return len(json.dumps(document, separators=(",", ":")))

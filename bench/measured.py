@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.ledger import FILE, Bench, opened
-from bench.units import AGENT, model
+from bench.units import AGENT, DESCRIPTION, model
 
 ELEMENTS = 100
 AGENTS = 60
@@ -19,7 +19,7 @@ BLOCKS = 60  # of the hour that is closed
 ENTRIES = 60  # of the audit, in the hour that is sealed
 SHOWN = ("request_units", "messages", "blob_writes", "blob_reads", "telemetry_items", "telemetry_bytes")
 TIMERS = ("sweep", "close_usage", "rounds")
-ELEMENT = {"name": "Claims", "type": "BusinessProcess", "description": "Takes what was claimed. " * 10}
+ELEMENT = {"name": "Claims", "type": "BusinessProcess", "description": DESCRIPTION[:240]}
 
 
 async def run(quick: bool) -> list[dict[str, Any]]:
@@ -54,6 +54,7 @@ def _today() -> str:
 async def calls(bench: Bench, tenant: str) -> None:
     """Of a tenant that has just been here: its entry and its member are in the caches."""
     await bench.call(tenant, "create_agent", AGENT)
+    await bench.idle()  # what it has left to be forgotten is its own cost
     made = await bench.asked("create agent", tenant, "create_agent", AGENT)
     one = {"agent_id": made["id"]}
     await bench.asked("get agent", tenant, "get_agent", params=one)

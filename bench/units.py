@@ -21,7 +21,13 @@ from tests.doubles.cosmos_setup import KEY
 
 SETTLE_SECONDS = 0.5
 JOB_SECONDS = 60.0
-AGENT = {"name": "Claims intake", "description": "Routes a new claim. " * 20, "pattern": "Orchestrator"}
+DESCRIPTION = (  # prose: what says the same again and again would be compressed as nothing is in life
+    "Reads what a policy holder writes about a damage, asks for what is missing, and decides which team takes it: "
+    "motor, home or travel. It never promises a payment. Claims above 20,000 euros, those with injured people, and "
+    "those that look like a second one of the same day go to a person at once, with a summary of ten lines and the "
+    "documents that came along. It answers in the language of the letter it got."
+)
+AGENT = {"name": "Claims intake", "description": DESCRIPTION, "pattern": "Orchestrator"}
 Row = dict[str, Any]
 
 

@@ -85,6 +85,8 @@ def _rows(load: Load, work: Work) -> Iterator[Row]:
     yield Row("sent", "answers", Meter.SENT_GB, work.answer_bytes() / GB)
     yield Row("sign-in", "users", Meter.USERS, load.tenants * load.assumed.users)
     yield Row("watching", "alert rules", Meter.ALERTS, load.assumed.alerts)
+    yield Row("watching", "alert rules that look less often", Meter.SLOW_ALERTS, load.assumed.slow_alerts)
+    yield Row("watching", "the alert on probes", Meter.SERIES, load.assumed.series)
     yield Row("watching", "probes", Meter.PROBES, load.assumed.probes * HOURS)
     yield from _extras(load)
 

@@ -66,7 +66,7 @@ class Work:
         blocks = min(BLOCKS_KEPT / 86400, DAYS * assumed.months) * self.blocks() / DAYS
         things = assumed.agents * sizes["agent"] + assumed.elements * sizes["element"]
         return {
-            "audit": assumed.index * self.entries() / DAYS * days * sizes["audit"],
+            "audit": assumed.index * self.audit_bytes() / DAYS * days,
             "usage": assumed.index * (blocks * sizes["usage_block"] + load.tenants * hours * sizes["rollup"]),
             "agents and elements": assumed.index * load.tenants * things,
         }
@@ -249,6 +249,10 @@ class Work:
     def entries(self) -> float:
         """Entries of the audit."""
         return self._load.per_month * sum(share * ENTRIES_OF.get(name, 0) for name, share in self._load.mix.items())
+
+    def audit_bytes(self) -> float:
+        """Of the same entries, as they lie in the database."""
+        return self._load.per_month * self._mean("audit_bytes")
 
     def _active_hours(self) -> float:
         """The share of hours in which a tenant makes a call."""

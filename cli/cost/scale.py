@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from cli.cost.load import DAYS, HOST, SECONDS, Load, measured
+from cli.cost.load import DAYS, HOST, SECONDS, Load
 from cli.cost.quantities import Work
 from functions.usage.fleet import MOST_TENANTS
 from shared.database.cosmos.provisioner import MOST, PARTS, REGISTRY_PARTS
@@ -88,9 +88,9 @@ def _usage_units(work: Work) -> float:
 
 
 def _registry_units(work: Work) -> float:
-    """An entry and a member's invitation for each call that finds them in no cache; one for each block."""
+    """The tenant's entry for each call that finds it in no cache (the other read is its user's); one for each block."""
     units = work.request_units()
-    return (units["calls, what is not cached"] / 3 + work.blocks()) / SECONDS
+    return (units["calls, what is not cached"] / 2 + work.blocks()) / SECONDS
 
 
 def _reached(load: Load, need: Callable[[Work], float], most: float) -> int:
@@ -114,8 +114,8 @@ def _timeout() -> int:
 
 def fullness(load: Load, tier: Tier) -> float:
     """The share of a tenant's logical partition that its audit takes when the plan lets go of the oldest entries."""
-    entries = Work(replace(load, tenants=1)).entries() / DAYS * PLANS[tier].audit_retention_days
-    return entries * float(measured()["sizes"]["audit"]) * load.assumed.index / PARTITION_BYTES
+    a_day = Work(replace(load, tenants=1)).audit_bytes() / DAYS
+    return a_day * PLANS[tier].audit_retention_days * load.assumed.index / PARTITION_BYTES
 
 
 def shards(load: Load, tenants: int) -> int:

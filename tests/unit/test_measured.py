@@ -9,7 +9,13 @@ from bench.ledger import FILE, opened
 from bench.measured import calls, measured
 
 WRITTEN: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
-ABOUT = ("request_units", "telemetry_bytes", "answer_bytes", "blob_bytes")  # times and compression are in them
+ABOUT = (
+    "request_units",
+    "telemetry_bytes",
+    "answer_bytes",
+    "blob_bytes",
+    "audit_bytes",
+)  # times and compression are in them
 
 
 def counts(figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
