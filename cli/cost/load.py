@@ -47,6 +47,7 @@ class Assumed:
     index: float = field(default=1.3, metadata={"means": "bytes on the disk, index included, for one of JSON"})
     elements: float = field(default=1000.0, metadata={"means": "elements that a tenant keeps"})
     agents: float = field(default=60.0, metadata={"means": "agents that a tenant keeps"})
+    schedules: float = field(default=0.1, metadata={"means": "of the tenants have agents that run by a schedule"})
     users: float = field(default=25.0, metadata={"means": "users of a tenant who sign in"})
     months: float = field(default=12.0, metadata={"means": "months that it has been running: what is kept grows"})
     alerts: float = field(default=3.0, metadata={"means": "alert rules on logs that look every five minutes"})

@@ -51,10 +51,10 @@ class Work:
             "timers, nothing found": SWEEPS * self._of("sweep again, 1 tenant")
             + CLOSINGS * self._of("close_usage again, 1 tenant")
             + ROUNDS * self._of("rounds again, 1 tenant"),
-            "timers, each tenant": load.tenants * (SWEEPS * self._each("sweep again") + HOURS * self._rounds()),
+            "timers, each tenant": load.tenants * (SWEEPS * self._schedules() + HOURS * self._rounds()),
             "timers, each database more": (load.dedicated + load.shards - 1)
             * SWEEPS
-            * self._more("request_units", "sweep, a database more", "sweep again, 2 tenants"),
+            * self._more("request_units", "sweep, a database more", "sweep with a schedule"),
             "backups": load.tenants * DAYS * self._each("a backup") * self.landscape_share(),
         }
 
@@ -108,6 +108,10 @@ class Work:
         idle, busy = (self._each(f"rounds of an {hour}") for hour in ("idle hour", "hour at work"))
         return idle + max(0.0, busy - idle) * entries
 
+    def _schedules(self, what: str = "request_units") -> float:
+        """Of a tenant in a sweep: what schedules take, as if the list of those that have some were read for each."""
+        return self._assumed.schedules * self._more(what, "sweep with a schedule", "sweep again, 2 tenants")
+
     # The queue
 
     def messages(self) -> dict[str, float]:
@@ -128,7 +132,7 @@ class Work:
         for units, processes in (
             (load.calls / 24 * self._mean("request_units"), self.instances),
             (min(60.0, load.calls / 24) * self._of("block of 7"), 1),
-            (120 * self._each("sweep again") + self._rounds(), 1),
+            (120 * self._schedules() + self._rounds(), 1),
         ):
             an_hour = units / processes
             told += processes * min(hours, max(an_hour / FEW, min(1.0, an_hour) * 3600 / FEW_SECONDS))
@@ -161,8 +165,13 @@ class Work:
         return self.blocks() / max(1.0, self.deliveries()) / 8 * 2 * self._assumed.round_trip_seconds
 
     def sweep_seconds(self) -> float:
-        """One call after another; of a tenant it is one, of its schedules."""
-        return self._calls("sweep again", self._load.tenants) * self._assumed.round_trip_seconds
+        """One call after another; of a tenant that has schedules some for those."""
+        once, more, all_but = (
+            sum(self._work[name]["calls"].values())
+            for name in ("sweep again, 1 tenant", "sweep with a schedule", "sweep again, 2 tenants")
+        )
+        calls = once + self._load.tenants * self._assumed.schedules * (more - all_but)
+        return float(calls) * self._assumed.round_trip_seconds
 
     def closing_seconds(self) -> float:
         """Eight tenants side by side."""
@@ -177,7 +186,7 @@ class Work:
     def log_bytes(self) -> dict[str, float]:
         load, assumed = self._load, self._assumed
         sweeps = SWEEPS * self._of("sweep again, 1 tenant", "telemetry_bytes")
-        sweeps += load.tenants * SWEEPS * self._each("sweep again", "telemetry_bytes")
+        sweeps += load.tenants * SWEEPS * self._schedules("telemetry_bytes")
         sweeps += CLOSINGS * self._of("close_usage again, 1 tenant", "telemetry_bytes")
         sweeps += ROUNDS * self._of("rounds again, 1 tenant", "telemetry_bytes")
         deliveries = self.blocks() * self._of("block of 7", "telemetry_bytes")

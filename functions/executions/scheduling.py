@@ -14,6 +14,7 @@ from functions.executions.starting import Asked, Starting
 from shared.apart import apart
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Database, Where
+from shared.database.sweeps import swept
 from shared.errors import Taken
 from shared.ids import derived_id
 from shared.jobs.tenant_sweep import TenantSweep
@@ -23,6 +24,7 @@ from shared.work.session import TenantSession
 logger = logging.getLogger("flowgrid.executions")
 CAUGHT_UP = timedelta(days=1)
 PAGE = 200
+PAGES = 20  # of agents with schedules, over all tenants
 DUE = [Where("status", "=", "active"), Where("schedule", ">", "")]
 INPUT = "It is time: do what your instructions say."
 
@@ -38,11 +40,15 @@ class Scheduling:
     async def sweep(self) -> int:
         """How many runs were started.
 
-        One query says which tenants have schedules, as most have none; where there may be more, each is asked.
+        A query over all says which tenants have schedules, as most have none. Where there are more than it tells, each
+        is asked.
         """
-        found = (await self._database.platform.sweep(Agent.KIND, DUE, limit=PAGE)).items
-        whose = {one.body["tenant_id"] for one in found} if len(found) < PAGE else None
-        return int((await self._each.each(self.of_tenant, only=whose))["done"])
+        found, whose = 0, set[str]()
+        async for one in swept(self._database, Agent.KIND, DUE, page=PAGE, pages=PAGES):
+            found += 1
+            whose.add(one.body["tenant_id"])
+        only = whose if found < PAGE * PAGES else None
+        return int((await self._each.each(self.of_tenant, only=only))["done"])
 
     async def of_tenant(self, session: TenantSession) -> int:
         """The tenant's agents in use that have a schedule: one query for each two hundred. One's trouble is its own."""

@@ -76,16 +76,15 @@ class TenantSweep:
         return TenantSession.of_system(self._directory.remember(stored), self._directory, self._services)
 
     async def _tenants(self, only: Collection[str] | None) -> AsyncIterator[Stored]:
-        if only is not None and not only:
-            return
         after: tuple[str, str] | None = None
         where = [Where("status", "in", STATUSES)]
-        if only is not None:
+        if only is not None and len(only) <= PAGE_ITEMS:
             where.append(Where("id", "in", sorted(only)))
         while True:
             page = await self._database.platform.query(TENANT, where, order=Order("id"), limit=PAGE_ITEMS, after=after)
             for stored in page.items:
-                yield stored
+                if only is None or stored.body["id"] in only:
+                    yield stored
             after = page.next
             if after is None:
                 return

@@ -117,9 +117,22 @@ async def test_only_tenants_with_schedules_are_asked_for_what_is_due(
     monkeypatch.setattr(runs.executions.scheduling, "of_tenant", of_tenant)
     await runs.executions.scheduling.sweep()
     assert asked == [other.tenant]
-    monkeypatch.setattr("functions.executions.scheduling.PAGE", 1)  # there may be more than are told
+    monkeypatch.setattr("functions.executions.scheduling.PAGE", 1)
+    monkeypatch.setattr("functions.executions.scheduling.PAGES", 1)  # there may be more than are told
     await runs.executions.scheduling.sweep()
     assert sorted(asked[1:]) == sorted([runs.tenant, other.tenant])
+
+
+async def test_as_many_tenants_as_have_schedules_are_asked_each(
+    runs: RunsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.executions.scheduling.PAGE", 2)
+    monkeypatch.setattr("shared.jobs.tenant_sweep.PAGE_ITEMS", 2)  # more than one query names
+    others = [await runs.beside(slug) for slug in ("globex", "initech", "umbrella")]
+    for other in others:
+        await scheduled(other)
+    await hours_pass(runs, 1)
+    assert [len(await other.runs()) for other in others] == [1, 1, 1] and await runs.runs() == []
 
 
 async def test_where_nobody_has_a_schedule_nobody_is_asked(runs: RunsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
