@@ -130,6 +130,7 @@ async def test_as_many_tenants_as_have_schedules_are_asked_each(
     monkeypatch.setattr("shared.jobs.tenant_sweep.PAGE_ITEMS", 2)  # more than one query names
     others = [await runs.beside(slug) for slug in ("globex", "initech", "umbrella")]
     for other in others:
+        runs.world.clock.advance(seconds=1)
         await scheduled(other)
     await hours_pass(runs, 1)
     assert [len(await other.runs()) for other in others] == [1, 1, 1] and await runs.runs() == []
