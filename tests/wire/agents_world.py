@@ -55,7 +55,7 @@ class Hurried(Models):
 
     models: Models
     double: AiDouble
-    seconds: float = 0.15
+    seconds: float = 0.5  # in which a busy machine has the question on the other side
 
     async def ask(self, connection: Connection, question: Question) -> Answer:
         hangs = any(isinstance(one, Fault) and one.hangs for one in self.double.script[:1])
