@@ -85,7 +85,8 @@ async def _taken_out(stage: Stage) -> AsyncIterator[Sent]:
     async def good() -> Own:
         made = await _hook(site, stage.home)
         for at in (site, site.elsewhere):
-            assert (await _deliver(Sent("", made, 202, by=at), site)).status == 202
+            answer = await _deliver(Sent("", made, 202, by=at), site)
+            assert answer.status == 202, (answer.raw, at is site)
         return made
 
     gone = await good()
