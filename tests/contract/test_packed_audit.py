@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from functions.agents.models import Agent
@@ -138,6 +139,7 @@ async def test_what_is_damaged_is_shown_as_unsigned_found_by_verify_and_no_value
         Agent.model_validate(line["item"])
 
 
+@profile(deadline=None)
 @given(values=st.fixed_dictionaries({}, optional=dict.fromkeys(AUDIT.packed, JSON)))
 def test_whatever_an_entry_says_comes_back(values: dict[str, Any]) -> None:
     written = entry(**values)
