@@ -261,6 +261,8 @@ def _undone(entry: Stored) -> Line | None:
 
 
 def _line(entry: Stored, value: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> Line | None:
+    if value == {}:  # of no resource: what stands for it where the entry cannot be read (`Kind.packed`)
+        raise Conflict(f"The audit entry {entry.body['id']} is damaged, and what it says is needed for this.")
     what = {"kind": entry.body["resource_type"], "id": entry.body["resource_id"], "revision": entry.body["revision"]}
     if value is not None:
         return {"op": "put", **what, "schema": entry.body.get("value_schema", 1), "item": plain(value)}

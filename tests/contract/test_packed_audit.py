@@ -11,21 +11,23 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from functions.agents.models import Agent
 from functions.audit.models import AuditEntry
 from functions.backups.export import replayed
+from shared.clock import rfc3339
 from shared.database.cosmos.batch import stored
 from shared.database.cosmos.packing import DICTIONARY, MOST_BYTES, PACKED, RAW, packed, unpacked
 from shared.database.cosmos.store import CosmosDatabase
 from shared.database.limits import MAX_BYTES
 from shared.database.port import Document
-from shared.errors import Unavailable
+from shared.errors import Conflict, Unavailable
 from shared.kinds import Kind
 from shared.tenancy.fence import AUDIT
 from tests.contract.audit_world import Trail
 from tests.contract.database import TENANT
 from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
+from tests.doubles.cosmos_setup import KEY
+from tests.unit.world import UNLIMITED, World, admin
 
 JSON = st.recursive(
     st.none()
@@ -133,10 +135,34 @@ async def test_what_is_damaged_is_shown_as_unsigned_found_by_verify_and_no_value
     shown = AuditEntry.model_validate(found.body)
     assert (shown.old_value, shown.new_value, shown.mac, shown.resource_id) == ({}, {}, None, "one")
     assert await trail.findings() == {("changed", ids[1])}
-    line = replayed(found)
-    assert line is not None and line["item"] == {}
-    with pytest.raises(ValueError, match="Field required"):
-        Agent.model_validate(line["item"])
+    with pytest.raises(Conflict, match=f"{ids[1]} is damaged"):
+        replayed(found)
+
+
+async def test_no_restore_is_made_of_an_entry_that_cannot_be_read(cosmos: CosmosDouble, tmp_path: Path) -> None:
+    own = {"flowgrid_cosmos_endpoint": cosmos.endpoint, "flowgrid_cosmos_emulator_key": KEY}
+    world = World.over(tmp_path, flowgrid_database="cosmos", **own)
+    tenant = str((await world.onboard("acme", limits=UNLIMITED))["id"])
+    backup = (await world.call("create_backup", admin(tenant))).json
+    await world.settled("get_backup", tenant, {"backup_id": backup["id"]})
+    made = (await world.call("create_agent", admin(tenant), {"name": "Claims intake", "pattern": "Monitor"})).json
+    world.clock.advance(seconds=1)
+    asked = {"as_of": rfc3339(world.clock.now()), "target": "in_place", "confirm": "acme"}
+    world.clock.advance(seconds=1)
+    one = {"agent_id": made["id"]}
+    await world.call("patch_agent", admin(tenant), {"status": "active"}, params=one)
+    found = [one for one in documents(cosmos).items() if one[1]["action"] == "agent.created"]
+    [(entry_id, document)] = found
+    document[PACKED] = "?"
+    restore = (await world.call("create_restore", admin(tenant), asked)).json
+    restore = await world.settled("get_restore", tenant, {"restore_id": restore["id"]})
+    assert (restore["status"], f"{entry_id} is damaged" in restore["error"], restore["report"]) == (
+        "failed",
+        True,
+        None,
+    )
+    assert (await world.call("get_agent", admin(tenant), params=one)).json["status"] == "active"
+    await world.close()
 
 
 @profile(deadline=None)
