@@ -140,7 +140,7 @@ async def test_what_is_damaged_is_shown_as_unsigned_found_by_verify_and_no_value
 
 
 async def test_no_restore_is_made_of_an_entry_that_cannot_be_read(cosmos: CosmosDouble, tmp_path: Path) -> None:
-    own = {"flowgrid_cosmos_endpoint": cosmos.endpoint, "flowgrid_cosmos_emulator_key": KEY}
+    own: dict[str, Any] = {"flowgrid_cosmos_endpoint": cosmos.endpoint, "flowgrid_cosmos_emulator_key": KEY}
     world = World.over(tmp_path, flowgrid_database="cosmos", **own)
     tenant = str((await world.onboard("acme", limits=UNLIMITED))["id"])
     backup = (await world.call("create_backup", admin(tenant))).json
