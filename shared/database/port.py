@@ -165,6 +165,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Traces:
+    """What ids have led to: what is there, and the tombstones of what is buried."""
+
+    there: list[Stored]
+    buried: list[Stored]
+
+
+@dataclass(frozen=True)
 class Swept:
     """What a sweep has found; `missed`: the databases that it could not look into, of which nothing is in it."""
 
@@ -187,6 +195,7 @@ class TenantStore(ABC):
     tenant_id: str
     latest: str = ""  # the newest instant seen through this handle: what is written through it is stamped no earlier
     floor: str = ""  # what is written through it is stamped later than this
+    permit: str = ""  # what its commits carry, as far as is known (shared.tenancy.fence)
 
     @property
     def control(self) -> "TenantStore":
@@ -203,6 +212,10 @@ class TenantStore(ABC):
         For who decides by what is not there, in a partition in which this process has committed nothing (0024).
         """
         return None
+
+    async def fresh(self, kind: Kind, id: str) -> Stored | None:
+        """As `get`, but never behind; nor is what is read of its container from now on (`catch_up`)."""
+        return await self.get(kind, id)
 
     @abstractmethod
     async def query(
@@ -223,6 +236,10 @@ class TenantStore(ABC):
     @abstractmethod
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         """The tombstones of those of at most 200 ids that have been buried; one query."""
+
+    @abstractmethod
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        """What at most 200 ids lead to, be it there or buried; one query."""
 
     @abstractmethod
     async def commit(self, operations: Sequence[Operation]) -> None:
