@@ -51,7 +51,10 @@ async def look_up(
     tenant: TenantSession, model: type[Imported], identifiers: Iterable[str], naming: Naming
 ) -> dict[str, Known]:
     """What each of them means, by one query: they may mean 200 ids at most."""
-    meant = {identifier: naming.meant(model.KIND, identifier) for identifier in identifiers}
+    return await _look_up(tenant, model, {one: naming.meant(model.KIND, one) for one in identifiers})
+
+
+async def _look_up(tenant: TenantSession, model: type[Imported], meant: Mapping[str, Meant]) -> dict[str, Known]:
     traces = await tenant.store.traces(model.KIND, sorted({id for one in meant.values() for id in one.ids}))
     there = {
         stored.body["id"]: Versioned.of(model, stored) async for stored in unhurried(traces.there, ITEMS_BETWEEN_OTHERS)
@@ -65,27 +68,23 @@ async def looked_up(
     tenant: TenantSession, model: type[Imported], found: Sequence[N], naming: Naming
 ) -> AsyncIterator[tuple[N, Known]]:
     """These in order, each with what it means."""
-    some: list[N] = []
+    some: list[tuple[N, Meant]] = []
     room = AT_ONCE
     async for one in unhurried(found):
-        size = len(naming.meant(model.KIND, one.identifier).ids)
-        if some and size > room:
-            for known in await _each(tenant, model, some, naming):
+        meant = naming.meant(model.KIND, one.identifier)
+        if some and len(meant.ids) > room:
+            for known in await _each(tenant, model, some):
                 yield known
             some, room = [], AT_ONCE
-        some.append(one)
-        room -= size
-    for known in await _each(tenant, model, some, naming):
+        some.append((one, meant))
+        room -= len(meant.ids)
+    for known in await _each(tenant, model, some):
         yield known
 
 
-async def _each(
-    tenant: TenantSession, model: type[Imported], some: Sequence[N], naming: Naming
-) -> list[tuple[N, Known]]:
-    if not some:
-        return []
-    known = await look_up(tenant, model, [one.identifier for one in some], naming)
-    return [(one, known[one.identifier]) for one in some]
+async def _each(tenant: TenantSession, model: type[Imported], some: Sequence[tuple[N, Meant]]) -> list[tuple[N, Known]]:
+    known = await _look_up(tenant, model, {one.identifier: meant for one, meant in some}) if some else {}
+    return [(one, known[one.identifier]) for one, _ in some]
 
 
 def _known(
