@@ -8,7 +8,8 @@ from shared.ai.models import AiModels
 from shared.ai.port import Models
 from shared.blobs.port import Blobs
 from shared.clock import Clock
-from shared.database.port import Database, Provisioner
+from shared.database.port import Database
+from shared.database.provisioning import Provisioner
 from shared.folders import kept_key
 from shared.kinds import Kinds
 from shared.limits.memory import MemoryLimiter

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from functions.catalog.archimate import is_allowed, layer_of
+from functions.catalog.concluding import Ended, Ending, conclude, finish
 from functions.catalog.deleting import OutOfTime
 from functions.catalog.exchange import (
     KIND_NAMES,
@@ -26,22 +27,23 @@ from functions.catalog.exchange import (
 from functions.catalog.graph import MOST_NESTED
 from functions.catalog.import_models import Asked, ImportCounts, ImportReport
 from functions.catalog.junctions import mixed
+from functions.catalog.looking import Known, looked_up, unhurried
 from functions.catalog.mirroring import check_is_of, check_not_empty, mirror
-from functions.catalog.model_service import check_texts, conclude, naming_of
+from functions.catalog.model_service import check_texts, naming_of
 from functions.catalog.models import Element, Relationship
-from functions.catalog.parts import check_definitions, parts_of_file, resolved_folders, take_parts
+from functions.catalog.parts import check_definitions, parts_of_file, take_parts
 from functions.catalog.reading import Uploads
 from functions.catalog.reports import AREA, Reports
-from functions.catalog.taking import KINDS, Progress, Wanted, take, unhurried, unknown
-from functions.catalog.taking_views import ids_of_views, take_views
+from functions.catalog.taking import KINDS, Portion, Progress, Wanted, not_allowed, take
+from functions.catalog.taking_views import take_views
 from shared.blobs.port import Blobs
-from shared.errors import Conflict, Unavailable
-from shared.tenancy.fence import newest
-from shared.work.fencing import closed_since
+from shared.errors import Unavailable
+from shared.kinds import Kind
+from shared.tenancy.fence import opening
 from shared.work.session import TenantSession
 
-ELEMENTS_AT_ONCE = 40
-RELATIONSHIPS_AT_ONCE = 24  # each touches both its ends: four operations of the hundred in a batch
+ITEMS_AT_ONCE = 40
+RELATIONSHIP_OPERATIONS = 96  # of the hundred in a batch: each has two and touches its ends; the rest is the model's
 WRITE_SECONDS: Final = 200.0  # Azure's load balancer gives a call up after 230
 LISTED = 200
 CHUNK_BYTES = 1024 * 1024
@@ -128,36 +130,49 @@ class CatalogImport:
         parts = await asyncio.to_thread(parts_of_file, header, [one for one in found if isinstance(one, FoundPart)])
         if asked.mode == "mirror":
             check_not_empty(found)
-        began = await newest(tenant.store)
-        naming = await naming_of(tenant, header, asked.named, dry_run=asked.dry_run)
+        opened = await opening(tenant.store)  # what is not there, is made
+        naming, making = await naming_of(tenant, header, asked.named)
+        bare = making is not None and making.buried is None
+        progress = Progress(in_time, naming, asked.dry_run, part.patient, making, bare)
         if naming.model is not None:
             if asked.mode == "mirror":
                 check_is_of(naming.model, header)
             check_texts(header, naming.model, keep=asked.mode == "merge")
-            await check_definitions(tenant, naming.model, parts, asked.mode)
-        progress = Progress(in_time, naming, asked.dry_run, part.patient)
-        changed_parts = ImportCounts()
+            if making is None:
+                await check_definitions(tenant, naming.model, parts, asked.mode)
+        ending = Ending(header, parts, asked, digest, part.before, opened)
         try:
-            views = await _take_items(tenant, found, progress)
-            if naming.model is not None:
-                folders = parts["organizations"]
-                parts["organizations"] = await asyncio.to_thread(resolved_folders, folders, progress, views)
-                changed_parts = await take_parts(tenant, naming.model, parts, asked.mode, progress)
-                if asked.mode == "mirror":
-                    await mirror(tenant, naming.model, found, progress, self.reports.plan(tenant, part.id))
+            ended = await self._take_all(tenant, found, progress, ending, part)
         except OutOfTime as late:
             raise Paused(late.message, progress.counts, len(found)) from late
-        _add_before(progress, part.before)
-        if await closed_since(tenant.store, began):
-            raise Conflict("This tenant was restored while the file was imported; send it again.")
-        report = _report(part.id, header, asked, digest, progress, changed_parts)
-        if naming.model is not None and not asked.dry_run:
-            await conclude(tenant, naming.model, header, report)
-        return report, progress
+        if not ended.written:
+            await opening(tenant.store)
+        await ending.check_not_restored(tenant)
+        return _report(part.id, header, asked, digest, ended.progress, ended.parts), ended.progress
+
+    async def _take_all(
+        self, tenant: TenantSession, found: list[Found], progress: Progress, ending: Ending, part: Slice
+    ) -> Ended:
+        model, asked = progress.naming.model, ending.asked
+        hold = model is not None and asked.mode == "merge" and not asked.dry_run
+        last = await _take_items(tenant, found, progress, hold=hold)
+        if model is not None and hold:
+            return await finish(tenant, model, last, progress, ending)
+        parts = ImportCounts()
+        if model is not None:
+            parts = await take_parts(tenant, model, ending.parts, asked.mode, progress)
+            if asked.mode == "mirror":
+                await mirror(tenant, model, found, progress, self.reports.plan(tenant, part.id))
+            if not asked.dry_run:
+                return await conclude(tenant, model, progress, parts, ending)
+        progress.add(part.before)
+        return Ended(progress, parts, written=False)
 
 
-async def _take_items(tenant: TenantSession, found: Sequence[Found], progress: Progress) -> dict[str, str]:
-    """The ids of views, by identifier."""
+async def _take_items(
+    tenant: TenantSession, found: Sequence[Found], progress: Progress, *, hold: bool
+) -> Portion | None:
+    """`hold`: what is last of them is answered, not taken, where it is known to be the last."""
     elements: list[FoundElement] = []
     arrows: list[FoundRelationship] = []
     views: list[FoundView] = []
@@ -170,28 +185,35 @@ async def _take_items(tenant: TenantSession, found: Sequence[Found], progress: P
             arrows.append(one)
         elif isinstance(one, FoundView) and _is_clear(one, "view", progress):
             views.append(one)
-    await _take_elements(tenant, elements, progress)
+    last = await _take_elements(tenant, elements, progress, hold=hold and not arrows and not views)
     async for identifier, reason in unhurried((await asyncio.to_thread(mixed, elements, arrows)).items()):
         progress.skip(identifier, "relationship", reason)
     arrows = [one for one in arrows if ("relationship", one.identifier) not in progress.refused]
     meant = progress.naming.meant
     progress.arms = {id async for one in unhurried(arrows) for id in meant(Relationship.KIND, one.identifier).ids}
-    await _take_relationships(tenant, arrows, progress)
-    await take_views(tenant, views, progress)
-    return await ids_of_views(tenant, views, progress)
+    last = await _take_relationships(tenant, arrows, progress, hold=hold and not views) or last
+    return await take_views(tenant, views, progress, hold=hold) or last
 
 
-async def _take_elements(tenant: TenantSession, found: list[FoundElement], progress: Progress) -> None:
-    for start in range(0, len(found), ELEMENTS_AT_ONCE):
-        wanted = [
-            Wanted(one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)})
-            for one in found[start : start + ELEMENTS_AT_ONCE]
-        ]
-        await take(tenant, Element, wanted, progress)
+async def _take_elements(
+    tenant: TenantSession, found: list[FoundElement], progress: Progress, *, hold: bool
+) -> Portion | None:
+    known: dict[str, Known] = {}
+    wanted: list[Wanted] = []
+    async for one, means in looked_up(tenant, Element, found, progress.naming):
+        if len(wanted) == ITEMS_AT_ONCE:
+            await take(tenant, Portion(Element, wanted, known), progress)
+            known, wanted = {}, []
+        known[one.identifier] = means
+        wanted.append(Wanted(one.identifier, {**_fields(one, "identifier"), "layer": layer_of(one.type)}))
+    return await _held(tenant, Portion(Element, wanted, known), progress, hold=hold)
 
 
-async def _take_relationships(tenant: TenantSession, waiting: list[FoundRelationship], progress: Progress) -> None:
+async def _take_relationships(
+    tenant: TenantSession, waiting: list[FoundRelationship], progress: Progress, *, hold: bool
+) -> Portion | None:
     """Those between elements first, then those at relationships taken before, as long as there are any."""
+    held: Portion | None = None
     for _ in range(MOST_NESTED):
         ready: list[FoundRelationship] = []
         left: list[FoundRelationship] = []
@@ -201,14 +223,40 @@ async def _take_relationships(tenant: TenantSession, waiting: list[FoundRelation
         if not ready:
             break
         allowed = [one async for one in unhurried(ready) if _allowed(one, progress)]
-        for start in range(0, len(allowed), RELATIONSHIPS_AT_ONCE):
-            wanted = [_wanted(one, progress) for one in allowed[start : start + RELATIONSHIPS_AT_ONCE]]
-            await take(tenant, Relationship, wanted, progress)
+        held = await _take_ready(tenant, allowed, progress, hold=hold and not waiting)
     there = progress.ids.keys() | {one.identifier for one in waiting}
     async for one in unhurried(waiting):
         missing = [end for end in (one.source, one.target) if end not in there]
         reason = f"its end {missing[0]} is not in the file, or was skipped" if missing else NESTED
         progress.skip(one.identifier, "relationship", reason)
+    return held
+
+
+async def _take_ready(
+    tenant: TenantSession, ready: list[FoundRelationship], progress: Progress, *, hold: bool
+) -> Portion | None:
+    """As many at once as a batch holds with what they touch: many share an end."""
+    known: dict[str, Known] = {}
+    wanted: list[Wanted] = []
+    ends: set[tuple[Kind, str]] = set()
+    async for one, means in looked_up(tenant, Relationship, ready, progress.naming):
+        more = _wanted(one, progress)
+        operations = 2 * (len(wanted) + 1) + len(ends.union(more.ends))
+        if len(wanted) == ITEMS_AT_ONCE or operations > RELATIONSHIP_OPERATIONS:
+            await take(tenant, Portion(Relationship, wanted, known), progress)
+            known, wanted, ends = {}, [], set()
+        known[one.identifier] = means
+        wanted.append(more)
+        ends.update(more.ends)
+    return await _held(tenant, Portion(Relationship, wanted, known), progress, hold=hold)
+
+
+async def _held(tenant: TenantSession, portion: Portion, progress: Progress, *, hold: bool) -> Portion | None:
+    if hold and portion.wanted:
+        return portion
+    if portion.wanted:
+        await take(tenant, portion, progress)
+    return None
 
 
 def _is_clear(one: FoundElement | FoundRelationship | FoundView, kind: ItemKind, progress: Progress) -> bool:
@@ -226,7 +274,7 @@ def _allowed(one: FoundRelationship, progress: Progress) -> bool:
     source, target = progress.concepts[one.source], progress.concepts[one.target]
     if is_allowed(one.type, source, target):
         return True
-    progress.skip(one.identifier, "relationship", unknown(one.type, source, target))
+    progress.skip(one.identifier, "relationship", not_allowed(one.type, source, target))
     return False
 
 
@@ -236,15 +284,6 @@ def _wanted(one: FoundRelationship, progress: Progress) -> Wanted:
     kinds = [Relationship.KIND if progress.concepts[end] == "Relationship" else Element.KIND for end in ends.values()]
     touched = tuple(zip(kinds, (progress.ids[end] for end in ends.values()), strict=True))
     return Wanted(one.identifier, fields, touched)
-
-
-def _add_before(progress: Progress, before: Mapping[str, Mapping[str, int]]) -> None:
-    """What the parts before have made and changed is unchanged by now, and is told as what it was."""
-    for kind in KIND_NAMES:
-        counts = progress.tally(kind)
-        for name, count in before.get(kind, {}).items():
-            setattr(counts, name, getattr(counts, name) + count)
-            counts.unchanged = max(0, counts.unchanged - count)
 
 
 def _report(

@@ -21,9 +21,10 @@ from functions.catalog.exchange import (
 from functions.catalog.exchange_xml import xml_id
 from functions.catalog.graph import ENDS, chunks, depending_on, of_model
 from functions.catalog.import_models import ImportedItem
+from functions.catalog.looking import unhurried
 from functions.catalog.models import Element, Imported, Model, Relationship
 from functions.catalog.reports import Plan
-from functions.catalog.taking import KINDS, Progress, kind_of, unhurried
+from functions.catalog.taking import KINDS, Progress, kind_of
 from functions.catalog.view_models import View
 from shared.database.port import Where
 from shared.errors import Contended, Invalid, Stale

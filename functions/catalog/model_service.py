@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from functions.catalog.deleting import OutOfTime, delete_model
-from functions.catalog.exchange import ModelHeader
+from functions.catalog.exchange import ItemKind, ModelHeader
 from functions.catalog.exchange_xml import xml_id
 from functions.catalog.graph import by_ids
-from functions.catalog.import_models import ImportReport
+from functions.catalog.import_models import ImportCounts, Mode
+from functions.catalog.making import Making
 from functions.catalog.models import Model
 from functions.catalog.naming import MODELS, OURS, Naming, came_with, origins, whole_of
 from functions.catalog.values import MAX_FIELDS_BYTES, MAX_IDENTIFIER, MAX_NAME, settled_texts
 from shared.clock import rfc3339
-from shared.errors import Conflict, Contended, Invalid, NotFound, Stale, TooLarge, Unavailable
+from shared.errors import Invalid, NotFound, TooLarge, Unavailable
 from shared.ids import derived_id, is_uuid
-from shared.tenancy.fence import Overtaken
-from shared.work.resources import Listing, PageRequest, find, load
-from shared.work.session import TRIES_AT_A_RACE, TenantSession
+from shared.work.resources import Listing, PageRequest, Tombstone, Versioned, find, load
+from shared.work.session import TenantSession
 
 NAMELESS: Final = 'its <model> has no identifier; give it one (identifier="id-…"), or say which model it is: ?model=…'
 NO_SUCH: Final = "There is no such model."  # in the words of `load`
@@ -49,8 +49,8 @@ async def find_model(tenant: TenantSession, named: str, *, or_id: bool = True) -
     return next((Model.model_validate(there[id]) for id in ids if id in there), None)
 
 
-async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | None, *, dry_run: bool = False) -> Naming:
-    """What a file's identifiers mean; its model is made when there is none yet, of a `dry_run` only in thought.
+async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | None) -> tuple[Naming, Making | None]:
+    """What a file's identifiers mean, and its model where that is still to be made. Whoever asks has caught up.
 
     `Invalid` for a file without an identifier when no model is `named`, `NotFound` when there is none of the id named.
     """
@@ -60,23 +60,34 @@ async def naming_of(tenant: TenantSession, header: ModelHeader, named: str | Non
     identifier = xml_id(wanted)
     if len(identifier) > MAX_IDENTIFIER:
         raise Invalid.of("model", f"as an XML name, its identifier is longer than {MAX_IDENTIFIER}", wanted)
-    await tenant.store.catch_up()  # what is not there, is made
     if identifier in map(whole_of, origins(tenant)):
-        return Naming(None, whole_of(tenant.id), came_with=await came_with(tenant, header.properties.get(MODELS)))
-    for _ in range(TRIES_AT_A_RACE):
-        model = await find_model(tenant, wanted, or_id=named is not None)
-        if model is None and named and is_uuid(named):
-            raise NotFound(NO_SUCH)
-        try:
-            model = model or await _begin(tenant, identifier, header.name[:MAX_NAME] or identifier, dry_run)
-        except (Conflict, Stale, Overtaken):
-            continue
-        return Naming(model, model.id, origins(tenant))
-    raise Contended("Others keep making and deleting this model at the same time; try again.")
+        came = await came_with(tenant, header.properties.get(MODELS))
+        return Naming(None, whole_of(tenant.id), came_with=came), None
+    own, ids = [named] if named and is_uuid(named) else [], _ids(tenant, identifier)
+    traces = await tenant.store.traces(Model.KIND, [*own, *ids])
+    there = {stored.body["id"]: Model.model_validate(stored.body) for stored in traces.there}
+    model = next((there[id] for id in (*own, *ids) if id in there), None)
+    if model is not None:
+        return Naming(model, model.id, origins(tenant)), None
+    if own:
+        raise NotFound(NO_SUCH)
+    buried = {stored.body["id"]: Versioned.of(Tombstone, stored) for stored in traces.buried}
+    making = Making(ids[0], identifier, header.name[:MAX_NAME] or identifier, buried.get(ids[0]))
+    return Naming(making.put(tenant.change(*making.versions)), making.id, origins(tenant)), making
 
 
-async def conclude(tenant: TenantSession, model: Model, header: ModelHeader, report: ImportReport) -> None:
-    """The model says what its file says of it, and what was imported last, unless that has changed nothing.
+def conclusion(
+    tenant: TenantSession,
+    model: Model,
+    header: ModelHeader,
+    counts: Mapping[ItemKind, ImportCounts],
+    parts: ImportCounts,
+    *,
+    mode: Mode,
+    digest: str,
+) -> dict[str, Any]:
+    """What the model says of itself from now on: as its file has it, and what was imported last, unless that has
+    changed nothing.
 
     `merge`: what the file does not say of the model stays.
     """
@@ -84,23 +95,15 @@ async def conclude(tenant: TenantSession, model: Model, header: ModelHeader, rep
         "at": rfc3339(tenant.services.clock.now()),
         "by": tenant.user_id,
         "identifier": xml_id(header.identifier) if header.identifier else model.identifier,
-        "file_sha256": report.file_sha256,
-        "elements": report.elements.taken,
-        "relationships": report.relationships.taken,
+        "file_sha256": digest,
+        "elements": counts["element"].taken,
+        "relationships": counts["relationship"].taken,
     }
-    counts = (report.elements, report.relationships, report.views, report.parts)
-    changed = any(one.changed for one in counts)
-
-    def fields(model: Model) -> dict[str, Any]:
-        said = own_texts(header, model, keep=report.mode == "merge")
-        known = model.last_import and last["identifier"] in (model.identifier, model.last_import.identifier)
-        same = known and all(getattr(model, name) == value for name, value in said.items())
-        return said if same and not changed else {**said, "last_import": last}
-
-    try:
-        await tenant.modify(Model, model.id, fields, if_match=None)
-    except NotFound as gone:
-        raise Conflict("The model was deleted while this was imported; send the file again.") from gone
+    changed = any(one.changed for one in (*counts.values(), parts))
+    said = own_texts(header, model, keep=mode == "merge")
+    known = model.last_import and last["identifier"] in (model.identifier, model.last_import.identifier)
+    same = known and all(getattr(model, name) == value for name, value in said.items())
+    return said if same and not changed else {**said, "last_import": last}
 
 
 def check_texts(header: ModelHeader, model: Model, *, keep: bool) -> None:
@@ -131,12 +134,3 @@ def own_texts(header: ModelHeader, model: Model, *, keep: bool) -> dict[str, Any
 
 def _ids(tenant: TenantSession, identifier: str) -> list[str]:
     return [derived_id(Model.KIND, origin, identifier) for origin in origins(tenant)]
-
-
-async def _begin(tenant: TenantSession, identifier: str, name: str, dry_run: bool) -> Model:
-    """A model is there before anything that names it."""
-    id = _ids(tenant, identifier)[0]
-    buried = (await tenant.buried(Model.KIND, [id])).get(id)
-    change = tenant.change(*([buried] if buried else []))
-    model = change.create(Model, {"identifier": identifier, "name": name}, id=id, buried=buried)
-    return model if dry_run else await change.commit(model)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, get_args
 
 from functions.catalog.exchange import FoundPart, ModelHeader, PropertyDefinition, Rows, Section
@@ -13,13 +13,14 @@ from functions.catalog.graph import of_model
 from functions.catalog.import_models import ImportCounts, Mode
 from functions.catalog.models import Model
 from functions.catalog.naming import OURS
-from functions.catalog.taking import Progress
+from functions.catalog.taking import Progress, made_by_others
 from functions.catalog.values import MAX_FIELDS_BYTES
 from functions.catalog.view_models import ModelPart, View
-from shared.errors import Contended, Stale, TooLarge
+from shared.errors import Contended, Stale, Taken, TooLarge
 from shared.ids import derived_id
 from shared.tenancy.fence import Overtaken
-from shared.work.resources import Versioned
+from shared.work.change import Change
+from shared.work.resources import Tombstone, Versioned
 from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 MOST_ROWS: Final = 1000
@@ -51,9 +52,9 @@ def _size(value: Mapping[str, Any]) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode())
 
 
-def resolved_folders(rows: Rows, progress: Progress, views: Mapping[str, str]) -> Rows:
+def resolved_folders(rows: Rows, progress: Progress) -> Rows:
     """Folders name what is in them by kind and id; what was not taken is in none."""
-    named: dict[str, tuple[str, str]] = {identifier: (View.KIND.name, id) for identifier, id in views.items()}
+    named: dict[str, tuple[str, str]] = {identifier: (View.KIND.name, id) for identifier, id in progress.views.items()}
     for identifier, id in progress.ids.items():
         kind = "relationship" if progress.concepts[identifier] == "Relationship" else "element"
         named[identifier] = (kind, id)
@@ -80,20 +81,68 @@ async def parts_of(tenant: TenantSession, model_id: str) -> dict[Section, Rows]:
     return {section: [row for one in held if one.section == section for row in one.rows] for section in SECTIONS}
 
 
+@dataclass
+class Stretches:
+    """The model's parts as they are to be, and as they are; `counts` of what was put into changes."""
+
+    model: Model
+    wanted: Mapping[str, Mapping[str, Any]]
+    held: Mapping[str, Versioned[ModelPart]]
+    buried: Mapping[str, Versioned[Tombstone]]
+    counts: ImportCounts
+
+    @property
+    def ids(self) -> list[str]:
+        return sorted(self.wanted.keys() | self.held.keys())
+
+    def versions(self, ids: Iterable[str]) -> list[Versioned[Any]]:
+        return [among[id] for id in ids for among in (self.held, self.buried) if id in among]
+
+    async def put(self, change: Change, ids: Iterable[str], *, modelled: bool) -> None:
+        """Those of these ids that differ into the change. `modelled`: it proves that the model is there."""
+        for id in ids:
+            await asyncio.sleep(0)  # a stretch is compared as JSON
+            if id not in self.wanted:
+                change.delete(self.held[id])
+                self.counts.removed += 1
+            elif id not in self.held:
+                change.create(ModelPart, self.wanted[id], id=id, buried=self.buried.get(id))
+                if not modelled:
+                    change.touch(Model.KIND, self.model.id, "model")
+                self.counts.created += 1
+                self.counts.unchanged -= 1
+            elif change.update(self.held[id], self.wanted[id]) is not self.held[id].value:
+                self.counts.updated += 1
+                self.counts.unchanged -= 1
+
+
 async def take_parts(tenant: TenantSession, model: Model, parts: Parts, mode: Mode, progress: Progress) -> ImportCounts:
     """The model's parts as the file has them. `merge`: what the file does not have at all, stays."""
-    sections = [one for one in SECTIONS if parts[one] or mode == "mirror"]
     for _ in range(TRIES_AT_A_RACE):
-        there = [one async for one in _held(tenant, model.id)]
-        held = {one.value.id: one for one in there if one.value.section in sections}
-        wanted = await asyncio.to_thread(_wanted, model.id, sections, parts, held, mode)
-        counts = ImportCounts(unchanged=len(wanted) + len(there) - len(held))
         try:
-            await _write(tenant, model, wanted, held, counts, progress)
+            stretches = await stretches_of(tenant, model, parts, mode, progress)
+            await _write(tenant, stretches, progress)
         except (Stale, Overtaken):
             continue
-        return counts
+        except Taken as taken:
+            progress.bare = False
+            await made_by_others(tenant, taken, progress)
+            continue
+        return stretches.counts
     raise Contended("Others keep changing this model at the same time; import again.")
+
+
+async def stretches_of(tenant: TenantSession, model: Model, parts: Parts, mode: Mode, progress: Progress) -> Stretches:
+    """What is there is asked for, unless the model had nothing."""
+    rows = {**parts, "organizations": await asyncio.to_thread(resolved_folders, parts["organizations"], progress)}
+    sections = [one for one in SECTIONS if rows[one] or mode == "mirror"]
+    there = [] if progress.bare else [one async for one in _held(tenant, model.id)]
+    held = {one.value.id: one for one in there if one.value.section in sections}
+    wanted = await asyncio.to_thread(_wanted, model.id, sections, rows, held, mode)
+    new = sorted(wanted.keys() - held.keys())
+    buried = {} if progress.bare or not new else await tenant.buried(ModelPart.KIND, new)
+    counts = ImportCounts(unchanged=len(wanted) + len(there) - len(held))
+    return Stretches(model, wanted, held, buried, counts)
 
 
 def _wanted(
@@ -111,35 +160,18 @@ def _wanted(
     }
 
 
-async def _write(
-    tenant: TenantSession,
-    model: Model,
-    wanted: Mapping[str, Mapping[str, Any]],
-    held: Mapping[str, Versioned[ModelPart]],
-    counts: ImportCounts,
-    progress: Progress,
-) -> None:
-    buried = await tenant.buried(ModelPart.KIND, sorted(wanted.keys() - held.keys()))
-    ids = sorted(wanted.keys() | held.keys())
+async def _write(tenant: TenantSession, stretches: Stretches, progress: Progress) -> None:
+    ids = stretches.ids
     for start in range(0, len(ids), AT_ONCE):
         some = ids[start : start + AT_ONCE]
-        change = tenant.change(*(held[id] for id in some if id in held), *(buried[id] for id in some if id in buried))
-        before = counts.changed
-        for id in some:
-            await asyncio.sleep(0)  # a stretch is compared as JSON
-            if id not in wanted:
-                change.delete(held[id])
-                counts.removed += 1
-            elif id not in held:
-                change.create(ModelPart, wanted[id], id=id, buried=buried.get(id))
-                change.touch(Model.KIND, model.id, "model")
-                counts.created += 1
-                counts.unchanged -= 1
-            elif change.update(held[id], wanted[id]) is not held[id].value:
-                counts.updated += 1
-                counts.unchanged -= 1
-        if counts.changed > before and not progress.dry_run:
+        change = tenant.change(*stretches.versions(some), *progress.versions)
+        if progress.making is not None:
+            progress.making.put(change)
+        before = stretches.counts.changed
+        await stretches.put(change, some, modelled=progress.making is not None)
+        if stretches.counts.changed > before and not progress.dry_run:
             await change.commit(None)
+            progress.making = None
 
 
 async def check_definitions(tenant: TenantSession, model: Model, parts: Parts, mode: Mode) -> None:

@@ -1,13 +1,13 @@
 """Taking a file's views, once what they show has been taken."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from functions.catalog.exchange import FoundView, Rows
-from functions.catalog.graph import by_ids
+from functions.catalog.looking import Known, looked_up
 from functions.catalog.naming import child_of
-from functions.catalog.taking import ITEMS_BETWEEN_OTHERS, Progress, Wanted, take, unhurried
+from functions.catalog.taking import Portion, Progress, Wanted, take
 from functions.catalog.view_models import View, content_of
 from shared.work.session import TenantSession
 
@@ -15,20 +15,33 @@ VIEWS_AT_ONCE: Final = 20
 DRAWN_AT_ONCE: Final = 1000  # boxes and lines: a batch holds each view three times, as it is, was, and will be
 
 
-async def take_views(tenant: TenantSession, found: Sequence[FoundView], progress: Progress) -> None:
-    """What a view shows that was not taken is left as the box or line that it was drawn as."""
-    ids = await ids_of_views(tenant, found, progress)
-    for some in _batches(found):
-        wanted = [Wanted(one.identifier, _content(_resolved(one, progress, ids), progress)) for one in some]
-        await take(tenant, View, wanted, progress)
+async def take_views(
+    tenant: TenantSession, found: Sequence[FoundView], progress: Progress, *, hold: bool
+) -> Portion | None:
+    """What a view shows that was not taken is left as the box or line that it was drawn as.
+
+    `hold`: the last of them are answered, not taken.
+    """
+    known = await _known(tenant, found, progress)
+    some = list(_batches(found))
+    for number, batch in enumerate(some, 1):
+        wanted = [Wanted(one.identifier, _content(_resolved(one, progress), progress)) for one in batch]
+        portion = Portion(View, wanted, known)
+        if hold and number == len(some):
+            return portion
+        await take(tenant, portion, progress)
+    return None
 
 
-async def ids_of_views(tenant: TenantSession, found: Sequence[FoundView], progress: Progress) -> dict[str, str]:
-    """The id of each, by identifier, before any is made: they lead to each other."""
-    meant = {one.identifier: progress.naming.meant(View.KIND, one.identifier) async for one in unhurried(found)}
-    there = await by_ids(tenant, View.KIND, (id for one in meant.values() for id in one.ids))
-    known = {id: View.model_validate(body) async for id, body in unhurried(there.items(), ITEMS_BETWEEN_OTHERS)}
-    return {identifier: one.among(known) for identifier, one in meant.items()}
+async def _known(tenant: TenantSession, found: Sequence[FoundView], progress: Progress) -> Mapping[str, Known] | None:
+    """The id of each, before any is made: they lead to each other. And what they lead to, if these are few."""
+    few = len(found) <= VIEWS_AT_ONCE
+    kept: dict[str, Known] = {}
+    async for one, known in looked_up(tenant, View, found, progress.naming):
+        progress.views[one.identifier] = known.id
+        if few:
+            kept[one.identifier] = known
+    return kept if few else None
 
 
 def _batches(found: Sequence[FoundView]) -> Iterator[list[FoundView]]:
@@ -51,8 +64,8 @@ def _content(view: FoundView, progress: Progress) -> dict[str, Any]:
     return {name: value for name, value in content_of(view).items() if name != "viewpoint_ref" or not of_whole}
 
 
-def _resolved(view: FoundView, progress: Progress, ids: dict[str, str]) -> FoundView:
-    own = ids[view.identifier]
+def _resolved(view: FoundView, progress: Progress) -> FoundView:
+    ids, own = progress.views, progress.views[view.identifier]
 
     def of(one: dict[str, Any]) -> dict[str, Any]:
         named = ("identifier", "parent", "source", "target")

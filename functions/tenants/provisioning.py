@@ -13,7 +13,8 @@ from typing import Protocol
 from functions.tenants.models import Tenant
 from shared.auth.caller import SYSTEM, SYSTEM_REQUEST
 from shared.clock import parse_rfc3339
-from shared.database.port import Placement, Provisioner
+from shared.database.port import Placement
+from shared.database.provisioning import Provisioner
 from shared.errors import Conflict, FlowgridError
 from shared.ids import derived_id
 from shared.jobs.jobs import Continue, Done, Job, Progress, again, enqueue

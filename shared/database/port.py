@@ -165,6 +165,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Traces:
+    """What ids have led to: what is there, and the tombstones of what is buried."""
+
+    there: list[Stored]
+    buried: list[Stored]
+
+
+@dataclass(frozen=True)
 class Swept:
     """What a sweep has found; `missed`: the databases that it could not look into, of which nothing is in it."""
 
@@ -187,6 +195,7 @@ class TenantStore(ABC):
     tenant_id: str
     latest: str = ""  # the newest instant seen through this handle: what is written through it is stamped no earlier
     floor: str = ""  # what is written through it is stamped later than this
+    permit: str = ""  # what its commits carry, as far as is known (shared.tenancy.fence)
 
     @property
     def control(self) -> "TenantStore":
@@ -203,6 +212,10 @@ class TenantStore(ABC):
         For who decides by what is not there, in a partition in which this process has committed nothing (0024).
         """
         return None
+
+    async def fresh(self, kind: Kind, id: str) -> Stored | None:
+        """As `get`, but never behind; nor is what is read of its container from now on (`catch_up`)."""
+        return await self.get(kind, id)
 
     @abstractmethod
     async def query(
@@ -223,6 +236,10 @@ class TenantStore(ABC):
     @abstractmethod
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         """The tombstones of those of at most 200 ids that have been buried; one query."""
+
+    @abstractmethod
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        """What at most 200 ids lead to, be it there or buried; one query."""
 
     @abstractmethod
     async def commit(self, operations: Sequence[Operation]) -> None:
@@ -295,31 +312,6 @@ class Database(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Give back files and sockets."""
-
-
-class Provisioner(ABC):
-    """Makes databases of dedicated tenants where the database adapter itself cannot."""
-
-    @abstractmethod
-    def room(self, shards: int) -> int:
-        """How many such databases there can be at most, beside the registry and so many shards."""
-
-    @abstractmethod
-    async def ensure(self, database: str, operation: str | None = None, *, tenant_id: str) -> str | None:
-        """None when the database and its containers are there; else the operation to go on with, in the next call.
-
-        `tenant_id`: whose it is, by which its cost can be told.
-        Takes about a minute at most. Idempotent. Raises `Unavailable` (try again later) with what is to be done, and
-        `Full` when there is no room for it.
-        """
-
-    @abstractmethod
-    async def discard(self, database: str) -> None:
-        """Unmake what there is of a database that never held anything. Idempotent."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Give back sockets."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from shared.database.port import (
     Stored,
     Swept,
     TenantStore,
+    Traces,
     Upsert,
     Where,
 )
@@ -150,6 +151,11 @@ class _Partition(TenantStore):
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         now = self._clock.now().timestamp()
         return await self._files.read(self._file, lambda db: reads.buried(db, self.tenant_id, kind, ids, now))
+
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        now = self._clock.now().timestamp()
+        async with self._long:
+            return await self._files.read(self._file, lambda db: reads.traces(db, self.tenant_id, kind, ids, now))
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         texts = encode_batch(operations)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from shared.database.documents import NAME_KEY, name_key, opened, position, sort_field
-from shared.database.port import OLDEST_FIRST, TOMBSTONE, Order, Page, Stored, Where, page_of
+from shared.database.port import OLDEST_FIRST, TOMBSTONE, Order, Page, Stored, Traces, Where, page_of
 from shared.kinds import Kind
 
 _FIELD = re.compile(r"[a-z][a-z_]*(\.[a-z][a-z_]*)*\Z")
@@ -37,6 +37,17 @@ def buried(db: sqlite3.Connection, tenant_id: str, kind: Kind, ids: Sequence[str
         (tenant_id, kind.container, TOMBSTONE.name, *(f"{kind}:{id}" for id in ids), now),
     ).fetchall()
     return [_stored(kind, *row) for row in rows]
+
+
+def traces(db: sqlite3.Connection, tenant_id: str, kind: Kind, ids: Sequence[str], now: float) -> Traces:
+    marks = ", ".join("?" * len(ids))
+    rows = db.execute(
+        f"SELECT kind, doc, etag FROM items WHERE tenant_id = ? AND container = ? AND id IN ({marks})"  # noqa: S608
+        " AND (expires_at IS NULL OR expires_at > ?)",
+        (tenant_id, kind.container, *(f"{kind}:{id}" for id in ids), now),
+    ).fetchall()
+    there = [_stored(kind, doc, etag) for named, doc, etag in rows if named == kind.name]
+    return Traces(there, [_stored(kind, doc, etag) for named, doc, etag in rows if named == TOMBSTONE])
 
 
 Row = tuple[str, str]  # a document's text, its ETag

@@ -33,6 +33,7 @@ from shared.database.port import (
     Rejected,
     Stored,
     TenantStore,
+    Traces,
     Where,
 )
 from shared.errors import Unavailable
@@ -58,6 +59,7 @@ AUDIT = Kind(
 )
 PERMIT = Kind("open")
 FENCE = Kind("fence")
+UNKNOWN = "unknown"  # no permit's id
 TRIES = 5
 FENCED_SECONDS = 2
 TICK = timedelta(microseconds=1)
@@ -95,8 +97,8 @@ class Handle(TenantStore):
 
     Whoever writes an audit entry does so through a handle, so that it is signed here: no writer can forget it.
 
-    `holder` None: the tenant's own permit, found when it is first needed and kept until it is refused. A name: that
-    holder's, while the fence is closed for it. "": none, past the fence.
+    `holder` None: the tenant's own permit (`permit`), found when it is first needed and kept until it is refused. A
+    name: that holder's, while the fence is closed for it. "": none, past the fence.
     """
 
     def __init__(self, inner: TenantStore, *, holder: str | None = None, signer: Signer | None = None) -> None:
@@ -104,7 +106,6 @@ class Handle(TenantStore):
         self._inner = inner
         self._holder = holder
         self._signer = signer
-        self._permit: str | None = None
         self._control = self if holder == "" else Handle(inner, holder="", signer=signer)
 
     @property
@@ -119,6 +120,12 @@ class Handle(TenantStore):
 
     async def catch_up(self, container: Container = "items") -> None:
         await self._inner.catch_up(container)
+
+    async def fresh(self, kind: Kind, id: str) -> Stored | None:
+        found = await self._inner.fresh(kind, id)
+        if found is not None:
+            self._see([found])
+        return found
 
     async def query(
         self,
@@ -141,6 +148,11 @@ class Handle(TenantStore):
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         found = await self._inner.buried(kind, ids)
         self._see(found)
+        return found
+
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        found = await self._inner.traces(kind, ids)
+        self._see([*found.there, *found.buried])
         return found
 
     async def commit(self, operations: Sequence[Operation]) -> None:
@@ -168,15 +180,13 @@ class Handle(TenantStore):
     async def _through(self, operations: Sequence[Operation]) -> None:
         stamped = _instant(operations)
         for _ in range(TRIES):
-            if self._permit is None:
-                found = await current(self._inner)
-                self._permit, self.floor = found.body["id"], found.body["created_at"]
+            permit = self.permit or (await current(self)).body["id"]
             if stamped is not None and stamped <= self.floor:
                 raise Overtaken("This came while a backup was taking its moment; try again.")
             try:
-                return await self._carrying(Read(PERMIT, self._permit), operations)
+                return await self._carrying(Read(PERMIT, permit), operations)
             except Fenced:
-                self._permit = None
+                self.permit = ""
         raise Fenced
 
     async def _carrying(self, permit: Read, operations: Sequence[Operation]) -> None:
@@ -190,6 +200,8 @@ class Handle(TenantStore):
     def _see(self, found: Sequence[Stored]) -> None:
         for stored in found:
             body = stored.body
+            if body["kind"] == PERMIT and self._holder is None and body["created_at"] >= self.floor:
+                self.permit, self.floor = body["id"], body["created_at"]  # an earlier one has gone, whoever tells late
             self._see_instant(body["created_at"] if body["kind"] == AUDIT else body.get("updated_at"))
 
     def _see_instant(self, instant: str | None) -> None:
@@ -220,6 +232,14 @@ async def current(store: TenantStore) -> Stored:
     if not page.items:
         raise Fenced
     return page.items[0]
+
+
+async def opening(store: TenantStore) -> Stored:
+    """The tenant's permit as it is now, whatever was known of it; what is read from now on is no older.
+
+    One call where it is the one that is known. `Fenced` where there is none.
+    """
+    return await store.fresh(PERMIT, store.permit or UNKNOWN) or await current(store)
 
 
 async def newest(store: TenantStore, known: str = "") -> str:

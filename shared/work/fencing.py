@@ -1,7 +1,7 @@
 """Closing a tenant's fence for one holder, and opening it again, each with its entry in the audit trail."""
 
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import NEWEST_FIRST, Create, Delete, Replace, TenantStore, Where
+from shared.database.port import NEWEST_FIRST, Create, Delete, Replace, Stored, TenantStore, Where
 from shared.errors import Conflict, Unavailable
 from shared.kinds import Kind
 from shared.tenancy.fence import AUDIT, FENCE, PERMIT, TICK, Fenced, current, newest, permit
@@ -77,6 +77,11 @@ async def closed_since(store: TenantStore, instant: str) -> bool:
     """Whether the fence was closed, so that a restore has written, after the entry of this instant. One query."""
     where = [Where("resource_type", "=", FENCE), Where("created_at", ">", instant)]
     return bool((await store.query(AUDIT, where, limit=1)).items)
+
+
+async def closed_meanwhile(store: TenantStore, opened: Stored) -> bool:
+    """The same, of what came after this permit, which was there: nothing is asked while commits still carry it."""
+    return store.permit != opened.body["id"] and await closed_since(store, opened.body["created_at"])
 
 
 async def settled_moment(store: TenantStore, instant: str) -> str:

@@ -8,8 +8,20 @@ import pytest
 from functions.agents.models import Agent
 from functions.catalog.models import Element
 from functions.usage.blocks import BLOCK
-from shared.database.port import Bury, Create, Database, Delete, Increment, Read, Replace, TenantStore
-from shared.tenancy.fence import AUDIT, FENCE, PERMIT, Fenced, Handle, Overtaken, current, first_permit, permit, rotate
+from shared.database.port import Bury, Create, Database, Delete, Increment, Read, Replace, TenantStore, Traces
+from shared.tenancy.fence import (
+    AUDIT,
+    FENCE,
+    PERMIT,
+    Fenced,
+    Handle,
+    Overtaken,
+    current,
+    first_permit,
+    opening,
+    permit,
+    rotate,
+)
 from tests.contract.database import SHARD, TENANT, agent, at, names, present, rejection
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
@@ -30,6 +42,32 @@ class FenceContract:
     async def handle(self, store: TenantStore) -> Handle:
         await store.commit([first_permit()])
         return Handle(store)
+
+    async def test_an_opening_is_the_permit_as_it_is_whatever_was_known_of_it(
+        self, store: TenantStore, handle: Handle
+    ) -> None:
+        other = Handle(store)
+        assert (await opening(handle)).body["id"] == handle.permit == "1"
+        moment = await rotate(other, "2", NOW)
+        assert handle.permit == "1"
+        assert (await opening(handle)).body["created_at"] == handle.floor == moment
+        assert handle.permit == "2"
+
+    async def test_a_permit_that_has_gone_is_not_believed_again_by_who_hears_of_it_late(
+        self, store: TenantStore, handle: Handle
+    ) -> None:
+        late = await store.get(PERMIT, "1")
+        await rotate(handle, "2", NOW)
+        await opening(handle)
+        assert late is not None
+        handle._see([late])
+        assert handle.permit == "2"
+
+    async def test_there_is_no_opening_while_the_fence_is_closed(self, store: TenantStore, handle: Handle) -> None:
+        await opening(handle)
+        await store.commit([Delete(PERMIT, "1")])
+        with pytest.raises(Fenced):
+            await opening(handle)
 
     async def test_a_batch_that_reads_what_is_not_there_changes_nothing(self, store: TenantStore) -> None:
         assert await rejection(store, [agent("one"), Read(PERMIT, "1")]) == ("missing", 1)
@@ -121,6 +159,23 @@ class TombstoneContract:
         assert (found.body["id"], found.body["revision"], found.body["updated_at"]) == ("one", 4, at(5))
         assert await store.buried(Element.KIND, ["one"]) == []
         assert await store.buried(Agent.KIND, []) == []
+
+    async def test_what_ids_lead_to_is_told_at_once_be_it_there_or_buried(self, store: TenantStore) -> None:
+        await self.bury(store)
+        traces = await store.traces(Agent.KIND, ["one", "two", "three"])
+        assert [found.body["id"] for found in traces.there] == ["two"]
+        assert [(found.body["id"], found.body["revision"]) for found in traces.buried] == [("one", 4)]
+        assert traces.there == [await present(store, Agent.KIND, "two")]
+        assert traces.buried == await store.buried(Agent.KIND, ["one"])
+        assert await store.traces(Element.KIND, ["one", "two"]) == Traces([], [])
+        assert await store.traces(Agent.KIND, []) == Traces([], [])
+
+    async def test_what_is_read_fresh_is_what_is_there(self, store: TenantStore) -> None:
+        await self.bury(store)
+        assert await store.fresh(Agent.KIND, "two") == await present(store, Agent.KIND, "two")
+        assert await store.fresh(Agent.KIND, "one") is None
+        assert await store.fresh(Agent.KIND, "three") is None
+        assert await store.fresh(Element.KIND, "two") is None
 
     async def test_its_id_stays_taken(self, store: TenantStore) -> None:
         await self.bury(store)

@@ -21,7 +21,7 @@ from functions.usage.reading import Event, Voids, hour_of, key_of
 from functions.usage.rollups import DUE, blocks_of, made, sums
 from functions.usage.tally import judged
 from shared.clock import parse_rfc3339, rfc3339
-from shared.database.port import OLDEST_FIRST, Operation, Order, Page, Stored, TenantStore, Where
+from shared.database.port import OLDEST_FIRST, Operation, Order, Page, Stored, TenantStore, Traces, Where
 from shared.kinds import Container, Kind
 from shared.work.events import Metric
 
@@ -148,6 +148,9 @@ class InTurn(TenantStore):
         raise NotImplementedError
 
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
+        raise NotImplementedError
+
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
         raise NotImplementedError
 
     async def commit(self, operations: Sequence[Operation]) -> None:

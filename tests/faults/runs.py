@@ -40,6 +40,7 @@ from shared.database.port import (
     PlatformStore,
     Stored,
     TenantStore,
+    Traces,
     Where,
 )
 from shared.errors import Unavailable
@@ -129,6 +130,9 @@ class LivingStore(TenantStore):
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         found: list[Stored] = await self._life.call(lambda: self._inner.buried(kind, ids))
         return found
+
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        raise NotImplementedError
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         await self._life.call(lambda: self._inner.commit(operations))

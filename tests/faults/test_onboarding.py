@@ -28,6 +28,7 @@ from shared.database.port import (
     Stored,
     Swept,
     TenantStore,
+    Traces,
     Where,
 )
 from shared.errors import Conflict
@@ -146,6 +147,9 @@ class FusedTenantStore(TenantStore):
 
     def scan(self, kinds: Sequence[Kind], *, since: str | None = None) -> AsyncIterator[list[Stored]]:
         return self._inner.scan(kinds, since=since)
+
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        raise NotImplementedError
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         await self._fuse.guard(self._inner.commit(operations))

@@ -146,7 +146,7 @@ async def test_an_import_that_takes_too_long_to_write_says_so_and_goes_on_when_i
         nonlocal passed
         passed += 1000
 
-    catalog.once_before(lambda _: len(catalog.store.batches) == 3, later)  # the model's, and two of elements
+    catalog.once_before(lambda _: len(catalog.store.batches) == 2, later)
     body = file_of(*(process(f"e{number}") for number in range(200)))
     with pytest.raises(Unavailable, match="Send the file again"):
         await catalog.read(body)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from functions.catalog import importing, parts
-from functions.catalog.taking import CHEAP_BETWEEN_OTHERS, Progress
+from functions.catalog.looking import CHEAP_BETWEEN_OTHERS
+from functions.catalog.taking import Progress
 from tests.unit.catalog_world import Catalog, arrow, file_of, hand_written, process
 from tests.unit.exchange_samples import EVERYTHING
 from tests.unit.world import World
@@ -70,8 +71,8 @@ async def test_what_a_model_is_beside_its_items_is_measured_and_divided_in_a_thr
         return call
 
     monkeypatch.setattr(parts, "_size", watched("_size", parts._size))
-    for name in names[1:]:
-        monkeypatch.setattr(importing, name, watched(name, getattr(importing, name)))
+    for name, module in (("parts_of_file", importing), ("resolved_folders", parts), ("mixed", importing)):
+        monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
     await catalog.read(EVERYTHING)
     assert all(where.values()), "each of them ran"
     assert threading.get_ident() not in set().union(*where.values())

@@ -12,7 +12,8 @@ import function_app
 from functions.tenants.models import NewTenant
 from functions.tenants.onboarding import Onboarding
 from functions.tenants.provisioning import ANEW_AFTER, MOST_SLICES, Provisioning, job_id
-from shared.database.port import Create, Delete, Provisioner, Replace
+from shared.database.port import Create, Delete, Replace
+from shared.database.provisioning import Provisioner
 from shared.errors import Conflict, Full, Unavailable
 from shared.ids import PLATFORM_TENANT_ID
 from shared.jobs.jobs import MAX_ATTEMPTS, Job

@@ -19,7 +19,18 @@ from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
 from shared.auth.tokens import ByKeys, TokenVerifier
 from shared.core import Core, core
-from shared.database.port import OLDEST_FIRST, Create, Operation, Order, Page, Placement, Stored, TenantStore, Where
+from shared.database.port import (
+    OLDEST_FIRST,
+    Create,
+    Operation,
+    Order,
+    Page,
+    Placement,
+    Stored,
+    TenantStore,
+    Traces,
+    Where,
+)
 from shared.errors import Unauthenticated, Unavailable
 from shared.http.endpoint import Endpoint
 from shared.ids import PLATFORM_TENANT_ID
@@ -384,6 +395,10 @@ class WatchedStore(TenantStore):
     def floor(self) -> str:  # type: ignore[override]
         return self.inner.floor
 
+    @property
+    def permit(self) -> str:  # type: ignore[override]
+        return self.inner.permit
+
     async def get(self, kind: Kind, id: str) -> Stored | None:
         await self._call()
         return await self.inner.get(kind, id)
@@ -392,9 +407,17 @@ class WatchedStore(TenantStore):
         await self._call()
         await self.inner.catch_up(container)
 
+    async def fresh(self, kind: Kind, id: str) -> Stored | None:
+        await self._call()
+        return await self.inner.fresh(kind, id)
+
     async def buried(self, kind: Kind, ids: Sequence[str]) -> list[Stored]:
         await self._call()
         return await self.inner.buried(kind, ids)
+
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        await self._call()
+        return await self.inner.traces(kind, ids)
 
     async def query(
         self,

@@ -28,7 +28,7 @@ OWN = Placement("dedicated", "tenant-own")
 AT = "2026-11-24T12:00:00.000000Z"
 Raised = type[BaseException] | None
 
-READING = ("get", "query", "scan", "buried", "registry get", "registry query", "provision")
+READING = ("get", "fresh", "query", "scan", "buried", "traces", "registry get", "registry query", "provision")
 WRITING = ("commit", "registry put", "ping", "ping of a shard")
 ANSWERS: dict[tuple[int | None, int], tuple[Raised, Raised]] = {  # what reading and what writing raises
     (400, 0): (FlowgridError, FlowgridError),
@@ -99,6 +99,8 @@ def operations(database: CosmosDatabase) -> dict[str, Callable[[], Awaitable[obj
         "query": lambda: store.query(Agent.KIND),
         "scan": scan,
         "buried": lambda: store.buried(Agent.KIND, ["one"]),
+        "traces": lambda: store.traces(Agent.KIND, ["one"]),
+        "fresh": lambda: store.fresh(Agent.KIND, "none"),
         "commit": lambda: store.commit([item("new")]),
         "registry get": lambda: platform.get(TENANT_KIND, TENANT, TENANT),
         "registry put": lambda: platform.put(Create(TENANT_KIND, TENANT, {"created_at": AT}), TENANT),

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import run
 from sys import executable
@@ -11,17 +11,20 @@ import pytest
 
 from functions.agents.models import Agent, AgentFields
 from functions.agents.service import AgentService
+from functions.catalog.import_models import Asked
+from functions.catalog.importing import CatalogImport
 from functions.kinds import KINDS
 from functions.usage.rollups import ROLLUP
 from shared.auth.caller import Caller, RequestInfo
 from shared.auth.roles import Role
+from shared.blobs.files import FileBlobs
 from shared.database.cosmos.store import CosmosDatabase
 from shared.database.port import Create, Placement, Rejected, TenantStore, Where
 from shared.ids import Uuid7Ids
 from shared.messaging.sqlite import SqliteMessaging
 from shared.tenancy.directory import RESERVATION, TenantEntry
 from shared.tenancy.directory import TENANT as TENANT_KIND
-from shared.tenancy.fence import AUDIT
+from shared.tenancy.fence import AUDIT, Handle, first_permit, opening
 from shared.tenancy.plans import Tier
 from shared.work.change import COUNTER
 from shared.work.outbox import OUTBOX, Outbox
@@ -31,6 +34,8 @@ from shared.work.session import TenantSession
 from tests.doubles.clock import FakeClock, never
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
+from tests.unit.catalog_world import arrow, file_of, process
+from tests.unit.exchange_samples import EVERYTHING
 
 TENANT = "0190c2a8-7e10-7abc-8def-000000000001"
 SHARD = Placement("shared", "shard-1")
@@ -102,6 +107,58 @@ async def test_agents_cost_one_batch_to_write_and_one_read_to_read(world: World)
     assert world.calls() == ["Query"]
     await service.delete(session, agent.id, if_match=None)
     assert world.calls() == ["Read", "Query", "Batch"]  # for its cases, which name it
+
+
+@pytest.fixture
+async def imports(world: World, tmp_path: Path) -> tuple[CatalogImport, TenantSession]:
+    """Of a tenant behind its fence, whose permit is known as it has been at work."""
+    store = Handle(world.session.store)
+    await store.control.commit([first_permit()])
+    await opening(store)
+    world.forget()
+    return CatalogImport(FileBlobs(tmp_path / "blobs")), replace(world.session, store=store)
+
+
+async def test_an_import_of_a_hundred_elements_costs_three_batches_and_two_queries(
+    world: World, imports: tuple[CatalogImport, TenantSession]
+) -> None:
+    service, session = imports
+    file = file_of(*(process(f"e{number}") for number in range(100)))
+    assert (await service.run(session, file)).created == 100
+    permit, model, elements = "BatchRead", "Query", "Query"
+    assert world.calls() == [permit, model, elements, "Batch", "Batch", "Read", "Batch"]
+    assert (await service.run(session, file)).unchanged == 100
+    parts = "Query"  # counted, though the file has none
+    assert world.calls() == [permit, model, elements, parts, permit]
+    assert (await service.run(session, file, Asked(dry_run=True))).unchanged == 100
+    assert world.calls() == [permit, model, elements, parts, permit]
+
+
+async def test_an_import_with_relationships_views_and_folders_ends_in_one_batch_with_its_model(
+    world: World, imports: tuple[CatalogImport, TenantSession]
+) -> None:
+    service, session = imports
+    assert (await service.run(session, EVERYTHING)).skipped == 0
+    permit, model, elements, relationships, views = "BatchRead", "Query", "Query", "Query", "Query"
+    junction, nested = ["Query"] * 3, ["Query"] * 2  # it as it is now and what else is at it; the end and its own
+    batches = [elements, "Batch", relationships, *junction, "Batch", relationships, *nested, "Batch"]
+    assert world.calls() == [permit, model, *batches, views, "Read", "Batch"]
+    assert (await service.run(session, EVERYTHING)).created == 0
+    parts = ["Query", "Query"]  # for the definitions that would be too many, and at the end
+    items = [elements, relationships, relationships, views]  # those at relationships come after these
+    assert world.calls() == [permit, model, parts[0], *items, parts[1], permit]
+
+
+async def test_a_hundred_relationships_ask_nothing_of_the_elements_that_came_with_them(
+    world: World, imports: tuple[CatalogImport, TenantSession]
+) -> None:
+    service, session = imports
+    ring = [arrow(f"r{number}", f"e{number}", f"e{(number + 1) % 100}", "Flow") for number in range(100)]
+    report = await service.run(session, file_of(*(process(f"e{number}") for number in range(100)), *ring))
+    assert (report.created, report.skipped) == (200, 0)
+    elements = ["Query", "Batch", "Batch", "Batch"]
+    relationships = ["Query", "Batch", "Batch", "Batch"]
+    assert world.calls() == ["BatchRead", "Query", *elements, *relationships, "Read", "Batch"]
 
 
 async def test_request_units_are_told_by_tenant_and_operation(world: World) -> None:

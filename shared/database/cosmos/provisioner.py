@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shared.database.cosmos.containers import REGISTRY_CONTAINERS, TENANT_CONTAINERS, definition
-from shared.database.port import Provisioner
+from shared.database.provisioning import Provisioner
 from shared.errors import Conflict, Full, Throttled, Unavailable
 from shared.kinds import Kinds
 

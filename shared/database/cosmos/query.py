@@ -75,6 +75,14 @@ def tombstones(tenant_id: str, stored_ids: Sequence[str]) -> Query:
     return query
 
 
+def traces(tenant_id: str, stored_ids: Sequence[str]) -> Query:
+    """What these ids lead to, buried or not."""
+    query = Query()
+    ids = ", ".join(query.bind(id) for id in stored_ids)
+    query.text = f"SELECT * FROM c WHERE {path('tenant_id')} = {query.bind(tenant_id)} AND {path('id')} IN ({ids})"  # noqa: S608
+    return query
+
+
 def those(tenant_id: str, stored_ids: Sequence[str]) -> Query:
     """Which of these ids there are."""
     query = Query()

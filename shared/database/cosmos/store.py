@@ -16,10 +16,11 @@ from shared.database.cosmos.batch import Batch, stored
 from shared.database.cosmos.calls import Calls, OnCharge
 from shared.database.cosmos.client import Account, CredentialFactory, default_credential, preparation
 from shared.database.cosmos.containers import TENANT_CONTAINERS, definitions
-from shared.database.cosmos.query import oldest, select, tombstones
+from shared.database.cosmos.query import oldest, select, tombstones, traces
 from shared.database.limits import check_id, encode_batch
 from shared.database.port import (
     OLDEST_FIRST,
+    TOMBSTONE,
     Create,
     Database,
     Delete,
@@ -32,6 +33,7 @@ from shared.database.port import (
     Stored,
     Swept,
     TenantStore,
+    Traces,
     Upsert,
     Where,
     page_of,
@@ -158,6 +160,11 @@ class _Partition(TenantStore):
         place = (self._database, container)
         await self._calls.latest(place, self.tenant_id, check_id(PROBE, NEVER), self.tenant_id)
 
+    async def fresh(self, kind: Kind, id: str) -> Stored | None:
+        place = (self._database, kind.container)
+        found = await self._calls.latest(place, self.tenant_id, check_id(kind, id), self.tenant_id)
+        return None if found is None or found["kind"] != kind.name else stored(kind, found)
+
     async def query(
         self,
         kind: Kind,
@@ -188,6 +195,14 @@ class _Partition(TenantStore):
         query = tombstones(self.tenant_id, [check_id(kind, id) for id in ids])
         found = await self._calls.query((self._database, kind.container), query, self.tenant_id, self.tenant_id)
         return [stored(kind, document) for document in found]
+
+    async def traces(self, kind: Kind, ids: Sequence[str]) -> Traces:
+        if not ids:
+            return Traces([], [])
+        query = traces(self.tenant_id, [check_id(kind, id) for id in ids])
+        found = await self._calls.query((self._database, kind.container), query, self.tenant_id, self.tenant_id)
+        there = [stored(kind, document) for document in found if document["kind"] == kind.name]
+        return Traces(there, [stored(kind, document) for document in found if document["kind"] == TOMBSTONE])
 
     async def commit(self, operations: Sequence[Operation]) -> None:
         encode_batch(operations)
