@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.messaging.receiving import Lease
 from shared.messaging.servicebus import incoming
+from shared.messaging.sockets import without_leftovers
 
 if TYPE_CHECKING:
     from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
@@ -90,6 +91,6 @@ class ServiceBusReceiving:
             from azure.servicebus.aio import ServiceBusClient
 
             self._client = ServiceBusClient.from_connection_string(self._connection, retry_total=0)
-        receiver = self._client.get_queue_receiver(queue)
+        receiver = without_leftovers(self._client.get_queue_receiver(queue))
         await receiver.__aenter__()  # opens the link
         return receiver

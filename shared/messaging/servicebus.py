@@ -17,6 +17,7 @@ from shared.emulators import is_emulator
 from shared.errors import TooLarge, Unavailable
 from shared.messaging.port import Message, Messaging, as_text
 from shared.messaging.received import message_from
+from shared.messaging.sockets import without_leftovers
 from shared.tracing import traceparent
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ServiceBusMessaging(Messaging):
         try:
             async with _mapped(f"queue {queue}"):
                 if queue not in self._lanes:
-                    self._lanes[queue] = _Lane(lambda: self._open().get_queue_sender(queue), self._clock)
+                    self._lanes[queue] = _Lane(lambda: self._sender(queue), self._clock)
                 await self._lanes[queue].send(outgoing)
         except Unavailable:
             self._look_at = self._clock.monotonic() + LOOK_AGAIN_SECONDS
@@ -115,6 +116,9 @@ class ServiceBusMessaging(Messaging):
             raise Unavailable("Service Bus did not answer a moment ago.", retry_after=5)
         self._look_at = now + CALL_SECONDS
 
+    def _sender(self, queue: str) -> "ServiceBusSender":
+        return without_leftovers(self._open().get_queue_sender(queue))
+
     def _dead_letters(self, queue: str) -> "_Reader":
         from azure.servicebus import ServiceBusSubQueue
 
@@ -123,7 +127,7 @@ class ServiceBusMessaging(Messaging):
     def _reader(self, queue: str, part: str | None = None) -> "_Reader":
         if (queue, part) not in self._readers:
             self._readers[queue, part] = _Reader(
-                lambda: self._open().get_queue_receiver(queue, sub_queue=part), self._clock
+                lambda: without_leftovers(self._open().get_queue_receiver(queue, sub_queue=part)), self._clock
             )
         return self._readers[queue, part]
 

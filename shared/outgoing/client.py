@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from shared.outgoing.addresses import Allowed
 from shared.outgoing.resolving import Resolver
+from shared.outgoing.seats import Whose
 from shared.tracing import Tell
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 class Outgoing:
     """`allowed`: addresses and ports that are called although they are not public. `tell`: is told of each call.
 
-    `whose`: of which tenant the work at hand is; empty: of none. `resolve`, `tls`: for tests.
+    `resolve`, `tls`: for tests.
     """
 
     def __init__(
@@ -33,12 +34,13 @@ class Outgoing:
         allowed: Allowed = frozenset(),
         *,
         tell: Tell | None = None,
-        whose: Callable[[], str] = str,
+        whose: Whose = str,
         resolve: "Resolve | None" = None,
         tls: "ssl.SSLContext | None" = None,
     ) -> None:
         self.allowed = allowed
         self._tell = tell
+        self._whose = whose
         self._resolve = resolve or Resolver(whose)
         self._tls = tls
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, float], httpx2.AsyncClient]]
@@ -55,7 +57,13 @@ class Outgoing:
             from shared.outgoing.transport import guarded_client
 
             clients[max_bytes, seconds] = guarded_client(
-                self.allowed, self._resolve, max_bytes=max_bytes, seconds=seconds, tls=self._tls, tell=self._tell
+                self.allowed,
+                self._resolve,
+                self._whose,
+                max_bytes=max_bytes,
+                seconds=seconds,
+                tls=self._tls,
+                tell=self._tell,
             )
         return clients[max_bytes, seconds]
 

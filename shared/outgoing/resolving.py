@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-from shared.outgoing.seats import Seats
+from shared.outgoing.seats import Seats, Whose, party
 
 MAX_LOOKUPS: Final = 32
 MAX_OF_ONE: Final = 4
@@ -19,16 +19,16 @@ Lookup = Callable[..., Sequence[tuple[Any, ...]]]
 
 
 class Resolver:
-    """`whose`: the tenant at hand; where there is none, all names of a site are one's. `lookup`: for tests."""
+    """`lookup`: for tests."""
 
-    def __init__(self, whose: Callable[[], str], lookup: Lookup = socket.getaddrinfo) -> None:
+    def __init__(self, whose: Whose, lookup: Lookup = socket.getaddrinfo) -> None:
         self._whose = whose
         self._lookup = lookup
         self._seats = Seats(MAX_OF_ONE)
 
     async def __call__(self, host: str, port: int) -> list[str]:
         """Addresses. OSError where there are none."""
-        seats = self._seats.of(self._whose() or ".".join(host.split(".")[-2:]))
+        seats = self._seats.of(party(self._whose, host))
         await seats.acquire()
         ask = partial(self._lookup, host, port, type=socket.SOCK_STREAM)
         asking = asyncio.get_running_loop().run_in_executor(_THREADS, ask)

@@ -1,7 +1,16 @@
 """How much of one tenant is under way at once on this instance: what others hold up is its own, not all's."""
 
 import asyncio
+from collections.abc import Callable
 from weakref import WeakKeyDictionary, WeakValueDictionary
+
+Whose = Callable[[], str]
+"""Of which tenant the work at hand is; empty: of none."""
+
+
+def party(whose: Whose, host: str) -> str:
+    """Whose a call to a host is; where it is no tenant's, all names of a site are one's."""
+    return whose() or ".".join(host.split(".")[-2:])
 
 
 class Seats:

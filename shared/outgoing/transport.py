@@ -5,7 +5,7 @@ Imported on first use (shared/outgoing/client.py). TLS goes by the name that was
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, cast
 
 import httpcore2
@@ -14,12 +14,14 @@ import httpx2
 from shared.outgoing.addresses import Allowed, is_callable, wrong_with_host
 from shared.outgoing.client import Resolve
 from shared.outgoing.errors import AddressRefused, AnswerTooLarge, AnswerTooSlow
+from shared.outgoing.seats import Seats, Whose, party
 from shared.tracing import Tell, calling, traceparent
 
 CONNECT_SECONDS = 10.0
-POOL_SECONDS = 5.0  # for a connection, where all are taken
+POOL_SECONDS = 5.0  # for a connection, where all, or all of the tenant's, are taken
 IDLE_SECONDS = 30.0
 MAX_CONNECTIONS = 100
+MAX_OF_ONE = 25  # calls of a tenant at once, to their answers' ends
 ADDRESSES_TRIED = 3
 TRACE_HEADERS = (b"traceparent", b"tracestate", b"baggage")
 PLAIN = {"accept-encoding": "identity"}  # what is unpacked here could be a thousand times what was counted
@@ -28,13 +30,14 @@ PLAIN = {"accept-encoding": "identity"}  # what is unpacked here could be a thou
 def guarded_client(
     allowed: Allowed,
     resolve: Resolve,
+    whose: Whose,
     *,
     max_bytes: int,
     seconds: float,
     tls: ssl.SSLContext | None,
     tell: Tell | None = None,
 ) -> httpx2.AsyncClient:
-    transport = GuardedTransport(allowed, resolve, max_bytes=max_bytes, seconds=seconds, tls=tls, tell=tell)
+    transport = GuardedTransport(allowed, resolve, whose, max_bytes=max_bytes, seconds=seconds, tls=tls, tell=tell)
     timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS, pool=POOL_SECONDS)
     return GuardedClient(transport=transport, trust_env=False, timeout=timeout, headers=PLAIN)
 
@@ -53,6 +56,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self,
         allowed: Allowed,
         resolve: Resolve,
+        whose: Whose,
         *,
         max_bytes: int,
         seconds: float,
@@ -60,6 +64,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         tell: Tell | None = None,
     ) -> None:
         self._allowed = allowed
+        self._whose = whose
+        self._seats = Seats(MAX_OF_ONE)
         self._tell = tell
         self._max_bytes = max_bytes
         self._seconds = seconds
@@ -76,11 +82,24 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if wrong := wrong_with_host(url.scheme, host, url.port, self._allowed):
             raise AddressRefused(f"{url.scheme}://{host} {wrong}")
         with calling(self._tell, "HTTP", host, f"{request.method} {host}") as call:
-            response = await self._answered(request)
+            response = await self._seated(request, self._seats.of(party(self._whose, host)))
             call.ok, call.result = response.status_code < 400, str(response.status_code)
         return response
 
-    async def _answered(self, request: httpx2.Request) -> httpx2.Response:
+    async def _seated(self, request: httpx2.Request, seats: asyncio.Semaphore) -> httpx2.Response:
+        """Whoever calls what never answers waits for itself, and leaves the others their connections."""
+        try:
+            async with asyncio.timeout(request.extensions.get("timeout", {}).get("pool")):
+                await seats.acquire()
+        except TimeoutError:
+            raise httpx2.PoolTimeout("too many calls of this tenant's are under way") from None
+        try:
+            return await self._answered(request, seats.release)
+        except BaseException:
+            seats.release()
+            raise
+
+    async def _answered(self, request: httpx2.Request, done: Callable[[], None]) -> httpx2.Response:
         url = request.url
         deadline = asyncio.get_running_loop().time() + self._seconds
         asked = httpcore2.Request(
@@ -100,7 +119,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         # one tenant's cookies are not another's, though the client is one
         headers = [(name, value) for name, value in answered.headers if name.lower() != b"set-cookie"]
         packed = httpx2.Headers(headers).get("content-encoding", "identity").lower() != "identity"
-        body = BoundedBody(answered.stream, self._max_bytes, self._seconds, deadline, packed=packed)
+        body = BoundedBody(answered.stream, self._max_bytes, self._seconds, deadline, packed=packed, done=done)
         return httpx2.Response(answered.status, headers=headers, stream=body)
 
     async def aclose(self) -> None:
@@ -156,10 +175,16 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class BoundedBody(httpx2.AsyncByteStream):
-    """A body that is cut at `most` bytes, or at the loop's time `deadline`. A `packed` one can only be left unread."""
+    """A body that is cut at `most` bytes, or at the loop's time `deadline`. A `packed` one can only be left unread.
 
-    def __init__(self, inner: Any, most: int, seconds: float, deadline: float, *, packed: bool = False) -> None:
+    `done`: called once, when it is closed.
+    """
+
+    def __init__(
+        self, inner: Any, most: int, seconds: float, deadline: float, *, packed: bool, done: Callable[[], None]
+    ) -> None:
         self._packed = packed
+        self._done: Callable[[], None] | None = done
         self._inner = inner
         self._most = most
         self._seconds = seconds
@@ -185,7 +210,12 @@ class BoundedBody(httpx2.AsyncByteStream):
             yield chunk
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        done, self._done = self._done, None
+        try:
+            await self._inner.aclose()
+        finally:
+            if done is not None:
+                done()
 
 
 def _traced(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -1,7 +1,8 @@
 """Tenants whose agents ask providers on this machine, through the real SDKs; and what each side has counted."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from functions.executions.models import TREE
 from functions.executions.working import World as Runs
 from functions.providers.connections import Connections
 from functions.tools.catalog import CatalogTools
-from shared.ai.port import Answer, Connection, Models, Question, TokenUsage, Wire
+from shared.ai.port import Answer, Connection, Models, ModelTimeout, Question, TokenUsage, Wire
 from shared.core import Core
 from shared.database.port import Where
 from shared.tenancy.plans import Budget
@@ -51,16 +52,28 @@ class Books:
 
 @dataclass
 class Hurried(Models):
-    """Those of the app; what will hang may take `seconds`."""
+    """Those of the app. Time stands still while a question is under way; then what hangs may take `seconds`."""
 
     models: Models
     double: AiDouble
-    seconds: float = 0.15
+    time: Time
+    seconds: float = 0.05
 
     async def ask(self, connection: Connection, question: Question) -> Answer:
-        hangs = any(isinstance(one, Fault) and one.hangs for one in self.double.script[:1])
-        seconds = min(question.seconds, self.seconds) if hangs else question.seconds
-        return await self.models.ask(connection, replace(question, seconds=seconds))
+        if not any(isinstance(one, Fault) and one.hangs for one in self.double.script[:1]):
+            with self.time.standing_still():
+                return await self.models.ask(connection, question)
+        asked, loop = asyncio.Event(), asyncio.get_running_loop()
+        self.double.on_asked = lambda: loop.call_soon_threadsafe(asked.set)
+        asking = asyncio.create_task(self.models.ask(connection, question))
+        try:
+            with self.time.standing_still():
+                await asked.wait()
+            await asyncio.wait([asking], timeout=self.seconds)
+            raise ModelTimeout("The AI provider did not answer.")
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
 
     def price(self, connection: Connection, model: str, usage: TokenUsage) -> int | None:
         return self.models.price(connection, model, usage)
@@ -218,7 +231,7 @@ class Pressed(Wired):
             await time.pause(seconds)
 
         def parts(core: Core) -> Runs:
-            hurried.append(Hurried(core.adapters.models, double))
+            hurried.append(Hurried(core.adapters.models, double, time))
             tools = CatalogTools(ElementService(), RelationshipService())
             resolve = Connections(core.adapters.secrets, core.settings).resolve
             return Runs(tools, hurried[0], resolve, WizardTools(), pause)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -398,3 +399,37 @@ async def test_a_client_is_made_once_for_its_bounds_and_closed_with_the_rest(mad
     assert made[0].client(seconds=1) is first and made[0].client(seconds=2) is not first
     await made[0].close()
     assert first.is_closed and made[0].client(seconds=1) is not first
+
+
+async def test_calls_of_one_tenant_that_nobody_answers_leave_the_others_their_connections(
+    made: list[Outgoing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.outgoing.transport.MAX_OF_ONE", 2)
+    at_hand, let_go = "eve", threading.Event()
+
+    async def answer(request: Request) -> Response:
+        if request.url.path == "/slow":
+            await asyncio.to_thread(let_go.wait)
+        return Response(b"well")
+
+    with answering(answer) as port:
+        made.append(Outgoing(frozenset({("127.0.0.1", port)}), whose=lambda: at_hand))
+        client, url = made[0].client(), f"http://127.0.0.1:{port}"
+        slow = [asyncio.create_task(client.get(f"{url}/slow")) for _ in range(2)]
+        await asyncio.sleep(0)
+        little = httpx2.Timeout(10, pool=0.05)
+        with pytest.raises(httpx2.PoolTimeout, match="this tenant's"):
+            await client.get(url, timeout=little)
+        at_hand = "acme"
+        assert (await client.get(url, timeout=little)).text == "well"
+        at_hand = "eve"
+        slow[0].cancel()
+        await asyncio.wait([slow[0]])
+        async with client.stream("GET", url, timeout=little) as response:
+            with pytest.raises(httpx2.PoolTimeout):
+                await client.get(url, timeout=little)
+            assert (await response.aread()) == b"well"
+        let_go.set()
+        assert (await slow[1]).text == "well"
+        for _ in range(3):
+            assert (await client.get(url, timeout=little)).text == "well"

@@ -16,10 +16,11 @@ from shared.errors import TooLarge, Unavailable
 from shared.jobs.deadletters import DeadLetters
 from shared.messaging.port import MAX_MESSAGE_BYTES, Message
 from shared.messaging.queues import MAX_DELIVERIES
-from shared.messaging.servicebus import LOOK_AGAIN_SECONDS, ServiceBusMessaging
+from shared.messaging.servicebus import LOOK_AGAIN_SECONDS, RETRIES, ServiceBusMessaging
 from tests.doubles.clock import FakeClock
 from tests.doubles.servicebus import ServiceBusDouble, service_bus
 from tests.doubles.sockets import free_port
+from tests.doubles.switch import Switch
 
 QUEUE = "jobs"
 NOBODY = "Endpoint=sb://localhost"
@@ -174,6 +175,39 @@ async def test_a_broker_that_comes_to_be_after_a_failed_call_is_found(clock: Fak
         await messaging.send(QUEUE, [message("m-2")])
         assert again.waiting(QUEUE) == 2
         await messaging.close()
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["from the first call on", "after a call went well"])
+async def test_a_broker_that_takes_connections_and_says_nothing_is_left_with_none_of_them(
+    double: ServiceBusDouble, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    opened: list[asyncio.StreamWriter] = []
+    connect = asyncio.open_connection
+
+    async def recorded(*args: Any, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await connect(*args, **options)
+        opened.append(writer)
+        return reader, writer
+
+    async with Switch(double.port) as switch:
+        address = double.connection.replace(f"localhost:{double.port}", f"127.0.0.1:{switch.port}")
+        messaging = ServiceBusMessaging(namespace="", emulator_connection=address, health_queue=QUEUE, clock=clock)
+        if begun:
+            await messaging.send(QUEUE, [message("m-0")])
+            await messaging.ping()
+        await switch.hang()
+        monkeypatch.setattr("shared.messaging.servicebus.asyncio.open_connection", recorded)
+        monkeypatch.setattr("shared.messaging.servicebus.CALL_SECONDS", 0.6)
+        monkeypatch.setitem(RETRIES, "try_timeout", 0.2)
+        for _ in range(2):
+            for call in (messaging.send(QUEUE, [message("m-1")]), messaging.ping()):
+                with pytest.raises(Unavailable):
+                    await call
+            clock.forward(seconds=LOOK_AGAIN_SECONDS)
+        await messaging.close()
+        ours = [one for one in opened if one.get_extra_info("peername")[1] == switch.port]
+        assert len(ours) >= 2
+        assert [one for one in ours if not one.is_closing()] == []
 
 
 async def test_while_nothing_answers_one_send_finds_out_and_nobody_else_waits(
