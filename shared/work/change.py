@@ -290,9 +290,7 @@ class Change:
         current = stored.body["value"] if stored else 0
         return QuotaReached(counted.called, limit=counted.limit or 0, current=current)
 
-    def _create(
-        self, kind: Kind, id: str, body: dict[str, Any], text: str, buried: Versioned[Tombstone] | None
-    ) -> None:
+    def _create(self, kind: Kind, id: str, body: Document, text: str, buried: Versioned[Tombstone] | None) -> None:
         def taken(_: Rejected) -> FlowgridError:
             return Taken(f"There is such a {kind} already.", id=id)
 
@@ -327,7 +325,7 @@ def _document(resource: Resource) -> dict[str, Any]:
     return _encoded(resource)[0]
 
 
-def _encoded(resource: Resource) -> tuple[dict[str, Any], str]:
+def _encoded(resource: Resource) -> tuple[Document, str]:
     """What is stored of it, and that as text: one and the same from here on, so nobody changes the first."""
     body = resource.model_dump(mode="json")
     text = encode(body)
