@@ -2,13 +2,11 @@
 
 The same folder, the same number of batches side by side. The store's are made beforehand and not counted; the
 migration reads, converts, checks, signs and writes, then reads all back and compares. Both in a process that collects
-as the command's does. Memory is that of the process beside too, which reads and converts the rows of a large file; CPU
-time is not.
+as the command's does.
 """
 
 import asyncio
 import json
-import os
 import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,9 +65,8 @@ async def measured(folder: Path, count: int) -> list[dict[str, Any]]:
     marks: dict[str, Spent] = {}
 
     def advance(what: str, done: int, total: int) -> None:
-        for tenths, name in ((1, "at a tenth"), (9, "at nine tenths")):
-            if done * 10 >= total * tenths and name not in resident:
-                resident[name] = _resident()
+        if done * 10 >= total and "at a tenth" not in resident:
+            resident["at a tenth"] = _resident()
         if what == "elements" and done == total:
             marks.setdefault("written", Spent.now())
 
@@ -79,6 +76,7 @@ async def measured(folder: Path, count: int) -> list[dict[str, Any]]:
     whole, written = Spent.now() - began, marks["written"] - began
     if not report.complete:
         raise RuntimeError(f"not all of it was migrated: {report.as_json()}")
+    resident["at the end"] = _resident()
     bare, own = await _store(folder / "data", count)
     rows = [
         ("the port's batches, made beforehand", bare),
@@ -95,7 +93,7 @@ async def measured(folder: Path, count: int) -> list[dict[str, Any]]:
             "CPU us a row": round(took.cpu * 1e6 / count),
             "by CPU": round(own.cpu / took.cpu, 2),
             "MiB at a tenth": round(resident["at a tenth"]),
-            "MiB at nine tenths": round(resident["at nine tenths"]),
+            "MiB at the end": round(resident["at the end"]),
         }
         for what, took in rows
     ]
@@ -155,7 +153,5 @@ def _documents(numbers: list[int], element: dict[str, Any], audit: dict[str, Any
 
 
 def _resident() -> float:
-    """Of this process, and of the one beside that reads."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-    each = [Path(f"/proc/{one}/status").read_text(encoding="utf-8") for one in ("self", *children)]
-    return sum(int(status.split("VmRSS:")[1].split()[0]) for status in each if "VmRSS:" in status) / 1024
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024

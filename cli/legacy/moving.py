@@ -7,19 +7,17 @@ import asyncio
 import mmap
 import tempfile
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import product
 from typing import Any, Final, TypeVar
 
 from cli.errors import CliError
-from cli.legacy import converting
-from cli.legacy.mapping import Defect, Mapped
+from cli.legacy.mapping import KNOWN, Defect, Mapped, mapped
 from cli.legacy.old_file import OldFile
 from cli.legacy.quarantine import Quarantine
-from cli.legacy.reading import TENANT, Read, count, shared_key, tenants
+from cli.legacy.reading import TENANT, Read, count, rows, shared_key, tenants
 from cli.legacy.report import Report
 from cli.legacy.target import Place, Target
 from functions.migration.digests import digest
@@ -36,6 +34,7 @@ from functions.migration.models import (
     Tables,
     Told,
 )
+from functions.migration.taking import item_id
 
 T = TypeVar("T")
 DIFFERENT_TOLD: Final = 20
@@ -200,49 +199,37 @@ class Moving:
 
     async def _groups(
         self, table: Table, wanted: Callable[[bytes], bool], most: int, *, defects: bool
-    ) -> AsyncGenerator[Group, None]:
+    ) -> AsyncIterator[Group]:
         """Rows that are wanted, as calls: of one tenant each, and of so many rows at most.
 
         What can be no item goes into quarantine on the way.
         """
         group: Group | None = None
-        async with aclosing(self._converted(table, lambda number: wanted(self._marks.get(table, number)))) as found:
-            async for read, one in found:
-                into: Into | None = None
-                try:
-                    into = await self._of(self._value(read))
-                    if isinstance(one, str):
-                        raise Defect(one)
-                except Defect as defect:
-                    if defects:
-                        self._refuse(table, read, str(defect), into)
-                    continue
-                if group is not None and (group.into is not into or len(group.rows) == most):
-                    yield group
-                    group = None
-                group = group or Group(table, into)
-                group.rows.append((read, one))
+        for read in rows(self._old.connection, table, KNOWN, self._placed(table)):
+            if read.number % ROWS_BETWEEN_CALLS == 0:
+                await asyncio.sleep(0)
+            if not wanted(self._marks.get(table, read.number)):
+                continue
+            into: Into | None = None
+            try:
+                into = await self._of(self._value(read))
+                one = mapped(table, read)
+            except Defect as defect:
+                if defects:
+                    self._refuse(table, read, str(defect), into)
+                continue
+            if group is not None and (group.into is not into or len(group.rows) == most):
+                yield group
+                group = None
+            group = group or Group(table, into)
+            group.rows.append((read, one))
         if group is not None:
             yield group
 
-    async def _converted(
-        self, table: Table, wanted: Callable[[int], bool]
-    ) -> AsyncGenerator[converting.Converted, None]:
-        """What is wanted of the table. Tenants that rows can go into are all open by now."""
+    def _placed(self, table: Table) -> Callable[[str, str], str]:
+        """The id that a row of a tenant gets. Tenants that rows can go into are all open by now."""
         ids = {value: into.place.tenant_id for value, into in self._into.items()}
-        if self._report.tables[table].source < converting.MANY_ROWS:
-            for read in converting.in_order(self._old.connection, table, ids):
-                if read.number % ROWS_BETWEEN_CALLS == 0:
-                    await asyncio.sleep(0)
-                if wanted(read.number):
-                    yield converting.converted(table, read)
-            return
-        async with aclosing(converting.converted_beside(self._old, table, ids)) as found:
-            async for read, one in found:
-                if read.number % ROWS_BETWEEN_CALLS == 0:
-                    await asyncio.sleep(0)
-                if wanted(read.number):
-                    yield read, one
+        return lambda value, key: item_id(ids.get(value, ids[""]), table, key)
 
     def _value(self, read: Read) -> str:
         held = read.columns.get(TENANT)
@@ -302,7 +289,7 @@ async def _look(group: Group) -> list[str | None]:
 
 
 async def _answered(
-    groups: AsyncGenerator[Group, None], call: Callable[[Group], Coroutine[Any, Any, T]], at_once: int
+    groups: AsyncIterator[Group], call: Callable[[Group], Coroutine[Any, Any, T]], at_once: int
 ) -> AsyncIterator[tuple[Group, T]]:
     """Each group with its answer, in order; so many calls side by side, and the next rows are read meanwhile."""
     running: deque[tuple[Group, asyncio.Task[T]]] = deque()
@@ -319,7 +306,6 @@ async def _answered(
         for _, task in running:
             task.cancel()
         await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-        await groups.aclose()
 
 
 def _over(hashes: Iterable[Any]) -> str:

@@ -31,14 +31,9 @@ _WAL: Final = 2  # of the header's bytes 18 and 19 (https://sqlite.org/fileforma
 
 @dataclass(frozen=True)
 class OldFile:
-    """A file that can be read: its connection, its name and its hash (of the log beside it too).
-
-    `where`, a URI perhaps: by what others connect to it too.
-    """
+    """A file that can be read: its connection, its name and its hash (of the log beside it too)."""
 
     connection: sqlite3.Connection
-    where: str
-    is_uri: bool
     name: str
     sha256: str
 
@@ -52,17 +47,13 @@ def opened(path: Path) -> Iterator[OldFile]:
     with ExitStack() as stack:
         before = _hash(path)
         try:
-            where, is_uri = _where(path, stack)
-            connection = stack.enter_context(closing(connected(where, is_uri)))
-            for (said,) in connection.execute("PRAGMA quick_check(1)"):
-                if said != b"ok":
-                    raise sqlite3.DatabaseError(_name(said))
+            connection = stack.enter_context(_connection(path, stack))
             if len(found := _tables(connection)) == 0:
                 raise CliError(f"{path} has none of the tables {', '.join(TABLES)}.")
             for table in found:
                 if len(columns(connection, table)) > MOST_COLUMNS:
                     raise CliError(f"{path}: {table} has more than {MOST_COLUMNS} columns.")
-            yield OldFile(connection, where, is_uri, path.name, before)
+            yield OldFile(connection, path.name, before)
         except sqlite3.DatabaseError as error:
             raise CliError(_told(path, error)) from error
         if _hash(path) != before:
@@ -87,23 +78,23 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
     return [table for table in TABLES if columns(connection, table)]
 
 
-def connected(where: str, is_uri: bool) -> sqlite3.Connection:
-    """To be read: one moment of the file, and nobody writes meanwhile. All text is bytes."""
-    connection = sqlite3.connect(where, uri=is_uri, timeout=WAITS_SECONDS, isolation_level=None)
+@contextmanager
+def _connection(path: Path, stack: ExitStack) -> Iterator[sqlite3.Connection]:
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        where, uri = _from_lines(path, _folder(stack)), False
+    else:
+        where, uri = _readable(path, stack)
+    connection = sqlite3.connect(where, uri=uri, timeout=WAITS_SECONDS, isolation_level=None)
     try:
         connection.text_factory = bytes
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("BEGIN")
-    except BaseException:
+        connection.execute("BEGIN")  # one moment of the file, and nobody writes meanwhile
+        for (said,) in connection.execute("PRAGMA quick_check(1)"):
+            if said != b"ok":
+                raise sqlite3.DatabaseError(_name(said))
+        yield connection
+    finally:
         connection.close()
-        raise
-    return connection
-
-
-def _where(path: Path, stack: ExitStack) -> tuple[str, bool]:
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
-        return _from_lines(path, _folder(stack)), False
-    return _readable(path, stack)
 
 
 def _readable(path: Path, stack: ExitStack) -> tuple[str, bool]:

@@ -1,7 +1,6 @@
-"""`python -m tests.faults.killed_migration OLD DATA SETTINGS N WHEN MANY`: a migration that is killed at its commit N.
+"""`python -m tests.faults.killed_migration OLD DATA SETTINGS N WHEN`: a migration that is killed at its commit N.
 
-WHEN `before`: nothing of that batch is written; `after`: all of it is, and nobody has been told. MANY rows of a table
-are read in a process beside.
+WHEN `before`: nothing of that batch is written; `after`: all of it is, and nobody has been told.
 """
 
 import os
@@ -11,14 +10,12 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from cli.legacy import converting
 from cli.migrate import Options, run
 from shared.database.port import Operation
 from shared.tenancy.fence import Handle
 
 
-def main(old: str, data: str, settings: str, number: str, when: str, many: str) -> None:
-    converting.MANY_ROWS = int(many)  # type: ignore[misc]
+def main(old: str, data: str, settings: str, number: str, when: str) -> None:
     commits, commit = count(1), Handle.commit
 
     async def killed(self: Handle, operations: Sequence[Operation]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cli.legacy import converting
 from tests.unit.legacy_world import dump, none, old_file, run, settled
 
 ROOT = Path(__file__).parents[2]
@@ -16,19 +15,12 @@ COMMITS = 9  # the tenant's first, the run's, two of elements, two of relationsh
 SOME = [(3, "after"), (6, "before"), (8, "after")]
 
 
-async def _as_after_one_that_was_not_killed(
-    tmp_path: Path, number: int, when: str, *, many: int = converting.MANY_ROWS
-) -> None:
+async def _as_after_one_that_was_not_killed(tmp_path: Path, number: int, when: str) -> None:
     old, data = old_file(tmp_path / "old.db"), tmp_path / "killed" / "data"
     data.parent.mkdir()
     command = [sys.executable, "-m", "tests.faults.killed_migration", str(old), str(data), str(none(data))]
     ended = await asyncio.to_thread(
-        subprocess.run,
-        [*command, str(number), when, str(many)],
-        cwd=ROOT,
-        capture_output=True,
-        timeout=100,
-        check=False,
+        subprocess.run, [*command, str(number), when], cwd=ROOT, capture_output=True, timeout=100, check=False
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     again = await run(old, data)
@@ -42,10 +34,6 @@ async def _as_after_one_that_was_not_killed(
 @pytest.mark.parametrize(("number", "when"), SOME)
 async def test_a_migration_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, number: int, when: str) -> None:
     await _as_after_one_that_was_not_killed(tmp_path, number, when)
-
-
-async def test_so_does_one_whose_rows_were_read_in_a_process_beside(tmp_path: Path) -> None:
-    await _as_after_one_that_was_not_killed(tmp_path, 4, "after", many=1)
 
 
 @pytest.mark.long
