@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from shared.database.port import Delete, Document, Increment, Operation, Read
+from shared.database.port import Create, Delete, Document, Increment, Operation, Read, Replace
 from shared.errors import Invalid, TooLarge
 from shared.kinds import Kind
 
@@ -51,11 +51,18 @@ def encode_batch(operations: Sequence[Operation]) -> list[str | None]:
     for one in operations:
         if isinstance(one, Increment) and one.kind.upcasts and not {*one.amounts} <= UNVERSIONED:
             raise ValueError(f"{one.kind} has schema versions: an item of an older one cannot be counted up unread")
-    encoded = [None if isinstance(op, Delete | Increment | Read) else encode(op.body) for op in operations]
+    encoded = [_encoded(one) for one in operations]
     size = sum(len(text.encode()) for text in encoded if text)
     if size > MAX_BYTES:
         raise TooLarge(f"This change is {size} bytes of JSON; at most {MAX_BYTES} can be stored at once.")
     return encoded
+
+
+def _encoded(operation: Operation) -> str | None:
+    if isinstance(operation, Delete | Increment | Read):
+        return None
+    known = operation.text if isinstance(operation, Create | Replace) else None
+    return encode(operation.body) if known is None else known
 
 
 def weight(operation: Operation) -> int:

@@ -38,23 +38,30 @@ class Create:
 
     An item whose time is over is seen by nobody, but when its id is free is not said (cosmos-db/time-to-live: it is
     deleted in the background): no id is used twice where a lifetime ends.
+
+    `text`: the body as `limits.encode` has it, of who has asked for that already; it is not made again.
     """
 
     kind: Kind
     id: str
     body: Document
     ttl: int | None = None
+    text: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Replace:
-    """The whole new body of an existing item; `missing` without one, `stale` when `etag` is not the current one."""
+    """The whole new body of an existing item; `missing` without one, `stale` when `etag` is not the current one.
+
+    `text` as of `Create`.
+    """
 
     kind: Kind
     id: str
     body: Document
     etag: str | None = None
     ttl: int | None = None
+    text: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

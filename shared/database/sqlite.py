@@ -6,7 +6,7 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,13 @@ from shared.sqlite import SqliteFiles
 
 _PUT = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _CREATE = """
-INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, container, id) DO UPDATE SET
+INSERT INTO items VALUES {} ON CONFLICT (tenant_id, container, id) DO UPDATE SET
   kind = excluded.kind, created_at = excluded.created_at, expires_at = excluded.expires_at, etag = excluded.etag,
   doc = excluded.doc
 WHERE items.expires_at <= ?"""
+MADE_AT_ONCE = (96, 48, 16, 1)  # items of one statement, which other threads run beside and are waited for after
+_CREATES = {rows: _CREATE.format(", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * rows)) for rows in MADE_AT_ONCE}
+_ETAG = "SELECT etag FROM items WHERE tenant_id = ? AND container = ? AND id = ?"
 _FIND = """
 SELECT etag, doc, kind FROM items
 WHERE tenant_id = ? AND container = ? AND id = ? AND (expires_at IS NULL OR expires_at > ?)"""
@@ -161,10 +164,17 @@ class _Partition(TenantStore):
         texts = encode_batch(operations)
         now = self._clock.now().timestamp()
         purge = next(self._commits) % PURGE_EVERY_COMMITS == 0
+        new = [_new(self.tenant_id, *one, now) for one in zip(operations, texts, strict=True)]
 
         def work(db: sqlite3.Connection) -> None:
-            for index, operation in enumerate(operations):
-                _apply(db, self.tenant_id, operation, texts[index], index, now)
+            index = 0
+            while index < len(operations):
+                rows = _next(new, index)
+                if rows:
+                    _make(db, rows, index, now)
+                else:
+                    _apply(db, self.tenant_id, operations[index], texts[index], index, now)
+                index += len(rows) or 1
             if purge:
                 db.execute("DELETE FROM items WHERE expires_at <= ?", (now,))
 
@@ -213,16 +223,45 @@ class _Registry(PlatformStore):
         return Swept(sorted(found, key=lambda stored: str(stored.body["created_at"]))[:limit], missed)
 
 
+def _new(tenant_id: str, operation: Operation, text: str | None, now: float) -> tuple[Any, ...] | None:
+    """The row of a new item; None where the operation makes none."""
+    if not isinstance(operation, Create):
+        return None
+    key = (tenant_id, operation.kind.container, check_id(operation.kind, operation.id))
+    return _row(key, operation.kind, operation.body, text, operation.ttl, _new_etag(), now)
+
+
+def _next(new: Sequence[tuple[Any, ...] | None], index: int) -> list[tuple[Any, ...]]:
+    """The rows that the next statement makes; none where another operation comes."""
+    found: list[tuple[Any, ...]] = []
+    for row in new[index : index + MADE_AT_ONCE[0]]:
+        if row is None:
+            break
+        found.append(row)
+    return found[: next((rows for rows in MADE_AT_ONCE if rows <= len(found)), 0)]
+
+
+def _make(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], index: int, now: float) -> None:
+    """All of them, or `Rejected` for the first whose id is taken: by another one, or by one before it."""
+    if db.execute(_CREATES[len(rows)], [*chain(*rows), now]).rowcount == len(rows):
+        return
+    for taken, (*key, _, _, _, etag, _) in enumerate(rows, index):
+        if db.execute(_ETAG, key).fetchone()[0] != etag:
+            raise Rejected("exists", taken)
+
+
+def _new_etag() -> str:
+    return f"{random.getrandbits(64):016x}"
+
+
 def _apply(
     db: sqlite3.Connection, tenant_id: str, operation: Operation, text: str | None, index: int, now: float
 ) -> str:
     """Do it, `text` being its body; returns the ETag of what is there now."""
-    etag = f"{random.getrandbits(64):016x}"
+    etag = _new_etag()
     key = (tenant_id, operation.kind.container, check_id(operation.kind, operation.id))
     if isinstance(operation, Create):
-        row = _row(key, operation.kind, operation.body, text, operation.ttl, etag, now)
-        if not db.execute(_CREATE, (*row, now)).rowcount:
-            raise Rejected("exists", index)
+        _make(db, [_row(key, operation.kind, operation.body, text, operation.ttl, etag, now)], index, now)
         return etag
     if isinstance(operation, Upsert):
         db.execute(_PUT, _row(key, operation.kind, operation.body, text, operation.ttl, etag, now))

@@ -15,7 +15,6 @@ The `usage` container has no permits: metering changes nothing that a fence prot
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeGuard
 
@@ -175,7 +174,7 @@ class Handle(TenantStore):
     def _one_signed(self, signer: Signer, one: Operation) -> Operation:
         if not _journals(one):
             return one
-        return replace(one, body=signer.signed(self.tenant_id, one.id, one.body))
+        return Create(one.kind, one.id, signer.signed(self.tenant_id, one.id, one.body), one.ttl)
 
     async def _through(self, operations: Sequence[Operation]) -> None:
         stamped = _instant(operations)

@@ -90,8 +90,8 @@ class Change:
                 "updated_by": scope.user_id,
             }
         )
-        body = _document(resource)
-        self._create(model.KIND, resource.id, body, buried)
+        body, text = _encoded(resource)
+        self._create(model.KIND, resource.id, body, text, buried)
         self.audit("created", model.KIND, resource.id, revision, None, body)
         return resource
 
@@ -104,8 +104,8 @@ class Change:
         new = new.model_copy(
             update={"revision": old.revision + 1, "updated_at": self.at, "updated_by": self._scope.user_id}
         )
-        body = _document(new)
-        self._add(Replace(old.KIND, old.id, body, held.etag), _changed_meanwhile)
+        body, text = _encoded(new)
+        self._add(Replace(old.KIND, old.id, body, held.etag, text=text), _changed_meanwhile)
         self.audit(action, old.KIND, old.id, new.revision, _document(old), body)
         return new
 
@@ -133,11 +133,11 @@ class Change:
         if last is not None:
             stamped = {"revision": last + 1, "updated_at": self.at, "updated_by": self._scope.user_id}
             back = back.model_copy(update=stamped)
-        document = _document(back)
+        document, text = _encoded(back)
         if held is None:
-            self._create(model.KIND, back.id, document, buried)
+            self._create(model.KIND, back.id, document, text, buried)
         else:
-            self._add(Replace(model.KIND, back.id, document, held.etag), _changed_meanwhile)
+            self._add(Replace(model.KIND, back.id, document, held.etag, text=text), _changed_meanwhile)
         self.audit("restored", model.KIND, back.id, back.revision, _document(held.value) if held else None, document)
         return back
 
@@ -290,14 +290,14 @@ class Change:
         current = stored.body["value"] if stored else 0
         return QuotaReached(counted.called, limit=counted.limit or 0, current=current)
 
-    def _create(self, kind: Kind, id: str, body: dict[str, Any], buried: Versioned[Tombstone] | None) -> None:
+    def _create(self, kind: Kind, id: str, body: Document, text: str, buried: Versioned[Tombstone] | None) -> None:
         def taken(_: Rejected) -> FlowgridError:
             return Taken(f"There is such a {kind} already.", id=id)
 
         if buried is None:
-            self._add(Create(kind, id, body), taken)
+            self._add(Create(kind, id, body, text=text), taken)
         else:
-            self._add(Replace(kind, id, body, buried.etag), taken)
+            self._add(Replace(kind, id, body, buried.etag, text=text), taken)
 
     def _add(self, operation: Operation, failure: Failure) -> None:
         self._operations.append(operation)
@@ -322,11 +322,17 @@ def _one_of(counter: str) -> str:
 
 
 def _document(resource: Resource) -> dict[str, Any]:
+    return _encoded(resource)[0]
+
+
+def _encoded(resource: Resource) -> tuple[Document, str]:
+    """What is stored of it, and that as text: one and the same from here on, so nobody changes the first."""
     body = resource.model_dump(mode="json")
-    size = len(encode(body).encode())
+    text = encode(body)
+    size = len(text.encode())
     if size > MAX_RESOURCE_BYTES:
         raise TooLarge(f"This {resource.KIND} is {size} bytes of JSON; at most {MAX_RESOURCE_BYTES} can be kept.")
-    return body
+    return body, text
 
 
 def _canonical(resource: Resource) -> str:

@@ -146,6 +146,18 @@ class WriteContract:
         assert await names(store) == ["taken"]
         assert (await present(store, COUNTER, "agents")).body["value"] == 1
 
+    @pytest.mark.parametrize("many", [20, 50, MAX_OPERATIONS - 1])
+    async def test_of_many_new_items_the_first_whose_id_is_taken_is_named_and_none_is_made(
+        self, store: TenantStore, many: int
+    ) -> None:
+        await store.commit([agent("taken"), agent("last")])
+        batch = [agent(f"new-{number}") for number in range(many)]
+        batch[many // 2], batch[-1] = agent("taken"), agent("last")
+        assert await rejection(store, batch) == ("exists", many // 2)
+        batch[many // 2] = agent("new-0")
+        assert await rejection(store, batch) == ("exists", many // 2)
+        assert sorted(await names(store)) == ["last", "taken"]
+
     async def test_a_batch_sees_its_own_earlier_operations(self, store: TenantStore) -> None:
         await store.commit(
             [

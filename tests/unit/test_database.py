@@ -141,6 +141,14 @@ async def test_a_batch_is_at_most_2_mb(store: TenantStore) -> None:
         await store.commit([agent("a", x=half), agent("b", x=half)])
 
 
+async def test_a_body_whose_text_is_known_is_not_made_a_text_again(store: TenantStore) -> None:
+    body = {"created_at": "2026-11-24T12:00:00.000000Z", "name": "one"}
+    told = Create(User.KIND, "one", body, text=encode({**body, "name": "of the text"}))
+    await store.commit([told])
+    found = await store.get(User.KIND, "one")
+    assert found is not None and found.body["name"] == "of the text"
+
+
 async def test_a_batch_stays_within_one_container(store: TenantStore) -> None:
     with pytest.raises(ValueError, match="one container"):
         await store.commit([agent("a"), Create(ROLLUP, "r", {})])
