@@ -14,7 +14,7 @@ from functions.executions.starting import Asked, Starting
 from shared.apart import apart
 from shared.clock import parse_rfc3339, rfc3339
 from shared.database.port import Database, Where
-from shared.database.sweeps import swept
+from shared.database.sweeps import tenants_with
 from shared.errors import Taken
 from shared.ids import derived_id
 from shared.jobs.tenant_sweep import TenantSweep
@@ -43,11 +43,7 @@ class Scheduling:
         A query over all says which tenants have schedules, as most have none. Where there are more than it tells, each
         is asked.
         """
-        found, whose = 0, set[str]()
-        async for one in swept(self._database, Agent.KIND, DUE, page=PAGE, pages=PAGES):
-            found += 1
-            whose.add(one.body["tenant_id"])
-        only = whose if found < PAGE * PAGES else None
+        only = await tenants_with(self._database, Agent.KIND, DUE, page=PAGE, pages=PAGES)
         return int((await self._each.each(self.of_tenant, only=only))["done"])
 
     async def of_tenant(self, session: TenantSession) -> int:

@@ -27,6 +27,25 @@ async def swept(
         since = [Where("created_at", ">=", found[-1].body["created_at"])]
 
 
+async def tenants_with(
+    database: Database, kind: Kind, where: Sequence[Where] = (), *, page: int, pages: int
+) -> set[str] | None:
+    """Whose such items are; None where that is not known of all: too many, or a database that was not looked into."""
+    found, since, last = set[str](), list[Where](), ""
+    for _ in range(pages):
+        swept = await database.platform.sweep(kind, [*where, *since], limit=page)
+        if swept.missed:
+            return None
+        found |= {one.body["tenant_id"] for one in swept.items}
+        if len(swept.items) < page:
+            return found
+        if swept.items[-1].body["created_at"] == last:
+            return None  # a page of one instant: what is behind it is not seen
+        last = swept.items[-1].body["created_at"]
+        since = [Where("created_at", ">=", last)]
+    return None
+
+
 async def all_there(looks: Sequence[Callable[[], Awaitable[object]]]) -> None:
     """`Unavailable` when some looks at databases of single tenants fail: how many, and not whose."""
     gate = asyncio.Semaphore(AT_ONCE)

@@ -44,7 +44,7 @@ AUDIT = Kind(
     filtered=("user_id", "action", "resource_type", "resource_id", "api_key_id"),
     backup="history",
     append_only=True,
-    packed={  # a value that is `{}` is of no resource: nobody takes it for one that was made or deleted
+    packed={  # `{}` is of no resource: nobody takes it for one that was made or deleted; and `mac` is no signature
         "revision": 0,
         "old_value": {},
         "new_value": {},
@@ -53,7 +53,7 @@ AUDIT = Kind(
         "user_agent": "",
         "request_id": "",
         "key_id": None,
-        "mac": None,
+        "mac": "",
     },
 )
 PERMIT = Kind("open")

@@ -17,7 +17,6 @@ from shared.clock import rfc3339
 from shared.database.cosmos.batch import stored
 from shared.database.cosmos.packing import DICTIONARY, MOST_BYTES, PACKED, RAW, packed, unpacked
 from shared.database.cosmos.store import CosmosDatabase
-from shared.database.limits import MAX_BYTES
 from shared.database.port import Document
 from shared.errors import Conflict, Unavailable
 from shared.kinds import Kind
@@ -119,13 +118,15 @@ DAMAGE: Mapping[str, Any] = {
     "no JSON": text_of(b"{"),
     "no object": text_of(b"[]"),
     "another's field": text_of(b'{"user_id":"grace"}'),
-    "far too large": text_of(b'{"new_value":"' + b" " * MAX_BYTES + b'"}'),
+    "larger than any": text_of(b'{"new_value":"' + b" " * MOST_BYTES + b'"}'),
+    "half a character": text_of(b'{"new_value":{"name":"\\ud800"}}'),
+    "nested too deep": text_of(b'{"new_value":' + b'{"a":' * 300 + b"1" + b"}" * 301),
     "nested without end": text_of(b'{"new_value":' + b"[" * 100_000),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-async def test_what_is_damaged_is_shown_as_unsigned_found_by_verify_and_no_value_of_anything(
+async def test_what_is_damaged_is_shown_without_values_and_found_by_verify(
     trail: Trail, cosmos: CosmosDouble, damage: Any
 ) -> None:
     ids = await trail.sealed(3)
@@ -133,7 +134,7 @@ async def test_what_is_damaged_is_shown_as_unsigned_found_by_verify_and_no_value
     found = await trail.raw.get(AUDIT, ids[1])
     assert found is not None
     shown = AuditEntry.model_validate(found.body)
-    assert (shown.old_value, shown.new_value, shown.mac, shown.resource_id) == ({}, {}, None, "one")
+    assert (shown.old_value, shown.new_value, shown.mac, shown.resource_id) == ({}, {}, "", "one")
     assert await trail.findings() == {("changed", ids[1])}
     with pytest.raises(Conflict, match=f"{ids[1]} is damaged"):
         replayed(found)

@@ -1,5 +1,6 @@
 """Agents that run by themselves: each slot once, whoever asks and however often."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from functions.agents.models import CRON, AgentFields
 from functions.executions.scheduling import last_slot
+from shared.database.port import Swept
 from shared.work.session import TenantSession
 from tests.doubles.models import says
 from tests.unit.runs_world import RunsWorld
@@ -21,6 +23,21 @@ HOURLY = "0 * * * *"
 
 async def scheduled(runs: RunsWorld, schedule: str = HOURLY, **fields: Any) -> str:
     return await runs.agent("watch", [says("All is well.")], schedule=schedule, **{"status": "active", **fields})
+
+
+async def asked(runs: RunsWorld, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The tenants that a sweep asks."""
+    found: list[str] = []
+
+    async def of_tenant(session: TenantSession) -> int:
+        found.append(session.id)
+        return 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs.executions.scheduling, "of_tenant", of_tenant)
+        await runs.executions.scheduling.sweep()
+    assert len(found) == len(set(found))
+    return set(found)
 
 
 async def hours_pass(runs: RunsWorld, hours: float) -> None:
@@ -108,19 +125,39 @@ async def test_only_tenants_with_schedules_are_asked_for_what_is_due(
     await runs.agent("clerk", [], status="active")
     other = await runs.beside("other")
     await scheduled(other)
-    asked: list[str] = []
-
-    async def of_tenant(session: TenantSession) -> int:
-        asked.append(session.id)
-        return 0
-
-    monkeypatch.setattr(runs.executions.scheduling, "of_tenant", of_tenant)
-    await runs.executions.scheduling.sweep()
-    assert asked == [other.tenant]
+    assert await asked(runs, monkeypatch) == {other.tenant}
     monkeypatch.setattr("functions.executions.scheduling.PAGE", 1)
     monkeypatch.setattr("functions.executions.scheduling.PAGES", 1)  # there may be more than are told
-    await runs.executions.scheduling.sweep()
-    assert sorted(asked[1:]) == sorted([runs.tenant, other.tenant])
+    assert await asked(runs, monkeypatch) == {runs.tenant, other.tenant}
+
+
+@pytest.mark.parametrize(("page", "pages", "seconds"), [(3, 4, 1), (3, 20, 0)], ids=["too many", "all of one instant"])
+async def test_what_many_schedules_of_one_tenant_hide_is_asked_all_the_same(
+    runs: RunsWorld, monkeypatch: pytest.MonkeyPatch, page: int, pages: int, seconds: int
+) -> None:
+    monkeypatch.setattr("functions.executions.scheduling.PAGE", page)
+    monkeypatch.setattr("functions.executions.scheduling.PAGES", pages)
+    other = await runs.beside("other")
+    for _ in range(12):
+        await scheduled(runs)
+        runs.world.clock.advance(seconds=seconds)
+    runs.world.clock.advance(seconds=1)
+    await scheduled(other)
+    assert await asked(runs, monkeypatch) == {runs.tenant, other.tenant}
+
+
+async def test_where_a_database_could_not_be_looked_into_each_tenant_is_asked(
+    runs: RunsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await runs.beside("other")
+    platform = runs.world.core.adapters.database.platform
+    sweep = type(platform).sweep
+
+    async def half(*args: Any, **options: Any) -> Swept:
+        return replace(await sweep(*args, **options), missed=["shard-2"])
+
+    monkeypatch.setattr(type(platform), "sweep", half)
+    assert await asked(runs, monkeypatch) == {runs.tenant, other.tenant}
 
 
 async def test_as_many_tenants_as_have_schedules_are_asked_each(

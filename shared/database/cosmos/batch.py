@@ -55,6 +55,8 @@ class Batch:
         self.mark = secrets.token_hex(8)
         self._tenant_id = tenant_id
         self._writes = any(isinstance(operation, _Written) for operation in operations)
+        written = zip(self.operations, self.ids, strict=True)
+        self._bodies = [self._body(one, id) if isinstance(one, _Written) else {} for one, id in written]
         self._owners = [index for index, _ in self._wire()]
 
     def wire(self) -> list[Wire]:
@@ -113,13 +115,13 @@ class Batch:
         for index, (operation, id) in enumerate(zip(self.operations, self.ids, strict=True)):
             match operation:
                 case Create():
-                    yield index, ("create", (self._body(operation, id),), {})
+                    yield index, ("create", (dict(self._bodies[index]),), {})
                 case Upsert():
-                    yield index, ("upsert", (self._body(operation, id),), {})
+                    yield index, ("upsert", (dict(self._bodies[index]),), {})
                 case Read():
                     yield index, ("read", (id,), {})
                 case Replace() | Bury():
-                    yield index, ("replace", (id, self._body(operation, id)), _if_match(operation.etag))
+                    yield index, ("replace", (id, dict(self._bodies[index])), _if_match(operation.etag))
                 case Delete():
                     yield index, ("delete", (id,), _if_match(operation.etag))
                 case Increment():

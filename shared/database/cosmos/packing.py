@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shared.database.limits import MAX_BYTES
+from shared.database.limits import encode
 from shared.database.port import Document
+from shared.errors import Invalid
 from shared.kinds import Kind
 
 PACKED = "packed"
@@ -66,8 +67,11 @@ def _fields(kind: Kind, short: Any) -> Document | None:
     """The fields; None for what nobody has packed."""
     inflate = zlib.decompressobj(RAW, zdict=DICTIONARY)
     try:
-        text = inflate.decompress(base64.b64decode(short, validate=True), MAX_BYTES)
+        text = inflate.decompress(base64.b64decode(short, validate=True), MOST_BYTES)
         found = json.loads(text) if inflate.eof and not inflate.unused_data else None
-    except (TypeError, ValueError, binascii.Error, zlib.error, RecursionError):
+        if not isinstance(found, dict) or not found.keys() <= kind.packed.keys():
+            return None
+        encode(found)  # refuses what no store would keep: half a character, too deep, too large a number
+    except (Invalid, TypeError, ValueError, binascii.Error, zlib.error, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.keys() <= kind.packed.keys() else None
+    return found
