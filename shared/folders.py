@@ -33,8 +33,8 @@ def mark_of(folder: Path) -> Path:
 
 
 def check_there(folder: Path) -> None:
-    """`Unavailable` for a folder that was made and is gone."""
-    if not folder.is_dir() and mark_of(folder).is_dir():
+    """`Unavailable` for a folder that was made and is gone. The mark is asked for first, as it is made last."""
+    if mark_of(folder).is_dir() and not folder.is_dir():
         raise Unavailable(
             f"The folder {folder.name} is missing; put it back (or remove {MADE}/{folder.name} to begin without it)."
         )

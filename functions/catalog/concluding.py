@@ -26,6 +26,10 @@ RESTORED: Final = "This tenant was restored while the file was imported; send it
 DELETED: Final = "The model was deleted while this was imported; send the file again."
 
 
+class _Gone(Conflict):
+    """Nothing more can be taken into the model: it was deleted."""
+
+
 @dataclass(frozen=True)
 class Ending:
     """What an import ends with. `before`: what earlier parts of it have made and changed; `opened`: as it began."""
@@ -66,6 +70,8 @@ async def finish(
         await ending.check_not_restored(tenant)
         try:
             return await _at_once(tenant, model, last, progress, ending)
+        except _Gone:
+            raise
         except Conflict as conflict:
             await made_by_others(tenant, conflict, progress)
         except (Stale, Invalid, Overtaken, TooLarge):
@@ -131,6 +137,8 @@ async def _at_once(
     ended, change = await _put(tenant, model, last, stretches, progress, ending, held)
     if progress.making is None and held is None:
         if not ended.written:
+            if progress.refused:  # perhaps all of it, as there is no model any more
+                await _loaded(tenant, model)
             return ended
         held = await _loaded(tenant, model)  # what is last has shown that it changes something
         ended, change = await _put(tenant, model, last, stretches, progress, ending, held)
@@ -174,4 +182,4 @@ async def _loaded(tenant: TenantSession, model: Model) -> Versioned[Model]:
     try:
         return await load(tenant, Model, model.id)
     except NotFound as gone:
-        raise Conflict(DELETED) from gone
+        raise _Gone(DELETED) from gone

@@ -6,7 +6,9 @@ again, changes only what differs. Others go on meanwhile: every few items the lo
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -34,13 +36,13 @@ from functions.catalog.models import Element, Relationship
 from functions.catalog.parts import check_definitions, parts_of_file, take_parts
 from functions.catalog.reading import Uploads
 from functions.catalog.reports import AREA, Reports
-from functions.catalog.taking import KINDS, Portion, Progress, Wanted, not_allowed, take
+from functions.catalog.taking import KINDS, MadeMeanwhile, Portion, Progress, Wanted, not_allowed, take
 from functions.catalog.taking_views import take_views
 from shared.blobs.port import Blobs
-from shared.errors import Unavailable
+from shared.errors import Contended, Unavailable
 from shared.kinds import Kind
 from shared.tenancy.fence import opening
-from shared.work.session import TenantSession
+from shared.work.session import TRIES_AT_A_RACE, TenantSession
 
 ITEMS_AT_ONCE = 40
 RELATIONSHIP_OPERATIONS = 96  # of the hundred in a batch: each has two and touches its ends; the rest is the model's
@@ -102,9 +104,13 @@ class CatalogImport:
             tenant = tenant.without_key()  # the key's answer is the report, not the first batch
             digest = await self.keep(tenant, body) if not asked.dry_run else await _digest(body)
             until = monotonic() + part.seconds
-            report, progress = await self._take(tenant, found, asked, digest, part, lambda: monotonic() <= until)
-            await self.reports.keep(tenant, report, progress.items)
-            return report
+            take = partial(self._take, tenant, found, asked, digest, part, lambda: monotonic() <= until)
+            for _ in range(TRIES_AT_A_RACE):
+                with suppress(MadeMeanwhile):
+                    report, progress = await take()
+                    await self.reports.keep(tenant, report, progress.items)
+                    return report
+        raise Contended("Others keep making and deleting this model at the same time; import again.")
 
     async def keep(self, tenant: TenantSession, body: bytes) -> str:
         """Keep the file under its hash, which is answered."""

@@ -28,6 +28,11 @@ from shared.work.session import TRIES_AT_A_RACE, TenantSession
 KINDS: Mapping[str, Kind] = {"element": Element.KIND, "relationship": Relationship.KIND, "view": View.KIND}
 
 
+class MadeMeanwhile(Exception):
+    """Another import has made the model first. This one has written nothing yet, and begins again: what it may do to
+    that model has to be asked of that model."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """An item as the file has it; `ends` are touched by a new relationship."""
@@ -219,11 +224,13 @@ def check_in_time(progress: Progress) -> None:
 
 
 async def made_by_others(tenant: TenantSession, conflict: Conflict, progress: Progress) -> bool:
-    """Whether something was taken as another import has made the model first; what there is of that, is known then."""
+    """Whether something was taken as the model's own id was, which was free and then buried. Raises `MadeMeanwhile`."""
     making = progress.making
     if making is None or not isinstance(conflict, Taken):
         return False
     progress.making, progress.bare = await making.again(tenant), False
+    if progress.making is None:
+        raise MadeMeanwhile
     return progress.making != making
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from functions.catalog.import_models import Asked
 from functions.catalog.importing import CatalogImport
 from functions.catalog.models import Element, Model, Relationship
 from functions.catalog.view_models import ModelPart, View
 from shared.database.port import Create, Increment, Operation, Replace
-from shared.errors import Conflict
+from shared.errors import Conflict, Contended, Invalid
 from shared.kinds import Kind
 from shared.tenancy.fence import AUDIT, Fenced, Handle, rotate
 from shared.work.fencing import close, reopen
@@ -238,3 +239,57 @@ async def test_nothing_is_imported_into_a_tenant_that_is_being_restored(catalog:
         await catalog.read(file_of(*PAIR), dry_run=True)
     await reopen(catalog.tenant, "a-restore")
     assert (await catalog.read(file_of(*PAIR), dry_run=True)).created == 3
+
+
+# A model that others make or delete meanwhile
+
+
+async def test_a_mirror_of_a_model_that_another_file_has_made_meanwhile_takes_nothing_away(catalog: Catalog) -> None:
+    async def other() -> None:
+        file = file_of(process("b1"), process("b2"), model="m2")
+        await elsewhere(catalog).run(catalog.tenant, file, Asked("foo", "merge", False))
+
+    catalog.once_before(lambda batch: writes(Model.KIND, batch), other)
+    with pytest.raises(Invalid, match="m2"):
+        await catalog.imports.run(catalog.tenant, file_of(process("a1"), model="m1"), Asked("foo", "mirror", False))
+    assert sorted(one["source_identifier"] for one in await catalog.stored(Element.KIND)) == ["b1", "b2"]
+
+
+async def test_a_model_that_others_keep_making_and_deleting_is_given_up(catalog: Catalog) -> None:
+    async def others() -> None:
+        catalog.store.on_call = None
+        report = await elsewhere(catalog).run(catalog.tenant, file_of(process("b")))
+        catalog.once_before(lambda batch: writes(Model.KIND, batch), others)
+        await catalog.modelling.delete(catalog.tenant, str(report.model_id), None, cascade=True)
+
+    catalog.once_before(lambda batch: writes(Model.KIND, batch), others)
+    with pytest.raises(Contended):
+        await catalog.read(file_of(process("a")))
+
+
+async def test_what_was_to_go_into_a_model_that_is_deleted_before_the_last_batch_is_told_so(catalog: Catalog) -> None:
+    first = await catalog.read(file_of(process("a")))
+
+    async def gone() -> None:
+        await catalog.modelling.delete(catalog.tenant, str(first.model_id), None, cascade=True)
+
+    catalog.once_before(lambda batch: writes(Element.KIND, batch), gone)
+    with pytest.raises(Conflict, match="deleted while"):
+        await catalog.read(file_of(process("a"), *(process(f"n{number}") for number in range(30))))
+    assert await catalog.stored(Element.KIND) == []
+
+
+async def test_a_file_of_no_news_for_a_model_that_is_deleted_meanwhile_is_told_so(catalog: Catalog) -> None:
+    file = file_of(*(process(f"n{number}") for number in range(250)))
+    first, asked = await catalog.read(file), 0
+
+    async def at_the_fourth() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 4:
+            catalog.store.on_call = None
+            await catalog.modelling.delete(catalog.tenant, str(first.model_id), None, cascade=True)
+
+    catalog.store.on_call = at_the_fourth
+    with pytest.raises(Conflict, match="deleted while"):
+        await catalog.read(file)
