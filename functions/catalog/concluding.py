@@ -26,10 +26,6 @@ RESTORED: Final = "This tenant was restored while the file was imported; send it
 DELETED: Final = "The model was deleted while this was imported; send the file again."
 
 
-class _Gone(Conflict):
-    """Nothing more can be taken into the model: it was deleted."""
-
-
 @dataclass(frozen=True)
 class Ending:
     """What an import ends with. `before`: what earlier parts of it have made and changed; `opened`: as it began."""
@@ -64,14 +60,21 @@ class Ended:
 async def finish(
     tenant: TenantSession, model: Model, last: Portion | None, progress: Progress, ending: Ending
 ) -> Ended:
-    """`last` is what is left of the file. `OutOfTime` where that is too late."""
+    """`last` is what is left of the file. `OutOfTime` where that is too late, `Conflict` without the model."""
+    try:
+        return await _finish(tenant, model, last, progress, ending)
+    except NotFound as gone:
+        raise Conflict(DELETED) from gone
+
+
+async def _finish(
+    tenant: TenantSession, model: Model, last: Portion | None, progress: Progress, ending: Ending
+) -> Ended:
     if last is not None:
         check_in_time(progress)
         await ending.check_not_restored(tenant)
         try:
             return await _at_once(tenant, model, last, progress, ending)
-        except _Gone:
-            raise
         except Conflict as conflict:
             await made_by_others(tenant, conflict, progress)
         except (Stale, Invalid, Overtaken, TooLarge):
@@ -133,14 +136,14 @@ async def _at_once(
     trial.add(ending.before)
     held: Versioned[Model] | None = None
     if progress.making is None and _is_news(ending.said(tenant, model, trial, ImportCounts())):
-        held = await _loaded(tenant, model)
+        held = await load(tenant, Model, model.id)
     ended, change = await _put(tenant, model, last, stretches, progress, ending, held)
     if progress.making is None and held is None:
         if not ended.written:
             if progress.refused:  # perhaps all of it, as there is no model any more
-                await _loaded(tenant, model)
+                await load(tenant, Model, model.id)
             return ended
-        held = await _loaded(tenant, model)  # what is last has shown that it changes something
+        held = await load(tenant, Model, model.id)  # what is last has shown that it changes something
         ended, change = await _put(tenant, model, last, stretches, progress, ending, held)
     await change.commit(None)
     ended.progress.making = None
@@ -176,10 +179,3 @@ async def _put(
 
 def _is_news(said: Mapping[str, Any]) -> bool:
     return "last_import" in said
-
-
-async def _loaded(tenant: TenantSession, model: Model) -> Versioned[Model]:
-    try:
-        return await load(tenant, Model, model.id)
-    except NotFound as gone:
-        raise _Gone(DELETED) from gone
