@@ -16,6 +16,7 @@ from functions.agents.models import Agent
 from functions.backups.models import Backup, plain, same_content
 from functions.catalog.models import Element, Relationship
 from shared.clock import parse_rfc3339, rfc3339
+from shared.database.cosmos.packing import unpacked
 from shared.database.documents import NAME_KEY
 from shared.database.port import Document
 from shared.members.users import User
@@ -44,7 +45,7 @@ class ReadableDouble(CosmosDouble):
 
     def partition(self, tenant_id: str) -> list[Document]:
         with self._answering:
-            return [one for one in self.items(SHARD, "items") if one["tenant_id"] == tenant_id]
+            return [unpacked(AUDIT, one) for one in self.items(SHARD, "items") if one["tenant_id"] == tenant_id]
 
 
 def sqlite_partition(data: Path, tenant_id: str) -> list[Document]:
