@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from shared.database.port import Database, Stored, Where
+from shared.database.port import Database, Stored, Swept, Where
 from shared.errors import Unavailable
 from shared.kinds import Kind
 
@@ -15,35 +15,43 @@ async def swept(
 ) -> AsyncIterator[Stored]:
     """Every such item, the oldest first, up to `pages` of `page` items each; each item once."""
     seen: set[tuple[str, str]] = set()
-    since: list[Where] = []
-    for _ in range(pages):
-        found = (await database.platform.sweep(kind, [*where, *since], limit=page)).items
-        new = [one for one in found if (one.body["tenant_id"], one.body["id"]) not in seen]
+    async for found in _pages(database, kind, where, page=page, pages=pages):
+        new = [one for one in found.items if (one.body["tenant_id"], one.body["id"]) not in seen]
         for stored in new:
             seen.add((stored.body["tenant_id"], stored.body["id"]))
             yield stored
-        if len(found) < page or not new:
+        if not new:
             return
-        since = [Where("created_at", ">=", found[-1].body["created_at"])]
 
 
 async def tenants_with(
     database: Database, kind: Kind, where: Sequence[Where] = (), *, page: int, pages: int
 ) -> set[str] | None:
     """Whose such items are; None where that is not known of all: too many, or a database that was not looked into."""
-    found, since, last = set[str](), list[Where](), ""
-    for _ in range(pages):
-        swept = await database.platform.sweep(kind, [*where, *since], limit=page)
-        if swept.missed:
+    whose, last = set[str](), ""
+    async for found in _pages(database, kind, where, page=page, pages=pages):
+        if found.missed:
             return None
-        found |= {one.body["tenant_id"] for one in swept.items}
-        if len(swept.items) < page:
-            return found
-        if swept.items[-1].body["created_at"] == last:
+        whose |= {one.body["tenant_id"] for one in found.items}
+        if len(found.items) < page:
+            return whose
+        if found.items[-1].body["created_at"] == last:
             return None  # a page of one instant: what is behind it is not seen
-        last = swept.items[-1].body["created_at"]
-        since = [Where("created_at", ">=", last)]
+        last = found.items[-1].body["created_at"]
     return None
+
+
+async def _pages(
+    database: Database, kind: Kind, where: Sequence[Where], *, page: int, pages: int
+) -> AsyncIterator[Swept]:
+    """Each begins with the instant that the one before it ends with; the last is not full, or one of too many."""
+    since: list[Where] = []
+    for _ in range(pages):
+        found = await database.platform.sweep(kind, [*where, *since], limit=page)
+        yield found
+        if len(found.items) < page:
+            return
+        since = [Where("created_at", ">=", found.items[-1].body["created_at"])]
 
 
 async def all_there(looks: Sequence[Callable[[], Awaitable[object]]]) -> None:
