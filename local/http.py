@@ -10,6 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -18,7 +19,7 @@ from uuid import uuid4
 import azure.functions as func
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.bindings import Function
 from local.routes import Found, RouteTable, template
@@ -36,6 +37,7 @@ MAX_HELD_OF_ONE_BYTES = MAX_BODY_BYTES  # of what one address sends, so that who
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 _ANNOUNCING = (b"content-length", b"transfer-encoding")
 BODILESS = ("GET", "HEAD", "OPTIONS")
+BODILESS_STATUSES = (204, 304)
 LISTEN_AFTER_SECONDS = 0.02  # to whether the client is still there
 
 
@@ -58,7 +60,7 @@ class HttpTriggers:
         response = await self.answer(Request(scope, receive))
         await response(scope, receive, send)
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> ASGIApp:
         path = raw_path(request)
         found = self._routes.find(request.method, path)
         if not isinstance(found, Found):
@@ -71,7 +73,7 @@ class HttpTriggers:
         finally:
             received.let_go()
 
-    async def _answer(self, request: Request, found: Found[Function], received: "_Received") -> Response:
+    async def _answer(self, request: Request, found: Found[Function], received: "_Received") -> ASGIApp:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await received.body(request)
@@ -86,10 +88,10 @@ class HttpTriggers:
             return problem(request, 413, "too_large", f"A body may have at most {MAX_BODY_BYTES // 1024**2 - 1} MB.")
         return await self._call(request, found, body)
 
-    async def _call(self, request: Request, found: Found[Function], body: bytes) -> Response:
+    async def _call(self, request: Request, found: Found[Function], body: bytes) -> ASGIApp:
         incoming = to_azure(request, body, found.params)
         try:
-            return to_starlette(await _while_heard(request, found.target.call(incoming, headers=incoming.headers)))
+            return to_asgi(await _while_heard(request, found.target.call(incoming, headers=incoming.headers)))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody hears it
         except Exception:
@@ -128,7 +130,20 @@ def query_parameters(query: str) -> dict[str, str]:
     return {name: text for name, items in values.items() if (text := ",".join(items))}
 
 
-def to_starlette(answer: Any) -> Response:
+@dataclass(frozen=True)
+class Sent:
+    """An answer as it goes out, as an ASGI app; Starlette's own would look through the headers once more."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def to_asgi(answer: Any) -> ASGIApp:
     """An `HttpResponse`, text, or None (204), as the real worker and host turn them into bytes."""
     if answer is None:
         return Response(status_code=204)
@@ -136,20 +151,21 @@ def to_starlette(answer: Any) -> Response:
         return Response(answer, media_type="text/plain")
     if not isinstance(answer, func.HttpResponse):
         raise TypeError(f"an HTTP function returned {type(answer).__name__}, not an HttpResponse")
-    response = Response(answer.get_body(), status_code=answer.status_code)
-    headers, cookies = dict(response.headers), list[str]()
+    status, body = answer.status_code, answer.get_body()
+    headers, cookies = dict[str, str](), list[str]()
+    if status not in BODILESS_STATUSES:
+        headers["content-length"] = str(len(body))
     for name, value in answer.headers.items():
         lower = name.lower()
         if lower == "set-cookie":
             cookies.append(value)
         else:
             headers[lower] = value
-    if "content-type" not in headers and answer.status_code not in (204, 304):
+    if "content-type" not in headers and status not in BODILESS_STATUSES:
         charset = f"; charset={answer.charset}" if answer.mimetype.startswith("text/") else ""
         headers["content-type"] = f"{answer.mimetype}{charset}"
     sent = [*headers.items(), *(("set-cookie", cookie) for cookie in cookies)]
-    response.raw_headers[:] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
-    return response
+    return Sent(status, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent], body)
 
 
 def problem(

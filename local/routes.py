@@ -5,7 +5,7 @@ Literals match in any case, a trailing slash is ignored, literal beats constrain
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -68,12 +68,12 @@ class Template(Generic[T]):
         if self.length is not None and self.length != len(path):
             return None
         values: dict[str, str] = {}
-        rest = list(path)
+        at = 0
         for segment in self.segments:
             if segment.rank == _CATCH_ALL:
-                text, rest = "/".join(rest), []
-            elif rest:
-                text = rest.pop(0)
+                text, at = "/".join(path[at:]), len(path)
+            elif at < len(path):
+                text, at = path[at], at + 1
             elif segment.optional:
                 continue
             else:
@@ -87,7 +87,7 @@ class Template(Generic[T]):
             text = matched[1] if matched.re.groups else text
             if segment.name is not None and (text or segment.rank != _CATCH_ALL):
                 values[segment.name] = text
-        return None if rest else values
+        return values if at >= len(path) else None
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class Found(Generic[T]):
 
 
 class RouteTable(Generic[T]):
-    """All routes, most specific first; by the literals that they begin with, so that few are looked at."""
+    """All routes, most specific first; by length and the literals that they begin with, so that few are looked at."""
 
     def __init__(self, templates: Iterable[Template[T]]) -> None:
         ordered = sorted(templates, key=lambda template: template.order)
-        self._others = [one for one in ordered if len(one.begins) < _LOOKED_UP]
+        self._others = _by_length([one for one in ordered if len(one.begins) < _LOOKED_UP])
         self._by_beginning = {
-            begins: [one for one in ordered if one.begins == begins[: len(one.begins)]]
+            begins: _by_length([one for one in ordered if one.begins == begins[: len(one.begins)]])
             for begins in {one.begins for one in ordered}
             if len(begins) == _LOOKED_UP
         }
@@ -113,7 +113,8 @@ class RouteTable(Generic[T]):
         segments = split(path)
         allowed: set[str] = set()
         begins = tuple(segment.lower() for segment in segments[:_LOOKED_UP])
-        for template in self._by_beginning.get(begins, self._others):
+        of_length = self._by_beginning.get(begins, self._others)
+        for template in of_length.get(len(segments), of_length[None]):
             params = template.match(segments)
             if params is None:
                 continue
@@ -121,6 +122,12 @@ class RouteTable(Generic[T]):
                 return Found(template.target, params)
             allowed |= template.methods
         return frozenset(allowed)
+
+
+def _by_length(ordered: Sequence[Template[T]]) -> dict[int | None, list[Template[T]]]:
+    """Those that a path of so many segments may mean; None: one of a number that no template says."""
+    lengths = {one.length for one in ordered} | {None}
+    return {length: [one for one in ordered if one.length in (length, None)] for length in lengths}
 
 
 def template(text: str, methods: Iterable[str] | None, target: T, *, function: str) -> Template[T]:

@@ -232,22 +232,29 @@ def _committed(file: Opened, writes: list[_Write]) -> None:
     connection = file.connection
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for one in writes:
-            connection.execute("SAVEPOINT one")
-            try:
-                one.result = one.work(connection)
-            except BaseException as error:
-                if not connection.in_transaction:  # a full disk has rolled all of it back by itself
-                    raise
-                one.error = error
-                connection.execute("ROLLBACK TO one")
-            connection.execute("RELEASE one")
+        if len(writes) == 1:
+            writes[0].result = writes[0].work(connection)
+        else:
+            _each(connection, writes)
         file.check()  # last, so that nothing is acknowledged into a file that has gone meanwhile
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _each(connection: sqlite3.Connection, writes: list[_Write]) -> None:
+    for one in writes:
+        connection.execute("SAVEPOINT one")
+        try:
+            one.result = one.work(connection)
+        except BaseException as error:
+            if not connection.in_transaction:  # a full disk has rolled all of it back by itself
+                raise
+            one.error = error
+            connection.execute("ROLLBACK TO one")
+        connection.execute("RELEASE one")
 
 
 class _Thread:

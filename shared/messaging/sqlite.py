@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,7 +32,18 @@ CREATE TRIGGER IF NOT EXISTS traces_end AFTER DELETE ON messages
 CREATE TABLE IF NOT EXISTS seen (queue TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (queue, id));
 CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
 CREATE TABLE IF NOT EXISTS time (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL);
+CREATE VIEW IF NOT EXISTS sent AS
+  SELECT queue, id, tenant_id, body, enqueued_at, due_at, traceparent FROM messages LEFT JOIN traces USING (sequence);
+CREATE TRIGGER IF NOT EXISTS sent_once INSTEAD OF INSERT ON sent BEGIN
+  INSERT OR IGNORE INTO seen VALUES (NEW.queue, NEW.id, NEW.enqueued_at);
+  INSERT INTO messages (queue, id, tenant_id, body, enqueued_at, due_at)
+    SELECT NEW.queue, NEW.id, NEW.tenant_id, NEW.body, NEW.enqueued_at, NEW.due_at WHERE changes() > 0;
+  INSERT INTO traces SELECT last_insert_rowid(), NEW.traceparent WHERE changes() > 0 AND NEW.traceparent <> '';
+END;
 """
+SENT_AT_ONCE = (64, 16, 8, 4, 2, 1)  # messages of one statement: between two, the thread waits for its turn at Python
+_SEND = "INSERT INTO sent VALUES {}"
+_SENDS = {rows: _SEND.format(", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)) for rows in SENT_AT_ONCE}
 FILE = "queues"
 LEASE_SECONDS = 60
 LOOKED_AT = 10  # times as many as are received, for those of the same tenants
@@ -49,17 +61,25 @@ class _Time:
         self._offset = float("-inf")  # from the monotonic clock to this time
 
     def now(self, db: sqlite3.Connection) -> float:
-        monotonic = self._clock.monotonic()
         kept = db.execute("SELECT latest FROM time").fetchone()
-        latest = kept[0] if kept else float("-inf")
-        self._offset = max(self._offset, self._clock.now().timestamp() - monotonic, latest - monotonic)
-        return monotonic + self._offset
+        return self._from(self._clock.monotonic(), kept[0] if kept else None)
 
     def keep(self, db: sqlite3.Connection) -> float:
         """Now, told to the other processes too."""
-        now = self.now(db)
-        db.execute("INSERT OR REPLACE INTO time VALUES (1, ?)", (now,))
-        return now
+        monotonic = self._clock.monotonic()
+        (latest,) = db.execute(
+            "INSERT INTO time VALUES (1, ?)"
+            " ON CONFLICT (one) DO UPDATE SET latest = MAX(latest, excluded.latest) RETURNING latest",
+            (self._from(monotonic, None),),
+        ).fetchone()
+        self._from(monotonic, latest)
+        return float(latest)
+
+    def _from(self, monotonic: float, latest: float | None) -> float:
+        self._offset = max(self._offset, self._clock.now().timestamp() - monotonic)
+        if latest is not None:
+            self._offset = max(self._offset, latest - monotonic)
+        return monotonic + self._offset
 
 
 def _by_tenant(due: Sequence[tuple[int, str]]) -> list[int]:
@@ -132,16 +152,12 @@ class SqliteMessaging(Messaging):
     def _enqueue(self, db: sqlite3.Connection, sends: list[_Send]) -> None:
         now = self._time.keep(db)
         db.execute("DELETE FROM seen WHERE at < ?", (now - DUPLICATES_REMEMBERED.total_seconds(),))
-        for one in sends:
-            for row in one.rows:
-                if db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (*row[:2], now)).rowcount:
-                    made = db.execute(
-                        "INSERT INTO messages (queue, id, tenant_id, body, enqueued_at, due_at)"
-                        " VALUES (?, ?, ?, ?, ?, ?)",
-                        (*row[:4], now, now + one.pause),
-                    )
-                    if row[4]:
-                        db.execute("INSERT INTO traces VALUES (?, ?)", (made.lastrowid, row[4]))
+        rows = [(*row[:4], now, now + one.pause, row[4]) for one in sends for row in one.rows]
+        start = 0
+        while start < len(rows):
+            size = next(size for size in SENT_AT_ONCE if size <= len(rows) - start)
+            db.execute(_SENDS[size], list(chain(*rows[start : start + size])))
+            start += size
 
     async def receive(self, queue: str, *, most: int = 1, lease_seconds: float = LEASE_SECONDS) -> Lease:
         """Lock up to `most` due messages; one delivered more than ten times becomes a dead letter instead.

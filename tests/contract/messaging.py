@@ -77,7 +77,7 @@ class MessagingContract:
         span = begun()
         with within(span):
             await broker.messaging.send(QUEUE, [message("m-1"), message("m-2")._replace(traceparent=OTHER)])
-        await broker.messaging.send(QUEUE, [message("m-3")])
+        await broker.messaging.send(QUEUE, [message("m-1")._replace(traceparent=OTHER), message("m-3")])
         found = {one.id: one.traceparent for one in await all_received(broker, 3)}
         assert found == {"m-1": span.traceparent, "m-2": OTHER, "m-3": ""}
 
