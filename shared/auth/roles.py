@@ -11,8 +11,10 @@ class Role(StrEnum):
 
     def includes(self, needed: "Role") -> bool:
         """Whether a holder of this role may do what `needed` may."""
-        ranks = list(Role)
-        return ranks.index(self) >= ranks.index(needed)
+        return _RANKS[self] >= _RANKS[needed]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
 def highest(names: object) -> Role | None:
