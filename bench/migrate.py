@@ -1,23 +1,24 @@
 """A million rows of an old database, beside the store's own batches of the same documents (goal: 0.6; memory flat).
 
-The same folder, the same number of batches side by side. The store's are made beforehand and not counted; the
-migration reads, converts, checks, signs and writes, then reads all back and compares. Both in a process that collects
-as the command's does.
+The same folder. The store's batches are made beforehand and not counted, as many side by side as each process of the
+migration has; that reads, converts, checks, signs and writes, then reads all back and compares. All in processes that
+collect as the command's do. Memory and CPU are those of all of them.
 """
 
 import asyncio
 import json
+import os
 import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from cli.heap import seldom_collected
-from cli.legacy.here import MIGRATION, REQUEST, HereTarget
+from cli.legacy.here import CALLS, MIGRATION, REQUEST
 from cli.migrate import Options, migrate
 from functions.catalog.models import Element
 from functions.kinds import KINDS
@@ -43,7 +44,7 @@ class Spent:
 
     @classmethod
     def now(cls) -> "Spent":
-        return cls(perf_counter(), process_time())
+        return cls(perf_counter(), sum(_cpu(pid) for pid in _processes()) + sum(os.times()[2:4]))
 
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(self.seconds + other.seconds, self.cpu + other.cpu)
@@ -89,6 +90,7 @@ async def measured(folder: Path, count: int) -> list[dict[str, Any]]:
             "what": what,
             "rows": f"{count:,}",
             "rows/s": round(count / took.seconds),
+            "/ the port's": round(bare.seconds / took.seconds, 2),
             "/ the store's": round(own.seconds / took.seconds, 2),
             "CPU us a row": round(took.cpu * 1e6 / count),
             "by CPU": round(own.cpu / took.cpu, 2),
@@ -138,7 +140,7 @@ async def _store(data: Path, count: int) -> tuple[Spent, Spent]:
 async def _timed(count: int, prepare: Callable[[list[int]], T], write: Callable[[T], Awaitable[None]]) -> Spent:
     """What the writes alone take, as many side by side as the migration has."""
     spent, numbers = Spent(0.0, 0.0), iter(range(count))
-    while wave := [one for one in (list(islice(numbers, BATCH)) for _ in range(HereTarget.at_once)) if one]:
+    while wave := [one for one in (list(islice(numbers, BATCH)) for _ in range(CALLS)) if one]:
         batches = [prepare(some) for some in wave]
         began = Spent.now()
         await asyncio.gather(*map(write, batches))
@@ -152,6 +154,16 @@ def _documents(numbers: list[int], element: dict[str, Any], audit: dict[str, Any
         yield Create(AUDIT, f"{number:036d}", audit)
 
 
+def _processes() -> list[str]:
+    """This one and those that it has begun."""
+    return ["self", *Path("/proc/self/task", str(os.getpid()), "children").read_text(encoding="ascii").split()]
+
+
 def _resident() -> float:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    each = [Path("/proc", pid, "status").read_text(encoding="utf-8") for pid in _processes()]
+    return sum(int(status.split("VmRSS:")[1].split()[0]) for status in each) / 1024
+
+
+def _cpu(pid: str) -> float:
+    fields = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")

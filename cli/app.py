@@ -252,6 +252,9 @@ def migrate(
         typer.Option(help="First admin of the default tenant, when it is made.", show_default="admin@default.example"),
     ] = None,
     undo: Annotated[str | None, typer.Option(help="Take this run back: its id, as the report says.")] = None,
+    processes: Annotated[
+        int, typer.Option(min=0, max=8, help="As many beside this one, where many rows go into a data folder.")
+    ] = 2,
     data: DataFolder = None,
     settings: SettingsFile = None,
 ) -> None:
@@ -270,6 +273,7 @@ def migrate(
             admin=admin_email or DEFAULT_ADMIN,
             data=data,
             settings_file=settings,
+            processes=processes,
         )
         if source is None:
             take_back(str(undo), options, as_json=as_json)

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from cli.environment import add_settings_file, default_settings_file, load_settings, writable_folder
 from cli.errors import CliError
 from cli.heap import seldom_collected
+from cli.legacy.beside import PROCESSES
 from cli.legacy.moving import Advance, Moving
 from cli.legacy.old_file import opened
 from cli.legacy.quarantine import Quarantine
@@ -34,7 +35,10 @@ DEFAULT_ADMIN: Final = "admin@default.example"
 
 
 class Options:
-    """Where to: a data folder and settings, or an API; `admin`: the address of the default tenant's first admin."""
+    """Where to: a data folder and settings, or an API; `admin`: the address of the default tenant's first admin.
+
+    `processes`: beside this one, for many rows into a data folder.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Options:
         admin: str = DEFAULT_ADMIN,
         data: Path | None = None,
         settings_file: Path | None = None,
+        processes: int = PROCESSES,
     ) -> None:
         self.tenant = tenant
         self.maps = _maps(maps)
@@ -53,6 +58,7 @@ class Options:
         self.token = token or os.environ.get(TOKEN, "")
         self.admin = admin
         self._data = data
+        self._processes = processes
         self._settings_file = settings_file
         if api and not self.token:
             raise CliError(f"--api needs --token, or {TOKEN} in the environment.")
@@ -80,12 +86,13 @@ class Options:
         add_settings_file(environ, self._settings_file or default_settings_file(Path.cwd()))
         settings = load_settings(environ)
         writable_folder(settings.flowgrid_data_dir)
-        return HereTarget(settings, self.admin)
+        return HereTarget(settings, self.admin, processes=self._processes)
 
     def _made_up(self, folder: Path) -> Target:
         from cli.legacy.here import HereTarget
 
-        return HereTarget(Settings.model_validate({"flowgrid_data_dir": folder}), self.admin, made_up=True)
+        settings = Settings.model_validate({"flowgrid_data_dir": folder})
+        return HereTarget(settings, self.admin, made_up=True, processes=self._processes)
 
 
 def run(path: Path, options: Options, *, dry_run: bool, quarantine: Path | None, as_json: bool) -> bool:

@@ -10,6 +10,7 @@ that wait for the same file are committed together: the disk is waited for once,
 import asyncio
 import shutil
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from shared.sqlite_file import Opened, names, open_file
 
 T = TypeVar("T")
 BUSY_TIMEOUT_SECONDS = 10.0
+LOOK_AGAIN_SECONDS = 0.001  # whether another process has done writing
 TOGETHER = 64  # writes at most that one commit makes durable
 READER_CACHE_KIB = 256  # an eighth of SQLite's, for a file and thread
 LEAST_FREE_BYTES = 16 * 2**20  # with less, health says so while writes still work
@@ -58,7 +60,7 @@ class SqliteFiles:
         self._schema = schema
         self._opening = Lock()
         self._whole: set[str] = set()
-        self._writer = _Writer(lambda: _Thread(self._open, "sqlite-writer"))
+        self._writer = _Writer(lambda: _Thread(self._open_to_write, "sqlite-writer"))
         self._readers = [_Thread(self._open_to_read, "sqlite-reader") for _ in range(READERS)]
         self._here: dict[str, Opened] = {}
 
@@ -112,6 +114,11 @@ class SqliteFiles:
             file = open_file(self._folder, name, self._schema, timeout=BUSY_TIMEOUT_SECONDS, check=check)
             self._whole.add(name)
             return file
+
+    def _open_to_write(self, name: str) -> Opened:
+        file = self._open(name)
+        file.connection.execute("PRAGMA busy_timeout=0")  # it waits itself, to begin; whoever has begun is alone
+        return file
 
     def _open_to_read(self, name: str) -> Opened:
         """Of several threads each opens each file, and what they read is kept once for all by the system."""
@@ -230,7 +237,7 @@ def _tell(name: str, writes: list[_Write]) -> None:
 def _committed(file: Opened, writes: list[_Write]) -> None:
     """BEGIN IMMEDIATE … COMMIT around all of them, a savepoint around each; raises when none of them has happened."""
     connection = file.connection
-    connection.execute("BEGIN IMMEDIATE")
+    _begin(connection)
     try:
         if len(writes) == 1:
             writes[0].result = writes[0].work(connection)
@@ -242,6 +249,20 @@ def _committed(file: Opened, writes: list[_Write]) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """BEGIN IMMEDIATE, as soon as no other process writes. SQLite's own waiting sleeps up to 100 ms at a time."""
+    until = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not _is_locked(error) or time.monotonic() >= until:
+                raise
+            time.sleep(LOOK_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _each(connection: sqlite3.Connection, writes: list[_Write]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cli.errors import CliError
+from cli.legacy.beside import Beside
 from cli.legacy.target import LATER, Place, Target
 from cli.patience import patiently
 from functions.composition import Parts
@@ -25,6 +26,8 @@ from shared.work.resources import PageRequest
 from shared.work.session import TenantSession
 
 T = TypeVar("T")
+CALLS: Final = 4
+"""Side by side, in each process."""
 BATCHES: Final = 2
 """Of a call: fewer rows under way at once than the API takes, so that less is held."""
 MIGRATION: Final = Caller("migration", None, "Migration", None, Role.PLATFORM)
@@ -34,19 +37,26 @@ REQUEST: Final = RequestInfo("", "", "flowgrid migrate")
 
 @dataclass
 class Here(Place):
-    """A tenant's session, and the service."""
+    """A tenant's session, and the service; `beside`: who else takes rows and looks at them."""
 
     tenant_id: str
     session: TenantSession
     migrations: MigrationService
+    beside: Beside | None = None
 
     async def begin(self, new: NewMigration) -> Migration:
         return await _patiently(lambda: self.migrations.begin(self.session, new))
 
     async def take(self, run: str, rows: Rows) -> Outcomes:
+        if self.beside is not None and (process := self.beside.process()):
+            outcomes: Outcomes = await process.call("take", self.tenant_id, run, rows)
+            return outcomes
         return await _patiently(lambda: self.migrations.take(self.session, run, rows))
 
     async def look(self, run: str, asked: Look) -> Digests:
+        if self.beside is not None and (process := self.beside.process()):
+            digests: Digests = await process.call("look", self.tenant_id, run, asked)
+            return digests
         return await _patiently(lambda: self.migrations.look(self.session, run, asked))
 
     async def finish(self, run: str, ended: Finished) -> Migration:
@@ -57,32 +67,34 @@ class Here(Place):
 
 
 class HereTarget(Target):
-    """`made_up`: a folder that is thrown away, in which every tenant that is asked for is made (a dry run)."""
+    """`made_up`: a folder that is thrown away, in which every tenant that is asked for is made (a dry run).
 
-    at_once = 4
+    `processes`: as many beside that take rows, once there are many.
+    """
 
     def rows_of_a_call(self, table: Table) -> int:
         """Whole batches: a call of any other number would end in a small one."""
         return BATCHES * AT_ONCE[table]
 
-    def __init__(self, settings: Settings, admin_email: str, *, made_up: bool = False) -> None:
+    def __init__(self, settings: Settings, admin_email: str, *, made_up: bool = False, processes: int = 0) -> None:
+        self.at_once = CALLS * max(1, processes)
         self._core: Core = core(settings, KINDS)
         self._parts = Parts(self._core)
         self._admin = DefaultAdmin(admin_email=admin_email)
         self._made_up = made_up
+        self.beside = Beside(settings, processes)
 
     async def place(self, tenant: str, *, make: bool = True) -> Place:
         try:
             id = await self._find(tenant, make=make)
-            entry = await self._core.directory.latest(id)
         except FlowgridError as error:
             raise CliError(f"The tenant {tenant!r} cannot be opened: {error.message}") from error
-        if entry is None or entry.status not in ("active", "trial"):
-            raise CliError(f"The tenant {tenant!r} is {entry.status if entry else 'not there'}; nothing is migrated.")
-        session = TenantSession(entry, self._core.directory.open(entry), MIGRATION, REQUEST, self._core.services)
-        return Here(id, session, self._parts.migrations)
+        place = await opened(self._core, self._parts, id)
+        place.beside = self.beside
+        return place
 
     async def close(self) -> None:
+        await self.beside.close()
         await self._core.close()
 
     async def _find(self, tenant: str, *, make: bool) -> str:
@@ -108,6 +120,18 @@ class HereTarget(Target):
         flowgrid = self._core.directory.flowgrid
         store = self._core.directory.open(flowgrid)
         return TenantSession(flowgrid, store, MIGRATION, REQUEST, self._core.services)
+
+
+async def opened(own: Core, parts: Parts, tenant_id: str) -> Here:
+    """A tenant of this id, as rows come into it; CliError when it is not in use."""
+    try:
+        entry = await own.directory.latest(tenant_id)
+    except FlowgridError as error:
+        raise CliError(f"The tenant {tenant_id!r} cannot be opened: {error.message}") from error
+    if entry is None or entry.status not in ("active", "trial"):
+        raise CliError(f"The tenant {tenant_id!r} is {entry.status if entry else 'not there'}; nothing is migrated.")
+    session = TenantSession(entry, own.directory.open(entry), MIGRATION, REQUEST, own.services)
+    return Here(tenant_id, session, parts.migrations)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

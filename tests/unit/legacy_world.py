@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cli.legacy.moving import Advance
 from cli.legacy.old_file import quoted
 from cli.legacy.report import Report
 from cli.migrate import Options, migrate, undone
@@ -75,8 +76,14 @@ def put(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
 async def run(path: Path, data: Path, *, dry_run: bool = False, quarantine: Path | None = None, **given: Any) -> Report:
     """`python -m cli migrate`, in this loop."""
     options = Options(tenant=given.pop("tenant", "default"), data=data, settings_file=none(data), **given)
-    where = quarantine or data.parent / "quarantine.jsonl"
-    return await migrate(path, options, dry_run=dry_run, quarantine=where, advance=lambda *_: None)
+    return await migrated(path, options, quarantine or data.parent / "quarantine.jsonl", dry_run=dry_run)
+
+
+async def migrated(
+    path: Path, options: Options, quarantine: Path, *, dry_run: bool = False, advance: Advance = lambda *_: None
+) -> Report:
+    """The same with options of one's own."""
+    return await migrate(path, options, dry_run=dry_run, quarantine=quarantine, advance=advance)
 
 
 async def undo(id: str, data: Path, tenant: str = "default") -> dict[str, Any]:
@@ -86,6 +93,7 @@ async def undo(id: str, data: Path, tenant: str = "default") -> dict[str, Any]:
 def none(data: Path) -> Path:
     """A settings file with nothing in it: what a developer has set is none of the tests' business."""
     path = data.parent / "settings.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text("{}")
     return path
 
