@@ -70,6 +70,8 @@ async def measured(folder: Path, count: int) -> list[dict[str, Any]]:
             resident["at a tenth"] = _resident()
         if what == "elements" and done == total:
             marks.setdefault("written", Spent.now())
+        if what == "elements, compared" and done == total:
+            resident["at the end"] = _resident()
 
     began = Spent.now()
     options = Options(tenant="default", data=folder / "data")
@@ -77,7 +79,6 @@ async def measured(folder: Path, count: int) -> list[dict[str, Any]]:
     whole, written = Spent.now() - began, marks["written"] - began
     if not report.complete:
         raise RuntimeError(f"not all of it was migrated: {report.as_json()}")
-    resident["at the end"] = _resident()
     bare, own = await _store(folder / "data", count)
     rows = [
         ("the port's batches, made beforehand", bare),

@@ -21,7 +21,7 @@ from tests.doubles.clock import FakeClock
 from tests.doubles.cosmos import CosmosDouble
 from tests.doubles.cosmos_setup import cosmos_database
 
-RUNS = {"sqlite": 400, "cosmos": 100}
+RUNS = {"sqlite": 150, "cosmos": 40}
 PARTS = 3  # side by side
 MANY_RUNS = {"sqlite": int(os.environ.get("USAGE_RUNS", "19000")) // PARTS, "cosmos": 1000 // PARTS}
 NUMBERS = count()

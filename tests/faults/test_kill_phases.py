@@ -33,7 +33,7 @@ def test_killed_at_any_statement_and_any_file_it_ends_the_same(tmp_path: Path, s
 
 
 @pytest.mark.timeout(900)
-@some_or_all(every=16)
+@some_or_all(every=32)
 def test_killed_behind_any_statement_postgresql_ends_the_same(every: int) -> None:
     with postgres_server() as server:
         server.run("CREATE DATABASE old")

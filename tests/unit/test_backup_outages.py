@@ -116,7 +116,7 @@ async def sound(world: BackupWorld, id: str, state: State) -> None:
 # Backups
 
 
-@some_or_all(8)
+@some_or_all(16)
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_backup_is_sound_whatever_strikes_at_any_call(tmp_path: Path, way: str, every: int) -> None:
     calls = await _backed_up(tmp_path / "whole", way, None)
@@ -139,7 +139,7 @@ async def _backed_up(folder: Path, way: str, at: int | None) -> int:
 # Restores
 
 
-@some_or_all(8)
+@some_or_all(16)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("target", ["in_place", "new_tenant"])
 async def test_a_restore_comes_to_its_end_whatever_strikes_at_any_call(
