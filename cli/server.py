@@ -18,7 +18,7 @@ from cli.heap import collect_seldom
 
 logger = logging.getLogger("flowgrid.cli")
 GRACE_SECONDS = 20
-SWITCH_SECONDS = 0.0002
+SWITCH_SECONDS = 0.001
 """After which the loop lets a thread go on. In Python's 5 ms a loop answers all who call at a time, so that what a
 writer has to do before and after it waits for the disk came when there was nothing left to do beside."""
 
